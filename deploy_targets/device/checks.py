@@ -1,0 +1,109 @@
+"""Does the model still answer as it should: against the original's logits, and against labels."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_targets.device.messages import Accuracy, Parity
+from foundation.bundle import Bundle, Preprocessing
+from foundation.errors import (
+    CorruptFileError,
+    DataLayoutError,
+    MissingFileError,
+    ModelMismatchError,
+)
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+EVALUATION_BATCH = 64
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def load_probe(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The prepared probe images (float32, NCHW, at least one) and the original's logits.
+
+    Raises:
+        CorruptFileError: when the probe cannot be read or does not fit the bundle.
+    """
+    try:
+        images, logits = bundle.probe()
+        if len(images) == 0 or len(images) != len(logits):
+            raise ValueError(f"{len(images)} images and {len(logits)} rows of logits")
+        return bundle.manifest.preprocessing.apply(images), logits
+    except _UNREADABLE as error:
+        raise CorruptFileError(
+            f"{bundle.folder / 'probe.npz'}: not a usable probe ({error}); export the bundle again"
+        ) from error
+
+
+def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Parity:
+    """Compare logits with the original's, both of shape (N, classes), N at least 1.
+
+    Raises:
+        ModelMismatchError: when the shapes differ or an output is not finite.
+    """
+    if outputs.shape != reference.shape:
+        raise ModelMismatchError(
+            f"the model gives logits of shape {outputs.shape} where the original gave "
+            f"{reference.shape}; export the bundle again"
+        )
+    if not np.isfinite(outputs).all():
+        raise ModelMismatchError(
+            "the model gives infinite or undefined logits on the probe images; "
+            "export it in another precision"
+        )
+    error = float(np.abs(outputs - reference).max())
+    scale = float(np.abs(reference).max())
+    return Parity(
+        max_abs_error=error,
+        relative_error=error / scale if scale else None,
+        top1_agreement=float((outputs.argmax(1) == reference.argmax(1)).mean()),
+        n=len(outputs),
+    )
+
+
+def accuracy(run: Run, path: Path, preprocessing: Preprocessing) -> Accuracy:
+    """Top-1 accuracy of `run` on an evaluation file, 64 images at a time.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is not an .npz of `images` and `labels`.
+        DataLayoutError: when its images or labels do not fit each other or the model.
+    """
+    images, labels = load_evaluation(path)
+    correct = 0
+    for start in range(0, len(images), EVALUATION_BATCH):
+        part = slice(start, start + EVALUATION_BATCH)
+        try:
+            batch = preprocessing.apply(images[part])
+        except ValueError as error:
+            raise DataLayoutError(f"{path}: {error}") from error
+        correct += int((run(batch).argmax(1) == labels[part]).sum())
+    return Accuracy(top1=correct / len(images), n=len(images))
+
+
+def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    """The images (N, height, width, channels) and labels (N,) of an evaluation file, N ≥ 1."""
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such evaluation file")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays["images"], arrays["labels"]
+    except _UNREADABLE as error:
+        raise CorruptFileError(
+            f"{path}: not an .npz file of `images` and `labels` ({error}); make it anew"
+        ) from error
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise DataLayoutError(
+            f"{path}: labels must be one whole number an image, "
+            f"but got {labels.dtype} {labels.shape} for images {images.shape}"
+        )
+    if len(images) == 0:
+        raise DataLayoutError(f"{path}: holds no image")
+    return images, labels

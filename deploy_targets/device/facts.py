@@ -1,0 +1,178 @@
+"""What the device says of itself, from Linux's own files. What it does not tell is None, never 0.
+
+Every function takes the root of the file system, so that another machine's files can be read too.
+Run as a module it prints the facts as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+_ROOT = Path("/")
+
+# The instruction sets on which the speed of INT8 and of 16-bit floats depends.
+_FEATURES = {
+    "x86_64": (
+        "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
+        "amx_int8", "amx_bf16",
+    ),
+    "aarch64": ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+}  # fmt: skip
+
+# ARM's kernels give a part number, not a name; from the Arm technical reference manuals.
+_ARM_PARTS = {
+    "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72", "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1", "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd49": "Neoverse-N2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A device as it was when it was asked.
+
+    Attributes:
+        cpu: model name of the processor.
+        board: name of the board, where the firmware gives one.
+        arch: "x86_64", "aarch64", ...
+        logical_cores: cores that the system has.
+        usable_cores: cores that this process may run on.
+        memory_mb: memory of the machine, in MiB.
+        features: instruction sets that matter for INT8 and 16-bit floats.
+        governor: the frequency policy of the first core.
+        frequency_mhz: its clock at that moment.
+        temperature_c: of the hottest thermal zone.
+        load_average: over the last minute.
+        python, os: versions.
+    """
+
+    cpu: str | None
+    board: str | None
+    arch: str
+    logical_cores: int | None
+    usable_cores: int | None
+    memory_mb: int | None
+    features: list[str] | None
+    governor: str | None
+    frequency_mhz: float | None
+    temperature_c: float | None
+    load_average: float | None
+    python: str
+    os: str
+
+
+def collect(root: Path = _ROOT) -> Facts:
+    """Ask this device."""
+    cpuinfo = _cpuinfo(root)
+    return Facts(
+        cpu=_cpu(cpuinfo),
+        board=_text(root / "proc/device-tree/model"),
+        arch=architecture(),
+        logical_cores=os.cpu_count(),
+        usable_cores=usable_cores(),
+        memory_mb=_memory_mb(root),
+        features=_features(cpuinfo),
+        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        frequency_mhz=_frequency_mhz(root, cpuinfo),
+        temperature_c=_temperature_c(root),
+        load_average=_load_average(root),
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+    )
+
+
+def architecture() -> str:
+    """The machine's architecture, by Linux's name for it."""
+    machine = platform.machine()
+    return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+
+
+def usable_cores() -> int | None:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def resident_mb(field: str, root: Path = _ROOT) -> float | None:
+    """Resident memory of this process in MiB: "VmRSS" for now, "VmHWM" for the peak.
+
+    `getrusage` will not do: what it calls the peak is inherited from the process that started us.
+    """
+    return _kib_to_mib(_fields(root / "proc/self/status").get(field))
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    return _fields(root / "proc/cpuinfo")
+
+
+def _cpu(cpuinfo: dict[str, str]) -> str | None:
+    part = cpuinfo.get("CPU part")
+    return cpuinfo.get("model name") or (_ARM_PARTS.get(part, part) if part else None)
+
+
+def _features(cpuinfo: dict[str, str]) -> list[str] | None:
+    flags = cpuinfo.get("flags") or cpuinfo.get("Features")
+    if not flags:
+        return None
+    present = set(flags.split())
+    return [name for names in _FEATURES.values() for name in names if name in present]
+
+
+def _memory_mb(root: Path) -> int | None:
+    total = _kib_to_mib(_fields(root / "proc/meminfo").get("MemTotal"))
+    return None if total is None else int(total)
+
+
+def _frequency_mhz(root: Path, cpuinfo: dict[str, str]) -> float | None:
+    khz = _number(_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
+    return khz / 1000 if khz else _number(cpuinfo.get("cpu MHz"))
+
+
+def _temperature_c(root: Path) -> float | None:
+    zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
+    readings = [value for zone in zones if (value := _number(_text(zone))) is not None]
+    return max(readings) / 1000 if readings else None
+
+
+def _load_average(root: Path) -> float | None:
+    text = _text(root / "proc/loadavg")
+    return _number(text.split()[0]) if text else None
+
+
+def _fields(path: Path) -> dict[str, str]:
+    """`key : value` lines; of a repeated key (one a core) the first counts."""
+    fields: dict[str, str] = {}
+    for line in (_text(path) or "").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \t\n") or None
+    except OSError:
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _kib_to_mib(text: str | None) -> float | None:
+    kib = _number(text.removesuffix("kB")) if text else None
+    return None if kib is None else kib / 1024
+
+
+if __name__ == "__main__":
+    json.dump(asdict(collect()), sys.stdout)

@@ -1,0 +1,138 @@
+"""Inference runtimes. A new one is a new file here: a class, registered under its name.
+
+Making an instance imports the runtime's library, so each costs nothing until it is
+used, and one process uses one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_targets.device.messages import ExecutedPrecision
+from foundation.errors import HostError, ModelMismatchError, unknown_name
+from foundation.registry import Registry
+
+_LONGEST = 300
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to load, and how.
+
+    Attributes:
+        path: the file to open; others of the same model lie beside it.
+        input_name, output_name: names in its graph.
+        threads: how many the runtime may use.
+        precision_hint: "f32", or "auto" for what the runtime thinks is fastest.
+    """
+
+    path: Path
+    input_name: str
+    output_name: str
+    threads: int
+    precision_hint: str
+
+
+class Session(Protocol):
+    """A model that is loaded and can be run."""
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Logits (N, classes) of prepared images (N, channels, height, width)."""
+        ...
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """The number formats that the runtime really uses, read back from it."""
+        ...
+
+
+class Runtime(Protocol):
+    """An inference runtime; making one imports its library, or raises ImportError.
+
+    Attributes:
+        format: the export format that it takes.
+        package: what to install to have it.
+        version: of the library.
+    """
+
+    format: ClassVar[str]
+    package: ClassVar[str]
+    version: str
+
+    def __init__(self) -> None: ...
+
+    def load(self, model: Model) -> Session:
+        """Load a model, without running it."""
+        ...
+
+
+runtimes: Registry[type[Runtime]] = Registry("runtime", __name__)
+
+
+def runtime_for(export_format: str) -> str:
+    """Name of the runtime that takes an export format.
+
+    Raises:
+        UnknownNameError: when none does.
+    """
+    by_format = {runtime.format: name for name, runtime in runtimes.items()}
+    if export_format not in by_format:
+        raise unknown_name("export format", export_format, by_format)
+    return by_format[export_format]
+
+
+def open_runtime(name: str) -> Runtime:
+    """Import a runtime's library.
+
+    Raises:
+        HostError: when it is not installed here.
+    """
+    runtime = runtimes.get(name)
+    try:
+        return runtime()
+    except ImportError as error:
+        raise HostError(
+            f"runtime {name!r} cannot be imported on this host ({one_line(error)}); "
+            f"install it there with `pip install {runtime.package}`"
+        ) from error
+
+
+def load_session(runtime: Runtime, model: Model) -> Session:
+    """Load a model and run nothing yet.
+
+    Raises:
+        ModelMismatchError: when the runtime refuses it.
+    """
+    try:
+        return runtime.load(model)
+    # Each runtime has exceptions of its own, with nothing in common but this.
+    except Exception as error:
+        raise ModelMismatchError(
+            f"{model.path}: {runtime.package} {runtime.version} cannot load it "
+            f"({one_line(error)}); export it for a runtime that can"
+        ) from error
+
+
+def summarise_precision(formats: Iterable[str]) -> ExecutedPrecision:
+    """Count the formats of the compute operators, each "f32", "bf16", "f16", "u8", "i8", ...
+
+    The summary is the format of most of them, with both 8-bit ones called "int8".
+    """
+    operators = Counter(formats)
+    families: Counter[str] = Counter()
+    for name, count in operators.items():
+        families["int8" if name in {"u8", "i8"} else name] += count
+    summary = families.most_common(1)[0][0] if families else "unknown"
+    return ExecutedPrecision(summary=summary, operators=dict(operators))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line, cut where it goes on for too long, or its kind."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,0 +1,100 @@
+"""ONNX Runtime, on its CPU provider."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.device.runtimes import Model, runtimes, summarise_precision
+
+_COMPUTE = ("Conv", "Gemm", "MatMul")
+_FORMATS = {
+    "float": "f32", "float16": "f16", "bfloat16": "bf16", "double": "f64",
+    "uint8": "u8", "int8": "i8",
+}  # fmt: skip
+_PROVIDERS = ["CPUExecutionProvider"]
+_ERRORS_ONLY = 3
+
+
+@runtimes.register("onnxruntime")
+class OnnxRuntime:
+    """ONNX Runtime never lowers the precision of a model by itself, so the hint changes nothing."""
+
+    format: ClassVar[str] = "onnx"
+    package: ClassVar[str] = "onnxruntime"
+
+    def __init__(self) -> None:
+        import onnxruntime  # noqa: PLC0415 - only when it is used
+
+        self._library: Any = onnxruntime
+        self.version = str(onnxruntime.__version__)
+
+    def load(self, model: Model) -> OrtSession:
+        return OrtSession(self._library, model)
+
+
+class OrtSession:
+    """A model in ONNX Runtime."""
+
+    def __init__(self, library: Any, model: Model) -> None:
+        self._library = library
+        self._model = model
+        self._output_names = [model.output_name]
+        self._input_name = model.input_name
+        self._session = self._open(self._options())
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = self._session.run(
+            self._output_names, {self._input_name: batch}
+        )[0]
+        return logits
+
+    def executed_precision(self) -> ExecutedPrecision:
+        """Profile one inference, in a session of its own: profiling slows the one it is on for."""
+        with tempfile.TemporaryDirectory() as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "profile")
+            session = self._open(options)
+            session.run(self._output_names, {self._input_name: self._zeros(session)})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return summarise_precision(_compute_formats(events))
+
+    def _open(self, options: Any) -> Any:
+        return self._library.InferenceSession(str(self._model.path), options, providers=_PROVIDERS)
+
+    def _options(self) -> Any:
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = self._model.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        return options
+
+    def _zeros(self, session: Any) -> NDArray[np.float32]:
+        (shape,) = (i.shape for i in session.get_inputs() if i.name == self._input_name)
+        return np.zeros([size if isinstance(size, int) else 1 for size in shape], np.float32)
+
+
+def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:
+    """The format in which each convolution or matrix product of a profile ran."""
+    for event in events:
+        if event.get("cat") != "Node":
+            continue
+        arguments = event["args"]
+        if any(name in arguments["op_name"] for name in _COMPUTE):
+            inputs = [kind for entry in arguments["input_type_shape"] for kind in entry]
+            yield _format(arguments["op_name"], inputs)
+
+
+def _format(operator: str, inputs: list[str]) -> str:
+    # A dynamically quantised product takes floats and quantises them itself: its weights tell.
+    if operator.startswith("Dynamic"):
+        inputs = [kind for kind in inputs if kind.endswith("int8")] or inputs
+    return _FORMATS.get(inputs[0], inputs[0])

@@ -1,0 +1,61 @@
+"""Machines on which a bundle can be measured. A new way to reach one is a new file here.
+
+A host is written as a URL; its scheme chooses the entry. `local` alone is this machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from deploy_targets.device.facts import Facts
+from deploy_targets.device.messages import Job, Message
+from foundation.registry import Registry
+
+
+class Host(Protocol):
+    """A machine that can be asked for its facts and given jobs.
+
+    Attributes:
+        name: what it is called in a measurement.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def facts(self) -> Facts:
+        """What the machine says of itself.
+
+        Raises:
+            HostError: when it cannot be reached.
+        """
+        ...
+
+    def stream(self, job: Job) -> Iterator[Message]:
+        """Do a job in a fresh process there and pass on its messages as they come.
+
+        Args:
+            job: its paths are this machine's; bringing the files over, and telling the
+                worker where they are there, is the host's part.
+
+        Yields:
+            Messages as `deploy_targets.device.messages` describes; the last is a
+            "result" or an "error". Closing the iterator early ends the process.
+
+        Raises:
+            HostError: when the host cannot be reached or the process ends without either.
+        """
+        ...
+
+
+hosts: Registry[Callable[[str], Host]] = Registry("host", __name__)
+
+
+def open_host(url: str) -> Host:
+    """The host that a URL names, such as "local".
+
+    Raises:
+        UnknownNameError: when no entry knows the scheme.
+        HostError: when the URL does not say what its scheme needs.
+    """
+    return hosts.get(url.partition("://")[0], where=f"host {url!r}")(url)

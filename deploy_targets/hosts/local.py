@@ -1,0 +1,41 @@
+"""This machine, written "local": the worker runs in a fresh process of the same Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy_targets.device.facts import Facts, collect
+from deploy_targets.device.messages import Job, Message
+from deploy_targets.hosts import hosts
+from deploy_targets.hosts._process import WORKER, stream_job
+from foundation.errors import HostError
+
+_SOURCES = Path(__file__).resolve().parents[2]
+
+
+@hosts.register("local")
+class LocalHost:
+    """The machine that this program runs on."""
+
+    def __init__(self, url: str) -> None:
+        if url != "local":
+            raise HostError(f"host {url!r}: this machine is written 'local', with nothing after it")
+        self.name = url
+
+    def facts(self) -> Facts:
+        return collect()
+
+    def stream(self, job: Job) -> Iterator[Message]:
+        # -P keeps the current folder off the import path: a file there may be called numpy.py.
+        yield from stream_job(
+            [sys.executable, "-P", "-m", WORKER], job, self.name, environment=_environment()
+        )
+
+
+def _environment() -> dict[str, str]:
+    """Our own, with these sources findable even where they are not installed."""
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*([path] if path else []), str(_SOURCES)])}

@@ -1,0 +1,96 @@
+"""A measurement: what a host brought back for one bundle, as a record and as a JSON file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy_targets.device.facts import Facts
+from deploy_targets.device.messages import (
+    Accuracy,
+    Latency,
+    Memory,
+    Parity,
+    RuntimeUsed,
+    Startup,
+    Throughput,
+)
+from deploy_targets.records import RecordError, as_dict, build
+from foundation.errors import CorruptFileError
+from foundation.files import read_json, write_json
+
+SCHEMA_VERSION = 1
+KIND = "measurement"
+
+
+@dataclass(frozen=True)
+class BundleMeasured:
+    """Which bundle it was; `manifest_sha256` stands for all of its files."""
+
+    name: str
+    role: str
+    target: str
+    format: str
+    precision: str
+    model_bytes: int
+    manifest_sha256: str
+
+
+@dataclass(frozen=True)
+class HostMeasured:
+    """Which machine it was, and its state when the measurement began."""
+
+    name: str
+    facts: Facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One bundle measured on one host.
+
+    Attributes:
+        latency_ms: single images, in milliseconds.
+        memory_mb: in MiB.
+        accuracy: on the evaluation file, or None if there was none.
+        parity: against the original's logits on the bundle's probe images.
+        seconds: that the whole took.
+        started_at: ISO 8601, UTC.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: str = KIND
+    bundle: BundleMeasured
+    host: HostMeasured
+    runtime: RuntimeUsed
+    latency_ms: Latency
+    throughput: Throughput
+    memory_mb: Memory
+    startup_ms: Startup
+    accuracy: Accuracy | None
+    parity: Parity
+    seconds: float
+    started_at: str
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    """Write a measurement as JSON, in one step."""
+    write_json(path, as_dict(measurement))
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Read a measurement that `write_measurement` wrote.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is anything else than a measurement of this schema.
+    """
+    raw = read_json(path)
+    found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
+    if found != (KIND, SCHEMA_VERSION):
+        raise CorruptFileError(
+            f"{path}: not a measurement of schema version {SCHEMA_VERSION}; measure again"
+        )
+    try:
+        return build(Measurement, raw)
+    except RecordError as error:
+        raise CorruptFileError(f"{path}: not a measurement ({error}); measure again") from error

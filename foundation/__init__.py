@@ -1,0 +1,5 @@
+"""What every room of the house agrees on: errors, registries, files and the bundle contract.
+
+Nothing here knows torch, a runtime or the command line, so every room, and the
+device side too, can stand on it.
+"""

@@ -1,0 +1,100 @@
+"""What there is to choose from: targets, methods, models, datasets."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from deploy_targets.records import as_dict
+from deploy_targets.targets import load_target, target_names
+from pipeline.display import Outcome, table_of
+
+
+def targets_table(name: str | None) -> Outcome:
+    """All targets, or one whole."""
+    if name is not None:
+        content = as_dict(load_target(name))
+        return Outcome(content, [_facts(content["name"], content)])
+    rows = []
+    for each in target_names():
+        target = load_target(each)
+        alias = f"→ {target.name}: " if each != target.name else ""
+        rows.append(
+            [
+                each,
+                target.arch,
+                str(target.cores or "–"),
+                ", ".join(target.runtimes),
+                ", ".join(target.precisions),
+                alias + target.description,
+            ]
+        )
+    columns = ["target", "arch", "cores", "runtimes", "precisions", "what it is"]
+    return Outcome(
+        [as_dict(load_target(row[0])) for row in rows], [table_of("Targets", columns, rows)]
+    )
+
+
+def methods_table(name: str | None) -> Outcome:
+    """All distillation methods, or one with its settings."""
+    from smskd.methods import METHODS, settings_of  # noqa: PLC0415 - torch
+
+    def describe(key: str) -> dict[str, Any]:
+        method = METHODS.get(key)
+        return {
+            "name": key,
+            "family": method.family,
+            "summary": _summary(method),
+            "paper": method.paper,
+            "formula": method.formula,
+            "needs": "feature maps of both networks" if method.needs_features else "logits",
+            "default_weight": method.default_weight,
+            "settings": {setting.name: setting.default for setting in settings_of(method)},
+        }
+
+    if name is not None:
+        content = describe(name)
+        return Outcome(content, [_facts(name, content)])
+    all_methods = [describe(key) for key in METHODS.names()]
+    rows = [[m["name"], m["family"], m["paper"], m["formula"]] for m in all_methods]
+    columns = ["method", "family", "paper", "formula"]
+    return Outcome(all_methods, [table_of("Distillation methods", columns, rows)])
+
+
+def models_table() -> Outcome:
+    """All registered models, with their size for ten classes of RGB images."""
+    from pipeline.models import MODELS, build_model  # noqa: PLC0415 - torch
+    from pipeline.networks import parameter_count  # noqa: PLC0415 - torch
+
+    sizes = {name: parameter_count(build_model(name, 10, 3)) for name in MODELS.names()}
+    content = [{"name": name, "parameters": count} for name, count in sizes.items()]
+    rows = [[name, f"{count:,}"] for name, count in sizes.items()]
+    note = 'Any factory works too, as "package.module:factory": torchvision.models:resnet18'
+    return Outcome(content, [table_of("Models", ["model", "parameters, 10 classes"], rows), note])
+
+
+def datasets_table() -> Outcome:
+    """All datasets, each in a line of its own words."""
+    from pipeline.data import DATASETS  # noqa: PLC0415 - scikit-learn
+
+    content = [{"name": name, "summary": _summary(load)} for name, load in DATASETS.items()]
+    rows = [[one["name"], one["summary"]] for one in content]
+    return Outcome(content, [table_of("Datasets", ["dataset", "what it is"], rows)])
+
+
+def _summary(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def _facts(title: str, content: dict[str, Any]) -> Any:
+    return table_of(
+        title, ["fact", "value"], [[key, _words(value)] for key, value in content.items()]
+    )
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key} = {_words(inner)}" for key, inner in value.items()) or "–"
+    if isinstance(value, list):
+        return "\n".join(map(_words, value)) or "–"
+    return "–" if value is None else str(value)

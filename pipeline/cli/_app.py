@@ -1,0 +1,58 @@
+"""The application that all commands register on, and the options that several share."""
+
+from __future__ import annotations
+
+import sys
+from json import dump
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.display import Outcome
+
+EXIT_CODES = """
+Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  10 missing file ·
+11 error in the recipe ·  12 unknown name ·  13 dataset layout ·  14 unreadable image ·
+15 weights do not fit ·  16 corrupt file ·  17 run folder of another recipe ·  18 disk full ·
+19 model cannot be used ·  20 export failed ·  21 host or runtime failed ·
+22 run folder in use ·  23 training diverged ·  9 other ·  130 interrupted
+"""
+
+app = typer.Typer(
+    name="compress",
+    help="From an accurate image classifier to a small, fast, verified model for an edge "
+    "device.\n\n"
+    "The whole road in one command:  [bold]compress run recipes/digits.toml[/bold]",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunArgument = Annotated[
+    Path | None,
+    typer.Argument(help="A run folder; the one used last under runs/ when left out."),
+]
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="Run folder to make or go on with; runs/NAME if unset.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Any key of the recipe: --set stages.0.epochs=5", metavar="KEY=VALUE"
+    ),
+]
+
+
+def present(outcome: Outcome, json: bool) -> None:
+    """Show a result: to a machine as JSON, to a person as tables."""
+    if json:
+        dump(outcome.content, sys.stdout, indent=2, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        outcome.show()

@@ -1,0 +1,75 @@
+"""compress distill: teacher and student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+
+
+@app.command(
+    epilog="Examples:  compress distill recipes/digits.toml  ·  "
+    "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
+    "--stages kd,at,rkd --epochs 2",
+)
+def distill(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="The recipe, a TOML file; defaults when left out.")
+    ] = None,
+    run: RunOption = None,
+    data: Annotated[
+        str | None, typer.Option(help="Dataset: a name, or folder:PATH (data.name).")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="The teacher's model (teacher.model).")
+    ] = None,
+    teacher_weights: Annotated[
+        str | None,
+        typer.Option(help="The teacher's weights, .safetensors or .pt (teacher.weights)."),
+    ] = None,
+    teacher_epochs: Annotated[
+        int | None,
+        typer.Option(help="Epochs of the teacher's training (teacher.training.epochs)."),
+    ] = None,
+    student: Annotated[
+        str | None, typer.Option(help="The student's model (student.model).")
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(help="Methods of the stages, in order: kd,at,rkd (stages).")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of every stage (stages.N.epochs).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random (seed).")] = None,
+    set: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train the teacher if there is none, then take the student through the stages.
+
+    Run again, it goes on after the last finished epoch and ends with the same weights.
+    """
+    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.road import distill_only  # noqa: PLC0415
+
+    overrides: dict[str, Any] = {
+        "data.name": data,
+        "teacher.model": teacher,
+        "teacher.weights": teacher_weights,
+        "teacher.training.epochs": teacher_epochs,
+        "student.model": student,
+        "seed": seed,
+    }
+    overrides = {place: value for place, value in overrides.items() if value is not None}
+    if stages is not None:
+        overrides["stages"] = [{"methods": name.strip()} for name in stages.split(",")]
+    overrides.update(map(parse_override, set or []))
+    file = load_recipe(recipe, overrides)
+    if epochs is not None:
+        count = len(file.recipe.stages)
+        each = {f"stages.{number}.epochs": epochs for number in range(count)}
+        file = load_recipe(recipe, {**overrides, **each})
+    outcome = distill_only(file, run)
+    present(outcome, json)

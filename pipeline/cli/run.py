@@ -1,0 +1,33 @@
+"""compress run: the whole road."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+
+
+@app.command(
+    epilog="Example:  compress run recipes/digits.toml --set stages.0.epochs=5",
+)
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    run: RunOption = None,
+    set: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Walk the whole road: teacher, distillation, export, quantisation, bench, report, gate.
+
+    Run again, it goes on where it stopped. Ends with the gate's exit code: 0 within the
+    budget, 1 beyond it.
+    """
+    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.road import walk  # noqa: PLC0415
+
+    file = load_recipe(recipe, dict(map(parse_override, set or [])))
+    outcome = walk(file, run)
+    present(outcome, json)
+    raise typer.Exit(0 if outcome.passed else 1)

@@ -1,0 +1,52 @@
+"""Datasets, one a file. Importing a file registers its dataset.
+
+A dataset is a function that loads it: see `Loader`. A recipe names it with what it
+needs behind a colon: "digits", "folder:PATH".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foundation.registry import Registry
+from pipeline.data.images import ImageSet
+from pipeline.recipe import DataRecipe
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset with its official test split, if it has one.
+
+    Attributes:
+        train: all images that may be learned from; validation is cut from them later.
+        test: images for the final word.
+        classes: names, in the order of the labels.
+        skipped: image files that were passed over because they cannot be decoded.
+    """
+
+    train: ImageSet
+    test: ImageSet
+    classes: list[str]
+    skipped: tuple[str, ...] = ()
+
+
+Loader = Callable[[str, DataRecipe], Dataset]
+"""Loads a dataset: (what stands behind the colon, the recipe's data section) -> Dataset."""
+
+DATASETS: Registry[Loader] = Registry("dataset", "pipeline.data.sets")
+
+
+def load_dataset(recipe: DataRecipe, where: str = "") -> Dataset:
+    """The dataset that a recipe names.
+
+    Args:
+        recipe: the data section.
+        where: the place of the name in the recipe, for messages.
+
+    Raises:
+        UnknownNameError: when there is no such dataset.
+        MissingFileError, DataLayoutError, UnreadableImageError: when its files are not right.
+    """
+    name, _, argument = recipe.name.partition(":")
+    return DATASETS.get(name, where)(argument, recipe)

@@ -1,0 +1,89 @@
+"""What later steps need to know of the data, written once, so that they never load the dataset."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foundation.bundle import Preprocessing
+from foundation.errors import CorruptFileError, MissingFileError
+from foundation.files import read_json, replacing, write_json
+from pipeline.data.images import ArrayImages
+
+FACTS, CALIBRATION, PROBE, TEST = "facts.json", "calibration.npz", "probe.npz", "test.npz"
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What a trained network was trained for.
+
+    Attributes:
+        name: the dataset, as the recipe names it.
+        classes: names, in the order of the logits.
+        preprocessing: from a uint8 image to the network's input.
+        counts: images in train, student_train, validation and test.
+        skipped: image files that were passed over.
+    """
+
+    name: str
+    classes: list[str]
+    preprocessing: Preprocessing
+    counts: dict[str, int]
+    skipped: list[str]
+
+
+def write_facts(folder: Path, facts: DataFacts) -> Path:
+    """Write the facts into a run's data folder."""
+    write_json(folder / FACTS, asdict(facts))
+    return folder / FACTS
+
+
+def read_facts(folder: Path) -> DataFacts:
+    """The facts in a run's data folder.
+
+    Raises:
+        MissingFileError: when no step has written them yet.
+        CorruptFileError: when they cannot be understood.
+    """
+    if not (folder / FACTS).is_file():
+        raise MissingFileError(
+            f"{folder / FACTS}: not there; run `compress distill` for this run folder first"
+        )
+    raw: dict[str, Any] = read_json(folder / FACTS)
+    try:
+        return DataFacts(**{**raw, "preprocessing": Preprocessing(**raw["preprocessing"])})
+    except (KeyError, TypeError) as error:
+        raise CorruptFileError(
+            f"{folder / FACTS}: not the facts of a dataset ({error}); delete it and run "
+            "`compress distill` again"
+        ) from error
+
+
+def write_images(path: Path, images: ArrayImages) -> Path:
+    """Write images and labels as .npz: `images` uint8 (N, H, W, C), `labels` int64 (N,)."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, images=images.pixels, labels=images.labels)
+    return path
+
+
+def read_images(path: Path) -> ArrayImages:
+    """Read what `write_images` wrote.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return ArrayImages(arrays["images"], arrays["labels"])
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"{path}: not there; run `compress distill` for this run folder first"
+        ) from error
+    except (KeyError, ValueError, OSError, EOFError) as error:
+        raise CorruptFileError(
+            f"{path}: not a file of images ({error}); delete it and run `compress distill` again"
+        ) from error

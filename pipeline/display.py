@@ -1,0 +1,188 @@
+"""What the terminal shows: progress while the road is walked, tables at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from deploy_targets.measurement import Measurement
+from pipeline.gate import Verdict, top1_percent
+from smskd.listening import Listener
+
+
+def progress_console() -> Console:
+    """Progress goes to standard error, so that standard output holds results alone."""
+    return Console(stderr=True, highlight=False)
+
+
+def result_console() -> Console:
+    """Tables for people, on standard output; wide enough for them where nobody looks."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+class TrainingDisplay(Listener):
+    """A live line for the running stage, and a line that stays for every epoch.
+
+    Without a terminal (a log, a pipeline) only the lines that stay are printed.
+    """
+
+    def __init__(self, console: Console, role: str = "") -> None:
+        self.console, self.role = console, role
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._name, self._epochs, self._done = "", 0, 0
+
+    def stage_started(self, name: str, epochs: int, done: int) -> None:
+        self._name, self._epochs, self._done = name, epochs, done
+        going_on = f", going on after epoch {done}" if done else ""
+        self.console.print(f"[bold]{self.role}{name}[/bold]: {epochs} epochs{going_on}")
+        self._progress.start()
+        self._task = self._progress.add_task(
+            f"{name} 0/{epochs}", total=epochs, completed=done, losses=""
+        )
+
+    def batch_done(self, batch: int, batches: int | None) -> None:
+        if self._task is not None and batches:
+            self._progress.update(
+                self._task,
+                completed=self._done + batch / batches,
+                description=f"{self._name} epoch {self._done + 1}/{self._epochs}",
+            )
+
+    def epoch_done(self, record: dict[str, Any]) -> None:
+        self._done = record["epoch"]
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
+        top1 = record["val_top1"]
+        accuracy = "" if top1 is None else f"  val top-1 {100 * top1:.2f} %"
+        if self._task is not None:
+            self._progress.update(self._task, completed=self._done, losses=losses + accuracy)
+        self.console.print(
+            f"  epoch {self._done:>3}/{self._epochs}  {losses}{accuracy}  {record['seconds']:.1f} s"
+        )
+
+    def stage_done(self, name: str, seconds: float) -> None:
+        if self._task is None:
+            self.console.print(f"[bold]{self.role}{name}[/bold]: done before, {seconds:.1f} s")
+            return
+        self.close()
+        self.console.print(f"  {name} done in {seconds:.1f} s")
+
+    def close(self) -> None:
+        """Take the live line away."""
+        self._progress.stop()
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._task = None
+
+
+@contextmanager
+def training_display(console: Console, role: str) -> Iterator[TrainingDisplay]:
+    """A display whose live line is taken away, whatever happens."""
+    display = TrainingDisplay(console, role)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command found, for a machine and for a person.
+
+    Attributes:
+        content: JSON values.
+        shown: tables and lines, in order.
+        passed: False when a gate said no.
+    """
+
+    content: Any
+    shown: Sequence[RenderableType]
+    passed: bool = True
+
+    def show(self) -> None:
+        """Print it for a person, on standard output."""
+        console = result_console()
+        for part in self.shown:
+            console.print(part)
+
+
+def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table of words; the last column may wrap."""
+    table = Table(title=title, title_justify="left")
+    for column in columns[:-1]:
+        table.add_column(column, no_wrap=True)
+    table.add_column(columns[-1])
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def measurement_table(measurements: Sequence[Measurement]) -> Table:
+    """Every bundle's figures, a row each; the teacher's first."""
+    table = Table(title="Measured", title_justify="left")
+    table.add_column("bundle", no_wrap=True)
+    for column in (
+        "ran in", "top-1 %", "p50 ms", "p90", "p95", "p99", "images/s", "peak MB", "model kB",
+    ):  # fmt: skip
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in sorted(measurements, key=lambda m: (m.bundle.role != "teacher", m.bundle.name)):
+        latency = one.latency_ms
+        table.add_row(
+            one.bundle.name,
+            str(one.runtime.executed_precision.summary),
+            number(top1_percent(one), 2),
+            *(number(ms, 3) for ms in (latency.p50, latency.p90, latency.p95, latency.p99)),
+            number(one.throughput.images_per_s, 0),
+            number(one.memory_mb.peak, 0),
+            number(one.bundle.model_bytes / 1e3, 0),
+        )
+    return table
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """Each limit with its figure."""
+    word = "[green]PASS[/green]" if verdict.passed else "[red]FAIL[/red]"
+    table = Table(title=f"Gate: {word}", title_justify="left")
+    for column in ("bundle", "metric", "limit", "measured", ""):
+        table.add_column(column, no_wrap=True)
+    for check in verdict.checks:
+        table.add_row(
+            check.bundle,
+            check.metric,
+            f"{check.kind} {check.limit:g}",
+            number(check.value, 3),
+            "[green]ok[/green]" if check.passed else "[red]beyond[/red]",
+        )
+    return table
+
+
+def number(value: float | None, digits: int) -> str:
+    """A figure, or a dash where there is none."""
+    return "–" if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,70 @@
+"""Are all names in a recipe known? Asked before any work begins, so that nothing fails late."""
+
+from __future__ import annotations
+
+from pydantic import TypeAdapter, ValidationError
+
+from deploy_targets.targets import load_target, target_names
+from export.formats import FORMATS
+from foundation.errors import RecipeError, unknown_name
+from pipeline.data import DATASETS
+from pipeline.gate import METRICS
+from pipeline.models import find_factory
+from pipeline.recipe import MethodRecipe
+from pipeline.recipe_file import RecipeFile
+from smskd.methods import METHODS, settings_of
+from smskd.objective import make_method
+from smskd.weightings import WEIGHTINGS
+
+
+def check_names(file: RecipeFile) -> None:
+    """Look up every name that the recipe uses.
+
+    Raises:
+        UnknownNameError: with the place in the recipe and the nearest name.
+        RecipeError: when a method's setting has a wrong type or an impossible value.
+    """
+    recipe = file.recipe
+    DATASETS.get(recipe.data.name.partition(":")[0], file.where("data", "name"))
+    find_factory(recipe.teacher.model, file.where("teacher", "model"))
+    find_factory(recipe.student.model, file.where("student", "model"))
+    for number, stage in enumerate(recipe.stages):
+        WEIGHTINGS.get(stage.weighting, file.where("stages", number, "weighting"))
+        for place, method in enumerate(stage.methods):
+            _check_method(method, file.where("stages", number, "methods", place))
+    for number, target in enumerate(recipe.export.targets):
+        if not target.endswith(".toml") and target not in target_names():
+            at = file.where("export", "targets", number)
+            raise unknown_name("target", target, target_names(), at)
+        load_target(target)
+    _check_export(file)
+    for metric in recipe.gate.limits:
+        if metric not in METRICS:
+            raise unknown_name("metric", metric, METRICS, file.where("gate", "limits", metric))
+
+
+def _check_method(method: MethodRecipe, where: str) -> None:
+    known = {setting.name: setting for setting in settings_of(METHODS.get(method.name, where))}
+    for name, value in method.settings.items():
+        if name not in known:
+            raise unknown_name(f"setting of method {method.name!r}", name, known, where)
+        try:
+            TypeAdapter(known[name].type).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise RecipeError(f"{where}: setting {name}: {reason}, but got {value!r}") from error
+    try:
+        make_method(method)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _check_export(file: RecipeFile) -> None:
+    asked = file.recipe.export
+    for name in asked.formats or []:
+        FORMATS.get(name, file.where("export", "formats"))
+    formats = [FORMATS.get(name) for name in asked.formats or FORMATS.names()]
+    known = {precision for export_format in formats for precision in export_format.precisions}
+    for precision in asked.precisions or []:
+        if precision not in known:
+            raise unknown_name("precision", precision, known, file.where("export", "precisions"))

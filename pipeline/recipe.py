@@ -1,0 +1,215 @@
+"""The recipe: the whole road in one TOML file, typed and validated.
+
+Reading a recipe needs neither torch nor a runtime, so every command can do it at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from smskd.engine import Engine
+from smskd.stage import MethodSpec, Stage
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A table of the recipe: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+@dataclass(config=_STRICT, frozen=True)
+class MethodRecipe(MethodSpec):
+    """One method of a stage: `{ name = "at", weight = 500.0, settings = { power = 2.0 } }`."""
+
+    weight: NonNegativeFloat | None = None
+
+
+@dataclass(config=_STRICT, frozen=True)
+class TrainingRecipe(Stage):
+    """Plain training on the labels: the keys of a stage, methods aside."""
+
+    methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
+    epochs: PositiveInt = 10
+    ce_weight: NonNegativeFloat = 1.0
+    lr: PositiveFloat = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
+    warmup_epochs: NonNegativeFloat = 0.0
+    max_grad_norm: PositiveFloat | None = None
+
+
+@dataclass(config=_STRICT, frozen=True)
+class StageRecipe(TrainingRecipe):
+    """One stage of the distillation: one method, or a weighted set of methods."""
+
+    methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
+    reference_weight: NonNegativeFloat = 1.0
+    reference_temperature: PositiveFloat = 4.0
+
+
+@dataclass(config=_STRICT, frozen=True)
+class EngineRecipe(Engine):
+    """Device, precision and processes of the training."""
+
+    devices: PositiveInt = 1
+
+
+class AugmentRecipe(Section):
+    """How a training image is varied; each view of a sample draws anew.
+
+    Attributes:
+        shift: largest shift in pixels, in each direction; the border is filled with zeros.
+        flip: mirror left and right, half of the time.
+        rotate: largest turn in degrees, both ways.
+    """
+
+    shift: NonNegativeInt = 0
+    flip: bool = False
+    rotate: NonNegativeFloat = 0.0
+
+
+class DataRecipe(Section):
+    """What is learned from.
+
+    Attributes:
+        name: a registered dataset, with what it needs behind a colon: "folder:PATH".
+        image_size: images are resized to this height and width; None takes the dataset's own.
+        split_seed: decides which images are train, validation and test, apart from the run's
+            seed, so that runs of several seeds share one test set.
+        val_fraction: part of the training images that is held out for every choice.
+        test_fraction: part held out for the final word, where a dataset has no test split.
+        student_fraction: part of the training images that the student sees; the teacher sees all.
+        on_bad_image: what to do with an image that cannot be decoded.
+        batch_size: images a training step.
+        calibration_images: training images kept for quantisation.
+        evaluation_images: at most so many test images travel to a device.
+    """
+
+    name: str = "digits"
+    image_size: PositiveInt | None = None
+    split_seed: NonNegativeInt = 0
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+    student_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    batch_size: PositiveInt = 64
+    calibration_images: PositiveInt = 256
+    evaluation_images: PositiveInt = 10_000
+    augment: AugmentRecipe = AugmentRecipe()
+
+
+class TeacherRecipe(Section):
+    """The network that teaches: trained here, unless weights are given.
+
+    Attributes:
+        model: a registered model, or "package.module:factory".
+        weights: a .safetensors or torch checkpoint of that model.
+        training: how it is trained when no weights are given.
+    """
+
+    model: str = "resnet20"
+    weights: str | None = None
+    training: TrainingRecipe = TrainingRecipe(epochs=30)
+
+
+class StudentRecipe(Section):
+    """The network that learns: a registered model, or "package.module:factory"."""
+
+    model: str = "resnet8"
+
+
+class ExportRecipe(Section):
+    """Which bundles are made: every target × format × precision that the target takes.
+
+    Attributes:
+        targets: names of targets, or paths of target profiles.
+        formats: export formats; None takes what the target prefers.
+        precisions: number formats; None takes what the target prefers.
+        teacher: also make an FP32 bundle of the teacher, to measure what was gained.
+    """
+
+    targets: Annotated[list[str], Field(min_length=1)] = ["local"]
+    formats: list[str] | None = None
+    precisions: list[str] | None = None
+    teacher: bool = True
+
+
+class BenchRecipe(Section):
+    """How bundles are measured.
+
+    Attributes:
+        host: where: "local".
+        threads: threads of the runtime; None takes the target's.
+        precision_hint: "f32" asks the runtime to compute as the bundle says, "auto" leaves the
+            choice to it; what really ran is recorded either way.
+        queries: single-image queries to time.
+        max_seconds: but at most so long.
+        throughput_batch: images a batch for the throughput.
+    """
+
+    host: str = "local"
+    threads: PositiveInt | None = None
+    precision_hint: Literal["f32", "auto"] = "f32"
+    queries: PositiveInt = 1000
+    max_seconds: PositiveFloat = 20.0
+    throughput_batch: PositiveInt = 16
+
+
+class Limit(Section):
+    """One limit of a budget: at least one of the two."""
+
+    max: float | None = None
+    min: float | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.max is None and self.min is None:
+            raise ValueError("a limit needs max or min")
+        return self
+
+
+class GateRecipe(Section):
+    """The budget that a release must keep.
+
+    Attributes:
+        bundles: names of the bundles it holds for; None holds every student bundle to it.
+        limits: by metric; `compress gate --help` lists the metrics.
+    """
+
+    bundles: list[str] | None = None
+    limits: dict[str, Limit] = {}
+
+
+class Recipe(Section):
+    """The whole road. Every command-line option has its place here, and the reverse."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    seed: NonNegativeInt = 0
+    data: DataRecipe = DataRecipe()
+    teacher: TeacherRecipe = TeacherRecipe()
+    student: StudentRecipe = StudentRecipe()
+    stages: Annotated[list[StageRecipe], Field(min_length=1)] = [
+        StageRecipe(methods=(MethodRecipe("kd"),)),
+        StageRecipe(methods=(MethodRecipe("at"),)),
+        StageRecipe(methods=(MethodRecipe("rkd"),)),
+    ]
+    engine: EngineRecipe = EngineRecipe()
+    export: ExportRecipe = ExportRecipe()
+    bench: BenchRecipe = BenchRecipe()
+    gate: GateRecipe = GateRecipe()

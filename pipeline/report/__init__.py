@@ -1,0 +1,1 @@
+"""The report: what a model's speed cost in accuracy, for people."""

@@ -1,0 +1,190 @@
+"""The report's plots, as SVG text that stands in the page itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from deploy_targets.measurement import Measurement
+from pipeline.gate import top1_percent
+
+# Colour tells the format, the marker's shape the precision: both survive a grey print.
+_COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
+_OTHER = "#5b6472"
+_MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
+_STAGE_COLOURS = ("#2563a8", "#c2571a", "#2f8f5b", "#7d4fa8", "#a88a1e")
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a929e",
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+}
+
+
+def accuracy_against(
+    measurements: Sequence[Measurement],
+    figure_of: Callable[[Measurement], float | None],
+    label: str,
+    salt: str,
+) -> str:
+    """Accuracy over a cost, a point a bundle; top left is best.
+
+    Args:
+        measurements: what to show.
+        figure_of: the cost, on a logarithmic axis.
+        label: the cost's name and unit.
+        salt: makes the SVG's ids unlike those of other figures in the page.
+
+    Returns:
+        SVG text; empty when there is nothing to show.
+    """
+    points = [
+        (one, cost, top1)
+        for one in measurements
+        if (cost := figure_of(one)) is not None and (top1 := top1_percent(one)) is not None
+    ]
+    if not points:
+        return ""
+
+    def draw(axes: Axes) -> None:
+        for one, cost, top1 in points:
+            teacher = one.bundle.role == "teacher"
+            colour = _COLOURS.get(one.bundle.format, _OTHER)
+            axes.plot(
+                cost,
+                top1,
+                _MARKERS.get(one.bundle.precision, "o"),
+                markersize=11 if teacher else 8,
+                markerfacecolor="none" if teacher else colour,
+                markeredgecolor=colour,
+                markeredgewidth=2 if teacher else 1,
+                linestyle="none",
+                label=point_name(one),
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _leads(value) else "")
+        axes.margins(x=0.12, y=0.18)
+        axes.set_xlabel(label)
+        axes.set_ylabel("test top-1, %")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+
+    return _svg(draw, salt, width=7.4, height=3.3)
+
+
+def point_name(one: Measurement) -> str:
+    """What a bundle is called in a plot: "teacher onnx fp32", "onnx int8"."""
+    whose = "teacher " if one.bundle.role == "teacher" else ""
+    return f"{whose}{one.bundle.format} {one.bundle.precision}"
+
+
+def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
+    """Median and tail latency of every bundle, side by side."""
+    if not measurements:
+        return ""
+
+    def draw(axes: Axes) -> None:
+        names = [point_name(one) for one in measurements]
+        for row, one in enumerate(measurements):
+            latency = one.latency_ms
+            if latency.p50 is None:
+                continue
+            colour = _COLOURS.get(one.bundle.format, _OTHER)
+            axes.barh(row, latency.p50, color=colour, height=0.55)
+            tail = latency.p99 or latency.p95 or latency.p90
+            if tail is not None:
+                axes.plot([latency.p50, tail], [row, row], color="#1f2733", linewidth=1.2)
+                axes.plot(tail, row, "|", color="#1f2733", markersize=9)
+            axes.annotate(
+                f" {latency.p50:.3g} ms",
+                (tail or latency.p50, row),
+                va="center",
+                fontsize=9,
+                xytext=(4, 0),
+                textcoords="offset points",
+            )
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.margins(x=0.15)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("milliseconds for one image: bar p50, whisker to p99")
+
+    return _svg(draw, salt, width=7.4, height=0.6 + 0.42 * len(measurements))
+
+
+def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, salt: str) -> str:
+    """Validation accuracy over all epochs, a colour a stage, the teacher as a line."""
+    if not stages or any(r["val_top1"] is None for s in stages for r in s["history"]):
+        return ""
+
+    def draw(axes: Axes) -> None:
+        start = 0
+        for number, stage in enumerate(stages):
+            epochs = [start + record["epoch"] for record in stage["history"]]
+            accuracy = [100 * record["val_top1"] for record in stage["history"]]
+            colour = _STAGE_COLOURS[number % len(_STAGE_COLOURS)]
+            axes.plot(epochs, accuracy, color=colour, linewidth=1.8, label=stage["name"])
+            start = epochs[-1]
+            if number < len(stages) - 1:
+                axes.axvline(start + 0.5, color="#b6bcc6", linewidth=0.8, linestyle=":")
+        if teacher is not None:
+            axes.axhline(100 * teacher, color="#5b6472", linewidth=1, linestyle="--")
+            axes.annotate(
+                "teacher", (1, 100 * teacher), xytext=(0, 3), textcoords="offset points", fontsize=9
+            )
+        axes.set_xlabel("epoch, all stages")
+        axes.set_ylabel("validation top-1, %")
+        axes.legend(title="stage", loc="lower right", frameon=False)
+
+    return _svg(draw, salt, width=7.4, height=3.3)
+
+
+def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
+    """Every named loss of every stage over its epochs."""
+    if not stages:
+        return ""
+
+    def draw_all(figure: Figure) -> None:
+        panels = figure.subplots(1, len(stages), squeeze=False)[0]
+        for axes, stage in zip(panels, stages, strict=True):
+            for name in stage["history"][-1]["losses"]:
+                values = [record["losses"][name] for record in stage["history"]]
+                style = {"linewidth": 2.0, "color": "#1f2733"} if name == "loss" else {}
+                axes.plot([r["epoch"] for r in stage["history"]], values, label=name, **style)
+            axes.set_yscale("log")
+            axes.set_title(f"stage {stage['index']}: {stage['name']}", fontsize=10)
+            axes.set_xlabel("epoch")
+            axes.legend(frameon=False, fontsize=8)
+        panels[0].set_ylabel("weighted loss")
+
+    return _rendered(draw_all, salt, width=7.4, height=3.0)
+
+
+def _leads(value: float) -> bool:
+    digit = f"{value:.0e}"[0]
+    return digit in "25"
+
+
+def _svg(draw: Callable[[Axes], None], salt: str, width: float, height: float) -> str:
+    return _rendered(lambda figure: draw(figure.subplots()), salt, width, height)
+
+
+def _rendered(draw: Callable[[Figure], None], salt: str, width: float, height: float) -> str:
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    # The page is HTML: the XML prologue, which names a DTD on the web, is not wanted there.
+    return svg[svg.index("<svg") :]

@@ -1,0 +1,97 @@
+"""From a report's content to a page and to a summary for a pull request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.display import number
+from pipeline.gate import top1_percent
+from pipeline.report import figures
+from pipeline.report.content import ReportContent
+
+
+def render_html(content: ReportContent) -> str:
+    """The report as one self-contained page: styles and plots inside, nothing fetched."""
+    drawn = {name: Markup(svg) for name, svg in _figures(content).items()}
+    page = _environment(autoescape=True).get_template("page.html.j2")
+    return page.render(content=content, figures=drawn, **_helpers(content))
+
+
+def render_markdown(content: ReportContent) -> str:
+    """The report as GitHub-flavoured Markdown, tables only."""
+    summary = _environment(autoescape=False).get_template("summary.md.j2")
+    return summary.render(content=content, **_helpers(content)).rstrip() + "\n"
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    return Environment(
+        loader=PackageLoader("pipeline.report", "."),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+
+
+def _helpers(content: ReportContent) -> dict[str, Any]:
+    return {
+        "networks": content.record["networks"],
+        "number": number,
+        "percent": lambda share: None if share is None else 100 * share,
+        "provenance": _provenance(content),
+        "signed": _signed,
+        "top1": top1_percent,
+    }
+
+
+def _signed(drop: float | None) -> str:
+    """A drop in percentage points as a change: 1.5 lost is "−1.50 points"."""
+    if drop is None:
+        return "–"
+    sign = "±" if round(drop, 2) == 0 else "−" if drop > 0 else "+"
+    return f"{sign}{abs(drop):.2f} points"
+
+
+def _figures(content: ReportContent) -> dict[str, str]:
+    teacher = content.record["networks"]["teacher"]["validation"]["top1"]
+    shown = content.measurements
+    return {
+        "latency": figures.accuracy_against(
+            shown, lambda one: one.latency_ms.p50, "median latency of one image, ms", "latency"
+        ),
+        "size": figures.accuracy_against(
+            shown, lambda one: one.bundle.model_bytes / 1e3, "model size, kB", "size"
+        ),
+        "bars": figures.latency_bars(shown, "bars"),
+        "validation": figures.validation_curve(content.stages, teacher, "validation"),
+        "losses": figures.loss_curves(content.stages, "losses"),
+    }
+
+
+def _provenance(content: ReportContent) -> dict[str, str]:
+    record = content.record
+    versions = [f"{name} {version}" for name, version in record["versions"].items() if version]
+    hosts = {one.host.name: one.host.facts for one in content.measurements}
+    facts = {
+        "made": f"{record['created_at']}, seed {record['seed']}, commit {record['commit'] or '–'}",
+        "trained on": f"{record['platform']}, Python {record['python']}",
+        "versions": ", ".join(versions),
+        "classes": ", ".join(content.data.classes),
+    }
+    if content.data.skipped:
+        facts["images passed over"] = ", ".join(content.data.skipped)
+    for name, host in hosts.items():
+        known = {
+            "cpu": host.cpu,
+            "cores": host.logical_cores,
+            "memory": f"{host.memory_mb} MiB" if host.memory_mb else None,
+            "features": ", ".join(host.features or []),
+            "governor": host.governor,
+            "temperature": host.temperature_c,
+            "load": host.load_average,
+        }
+        words = (f"{key} {'not available' if v is None else v}" for key, v in known.items())
+        facts[f"host {name}"] = "; ".join(words)
+    return facts

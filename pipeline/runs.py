@@ -1,0 +1,275 @@
+"""The run folder: everything a run makes, as plain files, and the record of how it was made.
+
+runs/NAME/
+  recipe.toml  run.json  data/  teacher/  stages/  student.safetensors
+  bundles/  bench/  report.html  report.md  gate.json
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from foundation.errors import BusyError, MissingFileError, RunMismatchError
+from foundation.files import check_sha256, read_json, sha256_of, write_json, write_text
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import dump_recipe, load_recipe, recipe_values
+
+SCHEMA_VERSION = 1
+DEFAULT_ROOT = Path("runs")
+
+# What weights depend on. A run folder is bound to these; what comes later may change and is redone.
+TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
+_LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk, and where each thing in it lies."""
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def teacher(self) -> Path:
+        return self.path / "teacher"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages"
+
+    @property
+    def student(self) -> Path:
+        return self.path / "student.safetensors"
+
+    @property
+    def bundles(self) -> Path:
+        return self.path / "bundles"
+
+    @property
+    def bench(self) -> Path:
+        return self.path / "bench"
+
+    @property
+    def verdict_path(self) -> Path:
+        return self.path / "gate.json"
+
+    def recipe(self) -> Recipe:
+        """What was asked."""
+        return load_recipe(self.recipe_path).recipe
+
+    def record(self) -> dict[str, Any]:
+        """The content of run.json."""
+        record: dict[str, Any] = read_json(self.record_path)
+        return record
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json."""
+        write_json(self.record_path, {**self.record(), **facts})
+
+    def bundle_folders(self) -> list[Path]:
+        """Folders of all bundles made so far, sorted by name."""
+        return sorted(path.parent for path in self.bundles.glob("*/bundle.json"))
+
+    def measurement_paths(self) -> list[Path]:
+        """All measurements taken so far, sorted by name."""
+        return sorted(self.bench.glob("*.json"))
+
+    @contextmanager
+    def step(self, name: str, **depends_on: Any) -> Iterator[Step]:
+        """A step of the road: its body runs if `step.needed`, and lists what it made.
+
+        Args:
+            name: the step's name in run.json.
+            depends_on: JSON-able values that its products depend on.
+        """
+        step = Step(self, name, depends_on)
+        yield step
+        if step.needed:
+            step.write_down()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out for as long as the block lasts.
+
+        The lock dies with the process, so a killed run does not leave it behind.
+
+        Raises:
+            BusyError: when another process is at work here.
+        """
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise BusyError(
+                f"{self.path}: another process is working in this run folder; "
+                "wait for it or choose another with --run"
+            ) from error
+
+
+class Step:
+    """One step under way; see `RunFolder.step`.
+
+    Attributes:
+        needed: whether there is something to do: it was never done, it depends on something that
+            changed, or a product is gone.
+        products: what the step made; to be filled by its body.
+    """
+
+    def __init__(self, run: RunFolder, name: str, depends_on: Mapping[str, Any]) -> None:
+        self.run, self.name, self.depends_on = run, name, dict(depends_on)
+        self.products: list[Path] = []
+        self._started = datetime.now(UTC)
+        self.needed = not self._is_done()
+
+    def _is_done(self) -> bool:
+        done = self.run.record()["steps"].get(self.name)
+        if done is None or done["depends_on"] != self.depends_on:
+            return False
+        paths = {self.run.path / name: digest for name, digest in done["products"].items()}
+        if not all(path.is_file() for path in paths):
+            return False
+        for path, digest in paths.items():
+            check_sha256(path, digest)
+        return True
+
+    def write_down(self) -> None:
+        """Record the step as done, with checksums of its products."""
+        finished = datetime.now(UTC)
+        steps = self.run.record()["steps"]
+        steps[self.name] = {
+            "depends_on": self.depends_on,
+            "products": {
+                path.relative_to(self.run.path).as_posix(): sha256_of(path)
+                for path in self.products
+            },
+            "finished_at": finished.isoformat(timespec="seconds"),
+            "seconds": (finished - self._started).total_seconds(),
+        }
+        self.run.note(steps=steps)
+
+
+def start_run(path: Path, recipe: Recipe) -> RunFolder:
+    """Make a run folder for a recipe, or go on with the one that is there.
+
+    Raises:
+        RunMismatchError: when it was made by a recipe that trains something else.
+    """
+    run = RunFolder(path)
+    if run.record_path.exists() and run.recipe_path.exists():
+        _check_same_training(run, recipe)
+    else:
+        write_json(run.record_path, _new_record(recipe))
+    write_text(run.recipe_path, dump_recipe(recipe))
+    return run
+
+
+def open_run(path: Path | None) -> RunFolder:
+    """The run folder at `path`, or the one used last under `runs/` when none is named.
+
+    Raises:
+        MissingFileError: when there is none.
+    """
+    if path is None:
+        path = _latest_run()
+    run = RunFolder(path)
+    if not run.record_path.is_file() or not run.recipe_path.is_file():
+        raise MissingFileError(
+            f"{path}: not a run folder (no run.json); make one with `compress run` or "
+            "`compress distill`"
+        )
+    return run
+
+
+def _latest_run() -> Path:
+    records = sorted(DEFAULT_ROOT.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not records:
+        raise MissingFileError(
+            f"{DEFAULT_ROOT}/: no run here yet; make one with `compress run recipes/digits.toml`, "
+            "or name a run folder"
+        )
+    return records[-1].parent
+
+
+def _check_same_training(run: RunFolder, recipe: Recipe) -> None:
+    there = recipe_values(run.recipe())
+    here = recipe_values(recipe)
+    for section in TRAINED_BY:
+        difference = _first_difference(there[section], here[section], section)
+        if difference:
+            raise RunMismatchError(
+                f"{run.path}: made by another recipe: {difference}; choose another folder with "
+                "--run, or delete this one"
+            )
+
+
+def _first_difference(there: Any, here: Any, place: str) -> str | None:
+    if isinstance(there, dict) and isinstance(here, dict):
+        pairs = [(f"{place}.{key}", there.get(key), here.get(key)) for key in {**there, **here}]
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = [(f"{place}[{i}]", *both) for i, both in enumerate(zip(there, here, strict=True))]
+    elif there != here:
+        return f"{place} is {_shown(there)} there, {_shown(here)} here"
+    else:
+        return None
+    found = (_first_difference(a, b, name) for name, a, b in pairs)
+    return next((difference for difference in found if difference), None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return "unset" if value is None else repr(value)
+
+
+def _new_record(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in ("edge-compress", *_LIBRARIES)},
+        "steps": {},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, or None outside a git checkout."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip() or None

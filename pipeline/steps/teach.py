@@ -1,0 +1,67 @@
+"""Teacher: trained on all of the training data, or taken from given weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from foundation.files import sha256_of
+from pipeline.data.facts import read_facts
+from pipeline.networks import new_network, parameter_count
+from pipeline.runs import RunFolder
+from pipeline.steps.prepare import TrainingData
+from smskd.checkpoint import load_model, save_model
+from smskd.distillation import train_alone
+from smskd.evaluation import evaluate
+from smskd.listening import Listener
+from smskd.training import METRICS, WEIGHTS
+
+
+def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
+    """Leave the teacher's weights and what it is worth in the run folder.
+
+    Raises:
+        WeightsMismatchError: when given weights are of another architecture or class count.
+    """
+    recipe = data.file.recipe
+    given = Path(recipe.teacher.weights) if recipe.teacher.weights else None
+    with run.step(
+        "teacher", weights=sha256_of(given) if given and given.exists() else None
+    ) as step:
+        if not step.needed:
+            return
+        network = new_network(recipe.teacher.model, read_facts(run.data), recipe.seed, "teacher")
+        if given is not None:
+            load_model(given, network)
+            save_model(run.teacher / WEIGHTS, network)
+        else:
+            train_alone(
+                network,
+                data.batches(data.splits.train, recipe.seed),
+                recipe.teacher.training,
+                run.teacher,
+                validation=data.evaluation(data.splits.validation),
+                seed=recipe.seed,
+                engine=recipe.engine,
+                listener=listener,
+            )
+        note_network(run, "teacher", recipe.teacher.model, network, data)
+        step.products = [
+            run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
+        ]
+
+
+def note_network(
+    run: RunFolder, role: str, model: str, network: nn.Module, data: TrainingData
+) -> None:
+    """Write into run.json what a network is and how well it does on the test images."""
+    parts = {"test": data.splits.test, "validation": data.splits.validation}
+    device = next(network.parameters()).device
+    worth: dict[str, Any] = {
+        part: evaluate(network, data.evaluation(images), device) for part, images in parts.items()
+    }
+    networks = run.record().get("networks", {})
+    networks[role] = {"model": model, "parameters": parameter_count(network), **worth}
+    run.note(networks=networks)

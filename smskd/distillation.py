@@ -1,0 +1,125 @@
+"""SMSKD: the student goes through the stages, each anchored by the student of the one before.
+
+Sequential Multi-Stage Knowledge Distillation, arXiv 2601.15657.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foundation.errors import TrainingError
+from smskd.engine import Engine
+from smskd.listening import Listener
+from smskd.stage import Stage
+from smskd.taps import TappedModel, match_taps, pair_shapes
+from smskd.training import Batches, Job, freeze, train_stage
+
+Taps = tuple[Sequence[str], Sequence[str]]
+
+
+def distill(
+    teacher: nn.Module,
+    student: nn.Module,
+    train: Batches,
+    stages: Sequence[Stage],
+    folder: Path | str,
+    *,
+    validation: Batches | None = None,
+    taps: Taps | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    listener: Listener | None = None,
+) -> list[dict[str, Any]]:
+    """Take a student through the stages. Called again on the same folder, it goes on.
+
+    Args:
+        teacher: maps images to logits (N, classes); left as it is, batch-norm statistics too.
+        student: the network that learns, in place.
+        train: any iterable of (images, labels) batches; if it has `set_epoch(epoch)`, that is
+            called before each epoch, counted over all stages.
+        stages: what to do, in order.
+        folder: takes one subfolder a stage: the student after it, its metrics, resume state.
+        validation: batches for the accuracy after each epoch.
+        taps: names of the student's and the teacher's taps; found by a dry pass if not given.
+        seed: decides everything that is drawn at random here.
+        engine: device, precision, processes.
+        listener: is told what happens.
+
+    Returns:
+        Each stage's metrics.
+
+    Raises:
+        ModelMismatchError: when student and teacher cannot be matched.
+        TrainingError: when a loss is not a number any more.
+    """
+    engine = engine or Engine()
+    example = _first_images(train)
+    student.to(example.device)
+    teacher.to(example.device)
+    student_taps, teacher_taps = taps or match_taps(student, teacher, example)
+    tapped_student = TappedModel(student, student_taps)
+    tapped_teacher = TappedModel(teacher, teacher_taps)
+    shapes = pair_shapes(tapped_student, tapped_teacher, example)
+    results: list[dict[str, Any]] = []
+    for index, stage in enumerate(stages, start=1):
+        job = Job(
+            stage=stage,
+            index=index,
+            student=tapped_student,
+            teacher=tapped_teacher,
+            shapes=shapes,
+            reference=freeze(student) if index > 1 and stage.anchored else None,
+            train=train,
+            validation=validation,
+            first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
+            folder=Path(folder) / stage_folder(index, stage),
+            seed=seed,
+            engine=engine,
+            listener=listener or Listener(),
+        )
+        results.append(train_stage(job))
+    return results
+
+
+def train_alone(
+    model: nn.Module,
+    train: Batches,
+    stage: Stage,
+    folder: Path | str,
+    *,
+    validation: Batches | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Train a network on the labels alone: a teacher, or a student without one.
+
+    Takes the same arguments as `distill`, with one stage, and gives that stage's metrics.
+    """
+    job = Job(
+        stage=stage,
+        index=0,
+        student=TappedModel(model, []),
+        train=train,
+        validation=validation,
+        folder=Path(folder),
+        seed=seed,
+        engine=engine or Engine(),
+        listener=listener or Listener(),
+    )
+    return train_stage(job)
+
+
+def stage_folder(index: int, stage: Stage) -> str:
+    """Name of a stage's folder: its place in the sequence and its methods, such as "2-at"."""
+    return f"{index}-{stage.name}"
+
+
+def _first_images(batches: Batches) -> Tensor:
+    for images, *_ in batches:
+        return images[:2]
+    raise TrainingError("the training data gave no batch")

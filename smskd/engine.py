@@ -1,0 +1,68 @@
+"""The engine: on what device, in what precision and in how many processes training runs."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How training is carried out; it does not change what is learned, rounding aside.
+
+    Attributes:
+        accelerator: "auto" takes a GPU where there is one.
+        devices: processes, one a device.
+        precision: number format of the forward passes (autocast); weights stay in fp32.
+        channels_last: memory layout of images and convolutions.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    precision: Precision = "fp32"
+    channels_last: bool = True
+
+    def fabric(self) -> Any:
+        """A launched Lightning Fabric."""
+        # Fabric tells at every start which precision it uses; the recipe says so already.
+        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+        from lightning_fabric import Fabric  # noqa: PLC0415 - two seconds, only when training
+
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            precision=_FABRIC_PRECISION[self.precision],
+        )
+        fabric.launch()
+        return fabric
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout that images and convolutions are kept in."""
+        import torch  # noqa: PLC0415 - so that a recipe, which holds an Engine, is read without it
+
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def place(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """Move a network to the device and into the engine's memory layout."""
+        return model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed for one purpose, from the run's seed and the purpose's name.
+
+    So what an epoch draws depends on the run's seed and the epoch alone, and a resumed run
+    draws the same as one that never stopped.
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,41 @@
+"""How well a network classifies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smskd.taps import evaluating
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """Top-1 accuracy and cross-entropy.
+
+    Args:
+        model: maps images to logits (N, classes).
+        batches: (images, labels) pairs.
+        device: where the network lies.
+
+    Returns:
+        "top1" (0..1), "loss" (mean cross-entropy) and "n" (images seen).
+
+    Raises:
+        ValueError: when there is no image.
+    """
+    correct = loss = torch.zeros((), dtype=torch.float64)
+    n = 0
+    with evaluating(model), torch.inference_mode():
+        for images, labels in batches:
+            logits, truth = model(images.to(device)).float(), labels.to(device)
+            correct = correct + (logits.argmax(1) == truth).sum().cpu()
+            loss = loss + F.cross_entropy(logits, truth, reduction="sum").cpu()
+            n += len(labels)
+    if n == 0:
+        raise ValueError("there is no image to evaluate on")
+    return {"top1": correct.item() / n, "loss": loss.item() / n, "n": n}

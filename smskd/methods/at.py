@@ -1,0 +1,73 @@
+"""AT: the student looks where the teacher looks."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from smskd.methods import METHODS, Method, Progress
+from smskd.methods._features import to_coarser
+from smskd.signals import Signals
+
+
+def attention_map(feature: Tensor, power: float) -> Tensor:
+    """Where a feature map is active: the mean over channels of |activation|^power, unit length.
+
+    Args:
+        feature: shape (N, C, H, W).
+
+    Returns:
+        Shape (N, H·W), each row of Euclidean length 1.
+    """
+    return F.normalize(feature.float().abs().pow(power).mean(1).flatten(1), dim=1)
+
+
+def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
+    """Mean squared difference of the two attention maps: a scalar.
+
+    Zagoruyko and Komodakis, "Paying More Attention to Attention" (2017), equation 2, with the
+    squared norm, as the authors' own code has it.
+
+    Args:
+        student, teacher: features, shape (N, C, H, W); C may differ, and the finer one is
+            averaged down to the coarser one's H and W.
+    """
+    student, teacher = to_coarser(student, teacher)
+    return (attention_map(student, power) - attention_map(teacher, power)).square().mean()
+
+
+@METHODS.register("at")
+class AT(Method):
+    """Attention transfer, summed over all tap pairs.
+
+    Args:
+        power: how strongly large activations count.
+
+    Raises:
+        ValueError: unless the power is positive.
+    """
+
+    family = "feature"
+    paper = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
+    formula = "Σ_taps mean((a(s) − a(t))²), a(x) = mean_c |x_c|^p / ‖·‖₂"
+    needs_features = True
+    default_weight = 1000.0
+
+    def __init__(self, *, power: float = 2.0) -> None:
+        super().__init__()
+        if power <= 0:
+            raise ValueError(f"power must be positive, but got {power=}")
+        self.power = power
+
+    def forward(
+        self,
+        student: Signals,
+        teacher: Signals,
+        labels: Tensor,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Tensor:
+        losses = [
+            at_loss(ours, theirs, self.power)
+            for ours, theirs in zip(student.features, teacher.features, strict=True)
+        ]
+        return sum(losses, start=student.logits.new_zeros(()))

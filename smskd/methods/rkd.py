@@ -1,0 +1,94 @@
+"""RKD: the student keeps the distances and angles between samples that the teacher sees."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from smskd.methods import METHODS, Method, Progress
+from smskd.signals import Signals
+
+
+def relative_distances(embedding: Tensor) -> Tensor:
+    """Euclidean distances between all samples, in units of their mean.
+
+    Args:
+        embedding: shape (N, D).
+
+    Returns:
+        Shape (N, N), diagonal zero, mean of the non-zero ones 1.
+    """
+    differences = embedding.unsqueeze(0) - embedding.unsqueeze(1)
+    squared = differences.square().sum(2)
+    # The square root has no gradient at zero, so equal samples are kept out of it.
+    apart = squared > 0
+    distances = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
+    return distances / distances[apart].mean() if apart.any() else distances
+
+
+def angles(embedding: Tensor) -> Tensor:
+    """Cosines of the angles that all triples of samples form.
+
+    Args:
+        embedding: shape (N, D).
+
+    Returns:
+        Shape (N, N, N): entry [j, i, k] is the cosine at sample j between i and k.
+    """
+    directions = F.normalize(embedding.unsqueeze(0) - embedding.unsqueeze(1), dim=2)
+    return torch.bmm(directions, directions.transpose(1, 2))
+
+
+def rkd_loss(
+    student: Tensor, teacher: Tensor, distance_weight: float, angle_weight: float
+) -> Tensor:
+    """Huber loss between the relations in the student's and the teacher's embeddings: a scalar.
+
+    Park et al., "Relational Knowledge Distillation" (2019), equations 6 and 9.
+
+    Args:
+        student, teacher: embeddings, shapes (N, D) and (N, E).
+    """
+    student, teacher = student.float(), teacher.float()
+    distance = F.smooth_l1_loss(relative_distances(student), relative_distances(teacher))
+    angle = F.smooth_l1_loss(angles(student), angles(teacher))
+    return distance_weight * distance + angle_weight * angle
+
+
+@METHODS.register("rkd")
+class RKD(Method):
+    """Relational distillation on the pooled features of the deepest tap.
+
+    Args:
+        distance_weight: weight of the distances between pairs.
+        angle_weight: weight of the angles in triples.
+
+    Raises:
+        ValueError: when a weight is negative.
+    """
+
+    family = "relation"
+    paper = "Park et al. 2019, arXiv 1904.05068"
+    formula = "25 · huber(d(s), d(t)) + 50 · huber(∠(s), ∠(t)) on pooled features"
+    needs_features = True
+
+    def __init__(self, *, distance_weight: float = 25.0, angle_weight: float = 50.0) -> None:
+        super().__init__()
+        if distance_weight < 0 or angle_weight < 0:
+            raise ValueError(
+                f"weights must not be negative, but got {distance_weight=}, {angle_weight=}"
+            )
+        self.distance_weight = distance_weight
+        self.angle_weight = angle_weight
+
+    def forward(
+        self,
+        student: Signals,
+        teacher: Signals,
+        labels: Tensor,  # noqa: ARG002
+        progress: Progress,  # noqa: ARG002
+    ) -> Tensor:
+        return rkd_loss(
+            student.embedding, teacher.embedding, self.distance_weight, self.angle_weight
+        )

@@ -1,0 +1,94 @@
+"""What a stage is: its methods, its epochs, and how it holds on to the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+OptimizerName = Literal["sgd", "adamw"]
+ScheduleName = Literal["cosine", "constant"]
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One method of a stage.
+
+    Attributes:
+        name: a registered method.
+        weight: its share in the loss; None takes the method's own default.
+        settings: its keyword settings.
+    """
+
+    name: str
+    weight: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the sequence; with no methods it is plain training on the labels.
+
+    Attributes:
+        methods: a method's name, or a weighted set of methods.
+        epochs: passes over the training data.
+        ce_weight: weight λ_ce of the cross-entropy with the labels.
+        reference_weight: weight β of the reference loss, from the second stage on.
+        reference_temperature: τ of the reference loss.
+        weighting: how TCP weighs the reference loss per sample: a registered weighting.
+        optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov).
+        schedule: the course of the learning rate, after `warmup_epochs` of linear rise.
+        max_grad_norm: clips the joint gradient of student and methods; None leaves it.
+        keep: which epoch's student the stage hands on: the last, or the best by validation.
+
+    Raises:
+        ValueError: when a value is impossible.
+    """
+
+    methods: str | tuple[MethodSpec, ...] = ()
+    epochs: int = 10
+    ce_weight: float = 1.0
+    reference_weight: float = 1.0
+    reference_temperature: float = 4.0
+    weighting: str = "tcp"
+    optimizer: OptimizerName = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: ScheduleName = "cosine"
+    warmup_epochs: float = 0.0
+    max_grad_norm: float | None = None
+    keep: Literal["last", "best"] = "last"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.methods, str):
+            object.__setattr__(self, "methods", (MethodSpec(self.methods),))
+        if self.epochs < 1:
+            raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
+        if self.lr <= 0:
+            raise ValueError(f"lr must be positive, but got lr={self.lr}")
+        if self.reference_temperature <= 0:
+            raise ValueError(
+                "reference_temperature must be positive, "
+                f"but got reference_temperature={self.reference_temperature}"
+            )
+
+    @property
+    def method_specs(self) -> tuple[MethodSpec, ...]:
+        """The methods as a set; `methods` may have been given as one name."""
+        assert not isinstance(self.methods, str)
+        return self.methods
+
+    @property
+    def name(self) -> str:
+        """The methods' names joined by "+", or "labels" for plain training."""
+        return "+".join(method.name for method in self.method_specs) or "labels"
+
+    @property
+    def anchored(self) -> bool:
+        """Whether the stage holds on to a reference, if there is one."""
+        return self.weighting != "none" and self.reference_weight > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON and for telling one stage from another."""
+        return asdict(self)

@@ -1,0 +1,54 @@
+"""How strongly each sample holds on to the reference, as a function of the teacher's TCP.
+
+TCP, the true-class probability, is what the teacher gives to a sample's true class. A
+weighting maps TCP (N,) to weights (N,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from foundation.registry import Registry
+
+Weighting = Callable[[Tensor], Tensor]
+WEIGHTINGS: Registry[Weighting] = Registry("weighting", "smskd.weightings")
+
+
+@WEIGHTINGS.register("tcp")
+def tcp(probability: Tensor) -> Tensor:
+    """Hold on where the teacher is sure of the truth."""
+    return probability
+
+
+@WEIGHTINGS.register("inverse-tcp")
+def inverse_tcp(probability: Tensor) -> Tensor:
+    """Hold on where the teacher is unsure of the truth."""
+    return 1 - probability
+
+
+@WEIGHTINGS.register("constant")
+def constant(probability: Tensor) -> Tensor:
+    """Hold on everywhere alike."""
+    return torch.ones_like(probability)
+
+
+@WEIGHTINGS.register("none")
+def none(probability: Tensor) -> Tensor:
+    """Do not hold on: a stage without a reference."""
+    return torch.zeros_like(probability)
+
+
+def true_class_probability(teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    """TCP_i = softmax(t(x_i))[y_i].
+
+    Args:
+        teacher_logits: shape (N, classes).
+        labels: shape (N,), int64.
+
+    Returns:
+        Shape (N,), float32, in 0..1.
+    """
+    return teacher_logits.float().softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)

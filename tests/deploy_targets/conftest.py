@@ -1,0 +1,147 @@
+"""Tiny real bundles: a convolution, a mean and a linear layer, in each format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+from foundation.bundle import Manifest, Preprocessing, checksums, write_manifest
+
+SIZE, CLASSES, PROBES = 8, 3, 5
+PREPROCESSING = Preprocessing(SIZE, SIZE, 3, mean=[0.5, 0.4, 0.3], std=[0.2, 0.3, 0.4])
+
+
+def images(count: int = PROBES, seed: int = 1) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+def toy_model(batch: str | int = "N") -> onnx.ModelProto:
+    rng = np.random.default_rng(0)
+    weights = {
+        "kernel": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
+        "matrix": rng.standard_normal((4, CLASSES)).astype(np.float32),
+        "bias": rng.standard_normal(CLASSES).astype(np.float32),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "kernel"], ["conv"], pads=[1] * 4),
+            helper.make_node("Relu", ["conv"], ["relu"]),
+            helper.make_node("GlobalAveragePool", ["relu"], ["pool"]),
+            helper.make_node("Flatten", ["pool"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "matrix", "bias"], ["logits"]),
+        ],
+        "toy",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, CLASSES])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def reference_logits(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the FP32 model gives, worked out by onnx's own reference and no runtime."""
+    return ReferenceEvaluator(toy_model()).run(None, {"image": PREPROCESSING.apply(raw)})[0]
+
+
+def seal(folder: Path, export_format: str, model_file: str, precision: str = "fp32") -> Path:
+    """Make a bundle of a folder that holds a model."""
+    np.savez(folder / "probe.npz", images=images(), logits=reference_logits(images()))
+    manifest = Manifest(
+        name=f"toy-{export_format}-{precision}",
+        role="student",
+        target="local",
+        format=export_format,
+        precision=precision,
+        model_file=model_file,
+        input_name="image",
+        output_name="logits",
+        preprocessing=PREPROCESSING,
+        classes=["cat", "dog", "eel"],
+        files=checksums(folder),
+    )
+    write_manifest(folder, manifest)
+    return folder
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self._batches = iter([{"image": PREPROCESSING.apply(images(32, seed=2))}])
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self._batches, None)
+
+
+@pytest.fixture(scope="session")
+def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx-fp32")
+    onnx.save(toy_model(), folder / "model.onnx")
+    return seal(folder, "onnx", "model.onnx")
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx-int8")
+    quantize_static(
+        toy_model(),
+        folder / "model.onnx",
+        _Reader(),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+    return seal(folder, "onnx", "model.onnx", "int8")
+
+
+@pytest.fixture(scope="session")
+def fixed_batch_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("onnx-fixed")
+    onnx.save(toy_model(batch=1), folder / "model.onnx")
+    return seal(folder, "onnx", "model.onnx")
+
+
+def _converted(onnx_file: Path, folder: Path, precision: str) -> Path:
+    openvino.save_model(
+        openvino.convert_model(onnx_file), folder / "model.xml", compress_to_fp16=False
+    )
+    return seal(folder, "openvino", "model.xml", precision)
+
+
+@pytest.fixture(scope="session")
+def openvino_bundle(onnx_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _converted(onnx_bundle / "model.onnx", tmp_path_factory.mktemp("openvino-fp32"), "fp32")
+
+
+@pytest.fixture(scope="session")
+def openvino_int8_bundle(int8_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _converted(int8_bundle / "model.onnx", tmp_path_factory.mktemp("openvino-int8"), "int8")
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """A bundle of one's own, to spoil."""
+    return lambda bundle: Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+
+@pytest.fixture
+def shadowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Put code in the place of a library, in the processes that are started from here."""
+    folder = tmp_path / "shadow"
+    folder.mkdir()
+
+    def shadow(library: str, code: str) -> None:
+        (folder / f"{library}.py").write_text(code)
+        path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+
+    yield shadow

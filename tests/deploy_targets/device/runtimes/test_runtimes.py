@@ -1,0 +1,121 @@
+"""Each runtime with real models: its logits, its precision, its refusals."""
+
+import numpy as np
+import openvino
+import pytest
+
+from deploy_targets.device.checks import load_probe, parity
+from deploy_targets.device.runtimes import (
+    Model,
+    load_session,
+    one_line,
+    open_runtime,
+    runtime_for,
+    runtimes,
+    summarise_precision,
+)
+from foundation.bundle import open_bundle
+from foundation.errors import HostError, ModelMismatchError, UnknownNameError
+
+
+def session_of(folder, hint="f32"):
+    bundle = open_bundle(folder)
+    runtime = open_runtime(runtime_for(bundle.manifest.format))
+    return load_session(runtime, Model(bundle.model_path, "image", "logits", 1, hint))
+
+
+def precision_of(folder, hint="f32"):
+    return session_of(folder, hint).executed_precision()
+
+
+@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+def test_logits_agree_with_the_reference_for_one_image_and_for_many(fixture, request):
+    folder = request.getfixturevalue(fixture)
+    session = session_of(folder)
+    images, reference = load_probe(open_bundle(folder))
+    assert parity(session.run(images), reference).max_abs_error < 1e-4
+    assert parity(session.run(images[:1]), reference[:1]).max_abs_error < 1e-4
+
+
+@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+def test_a_result_is_not_overwritten_by_the_next(fixture, request):
+    folder = request.getfixturevalue(fixture)
+    session = session_of(folder)
+    images, _ = load_probe(open_bundle(folder))
+    first = session.run(images[:1])
+    kept = first.copy()
+    session.run(images[1:2])
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+def test_an_fp32_model_runs_its_convolution_and_its_product_in_f32(fixture, request):
+    precision = precision_of(request.getfixturevalue(fixture))
+    assert precision.summary == "f32"
+    assert precision.operators == {"f32": 2}
+
+
+@pytest.mark.parametrize("fixture", ["int8_bundle", "openvino_int8_bundle"])
+def test_a_quantised_model_runs_its_compute_operators_in_8_bits(fixture, request):
+    precision = precision_of(request.getfixturevalue(fixture))
+    assert precision.summary == "int8"
+    assert sum(precision.operators.values()) == 2
+    assert set(precision.operators) <= {"u8", "i8"}
+
+
+def test_openvino_left_to_itself_reports_the_precision_it_chose(openvino_bundle):
+    compiled = openvino.Core().compile_model(openvino_bundle / "model.xml", "CPU")
+    chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert precision_of(openvino_bundle, "auto").summary == chosen
+
+
+def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"\x00 no model")
+    model = Model(tmp_path / "model.onnx", "image", "logits", 1, "f32")
+    with pytest.raises(ModelMismatchError, match=r"model\.onnx.*onnxruntime") as caught:
+        load_session(open_runtime("onnxruntime"), model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_the_named_input_is_refused(openvino_bundle):
+    model = Model(openvino_bundle / "model.xml", "picture", "logits", 1, "f32")
+    with pytest.raises(ModelMismatchError, match="picture"):
+        load_session(open_runtime("openvino"), model)
+
+
+def test_each_format_has_its_runtime():
+    assert runtime_for("onnx") == "onnxruntime"
+    assert runtime_for("openvino") == "openvino"
+    with pytest.raises(UnknownNameError, match="unknown export format 'onx', did you mean 'onnx'"):
+        runtime_for("onx")
+
+
+def test_a_runtime_whose_library_is_not_there_says_how_to_get_it():
+    class Absent:
+        format = "absent"
+        package = "absent-package"
+
+        def __init__(self):
+            import absent_library  # noqa: F401, PLC0415
+
+    runtimes.register("absent")(Absent)
+    try:
+        with pytest.raises(HostError, match=r"absent_library.*pip install absent-package"):
+            open_runtime("absent")
+    finally:
+        del runtimes._entries["absent"]
+
+
+def test_the_summary_takes_the_most_frequent_format_and_adds_up_both_8_bit_ones():
+    assert summarise_precision(["bf16", "bf16", "f32"]).summary == "bf16"
+    mixed = summarise_precision(["u8", "f32", "f32", "i8", "u8"])
+    assert mixed.summary == "int8"
+    assert mixed.operators == {"u8": 2, "f32": 2, "i8": 1}
+    assert summarise_precision([]).summary == "unknown"
+
+
+def test_a_long_message_becomes_one_short_line():
+    line = one_line(RuntimeError("a\n  b\n" + "c" * 1000))
+    assert line.startswith("a b ccc")
+    assert len(line) < 400
+    assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"

@@ -1,0 +1,130 @@
+"""Parity and accuracy against values worked out by hand."""
+
+import numpy as np
+import pytest
+
+from deploy_targets.device.checks import accuracy, load_probe, parity
+from foundation.bundle import Preprocessing, open_bundle
+from foundation.errors import (
+    CorruptFileError,
+    DataLayoutError,
+    MissingFileError,
+    ModelMismatchError,
+)
+
+ONE_PIXEL = Preprocessing(1, 1, 2, mean=[0.0, 0.0], std=[1.0, 1.0])
+
+
+def floats(rows):
+    return np.array(rows, np.float32)
+
+
+def brighter_channel(batch):
+    """A classifier: the class is the channel with the higher value."""
+    return batch[:, :, 0, 0]
+
+
+def save_evaluation(path, pixels, labels):
+    np.savez(path, images=np.array(pixels, np.uint8).reshape(-1, 1, 1, 2), labels=labels)
+    return path
+
+
+def test_equal_logits_have_no_error():
+    result = parity(floats([[1, 2], [4, 3]]), floats([[1, 2], [4, 3]]))
+    assert (result.max_abs_error, result.relative_error) == (0.0, 0.0)
+    assert (result.top1_agreement, result.n) == (1.0, 2)
+
+
+def test_errors_are_the_largest_difference_and_its_share_of_the_largest_logit():
+    result = parity(floats([[1, 2], [4, 3.5], [0, -2]]), floats([[2.5, 2], [4, 3], [0, -5]]))
+    assert result.max_abs_error == 3.0
+    assert result.relative_error == pytest.approx(3 / 5)
+    assert result.top1_agreement == pytest.approx(2 / 3)
+
+
+def test_a_relative_error_to_nothing_is_none():
+    assert parity(floats([[1, 0]]), floats([[0, 0]])).relative_error is None
+
+
+def test_logits_of_another_shape_are_a_mismatch():
+    with pytest.raises(ModelMismatchError, match=r"\(1, 2\).*\(1, 3\)"):
+        parity(floats([[1, 2]]), floats([[1, 2, 3]]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_a_mismatch(value):
+    with pytest.raises(ModelMismatchError, match="undefined"):
+        parity(floats([[1, value]]), floats([[1, 2]]))
+
+
+def test_accuracy_is_the_share_of_right_first_classes_over_more_than_one_batch(tmp_path):
+    # 150 images in batches of 64, 64 and 22; the first 100 of class 1, of which the labels
+    # of every fourth are wrong.
+    pixels = [[0, 9]] * 100 + [[9, 0]] * 50
+    labels = np.array([1] * 100 + [0] * 50)
+    labels[:100:4] = 0
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return brighter_channel(batch)
+
+    result = accuracy(run, save_evaluation(tmp_path / "e.npz", pixels, labels), ONE_PIXEL)
+    assert (result.top1, result.n) == (125 / 150, 150)
+    assert sizes == [64, 64, 22]
+
+
+def test_a_missing_evaluation_file_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"none\.npz"):
+        accuracy(brighter_channel, tmp_path / "none.npz", ONE_PIXEL)
+
+
+def test_an_evaluation_file_that_is_no_archive_is_corrupt(tmp_path):
+    (tmp_path / "e.npz").write_bytes(b"PK\x03\x04 not really")
+    with pytest.raises(CorruptFileError, match=r"e\.npz"):
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+
+
+def test_an_evaluation_file_without_labels_is_corrupt(tmp_path):
+    np.savez(tmp_path / "e.npz", images=np.zeros((1, 1, 1, 2), np.uint8))
+    with pytest.raises(CorruptFileError, match="labels"):
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+
+
+def test_a_pickle_in_an_evaluation_file_is_not_opened(tmp_path):
+    np.savez(tmp_path / "e.npz", images=np.array([{}], object), labels=np.array([0]))
+    with pytest.raises(CorruptFileError, match="pickle"):
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+
+
+@pytest.mark.parametrize("labels", [np.array([0, 1]), np.array([0.5]), np.array([[0]])])
+def test_labels_that_do_not_fit_the_images_are_refused(tmp_path, labels):
+    path = save_evaluation(tmp_path / "e.npz", [[1, 2]], labels)
+    with pytest.raises(DataLayoutError, match="labels"):
+        accuracy(brighter_channel, path, ONE_PIXEL)
+
+
+def test_images_of_another_size_are_refused(tmp_path):
+    np.savez(tmp_path / "e.npz", images=np.zeros((1, 2, 2, 2), np.uint8), labels=np.array([0]))
+    with pytest.raises(DataLayoutError, match=r"\(1, 2, 2, 2\)"):
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+
+
+def test_an_evaluation_file_without_images_is_refused(tmp_path):
+    path = save_evaluation(tmp_path / "e.npz", [], np.zeros(0, int))
+    with pytest.raises(DataLayoutError, match="no image"):
+        accuracy(brighter_channel, path, ONE_PIXEL)
+
+
+def test_a_probe_is_prepared_as_the_manifest_says(onnx_bundle):
+    images, logits = load_probe(open_bundle(onnx_bundle))
+    assert images.shape == (5, 3, 8, 8)
+    assert images.dtype == np.float32
+    assert logits.shape == (5, 3)
+
+
+def test_a_probe_that_cannot_be_read_is_corrupt(onnx_bundle, copy_of):
+    bundle = open_bundle(copy_of(onnx_bundle))
+    (bundle.folder / "probe.npz").write_bytes(b"nothing")
+    with pytest.raises(CorruptFileError, match=r"probe\.npz"):
+        load_probe(bundle)

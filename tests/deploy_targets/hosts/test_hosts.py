@@ -1,0 +1,124 @@
+"""Hosts: how they are named, and what becomes of a measuring process that goes wrong."""
+
+import os
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy_targets.device.messages import Job
+from deploy_targets.hosts import hosts, open_host
+from deploy_targets.hosts._process import WORKER, stream_job
+from deploy_targets.measure import MeasureOptions, measure
+from foundation.errors import HostError, UnknownNameError
+
+JOB = Job(bundle="toy", runtime="onnxruntime")
+
+
+def stream(code):
+    """Messages of a process that runs `code` in the place of a worker."""
+    return stream_job([sys.executable, "-c", code], JOB, "toy-host")
+
+
+def failure(code):
+    with pytest.raises(HostError) as caught:
+        list(stream(code))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("toy-host: ")
+    return str(caught.value)
+
+
+def test_local_is_this_machine():
+    host = open_host("local")
+    assert host.name == "local"
+    assert host.facts().logical_cores >= 1
+    assert "local" in hosts.names()
+
+
+def test_an_unknown_scheme_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownNameError, match=r"telnet://pi.*unknown host 'telnet'.*local"):
+        open_host("telnet://pi")
+
+
+def test_local_takes_no_address():
+    with pytest.raises(HostError, match="local://there"):
+        open_host("local://there")
+
+
+def test_the_job_goes_in_and_messages_come_out_up_to_the_last():
+    code = (
+        "import json, sys\n"
+        "job = json.load(sys.stdin)\n"
+        "print(json.dumps({'kind': 'progress', 'step': job['bundle']}))\n"
+        "print(json.dumps({'kind': 'result'}))\n"
+        "print('and then some')\n"
+    )
+    assert list(stream(code)) == [{"kind": "progress", "step": "toy"}, {"kind": "result"}]
+
+
+def test_a_process_that_is_killed_is_named_with_its_signal():
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    assert "SIGSEGV" in failure(code)
+
+
+def test_a_process_that_dies_leaves_its_last_words():
+    message = failure("import sys; sys.exit('first\\nno numpy here\\n')")
+    assert "exit code 1" in message
+    assert message.endswith("its last words: no numpy here")
+
+
+def test_a_process_that_says_nothing_is_said_to_have_said_nothing():
+    assert failure("pass").endswith("it said nothing")
+
+
+@pytest.mark.parametrize("line", ["Welcome to this machine!", "[1]", '{"step": 1}'])
+def test_lines_that_are_no_messages_are_quoted(line):
+    assert line in failure(f"print('{line}')")
+
+
+def test_much_talk_on_standard_error_does_not_block():
+    code = "import sys; sys.stderr.write('x' * 1_000_000); print('{\"kind\": \"result\"}')"
+    assert list(stream(code)) == [{"kind": "result"}]
+
+
+def test_closing_the_stream_ends_the_process():
+    messages = stream(
+        "import os, time\n"
+        'print(\'{"kind": "progress", "pid": %d}\' % os.getpid(), flush=True)\n'
+        "time.sleep(600)\n"
+    )
+    pid = next(messages)["pid"]
+    messages.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_command_that_is_not_there_is_named():
+    with pytest.raises(HostError, match="cannot start no-such-command"):
+        list(stream_job(["no-such-command"], JOB, "toy-host"))
+
+
+def test_a_host_that_keeps_its_files_elsewhere_is_one_registered_class(onnx_bundle, tmp_path):
+    class Elsewhere:
+        def __init__(self, url):
+            self.name = url
+
+        def facts(self):
+            raise NotImplementedError
+
+        def stream(self, job):
+            there = Path(shutil.copytree(job.bundle, tmp_path / "there" / "bundle"))
+            yield from stream_job(
+                [sys.executable, "-m", WORKER], replace(job, bundle=str(there)), self.name
+            )
+
+    hosts.register("elsewhere")(Elsewhere)
+    try:
+        quick = MeasureOptions(threads=1, queries=10, max_seconds=0.2)
+        result = measure(onnx_bundle, host="elsewhere://shelf", options=quick)
+    finally:
+        del hosts._entries["elsewhere"]
+    assert result.host.name == "elsewhere://shelf"
+    assert (tmp_path / "there" / "bundle" / "bundle.json").is_file()

@@ -1,0 +1,220 @@
+"""Whole measurements of toy bundles, on this machine, in real processes."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from deploy_targets.measure import MeasureOptions, measure, read_measurement, write_measurement
+from foundation.bundle import open_bundle
+from foundation.errors import (
+    CorruptFileError,
+    DataLayoutError,
+    HostError,
+    MissingFileError,
+    UnknownNameError,
+    UsageError,
+)
+from foundation.files import sha256_of
+
+# Enough queries for a p99.
+QUICK = MeasureOptions(threads=1, queries=120, max_seconds=0.5, throughput_batch=4)
+
+
+@pytest.fixture(scope="module")
+def measured(onnx_bundle):
+    return measure(onnx_bundle, options=QUICK)
+
+
+def in_fresh_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_the_measurement_says_what_was_measured(measured, onnx_bundle):
+    assert measured.bundle.name == "toy-onnx-fp32"
+    assert (measured.bundle.role, measured.bundle.target) == ("student", "local")
+    assert measured.bundle.model_bytes == (onnx_bundle / "model.onnx").stat().st_size
+    assert measured.bundle.manifest_sha256 == sha256_of(onnx_bundle / "bundle.json")
+
+
+def test_the_measurement_says_where_and_with_what(measured):
+    assert measured.host.name == "local"
+    assert measured.host.facts.logical_cores == os.cpu_count()
+    assert (measured.runtime.name, measured.runtime.threads) == ("onnxruntime", 1)
+    assert measured.runtime.executed_precision.summary == "f32"
+
+
+def test_latency_is_ordered_and_counted(measured):
+    latency = measured.latency_ms
+    assert 2 <= latency.n <= QUICK.queries
+    assert latency.warmup_n >= 1
+    assert 0 < latency.min <= latency.p50 <= latency.p90 <= latency.p95 <= latency.max
+    assert latency.min <= latency.mean <= latency.max
+
+
+def test_the_rest_of_the_measurement_is_there(measured):
+    assert measured.throughput.batch == 4
+    assert measured.throughput.images_per_s > 0
+    assert measured.memory_mb.peak > measured.memory_mb.before_load > 0
+    assert measured.startup_ms.import_ > 0
+    assert measured.startup_ms.load > 0
+    assert measured.startup_ms.first_inference > 0
+    assert measured.parity.n == 5
+    assert measured.parity.max_abs_error < 1e-4
+    assert measured.parity.top1_agreement == 1.0
+    assert measured.accuracy is None
+    assert measured.seconds > 0
+    assert datetime.fromisoformat(measured.started_at).utcoffset() == timedelta(0)
+
+
+def test_a_measurement_goes_through_a_file_unchanged(measured, tmp_path):
+    write_measurement(tmp_path / "bench" / "toy@local.json", measured)
+    assert read_measurement(tmp_path / "bench" / "toy@local.json") == measured
+
+
+def test_openvino_is_measured_in_the_precision_that_was_asked_for(openvino_bundle):
+    result = measure(openvino_bundle, options=QUICK)
+    assert result.runtime.name == "openvino"
+    assert result.runtime.precision_hint == "f32"
+    assert result.runtime.executed_precision.summary == "f32"
+    assert result.parity.max_abs_error < 1e-4
+
+
+def test_an_int8_bundle_is_seen_to_run_in_8_bits_and_to_differ(int8_bundle):
+    result = measure(int8_bundle, options=QUICK)
+    assert result.runtime.executed_precision.summary == "int8"
+    assert result.parity.max_abs_error > 1e-4
+    assert result.parity.relative_error < 0.1
+
+
+def test_accuracy_is_measured_on_the_evaluation_file(onnx_bundle, tmp_path):
+    images, logits = open_bundle(onnx_bundle).probe()
+    # 100 images need two batches; the first ten labels are moved to a class that is wrong.
+    images, labels = np.tile(images, (20, 1, 1, 1)), np.tile(logits.argmax(1), 20)
+    labels[:10] = (labels[:10] + 1) % 3
+    np.savez(tmp_path / "e.npz", images=images, labels=labels)
+    result = measure(onnx_bundle, options=replace(QUICK, evaluation=tmp_path / "e.npz"))
+    assert (result.accuracy.top1, result.accuracy.n) == (0.9, 100)
+
+
+def test_progress_is_told_step_by_step(onnx_bundle):
+    seen = []
+    measure(onnx_bundle, options=QUICK, on_progress=seen.append)
+    assert [message["step"] for message in seen] == [
+        "loading",
+        "warming up",
+        "timing",
+        "throughput",
+        "checking",
+    ]
+    assert {message["of"] for message in seen} == {5}
+
+
+def test_the_peak_is_the_workers_own_and_not_inherited(onnx_bundle):
+    ballast = np.ones(300 * 2**20 // 8)
+    peak = measure(onnx_bundle, options=QUICK).memory_mb.peak
+    assert peak < ballast.nbytes / 2**20
+
+
+def test_a_file_in_the_current_folder_does_not_stand_in_for_a_library(
+    onnx_bundle, tmp_path, monkeypatch
+):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('the wrong numpy')")
+    monkeypatch.chdir(tmp_path)
+    assert measure(onnx_bundle, options=QUICK).parity.n == 5
+
+
+def test_a_changed_bundle_is_not_measured(onnx_bundle, copy_of):
+    folder = copy_of(onnx_bundle)
+    (folder / "probe.npz").write_bytes(b"other")
+    with pytest.raises(CorruptFileError, match=r"probe\.npz"):
+        measure(folder, options=QUICK)
+
+
+def test_a_missing_bundle_or_evaluation_file_is_named(onnx_bundle, tmp_path):
+    with pytest.raises(MissingFileError, match="nowhere"):
+        measure(tmp_path / "nowhere", options=QUICK)
+    with pytest.raises(MissingFileError, match=r"none\.npz"):
+        measure(onnx_bundle, options=replace(QUICK, evaluation=tmp_path / "none.npz"))
+
+
+def test_an_error_on_the_device_keeps_its_kind_and_names_the_host(onnx_bundle, tmp_path):
+    np.savez(tmp_path / "e.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=[0])
+    with pytest.raises(DataLayoutError, match=r"^local: .*e\.npz") as caught:
+        measure(onnx_bundle, options=replace(QUICK, evaluation=tmp_path / "e.npz"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_runtime_that_is_not_installed_is_one_line_that_says_how_to_get_it(
+    openvino_bundle, shadowed
+):
+    shadowed("openvino", "raise ModuleNotFoundError(\"No module named 'openvino'\")")
+    with pytest.raises(HostError, match=r"^local: .*pip install openvino") as caught:
+        measure(openvino_bundle, options=QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_crashes_is_one_line_that_names_the_signal(onnx_bundle, shadowed):
+    shadowed("onnxruntime", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    with pytest.raises(HostError, match=r"^local: .*SIGSEGV") as caught:
+        measure(onnx_bundle, options=QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_in_a_format_without_runtime_is_refused(onnx_bundle, copy_of):
+    manifest = copy_of(onnx_bundle) / "bundle.json"
+    manifest.write_text(manifest.read_text().replace('"format": "onnx"', '"format": "onx"'))
+    with pytest.raises(UnknownNameError, match="did you mean 'onnx'"):
+        measure(manifest.parent, options=QUICK)
+
+
+def test_an_unknown_host_is_refused(onnx_bundle):
+    with pytest.raises(UnknownNameError, match="telnet"):
+        measure(onnx_bundle, host="telnet://pi", options=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("threads", 0),
+        ("precision_hint", "bf16"),
+        ("queries", 1),
+        ("max_seconds", 0.0),
+        ("max_seconds", float("nan")),
+        ("throughput_batch", 0),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_and_quoted(option, value):
+    with pytest.raises(UsageError, match=str(value)):
+        MeasureOptions(**{option: value})
+
+
+def test_importing_measure_brings_no_heavy_library():
+    loaded = in_fresh_python(
+        "import sys, deploy_targets.measure, deploy_targets.targets\n"
+        "deploy_targets.targets.load_target('local').formats\n"
+        "heavy = ['torch', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'psutil', 'cpuinfo',\n"
+        "         'typer', 'rich', 'pydantic', 'pipeline', 'export', 'smskd']\n"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    assert loaded.strip() == "[]"
+
+
+def test_the_device_side_imports_where_only_python_and_numpy_are():
+    imported = in_fresh_python(
+        "import sys, pkgutil, importlib\n"
+        "for name in ['psutil', 'cpuinfo', 'torch', 'onnx', 'onnxruntime', 'openvino', 'nncf',\n"
+        "             'deploy_targets.hosts', 'deploy_targets.targets']:\n"
+        "    sys.modules[name] = None\n"
+        "import deploy_targets.device as device\n"
+        "names = [m.name for m in pkgutil.walk_packages(device.__path__, device.__name__ + '.')]\n"
+        "for name in names: importlib.import_module(name)\n"
+        "print(len(names))"
+    )
+    assert int(imported) >= 7

@@ -1,0 +1,103 @@
+"""A measurement as a file: whole, strict, and refused when it is anything else."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from deploy_targets.device import facts
+from deploy_targets.device.messages import (
+    ExecutedPrecision,
+    Latency,
+    Memory,
+    Parity,
+    RuntimeUsed,
+    Startup,
+    Throughput,
+)
+from deploy_targets.measurement import (
+    BundleMeasured,
+    HostMeasured,
+    Measurement,
+    read_measurement,
+    write_measurement,
+)
+from foundation.errors import CorruptFileError, MissingFileError
+
+MEASUREMENT = Measurement(
+    bundle=BundleMeasured("toy", "student", "local", "onnx", "fp32", 1234, "ab" * 32),
+    host=HostMeasured("local", facts.collect()),
+    runtime=RuntimeUsed("onnxruntime", "1.0", 1, "f32", ExecutedPrecision("f32", {"f32": 2})),
+    latency_ms=Latency(1.0, 2.0, 3.0, None, 1.5, 0.5, 4.0, 50, 20),
+    throughput=Throughput(16, 1000.0),
+    memory_mb=Memory(100.0, None),
+    startup_ms=Startup(10.0, 20.0, 30.0),
+    accuracy=None,
+    parity=Parity(0.001, 0.0001, 1.0, 8),
+    seconds=3.5,
+    started_at="2025-01-01T00:00:00+00:00",
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    write_measurement(tmp_path / "m.json", MEASUREMENT)
+    return tmp_path / "m.json"
+
+
+def edit(file, change):
+    raw = json.loads(file.read_text())
+    change(raw)
+    file.write_text(json.dumps(raw))
+
+
+def test_a_measurement_reads_back_equal(file):
+    assert read_measurement(file) == MEASUREMENT
+
+
+def test_the_file_has_the_keys_of_schema_1(file):
+    raw = json.loads(file.read_text())
+    assert list(raw) == [
+        "schema_version", "kind", "bundle", "host", "runtime", "latency_ms", "throughput",
+        "memory_mb", "startup_ms", "accuracy", "parity", "seconds", "started_at",
+    ]  # fmt: skip
+    assert (raw["schema_version"], raw["kind"]) == (1, "measurement")
+    assert set(raw["startup_ms"]) == {"import", "load", "first_inference"}
+    assert raw["runtime"]["executed_precision"] == {"summary": "f32", "operators": {"f32": 2}}
+    assert raw["latency_ms"]["p99"] is None
+
+
+def test_a_missing_file_is_missing(tmp_path):
+    with pytest.raises(MissingFileError):
+        read_measurement(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda raw: raw.pop("parity"),
+        lambda raw: raw.update(extra=1),
+        lambda raw: raw.update(schema_version=2),
+        lambda raw: raw.update(kind="estimate"),
+        lambda raw: raw["latency_ms"].update(p50="fast"),
+        lambda raw: raw["latency_ms"].update(mean=float("nan")),
+        lambda raw: raw["runtime"].pop("executed_precision"),
+    ],
+)
+def test_anything_else_than_a_measurement_is_corrupt(file, change):
+    edit(file, change)
+    with pytest.raises(CorruptFileError, match=r"m\.json"):
+        read_measurement(file)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", '{"kind": "measurement"'])
+def test_a_torn_file_is_corrupt(file, text):
+    file.write_text(text)
+    with pytest.raises(CorruptFileError, match=r"m\.json"):
+        read_measurement(file)
+
+
+def test_what_is_not_a_number_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_measurement(tmp_path / "m.json", replace(MEASUREMENT, seconds=float("nan")))
+    assert not (tmp_path / "m.json").exists()

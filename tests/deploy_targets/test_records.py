@@ -1,0 +1,72 @@
+"""Records are built strictly."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from deploy_targets.records import RecordError, as_dict, build
+
+
+@dataclass(frozen=True)
+class Inner:
+    count: int
+    import_: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    inner: Inner
+    sizes: list[int]
+    shares: dict[str, float]
+    flag: bool
+    maybe: int | None
+    rest: dict[str, Any] = field(default_factory=dict)
+
+
+def raw(**changes):
+    return {
+        "name": "n",
+        "inner": {"count": 1, "import": 2},
+        "sizes": [1, 2],
+        "shares": {"a": 0.5},
+        "flag": True,
+        "maybe": None,
+        **changes,
+    }
+
+
+def test_a_record_survives_being_written_and_read():
+    record = build(Outer, raw(rest={"any": [None, "thing"]}))
+    assert record.inner == Inner(1, 2.0)
+    assert as_dict(record)["inner"] == {"count": 1, "import": 2.0}
+    assert build(Outer, as_dict(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nam": 1}, "unknown key 'nam', did you mean 'name'"),
+        ({"inner": {"cuont": 1}}, "unknown key 'inner.cuont', did you mean 'inner.count'"),
+        ({"inner": {}}, "missing key 'inner.count'"),
+        ({"inner": []}, "key 'inner' must be a table"),
+        ({"inner": {"count": 1.0}}, "key 'inner.count' must be a whole number, but got 1.0"),
+        ({"inner": {"count": True}}, "key 'inner.count' must be a whole number, but got True"),
+        ({"sizes": 3}, "key 'sizes' must be a list, but got 3"),
+        ({"sizes": [1, "2"]}, r"key 'sizes\[1\]' must be a whole number"),
+        ({"shares": {"a": None}}, "key 'shares.a' must be a number"),
+        ({"shares": {"a": float("nan")}}, "key 'shares.a' must be a finite number"),
+        ({"flag": 1}, "key 'flag' must be true or false, but got 1"),
+        ({"maybe": "1"}, "key 'maybe' must be a whole number, but got '1'"),
+        ({"name": None}, "key 'name' must be text"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes, message):
+    with pytest.raises(RecordError, match=message):
+        build(Outer, raw(**changes))
+
+
+def test_a_list_is_no_record():
+    with pytest.raises(RecordError, match="the whole must be a table"):
+        build(Outer, [])

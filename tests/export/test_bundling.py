@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export.bundling import BundleRequest, ExportSource, bundle_name, make_bundle, make_bundles
+from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.quantization import QuantizationScheme
+from export.reference import torch_predictor
+from foundation.bundle import Manifest, open_bundle
+from foundation.errors import CorruptFileError, ExportError, UnknownNameError
+
+Bundles = dict[str, tuple[Path, Manifest]]
+EVERY = ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-fp16", "openvino-int8"]
+SCHEME = QuantizationScheme()
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_a_bundle_opens_and_says_what_was_made(
+    kind: str, bundles: Bundles, source: ExportSource
+) -> None:
+    folder, manifest = bundles[kind]
+    bundle = open_bundle(folder)
+    assert bundle.manifest == manifest
+    assert folder.name == manifest.name == f"local-{kind}"
+    assert f"{manifest.format}-{manifest.precision}" == kind
+    assert (manifest.role, manifest.target) == ("student", "local")
+    assert (manifest.input_name, manifest.output_name) == ("input", "logits")
+    assert manifest.classes == source.classes
+    assert manifest.preprocessing == source.preprocessing
+    assert manifest.origin == source.origin
+    model_files = ["model.onnx"] if manifest.format == "onnx" else ["model.bin", "model.xml"]
+    assert sorted(manifest.files) == [*model_files, "probe.npz"]
+    assert {path.name for path in folder.iterdir()} == {*manifest.files, "bundle.json"}
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_the_probe_carries_torchs_own_logits(
+    kind: str, bundles: Bundles, source: ExportSource
+) -> None:
+    images, logits = open_bundle(bundles[kind][0]).probe()
+    np.testing.assert_array_equal(images, source.probe_images)
+    expected = torch_predictor(source.model)(source.preprocessing.apply(images))
+    np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_parity_and_accuracy_are_measured_on_the_written_file(
+    kind: str, bundles: Bundles, source: ExportSource
+) -> None:
+    folder, manifest = bundles[kind]
+    predict = FORMATS.get(manifest.format)().load(folder / manifest.model_file)
+    images, logits = open_bundle(folder).probe()
+    outputs = predict(source.preprocessing.apply(images))
+    assert manifest.parity["max_abs_error"] == pytest.approx(np.abs(outputs - logits).max())
+    assert manifest.parity["n"] == 20
+    assert source.evaluation is not None
+    test_images, labels = source.evaluation
+    right = predict(source.preprocessing.apply(test_images)).argmax(1) == labels
+    assert manifest.accuracy == {"top1": right.mean(), "n": 150, "split": "test"}
+    assert manifest.accuracy["top1"] > 0.8
+
+
+def test_lower_precision_costs_some_error_and_some_bytes_less(bundles: Bundles) -> None:
+    error = {kind: bundles[kind][1].parity["relative_error"] for kind in EVERY}
+    assert error["onnx-fp32"] < error["onnx-int8"]
+    assert error["openvino-fp32"] < error["openvino-fp16"] < error["openvino-int8"]
+    weights = {
+        kind: (bundles[kind][0] / "model.bin").stat().st_size for kind in EVERY if "vino" in kind
+    }
+    assert weights["openvino-int8"] < weights["openvino-fp16"] < weights["openvino-fp32"]
+
+
+def test_a_changed_byte_is_found_when_the_bundle_is_opened(
+    bundles: Bundles, tmp_path: Path
+) -> None:
+    for kind, file in (("openvino-fp32", "model.bin"), ("onnx-int8", "probe.npz")):
+        folder = shutil.copytree(bundles[kind][0], tmp_path / kind)
+        content = bytearray((folder / file).read_bytes())
+        content[len(content) // 2] ^= 1
+        (folder / file).write_bytes(content)
+        with pytest.raises(CorruptFileError, match=file):
+            open_bundle(folder)
+
+
+def test_the_same_inputs_give_the_same_numbers_and_the_same_onnx_bundles(
+    bundles: Bundles, source: ExportSource, tmp_path: Path
+) -> None:
+    kinds = ["onnx-fp32", "onnx-int8", "openvino-int8"]
+    requests = [BundleRequest("local", *kind.split("-")) for kind in kinds]
+    for kind, again in zip(kinds, make_bundles(source, requests, tmp_path), strict=True):
+        manifest = bundles[kind][1]
+        assert again.parity == manifest.parity
+        assert again.accuracy == manifest.accuracy
+        assert again.files["probe.npz"] == manifest.files["probe.npz"]
+        if "onnx-" in kind:
+            assert again.files == manifest.files
+
+
+def test_one_channel_works_in_every_format_and_precision(
+    gray_source: ExportSource, tmp_path: Path
+) -> None:
+    requests = [BundleRequest("board", *kind.split("-")) for kind in EVERY]
+    said: list[str] = []
+    manifests = make_bundles(gray_source, requests, tmp_path, said.append)
+    assert [manifest.name for manifest in manifests] == [f"board-{kind}" for kind in EVERY]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(m.name for m in manifests)
+    assert all(manifest.accuracy["top1"] > 0.8 for manifest in manifests)
+    assert sum("exporting to ONNX" in line for line in said) == 1
+    assert len(said) == 1 + len(EVERY)
+
+
+def test_a_teachers_bundle_says_so_in_its_name() -> None:
+    request = BundleRequest("rpi", "onnx", "int8")
+    assert bundle_name("student", request) == "rpi-onnx-int8"
+    assert bundle_name("teacher", request) == "rpi-teacher-onnx-int8"
+
+
+def test_a_model_that_disagrees_leaves_no_bundle_and_keeps_the_earlier_one(
+    source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    other = copy.deepcopy(source.model)
+    with torch.no_grad():
+        other.head.bias[0] += 0.05
+    perturbed = dataclasses.replace(source, model=other)
+    wanted = {"target": "local", "format": "onnx", "precision": "fp32", "scheme": SCHEME}
+    folder = tmp_path / "local-onnx-fp32"
+    with pytest.raises(ExportError, match="local-onnx-fp32: fp32 logits differ"):
+        make_bundle(perturbed, onnx_file, **wanted, folder=folder)
+    assert list(tmp_path.iterdir()) == []
+
+    manifest = make_bundle(source, onnx_file, **wanted, folder=folder)
+    with pytest.raises(ExportError, match="fp32 logits differ"):
+        make_bundle(perturbed, onnx_file, **wanted, folder=folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert open_bundle(folder).manifest == manifest
+
+
+def test_an_int8_model_that_names_other_classes_is_refused(
+    source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    other = copy.deepcopy(source.model)
+    with torch.no_grad():
+        other.head.weight.neg_()
+    with pytest.raises(ExportError, match="probe images, at least 80% are needed"):
+        make_bundle(
+            dataclasses.replace(source, model=other),
+            onnx_file,
+            target="local",
+            format="onnx",
+            precision="int8",
+            scheme=SCHEME,
+            folder=tmp_path / "local-onnx-int8",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_formats_and_precisions_are_refused_before_anything_is_made(
+    source: ExportSource, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    good = BundleRequest("local", "onnx", "fp32")
+    with pytest.raises(UnknownNameError, match=r"unknown export format 'onx'.*onnx, openvino"):
+        make_bundles(source, [good, BundleRequest("a", "onx", "fp32")], tmp_path, said.append)
+    with pytest.raises(UnknownNameError, match=r"format 'onnx': .*'fp16'.*fp32, int8"):
+        make_bundles(source, [good, BundleRequest("a", "onnx", "fp16")], tmp_path, said.append)
+    without = dataclasses.replace(source, calibration=source.calibration[:0])
+    with pytest.raises(ExportError, match="int8 needs calibration images"):
+        make_bundles(without, [good, BundleRequest("a", "onnx", "int8")], tmp_path, said.append)
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fp32_needs_neither_calibration_nor_evaluation_images(
+    source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    bare = dataclasses.replace(
+        source, calibration=np.empty((0,), np.uint8), evaluation=None, role="teacher"
+    )
+    manifest = make_bundle(
+        bare,
+        onnx_file,
+        target="local",
+        format="openvino",
+        precision="fp32",
+        scheme=SCHEME,
+        folder=tmp_path / "b",
+    )
+    assert manifest.accuracy == {}
+    assert manifest.role == "teacher"
+    assert "quantization" not in manifest.format_facts
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"classes": ["a", "b"]}, "2 classes"),
+        ({"probe_images": np.empty((0, 32, 32, 3), np.uint8)}, "no images"),
+        ({"probe_images": np.zeros((4, 28, 28, 3), np.uint8)}, "must be uint8"),
+    ],
+)
+def test_a_source_that_does_not_fit_is_refused_in_one_line(
+    change: dict[str, object], message: str, source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=message) as caught:
+        make_bundle(
+            dataclasses.replace(source, **change),
+            onnx_file,
+            target="local",
+            format="onnx",
+            precision="fp32",
+            scheme=SCHEME,
+            folder=tmp_path / "b",
+        )
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_not_numbers_are_refused(
+    source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    broken: nn.Module = copy.deepcopy(source.model)
+    with torch.no_grad():
+        broken.head.bias.fill_(torch.nan)
+    with pytest.raises(ExportError, match="original gave logits that are not finite"):
+        make_bundle(
+            dataclasses.replace(source, model=broken),
+            onnx_file,
+            target="local",
+            format="onnx",
+            precision="fp32",
+            scheme=SCHEME,
+            folder=tmp_path / "b",
+        )
+
+
+def test_a_format_from_outside_is_bundled_without_a_change_here(
+    source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    class Numpy(ExportFormat):
+        """The linear head's bias for every image: a format nobody wants, with its own precision."""
+
+        name = "numpy"
+        precisions = ("bf16",)
+
+        def write(self, source, precision, folder, calibration, scheme) -> Written:  # type: ignore[no-untyped-def]
+            assert len(calibration) == 0
+            (folder / "model.npy").write_bytes(b"ours")
+            return Written("model.npy", "in", "out", {"fact": 1})
+
+        def load(self, model_file: Path) -> Predictor:
+            assert model_file.read_bytes() == b"ours"
+            return torch_predictor(source.model)
+
+    FORMATS.register("numpy")(Numpy)
+    try:
+        (manifest,) = make_bundles(source, [BundleRequest("mcu", "numpy", "bf16")], tmp_path)
+    finally:
+        del FORMATS._entries["numpy"]
+    assert open_bundle(tmp_path / "mcu-numpy-bf16").manifest == manifest
+    assert manifest.format_facts["fact"] == 1
