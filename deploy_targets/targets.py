@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy_targets.device import facts
-from deploy_targets.device.runtimes import runtimes
+from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.records import RecordError, as_dict, build
 from foundation.errors import MissingFileError, RecipeError, unknown_name
 
@@ -78,7 +78,7 @@ class Target:
     @property
     def formats(self) -> list[str]:
         """Export formats that its runtimes take, in order of preference."""
-        return [runtimes.get(name).format for name in self.runtimes]
+        return [RUNTIMES.get(name).format for name in self.runtimes]
 
 
 def target_names() -> list[str]:
@@ -196,4 +196,4 @@ def _check(path: Path, target: Target) -> None:
         if value is not None and value < 1:
             raise RecipeError(f"{path}: key {key!r} must be at least 1, but got {value}")
     for name in target.runtimes:
-        runtimes.get(name, where=str(path))
+        RUNTIMES.get(name, where=str(path))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +107,9 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
 
+Part = TypeVar("Part", Preprocessing, Manifest)
+
+
 @dataclass(frozen=True)
 class Bundle:
     """A bundle on disk whose checksums have been found right."""
@@ -177,10 +180,28 @@ def _parse_manifest(path: Path) -> Manifest:
                 "export the bundle again"
             )
         known = {f.name for f in fields(Manifest)}
-        raw["preprocessing"] = Preprocessing(**raw["preprocessing"])
-        return Manifest(**{key: value for key, value in raw.items() if key in known})
+        raw["preprocessing"] = _checked(Preprocessing(**raw["preprocessing"]))
+        return _checked(Manifest(**{key: value for key, value in raw.items() if key in known}))
     except (KeyError, TypeError) as error:
         raise CorruptFileError(f"{path}: not a bundle manifest ({error}); export again") from error
+
+
+def _checked(part: Part) -> Part:
+    """The part, if every value of it has its annotated type."""
+    for name, hint in get_type_hints(type(part)).items():
+        if not _is_of(getattr(part, name), hint):
+            raise TypeError(f"{name} is {getattr(part, name)!r}")
+    return part
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_of(v, get_args(hint)[0]) for v in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_is_of(v, get_args(hint)[1]) for v in value.values())
+    return isinstance(value, int | float if hint is float else hint)
 
 
 def _check_inside(folder: Path, name: str) -> None:

@@ -14,9 +14,7 @@ from rich.progress import (
     BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -37,35 +35,34 @@ def result_console() -> Console:
 
 
 class TrainingDisplay(Listener):
-    """A live line for the running stage, and a line that stays for every epoch.
+    """The running stage: epoch, losses by name, validation accuracy, time left.
 
-    Without a terminal (a log, a pipeline) only the lines that stay are printed.
+    On a terminal a live line shows them, and a line stays for every finished stage. In a log,
+    where nothing can be live, a line stays for every epoch.
     """
 
     def __init__(self, console: Console, role: str = "") -> None:
         self.console, self.role = console, role
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[losses]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=16),
+            TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._name, self._epochs, self._done = "", 0, 0
+        self._name, self._epochs, self._done, self._figures = "", 0, 0, ""
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
         self._name, self._epochs, self._done = name, epochs, done
         going_on = f", going on after epoch {done}" if done else ""
-        self.console.print(f"[bold]{self.role}{name}[/bold]: {epochs} epochs{going_on}")
+        self._line(f"[bold]{self.role}{name}[/bold]: {epochs} epochs{going_on}")
         self._progress.start()
         self._task = self._progress.add_task(
-            f"{name} 0/{epochs}", total=epochs, completed=done, losses=""
+            self._description(), total=epochs, completed=done, figures=""
         )
 
     def batch_done(self, batch: int, batches: int | None) -> None:
@@ -73,26 +70,26 @@ class TrainingDisplay(Listener):
             self._progress.update(
                 self._task,
                 completed=self._done + batch / batches,
-                description=f"{self._name} epoch {self._done + 1}/{self._epochs}",
+                description=self._description(),
             )
 
     def epoch_done(self, record: dict[str, Any]) -> None:
         self._done = record["epoch"]
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in record["losses"].items())
+        losses = "  ".join(f"{name} {value:.3g}" for name, value in record["losses"].items())
         top1 = record["val_top1"]
-        accuracy = "" if top1 is None else f"  val top-1 {100 * top1:.2f} %"
+        self._figures = losses if top1 is None else f"{losses}  val {100 * top1:.2f} %"
         if self._task is not None:
-            self._progress.update(self._task, completed=self._done, losses=losses + accuracy)
-        self.console.print(
-            f"  epoch {self._done:>3}/{self._epochs}  {losses}{accuracy}  {record['seconds']:.1f} s"
-        )
+            self._progress.update(self._task, completed=self._done, figures=self._figures)
+        if not self.console.is_terminal:
+            epoch = f"  epoch {self._done:>3}/{self._epochs}"
+            self._line(f"{epoch}  {self._figures}  {record['seconds']:.1f} s")
 
     def stage_done(self, name: str, seconds: float) -> None:
         if self._task is None:
-            self.console.print(f"[bold]{self.role}{name}[/bold]: done before, {seconds:.1f} s")
+            self._line(f"[bold]{self.role}{name}[/bold]: done before, in {seconds:.1f} s")
             return
         self.close()
-        self.console.print(f"  {name} done in {seconds:.1f} s")
+        self._line(f"  done in {seconds:.1f} s: {self._figures}")
 
     def close(self) -> None:
         """Take the live line away."""
@@ -100,6 +97,13 @@ class TrainingDisplay(Listener):
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = None
+
+    def _description(self) -> str:
+        return f"  epoch {min(self._done + 1, self._epochs)}/{self._epochs}"
+
+    def _line(self, text: str) -> None:
+        # Soft: in a log a line stays a line, however long.
+        self.console.print(text, soft_wrap=True)
 
 
 @contextmanager

@@ -123,14 +123,18 @@ def judge(measurements: Sequence[Measurement], budget: GateRecipe) -> Verdict:
 
 
 def teacher_for(one: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
-    """The teacher measured on the same host, in the same format where there is one."""
+    """The teacher measured on the same host; in the same format and for the same target if any."""
     teachers = [
         other
         for other in measurements
         if other.bundle.role == "teacher" and other.host.name == one.host.name
     ]
-    alike = [other for other in teachers if other.bundle.format == one.bundle.format]
-    return next(iter(alike or teachers), None)
+
+    def likeness(other: Measurement) -> tuple[bool, bool]:
+        ours, theirs = one.bundle, other.bundle
+        return theirs.format == ours.format, theirs.target == ours.target
+
+    return max(teachers, key=likeness, default=None)
 
 
 def _judged(measurements: Sequence[Measurement], budget: GateRecipe) -> list[Measurement]:

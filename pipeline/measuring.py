@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import as_dict
-from foundation.errors import MissingFileError, RecipeError
 from pipeline.display import Outcome, measurement_table, progress_console, verdict_table
 from pipeline.gate import Verdict
 from pipeline.recipe import BenchRecipe, GateRecipe, Recipe
-from pipeline.recipe_file import load_recipe
+from pipeline.recipe_file import load_recipe, read_toml, validated
 from pipeline.runs import RunFolder, open_run
 from pipeline.steps.bench import bench
 from pipeline.steps.gate import gate, read_measurements
@@ -48,9 +46,10 @@ def report_only(path: Path | None) -> Outcome:
     run = open_run(path)
     with run.locked():
         written = report(run)
+    measured = [measurement_table(read_measurements(run))] if run.measurement_paths() else []
     return Outcome(
         {"run": str(run.path), "written": [str(file) for file in written]},
-        [measurement_table(read_measurements(run)), *(f"written: {file}" for file in written)],
+        [*measured, *(f"written: {file}" for file in written)],
     )
 
 
@@ -109,13 +108,4 @@ def read_budget(path: Path) -> GateRecipe:
         MissingFileError: when there is no such file.
         RecipeError: when it is not a budget.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such budget")
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from error
-    try:
-        return load_recipe(None, {"gate": content}).recipe.gate
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from error
+    return validated(GateRecipe, *read_toml(path, "budget"))

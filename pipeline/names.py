@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from deploy_targets.hosts import HOSTS
 from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
 from foundation.errors import RecipeError, unknown_name
@@ -12,6 +13,7 @@ from pipeline.gate import METRICS
 from pipeline.models import find_factory
 from pipeline.recipe import MethodRecipe
 from pipeline.recipe_file import RecipeFile
+from pipeline.steps.export import requests_for
 from smskd.methods import METHODS, settings_of
 from smskd.objective import make_method
 from smskd.weightings import WEIGHTINGS
@@ -32,12 +34,8 @@ def check_names(file: RecipeFile) -> None:
         WEIGHTINGS.get(stage.weighting, file.where("stages", number, "weighting"))
         for place, method in enumerate(stage.methods):
             _check_method(method, file.where("stages", number, "methods", place))
-    for number, target in enumerate(recipe.export.targets):
-        if not target.endswith(".toml") and target not in target_names():
-            at = file.where("export", "targets", number)
-            raise unknown_name("target", target, target_names(), at)
-        load_target(target)
     _check_export(file)
+    _check_host(recipe.bench.host, file.where("bench", "host"))
     for metric in recipe.gate.limits:
         if metric not in METRICS:
             raise unknown_name("metric", metric, METRICS, file.where("gate", "limits", metric))
@@ -49,7 +47,8 @@ def _check_method(method: MethodRecipe, where: str) -> None:
         if name not in known:
             raise unknown_name(f"setting of method {method.name!r}", name, known, where)
         try:
-            TypeAdapter(known[name].type).validate_python(value, strict=True)
+            kind = TypeAdapter(known[name].type, config=ConfigDict(allow_inf_nan=False))
+            kind.validate_python(value, strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise RecipeError(f"{where}: setting {name}: {reason}, but got {value!r}") from error
@@ -68,3 +67,12 @@ def _check_export(file: RecipeFile) -> None:
     for precision in asked.precisions or []:
         if precision not in known:
             raise unknown_name("precision", precision, known, file.where("export", "precisions"))
+    for number, target in enumerate(asked.targets):
+        if not target.endswith(".toml") and target not in target_names():
+            at = file.where("export", "targets", number)
+            raise unknown_name("target", target, target_names(), at)
+        requests_for(load_target(target), asked)
+
+
+def _check_host(url: str, where: str) -> None:
+    HOSTS.get(url.partition("://")[0], where)

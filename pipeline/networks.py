@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from foundation.errors import MissingFileError
+from foundation.errors import CompressError, MissingFileError, ModelMismatchError
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.models import build_model
 from pipeline.runs import RunFolder
@@ -37,16 +37,16 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts) -> None:
     Raises:
         ModelMismatchError: when it does not.
     """
-    from foundation.errors import ModelMismatchError  # noqa: PLC0415
-
     shape = facts.preprocessing
     images = torch.zeros(2, shape.channels, shape.height, shape.width)
     try:
         logits = dry_pass(network, images)
-    except RuntimeError as error:
+    except CompressError:
+        raise
+    except Exception as error:  # a user's network may fail in any way
         raise ModelMismatchError(
             f"model {model!r} does not run on images of shape {tuple(images.shape[1:])}: "
-            f"{str(error).splitlines()[0]}; choose another model or image_size"
+            f"{str(error).partition(chr(10))[0]}; choose another model or image_size"
         ) from error
     if logits.shape[1] != len(facts.classes):
         raise ModelMismatchError(

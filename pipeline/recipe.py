@@ -19,18 +19,20 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from deploy_targets.device.timing import MIN_QUERIES
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
     """A table of the recipe: unknown keys and wrong types are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(**_STRICT, frozen=True)
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -45,7 +47,7 @@ class TrainingRecipe(Stage):
     """Plain training on the labels: the keys of a stage, methods aside."""
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
-    epochs: PositiveInt = 10
+    epochs: PositiveInt = 30
     ce_weight: NonNegativeFloat = 1.0
     lr: PositiveFloat = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
@@ -59,6 +61,7 @@ class StageRecipe(TrainingRecipe):
     """One stage of the distillation: one method, or a weighted set of methods."""
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
+    epochs: PositiveInt = 10
     reference_weight: NonNegativeFloat = 1.0
     reference_temperature: PositiveFloat = 4.0
 
@@ -103,7 +106,7 @@ class DataRecipe(Section):
 
     name: str = "digits"
     image_size: PositiveInt | None = None
-    split_seed: NonNegativeInt = 0
+    split_seed: Seed = 0
     val_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
     student_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -125,7 +128,7 @@ class TeacherRecipe(Section):
 
     model: str = "resnet20"
     weights: str | None = None
-    training: TrainingRecipe = TrainingRecipe(epochs=30)
+    training: TrainingRecipe = TrainingRecipe()
 
 
 class StudentRecipe(Section):
@@ -166,7 +169,7 @@ class BenchRecipe(Section):
     host: str = "local"
     threads: PositiveInt | None = None
     precision_hint: Literal["f32", "auto"] = "f32"
-    queries: PositiveInt = 1000
+    queries: Annotated[int, Field(ge=MIN_QUERIES)] = 1000
     max_seconds: PositiveFloat = 20.0
     throughput_batch: PositiveInt = 16
 
@@ -200,7 +203,7 @@ class Recipe(Section):
     """The whole road. Every command-line option has its place here, and the reverse."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()

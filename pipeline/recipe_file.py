@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tomlkit
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -18,25 +19,50 @@ from foundation.errors import MissingFileError, RecipeError, nearest
 from pipeline.recipe import Recipe
 
 Place = tuple[str | int, ...]
+S = TypeVar("S", bound=BaseModel)
+
+_COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where values were written, so that a message can point there.
+
+    Attributes:
+        name: a file's path, or "command line".
+        text: the file's text; empty when there is no file.
+        overridden: places whose values the command line gave.
+    """
+
+    name: str = _COMMAND_LINE
+    text: str = ""
+    overridden: tuple[Place, ...] = ()
+
+    def where(self, *place: str | int) -> str:
+        """A place as a message names it: "recipes/x.toml line 12, stages[1].lr"."""
+        given = any(all(map(operator.eq, place, other)) for other in self.overridden)
+        name = _COMMAND_LINE if given and place else self.name
+        line = None if given else _line_of(self.text, place)
+        at = f"{name} line {line}" if line else name
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+        return f"{at}, {dotted.lstrip('.')}" if place else at
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """A recipe together with the text it was read from.
+    """A recipe together with where it was written.
 
     Attributes:
         recipe: the validated recipe, overrides included.
-        source: what to call it in messages: its path, or "command line".
-        text: the file's text; empty when there is no file.
+        source: the file, and what the command line laid over it.
     """
 
     recipe: Recipe
-    source: str = "command line"
-    text: str = ""
+    source: Source = Source()
 
     def where(self, *place: str | int) -> str:
         """A place in the recipe as a message names it: "recipes/x.toml line 12, stages[1].lr"."""
-        return _where(self.source, self.text, place)
+        return self.source.where(*place)
 
 
 def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -> RecipeFile:
@@ -50,26 +76,48 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         MissingFileError: when there is no such file.
         RecipeError: when it is not TOML, or a key, type or value is wrong; with the place.
     """
-    text, source = "", "command line"
-    if path is not None:
-        if not path.is_file():
-            raise MissingFileError(f"{path}: no such recipe; see recipes/ for examples")
-        text, source = path.read_text(encoding="utf-8"), str(path)
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{source}: not valid TOML: {error}") from error
-    for place, value in (overrides or {}).items():
-        _lay_over(content, place, value)
+    content, source = ({}, Source()) if path is None else read_toml(path, "recipe")
     if path is not None:
         content.setdefault("name", path.stem)
     _spell_out_methods(content)
+    for place, value in (overrides or {}).items():
+        _lay_over(content, place, value)
+    _spell_out_methods(content)
+    source = replace(source, overridden=tuple(map(_parsed_place, overrides or {})))
+    return RecipeFile(validated(Recipe, content, source), source)
+
+
+def read_toml(path: Path, what: str) -> tuple[dict[str, Any], Source]:
+    """The content of a TOML file, and the file as a source to point into.
+
+    Args:
+        path: the file.
+        what: what it is, for messages.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        RecipeError: when it is not TOML.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such {what}; check the path")
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), Source(str(path), text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+
+
+def validated(kind: type[S], content: Mapping[str, Any], source: Source) -> S:
+    """Parsed TOML as a recipe, or as a section of one.
+
+    Raises:
+        RecipeError: when a key, type or value is wrong; with the place in the source.
+    """
     try:
         # Strict from JSON: arrays become tuples, but "5" does not become 5.
-        recipe = Recipe.model_validate_json(json.dumps(content, default=str))
+        return kind.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
-        raise RecipeError(_explain(error, source, text)) from error
-    return RecipeFile(recipe, source, text)
+        raise RecipeError(_explain(error, kind, source)) from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -132,12 +180,16 @@ def _index(node: list[Any], part: str, place: str) -> int:
     return int(part)
 
 
-def _explain(error: ValidationError, source: str, text: str) -> str:
+def _parsed_place(dotted: str) -> Place:
+    return tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> str:
     first, *others = _independent(error)
     place: Place = first["loc"]
-    where = _where(source, text, place)
+    where = source.where(*place)
     if first["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
-        known = _keys_at(place[:-1])
+        known = _keys_at(kind, place[:-1])
         close = nearest(str(place[-1]), known)
         hint = f"did you mean {close!r}?" if close else f"known here: {', '.join(known)}"
         message = f"{where}: unknown key {str(place[-1])!r}, {hint}"
@@ -159,11 +211,11 @@ def _independent(error: ValidationError) -> list[Any]:
     ] or errors
 
 
-def _keys_at(place: Place) -> list[str]:
-    """The keys that a recipe knows at a place."""
-    kind: Any = Recipe
+def _keys_at(kind: Any, place: Place) -> list[str]:
+    """The keys that a table knows at a place within it."""
     for part in place:
-        kind = _table_in(kind if isinstance(part, int) else _hints(kind).get(part))
+        # What is no key of the table is a number or a name in a row of tables.
+        kind = _table_in(_hints(kind).get(str(part), kind))
     return list(_hints(kind))
 
 
@@ -186,13 +238,6 @@ def _table_in(annotation: Any) -> Any:
     return annotation
 
 
-def _where(source: str, text: str, place: Sequence[str | int]) -> str:
-    line = _line_of(text, place)
-    dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-    at = f" line {line}" if line else ""
-    return f"{source}{at}, {dotted.lstrip('.')}" if place else f"{source}{at}"
-
-
 def _line_of(text: str, place: Sequence[str | int]) -> int | None:
     """The line on which a place is written, or its nearest enclosing table; None if neither is."""
     lines: dict[Place, int] = {}
@@ -202,12 +247,8 @@ def _line_of(text: str, place: Sequence[str | int]) -> int | None:
         header = re.match(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]", line)
         key = re.match(r"""\s*["']?([\w.-]+)["']?\s*=""", line)
         if header:
-            table = tuple(part.strip().strip("\"'") for part in header[2].split("."))
-            if header[1] == "[[":
-                counts[table] = counts.get(table, -1) + 1
-                table = (*table, counts[table])
-            elif table[:1] in counts:
-                table = (table[0], counts[table[:1]], *table[1:])
+            names = [part.strip().strip("\"'") for part in header[2].split(".")]
+            table = _table_opened(names, counts, is_array=header[1] == "[[")
             lines.setdefault(table, number)
         elif key:
             lines.setdefault((*table, *key[1].split(".")), number)
@@ -215,3 +256,15 @@ def _line_of(text: str, place: Sequence[str | int]) -> int | None:
         if tuple(place[:length]) in lines:
             return lines[tuple(place[:length])]
     return None
+
+
+def _table_opened(names: Sequence[str], counts: dict[Place, int], *, is_array: bool) -> Place:
+    """The place that a header opens; arrays of tables on the way are counted in `counts`."""
+    place: Place = ()
+    for depth, name in enumerate(names, start=1):
+        place = (*place, name)
+        if is_array and depth == len(names):
+            counts[place] = counts.get(place, -1) + 1
+        if place in counts:
+            place = (*place, counts[place])
+    return place

@@ -19,8 +19,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from foundation.errors import BusyError, MissingFileError, RunMismatchError
-from foundation.files import check_sha256, read_json, sha256_of, write_json, write_text
+from foundation.errors import BusyError, CorruptFileError, MissingFileError, RunMismatchError
+from foundation.files import (
+    check_sha256,
+    no_space_named,
+    read_json,
+    sha256_of,
+    write_json,
+    write_text,
+)
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, load_recipe, recipe_values
 
@@ -79,13 +86,26 @@ class RunFolder:
         return load_recipe(self.recipe_path).recipe
 
     def record(self) -> dict[str, Any]:
-        """The content of run.json."""
-        record: dict[str, Any] = read_json(self.record_path)
+        """The content of run.json.
+
+        Raises:
+            CorruptFileError: when it is not the record of a run.
+        """
+        record = read_json(self.record_path)
+        if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
+            raise CorruptFileError(
+                f"{self.record_path}: not the record of a run of schema version {SCHEMA_VERSION}; "
+                "choose another folder with --run"
+            )
         return record
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json."""
         write_json(self.record_path, {**self.record(), **facts})
+
+    def mark_used(self) -> None:
+        """Make this the run used last; see `open_run`."""
+        self.record_path.touch()
 
     def bundle_folders(self) -> list[Path]:
         """Folders of all bundles made so far, sorted by name."""
@@ -174,13 +194,18 @@ def start_run(path: Path, recipe: Recipe) -> RunFolder:
 
     Raises:
         RunMismatchError: when it was made by a recipe that trains something else.
+        BusyError: when another process is at work there.
     """
     run = RunFolder(path)
-    if run.record_path.exists() and run.recipe_path.exists():
-        _check_same_training(run, recipe)
-    else:
-        write_json(run.record_path, _new_record(recipe))
-    write_text(run.recipe_path, dump_recipe(recipe))
+    with no_space_named(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        if run.record_path.exists() and run.recipe_path.exists():
+            _check_same_training(run, recipe)
+            run.mark_used()
+        else:
+            write_json(run.record_path, _new_record(recipe))
+        write_text(run.recipe_path, dump_recipe(recipe))
     return run
 
 
@@ -198,6 +223,7 @@ def open_run(path: Path | None) -> RunFolder:
             f"{path}: not a run folder (no run.json); make one with `compress run` or "
             "`compress distill`"
         )
+    run.mark_used()
     return run
 
 
@@ -265,11 +291,11 @@ def _version(distribution: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the code that runs, or None outside a git checkout."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        asked = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        )
+    except OSError:  # no git here
+        return None
     return asked.stdout.strip() or None

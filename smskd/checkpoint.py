@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> Non
     """
     copies = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     metadata = {name: json.dumps(fact) for name, fact in facts.items()}
-    metadata[_CHECKSUM] = _checksum(copies)
+    metadata[_CHECKSUM] = content_sha256(copies, metadata)
     # Through bytes rather than save_file: a full disk then shows as an OSError that names the file.
     write_bytes(path, save(copies, metadata))
 
@@ -57,7 +56,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     expected = metadata.pop(_CHECKSUM, None)
     if expected is None:
         return tensors, {}
-    if _checksum(tensors) != expected:
+    if content_sha256(tensors, metadata) != expected:
         raise CorruptFileError(f"{path}: checksum differs; delete it to make it anew")
     return tensors, {name: json.loads(fact) for name, fact in metadata.items()}
 
@@ -80,15 +79,20 @@ def load_model(path: Path, model: nn.Module) -> None:
         WeightsMismatchError: when names or shapes differ.
     """
     tensors = load_tensors(path)[0] if path.suffix == ".safetensors" else _load_torch(path)
-    problems = _misfits(model.state_dict(), tensors)
-    if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise WeightsMismatchError(
-            f"{path}: these weights do not fit {type(model).__name__}: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. "
-            "Name the architecture and the number of classes they were trained for"
-        )
+    _check_fit(path, model, tensors)
     model.load_state_dict(tensors)
+
+
+def content_sha256(tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:
+    """Hex SHA-256 of names, types, shapes and values, wherever the tensors lie, and of facts."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    for name, fact in sorted((facts or {}).items()):
+        digest.update(f"{name} {fact}".encode())
+    return digest.hexdigest()
 
 
 @dataclass
@@ -129,15 +133,16 @@ def load_resume(
 
     Raises:
         CorruptFileError: when the file's content changed.
+        WeightsMismatchError: when it is of another network.
     """
     if not path.exists():
         return None
     tensors, facts = load_tensors(path)
     if facts.get("fingerprint") != fingerprint:
         return None
-    step.load_state_dict(
-        {n.removeprefix("step."): t for n, t in tensors.items() if n.startswith("step.")}
-    )
+    weights = {n.removeprefix("step."): t for n, t in tensors.items() if n.startswith("step.")}
+    _check_fit(path, step, weights)
+    step.load_state_dict(weights)
     per_parameter: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -148,21 +153,14 @@ def load_resume(
     return ResumeState(facts["epoch"], facts["history"])
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _load_torch(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what an unpickler raises on damaged bytes is anyone's guess
         raise CorruptFileError(
             f"{path}: not a torch checkpoint of plain tensors; save `model.state_dict()` "
             "with safetensors or torch.save"
@@ -170,6 +168,17 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise CorruptFileError(f"{path}: not a state dict; save `model.state_dict()` alone")
     return content
+
+
+def _check_fit(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    problems = _misfits(model.state_dict(), tensors)
+    if problems:
+        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise WeightsMismatchError(
+            f"{path}: these weights do not fit {type(model).__name__}: "
+            f"{'; '.join(problems[:_SHOWN])}{more}. "
+            "Name the architecture and the number of classes they were trained for"
+        )
 
 
 def _misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from foundation.errors import TrainingError
@@ -36,6 +37,9 @@ def distill(
 ) -> list[dict[str, Any]]:
     """Take a student through the stages. Called again on the same folder, it goes on.
 
+    What lies there is taken up again where stage, taps, seed, teacher and the student of the
+    stage before are the same; a stage for which they changed is done anew.
+
     Args:
         teacher: maps images to logits (N, classes); left as it is, batch-norm statistics too.
         student: the network that learns, in place.
@@ -54,6 +58,7 @@ def distill(
 
     Raises:
         ModelMismatchError: when student and teacher cannot be matched.
+        WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
     """
     engine = engine or Engine()
@@ -99,7 +104,12 @@ def train_alone(
     """Train a network on the labels alone: a teacher, or a student without one.
 
     Takes the same arguments as `distill`, with one stage, and gives that stage's metrics.
+
+    Raises:
+        ValueError: when the stage has methods.
     """
+    if stage.methods:
+        raise ValueError(f"without a teacher there are no methods, but got {stage.methods=}")
     job = Job(
         stage=stage,
         index=0,
@@ -120,6 +130,8 @@ def stage_folder(index: int, stage: Stage) -> str:
 
 
 def _first_images(batches: Batches) -> Tensor:
-    for images, *_ in batches:
-        return images[:2]
+    # A shuffling loader draws the caller's own random numbers, which are none of our business.
+    with torch.random.fork_rng():
+        for images, *_ in batches:
+            return images[:2]
     raise TrainingError("the training data gave no batch")

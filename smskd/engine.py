@@ -53,6 +53,12 @@ class Engine:
 
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
+    def place_images(self, images: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Move a batch to the device and, if it is of shape (N, C, H, W), into that layout."""
+        if images.dim() == 4:
+            return images.to(device, memory_format=self.memory_format)
+        return images.to(device)
+
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Move a network to the device and into the engine's memory layout."""
         return model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]

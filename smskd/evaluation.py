@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smskd.precision import full_precision
 from smskd.taps import evaluating
 
 
@@ -32,7 +33,7 @@ def evaluate(
     n = 0
     with evaluating(model), torch.inference_mode():
         for images, labels in batches:
-            logits, truth = model(images.to(device)).float(), labels.to(device)
+            logits, truth = full_precision(model(images.to(device))), labels.to(device)
             correct = correct + (logits.argmax(1) == truth).sum().cpu()
             loss = loss + F.cross_entropy(logits, truth, reduction="sum").cpu()
             n += len(labels)

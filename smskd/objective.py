@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from foundation.errors import unknown_name
 from smskd.methods import METHODS, Method, Progress, settings_of
 from smskd.methods.kd import kd_loss
+from smskd.precision import full_precision
 from smskd.signals import PairShapes, Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability
@@ -84,7 +85,8 @@ class Objective(nn.Module):
             reference_logits: shape (N, classes), or None in the first stage.
             progress: where the stage stands.
         """
-        losses = {"ce": self.stage.ce_weight * F.cross_entropy(student.logits.float(), labels)}
+        cross_entropy = F.cross_entropy(full_precision(student.logits), labels)
+        losses = {"ce": self.stage.ce_weight * cross_entropy}
         if teacher is not None:
             for name, module in self.methods.items():
                 method = cast(Method, module)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
+from smskd.precision import full_precision
 
-@dataclass(frozen=True)
-class Signals:
+
+class Signals(NamedTuple):
     """The outputs of one network for one batch.
+
+    A tuple, because Lightning Fabric looks for tensors to convert in tuples, and refuses frozen
+    dataclasses.
 
     Attributes:
         logits: shape (N, classes).
@@ -22,8 +27,8 @@ class Signals:
 
     @property
     def embedding(self) -> Tensor:
-        """The last feature, averaged over its positions: shape (N, C)."""
-        return self.features[-1].flatten(2).mean(2)
+        """The last feature, averaged over its positions: shape (N, C), in full precision."""
+        return full_precision(self.features[-1]).flatten(2).mean(2)
 
 
 @dataclass(frozen=True)

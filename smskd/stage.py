@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from foundation.errors import unknown_name
 
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "constant"]
+KeepName = Literal["last", "best"]
+_POSITIVE = ("lr", "reference_temperature", "max_grad_norm")
+_NOT_NEGATIVE = ("ce_weight", "reference_weight", "momentum", "weight_decay", "warmup_epochs")
+_CHOICES = {"optimizer": OptimizerName, "schedule": ScheduleName, "keep": KeepName}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Stage:
         keep: which epoch's student the stage hands on: the last, or the best by validation.
 
     Raises:
-        ValueError: when a value is impossible.
+        ValueError: when a value is impossible, or a method stands there twice.
+        UnknownNameError: when there is no such optimizer, schedule or epoch to keep.
     """
 
     methods: str | tuple[MethodSpec, ...] = ()
@@ -58,20 +65,27 @@ class Stage:
     schedule: ScheduleName = "cosine"
     warmup_epochs: float = 0.0
     max_grad_norm: float | None = None
-    keep: Literal["last", "best"] = "last"
+    keep: KeepName = "last"
 
     def __post_init__(self) -> None:
         if isinstance(self.methods, str):
             object.__setattr__(self, "methods", (MethodSpec(self.methods),))
         if self.epochs < 1:
             raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
-        if self.lr <= 0:
-            raise ValueError(f"lr must be positive, but got lr={self.lr}")
-        if self.reference_temperature <= 0:
-            raise ValueError(
-                "reference_temperature must be positive, "
-                f"but got reference_temperature={self.reference_temperature}"
-            )
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, but got {name}={value}")
+        for name in _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, but got {name}={value}")
+        names = [method.name for method in self.method_specs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a stage has each method once, but got methods={names}")
+        for name, choice in _CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise unknown_name(name, getattr(self, name), get_args(choice))
 
     @property
     def method_specs(self) -> tuple[MethodSpec, ...]:

@@ -40,12 +40,15 @@ class TappedModel:
         """Run the network on images (N, C, H, W) and collect what it says.
 
         The hooks live for this one pass, so the network can be copied and saved in between as if
-        nobody had tapped it.
-        """
-        features: list[Tensor] = [images] * len(self.taps)
+        nobody had tapped it. A submodule that runs several times in it gives its last output.
 
-        def keep(place: int, _module: nn.Module, _args: Any, output: Tensor) -> None:
-            features[place] = output
+        Raises:
+            ModelMismatchError: when a tap gives no feature map, or the network no logits.
+        """
+        outputs: list[Any] = [None] * len(self.taps)
+
+        def keep(place: int, _module: nn.Module, _args: Any, output: Any) -> None:
+            outputs[place] = output
 
         hooks = [
             module.register_forward_hook(partial(keep, place))
@@ -56,7 +59,13 @@ class TappedModel:
         finally:
             for hook in hooks:
                 hook.remove()
-        return Signals(logits, tuple(features))
+        taps = zip(self.taps, outputs, strict=True)
+        features = tuple(self._feature(tap, output) for tap, output in taps)
+        return Signals(_logits(self.model, logits), features)
+
+    def _feature(self, tap: str, output: Any) -> Tensor:
+        who = f"tap {tap!r} of {type(self.model).__name__}"
+        return _of_rank(4, output, who, "a feature map of shape (N, C, H, W)")
 
 
 def find_taps(model: nn.Module, example: Tensor) -> list[str]:
@@ -70,13 +79,13 @@ def find_taps(model: nn.Module, example: Tensor) -> list[str]:
         Names of submodules, from input to output, at most `MAX_TAPS` (the deepest).
         Empty when the network has no feature maps of shape (N, C, H, W).
     """
-    last_of: dict[tuple[int, ...], str] = {}
+    resolution_of: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        # A submodule that runs several times stands where it runs last, as its tap will.
+        resolution_of.pop(name, None)
         if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2:].numel() > 1:
-            resolution = tuple(output.shape[-2:])
-            last_of.pop(resolution, None)
-            last_of[resolution] = name
+            resolution_of[name] = tuple(output.shape[-2:])
 
     hooks = [
         module.register_forward_hook(partial(note, name))
@@ -88,6 +97,10 @@ def find_taps(model: nn.Module, example: Tensor) -> list[str]:
     finally:
         for hook in hooks:
             hook.remove()
+    last_of: dict[tuple[int, ...], str] = {}
+    for name, resolution in resolution_of.items():
+        last_of.pop(resolution, None)
+        last_of[resolution] = name
     return list(last_of.values())[-MAX_TAPS:]
 
 
@@ -108,8 +121,14 @@ def pair_shapes(student: TappedModel, teacher: TappedModel, example: Tensor) -> 
     """Shapes of all signals, from one dry pass.
 
     Raises:
-        ModelMismatchError: when the two do not give logits for the same classes.
+        ModelMismatchError: when the two do not give logits for the same classes, or their taps
+            are not as many.
     """
+    if len(student.taps) != len(teacher.taps):
+        raise ModelMismatchError(
+            f"the student has taps {list(student.taps)}, the teacher {list(teacher.taps)}; "
+            "features are compared pair by pair, so name as many for both"
+        )
     said = {}
     for who, tapped in (("student", student), ("teacher", teacher)):
         with evaluating(tapped.model), torch.no_grad():
@@ -129,27 +148,43 @@ def pair_shapes(student: TappedModel, teacher: TappedModel, example: Tensor) -> 
 
 
 def dry_pass(model: nn.Module, example: Tensor) -> Tensor:
-    """One pass without gradients or change of batch-norm statistics; gives the logits."""
+    """One pass without gradients or change of batch-norm statistics; gives the logits.
+
+    Raises:
+        ModelMismatchError: when the network gives something else.
+    """
     with evaluating(model), torch.no_grad():
-        logits = model(example)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ModelMismatchError(
-            f"{type(model).__name__} must give logits of shape (N, classes), but gave {got}"
-        )
-    return logits
+        return _logits(model, model(example))
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for the time of the block; each submodule's own mode comes back after it."""
+    with keeping_modes(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def keeping_modes(model: nn.Module) -> Iterator[None]:
+    """Bring each submodule's mode, training or evaluation, back after the block."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def _logits(model: nn.Module, output: Any) -> Tensor:
+    return _of_rank(2, output, type(model).__name__, "logits of shape (N, classes)")
+
+
+def _of_rank(rank: int, output: Any, who: str, what: str) -> Tensor:
+    if isinstance(output, Tensor) and output.dim() == rank:
+        return output
+    got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+    raise ModelMismatchError(f"{who} must give {what}, but gave {got}")
 
 
 def _thin_out(taps: list[str], count: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Iterable, Sized
 from copy import deepcopy
@@ -18,6 +19,7 @@ from foundation.errors import TrainingError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from smskd.checkpoint import (
     ResumeState,
+    content_sha256,
     load_model,
     load_resume,
     load_tensors,
@@ -33,7 +35,7 @@ from smskd.objective import Objective
 from smskd.schedule import learning_rate, make_optimizer
 from smskd.signals import PairShapes, Signals
 from smskd.stage import Stage
-from smskd.taps import TappedModel, evaluating
+from smskd.taps import TappedModel, evaluating, keeping_modes
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -113,25 +115,28 @@ def train_stage(job: Job) -> dict[str, Any]:
         TrainingError: when the loss is not a number any more.
         NoSpaceError: when the disk is full; what was saved stays.
     """
-    metrics = finished_metrics(job.folder)
+    fingerprint = _fingerprint(job)
+    metrics = finished_metrics(job.folder, fingerprint)
     if metrics is not None:
         load_model(job.folder / WEIGHTS, job.student.model)
         job.listener.stage_done(job.stage.name, metrics["seconds"])
         return metrics
     # The caller's own random numbers are none of our business.
-    with torch.random.fork_rng():
-        return _StageRun(job).run()
+    with torch.random.fork_rng(), keeping_modes(job.student.model):
+        return _StageRun(job, fingerprint).run()
 
 
-def finished_metrics(folder: Path) -> dict[str, Any] | None:
-    """The metrics of a finished stage, or None when it is not finished.
+def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The metrics of a finished stage, or None when that very stage is not finished.
 
     Raises:
         CorruptFileError: when the student is not the one that the metrics speak of.
     """
     if not (folder / METRICS).exists() or not (folder / WEIGHTS).exists():
         return None
-    metrics: dict[str, Any] = read_json(folder / METRICS)
+    metrics = read_json(folder / METRICS)
+    if not isinstance(metrics, dict) or metrics.get("fingerprint") != fingerprint:
+        return None
     check_sha256(folder / WEIGHTS, metrics["weights_sha256"])
     return metrics
 
@@ -139,8 +144,8 @@ def finished_metrics(folder: Path) -> dict[str, Any] | None:
 class _StageRun:
     """One stage under way."""
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.stage = job, job.stage
+    def __init__(self, job: Job, fingerprint: str) -> None:
+        self.job, self.stage, self.fingerprint = job, job.stage, fingerprint
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()
         self.device = self.fabric.device
@@ -152,7 +157,6 @@ class _StageRun:
         self.step = TrainStep(job.student, Objective(job.stage, job.shapes))
         optimizer = make_optimizer(job.stage, self.step.parameters())
         self.wrapped, self.optimizer = self.fabric.setup(self.step, optimizer)
-        self.fingerprint = _fingerprint(job)
         self.history: list[dict[str, Any]] = []
 
     def run(self) -> dict[str, Any]:
@@ -183,7 +187,8 @@ class _StageRun:
         with evaluating(self.job.teacher.model if self.job.teacher else nn.Identity()):
             for number, batch in enumerate(self.job.train, start=1):
                 images, labels = batch[:2]
-                position = epoch + (number - 1) / batches if batches else float(epoch)
+                # An epoch of unknown length is taken as a whole, at its middle.
+                position = epoch + ((number - 1) / batches if batches else 0.5)
                 losses = self._train_on(images, labels, position)
                 for name, loss in losses.items():
                     sums[name] = sums.get(name, torch.zeros(())) + loss.detach().cpu() * len(labels)
@@ -191,24 +196,19 @@ class _StageRun:
                 self.job.listener.batch_done(number, batches)
         if images_seen == 0:
             raise TrainingError(f"stage {self.stage.name}: the training data gave no batch")
-        means = {name: (total / images_seen).item() for name, total in sums.items()}
-        if not all(map(torch.isfinite, sums.values())):
-            raise TrainingError(
-                f"stage {self.stage.name}, epoch {epoch + 1}: the loss is not a number any more "
-                f"({means}); lower `lr` or the method's weight and run again"
-            )
         record = {
             "epoch": epoch + 1,
             "lr": learning_rate(self.stage, epoch),
-            "losses": means,
+            "losses": {name: (total / images_seen).item() for name, total in sums.items()},
             **self._validate(),
             "seconds": time.perf_counter() - started,
         }
+        self._check_finite(record)
         self.history.append(record)
         self.job.listener.epoch_done(record)
 
     def _train_on(self, images: Tensor, labels: Tensor, position: float) -> dict[str, Tensor]:
-        images = images.to(self.device, memory_format=self.job.engine.memory_format)
+        images = self.job.engine.place_images(images, self.device)
         labels = labels.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.stage, position)
@@ -221,8 +221,12 @@ class _StageRun:
         self.optimizer.zero_grad()
         self.fabric.backward(losses["loss"])
         if self.stage.max_grad_norm is not None:
+            # What is not finite is met at the epoch's end, with a word on where and what to do.
             self.fabric.clip_gradients(
-                self.wrapped, self.optimizer, max_norm=self.stage.max_grad_norm
+                self.wrapped,
+                self.optimizer,
+                max_norm=self.stage.max_grad_norm,
+                error_if_nonfinite=False,
             )
         self.optimizer.step()
         return losses
@@ -232,6 +236,17 @@ class _StageRun:
             return {"val_top1": None, "val_loss": None}
         found = evaluate(self.step.student, self.job.validation, self.device)
         return {"val_top1": found["top1"], "val_loss": found["loss"]}
+
+    def _check_finite(self, record: dict[str, Any]) -> None:
+        """Keep an epoch from being saved that cannot be gone on from."""
+        figures = [*record["losses"].values(), record["val_loss"] or 0.0]
+        weights = self.step.parameters()
+        if all(map(math.isfinite, figures)) and all(w.isfinite().all() for w in weights):
+            return
+        raise TrainingError(
+            f"stage {self.stage.name}, epoch {record['epoch']}: the loss or a weight is not a "
+            f"number any more ({record['losses']}); lower `lr` or the method's weight and run again"
+        )
 
     def _save(self, epoch: int) -> None:
         if self.stage.keep == "best" and best_epoch(self.history)["epoch"] == epoch:
@@ -257,6 +272,7 @@ class _StageRun:
         metrics = {
             "name": self.stage.name,
             "index": self.job.index,
+            "fingerprint": self.fingerprint,
             "stage": self.stage.as_dict(),
             "history": self.history,
             "last": _point(self.history[-1]),
@@ -283,5 +299,12 @@ def _point(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fingerprint(job: Job) -> str:
-    asked = json.dumps([job.stage.as_dict(), job.index, job.seed], sort_keys=True)
-    return hashlib.sha256(asked.encode()).hexdigest()
+    """What the stage's result depends on; work that lies in its folder is gone on with if equal.
+
+    The first stage's student is left out: a caller may draw it anew before each call.
+    """
+    asked = [job.stage.as_dict(), job.index, job.first_epoch, job.seed, job.student.taps]
+    start = content_sha256(job.student.model.state_dict()) if job.index > 1 else None
+    teacher = content_sha256(job.teacher.model.state_dict()) if job.teacher else None
+    taught = [start, teacher, job.teacher.taps if job.teacher else None]
+    return hashlib.sha256(json.dumps([asked, taught], sort_keys=True).encode()).hexdigest()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foundation.registry import Registry
+from smskd.precision import full_precision
 
 Weighting = Callable[[Tensor], Tensor]
 WEIGHTINGS: Registry[Weighting] = Registry("weighting", "smskd.weightings")
@@ -49,6 +50,6 @@ def true_class_probability(teacher_logits: Tensor, labels: Tensor) -> Tensor:
         labels: shape (N,), int64.
 
     Returns:
-        Shape (N,), float32, in 0..1.
+        Shape (N,), float32 or higher, in 0..1.
     """
-    return teacher_logits.float().softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    return full_precision(teacher_logits).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)

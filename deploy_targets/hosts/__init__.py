@@ -48,7 +48,7 @@ class Host(Protocol):
         ...
 
 
-hosts: Registry[Callable[[str], Host]] = Registry("host", __name__)
+HOSTS: Registry[Callable[[str], Host]] = Registry("host", __name__)
 
 
 def open_host(url: str) -> Host:
@@ -58,4 +58,4 @@ def open_host(url: str) -> Host:
         UnknownNameError: when no entry knows the scheme.
         HostError: when the URL does not say what its scheme needs.
     """
-    return hosts.get(url.partition("://")[0], where=f"host {url!r}")(url)
+    return HOSTS.get(url.partition("://")[0], where=f"host {url!r}")(url)

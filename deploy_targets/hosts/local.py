@@ -9,14 +9,14 @@ from pathlib import Path
 
 from deploy_targets.device.facts import Facts, collect
 from deploy_targets.device.messages import Job, Message
-from deploy_targets.hosts import hosts
+from deploy_targets.hosts import HOSTS
 from deploy_targets.hosts._process import WORKER, stream_job
 from foundation.errors import HostError
 
 _SOURCES = Path(__file__).resolve().parents[2]
 
 
-@hosts.register("local")
+@HOSTS.register("local")
 class LocalHost:
     """The machine that this program runs on."""
 

@@ -23,8 +23,6 @@ COMMANDS = (
 for _command in COMMANDS:
     importlib.import_module(f"pipeline.cli.{_command}")
 
-_INTERRUPTED = 130
-
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one line on standard error and a code."""
@@ -37,8 +35,6 @@ def main() -> None:
         if is_no_space(error):
             _end(f"{path}: no space left; free some and run again", NoSpaceError.exit_code)
         _end(f"{path}: {error.strerror or error}", CompressError.exit_code)
-    except KeyboardInterrupt:
-        _end("interrupted; the same command goes on where it stopped", _INTERRUPTED)
 
 
 def _end(message: str, code: int) -> NoReturn:

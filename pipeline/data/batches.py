@@ -24,7 +24,8 @@ class TrainBatches:
         images: what is learned from.
         preprocessing: from uint8 to the network's input.
         augment: how a view of an image may vary.
-        batch_size: images a batch; the last one may be smaller.
+        batch_size: images a batch, at most; all batches of a pass are of one size, give or take
+            an image, for a small last one would upset batch-norm.
         seed: the run's seed.
     """
 
@@ -50,8 +51,7 @@ class TrainBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(labels))
-        for start in range(0, len(order), self.batch_size):
-            ids = order[start : start + self.batch_size]
+        for ids in np.array_split(order, len(self)):
             views = augmented(self.images.read(ids), ids, self.seed, self.epoch, self.augment)
             yield _tensors(views, labels[ids], self.preprocessing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def read_images(path: Path) -> ArrayImages:
         raise MissingFileError(
             f"{path}: not there; run `compress distill` for this run folder first"
         ) from error
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
         raise CorruptFileError(
             f"{path}: not a file of images ({error}); delete it and run `compress distill` again"
         ) from error

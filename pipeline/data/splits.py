@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from foundation.bundle import Preprocessing
-from foundation.errors import DataLayoutError
 from pipeline.data import Dataset
+from pipeline.data.cut import cut
 from pipeline.data.images import ImageSet, Subset, sample_of
 from pipeline.recipe import DataRecipe
 
@@ -42,11 +41,11 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
     Raises:
         DataLayoutError: when there are too few images to cut.
     """
-    everything = np.arange(len(dataset.train.labels))
-    train_ids, validation_ids = _cut(dataset.train, everything, recipe.val_fraction, recipe)
+    labels = dataset.train.labels
+    train_ids, validation_ids = cut(labels, np.arange(len(labels)), recipe.val_fraction, recipe)
     student_ids = train_ids
     if recipe.student_fraction < 1:
-        _, student_ids = _cut(dataset.train, train_ids, recipe.student_fraction, recipe)
+        _, student_ids = cut(labels, train_ids, recipe.student_fraction, recipe)
     train = Subset(dataset.train, train_ids)
     return Splits(
         train=train,
@@ -56,22 +55,6 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         classes=dataset.classes,
         preprocessing=_preprocessing(train),
     )
-
-
-def _cut(
-    images: ImageSet, ids: np.ndarray, fraction: float, recipe: DataRecipe
-) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the rest and of the part, both in rising order."""
-    try:
-        rest, part = train_test_split(
-            ids, test_size=fraction, random_state=recipe.split_seed, stratify=images.labels[ids]
-        )
-    except ValueError as error:
-        raise DataLayoutError(
-            f"dataset {recipe.name}: {len(ids)} images cannot be cut by {fraction} class by class "
-            f"({error}); add images or change val_fraction or student_fraction in [data]"
-        ) from error
-    return np.sort(rest), np.sort(part)
 
 
 def _preprocessing(train: ImageSet) -> Preprocessing:

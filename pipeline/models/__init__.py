@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import nn
@@ -37,12 +40,11 @@ def build_model(name: str, num_classes: int, in_channels: int, where: str = "") 
     """
     factory = find_factory(name, where)
     asked = {"num_classes": num_classes, "in_channels": in_channels}
-    taken = {key: value for key, value in asked.items() if _takes(factory, key)}
     try:
-        model = factory(**taken)
+        model = factory(**{key: value for key, value in asked.items() if _takes(factory, key)})
     except Exception as error:
         raise ModelMismatchError(
-            f"model {name!r}: its factory failed with {taken}: {error}"
+            f"model {name!r}: its factory failed when asked for {asked}: {_first_line(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelMismatchError(
@@ -58,15 +60,27 @@ def find_factory(name: str, where: str = "") -> Factory:
         return MODELS.get(name, where)
     at = f"{where}: " if where else ""
     try:
-        factory: Any = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
+        factory: Any = getattr(_import(module_name), attribute)
+    except Exception as error:  # a user's module may fail in any way
         raise ModelMismatchError(
-            f"{at}model {name!r}: {error}; write it as package.module:factory, "
+            f"{at}model {name!r}: {_first_line(error)}; write it as package.module:factory, "
             "importable from the current folder or the environment"
         ) from error
     if not callable(factory):
         raise ModelMismatchError(f"{at}model {name!r}: {attribute} cannot be called")
     return factory  # type: ignore[no-any-return]
+
+
+def _import(module: str) -> ModuleType:
+    """Import a module, from the current folder too, where a console script would not look."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(module)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _takes(factory: Factory, keyword: str) -> bool:

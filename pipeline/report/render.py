@@ -37,6 +37,8 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _helpers(content: ReportContent) -> dict[str, Any]:
     return {
+        "gate": _gate(content.verdict),
+        "several_hosts": len({one.host.name for one in content.measurements}) > 1,
         "networks": content.record["networks"],
         "number": number,
         "percent": lambda share: None if share is None else 100 * share,
@@ -44,6 +46,18 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "signed": _signed,
         "top1": top1_percent,
     }
+
+
+def _gate(verdict: dict[str, Any] | None) -> dict[str, Any]:
+    """The verdict as a table: a row a limit, a column a judged bundle."""
+    checks = verdict["checks"] if verdict else []
+    several = len({check["host"] for check in checks}) > 1
+    rows: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        who = f"{check['bundle']}@{check['host']}" if several else check["bundle"]
+        limit = f"{check['metric']} {check['kind']} {check['limit']:g}"
+        rows.setdefault(limit, {})[who] = check
+    return {"rows": rows, "judged": list(next(iter(rows.values()), {}))}
 
 
 def _signed(drop: float | None) -> str:
@@ -73,6 +87,11 @@ def _figures(content: ReportContent) -> dict[str, str]:
 def _provenance(content: ReportContent) -> dict[str, str]:
     record = content.record
     versions = [f"{name} {version}" for name, version in record["versions"].items() if version]
+    runtimes = {
+        f"{one.runtime.name} {one.runtime.version}, threads {one.runtime.threads}, "
+        f"precision hint {one.runtime.precision_hint}"
+        for one in content.measurements
+    }
     hosts = {one.host.name: one.host.facts for one in content.measurements}
     facts = {
         "made": f"{record['created_at']}, seed {record['seed']}, commit {record['commit'] or '–'}",
@@ -80,6 +99,8 @@ def _provenance(content: ReportContent) -> dict[str, str]:
         "versions": ", ".join(versions),
         "classes": ", ".join(content.data.classes),
     }
+    if runtimes:
+        facts["measured with"] = "; ".join(sorted(runtimes))
     if content.data.skipped:
         facts["images passed over"] = ", ".join(content.data.skipped)
     for name, host in hosts.items():

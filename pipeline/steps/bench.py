@@ -44,11 +44,12 @@ def bench(
     """
     paths = []
     for folder in _chosen(run, only):
+        target = open_bundle(folder).manifest.target
         path = run.bench / f"{folder.name}@{_file_name(asked.host)}.json"
         how = {"manifest": sha256_of(folder / MANIFEST), **recipe_values(asked)}
         with run.step(f"bench {path.stem}", **how) as step:
             if step.needed:
-                write_measurement(path, _measure(run, folder, asked, on_progress))
+                write_measurement(path, _measure(run, folder, target, asked, on_progress))
                 step.products = [path]
         paths.append(path)
     return paths
@@ -65,11 +66,11 @@ def _chosen(run: RunFolder, only: Sequence[str] | None) -> list[Path]:
 
 
 def _measure(
-    run: RunFolder, folder: Path, asked: BenchRecipe, on_progress: Progress
+    run: RunFolder, folder: Path, target: str, asked: BenchRecipe, on_progress: Progress
 ) -> Measurement:
     evaluation = run.data / TEST
     options = MeasureOptions(
-        threads=asked.threads or _threads_of_target(folder),
+        threads=asked.threads or _threads_of(target),
         precision_hint=asked.precision_hint,
         queries=asked.queries,
         max_seconds=asked.max_seconds,
@@ -79,9 +80,9 @@ def _measure(
     return measure(folder, asked.host, options, lambda facts: on_progress(folder.name, facts))
 
 
-def _threads_of_target(folder: Path) -> int | None:
+def _threads_of(target: str) -> int | None:
     try:
-        return load_target(open_bundle(folder).manifest.target).threads
+        return load_target(target).threads
     except UnknownNameError:
         # Made for a profile that the user keeps in a file: the host's own cores decide.
         return None

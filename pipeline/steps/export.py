@@ -40,7 +40,7 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
     folders: list[Path] = []
     for name in asked.targets:
         target = load_target(name)
-        requests = _requests(target, asked)
+        requests = requests_for(target, asked)
         folders += _export_role(run, "student", requests, say)
         if asked.teacher:
             baselines = [r for r in requests if r.precision == "fp32"]
@@ -48,8 +48,12 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
     return folders
 
 
-def _requests(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
-    """All combinations that are asked for and that the target takes, in the target's order."""
+def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
+    """All combinations that are asked for and that the target takes, in the target's order.
+
+    Raises:
+        UsageError: when there are none.
+    """
     formats = [name for name in asked.formats or target.formats if name in target.formats]
     wanted = asked.precisions or target.precisions
     rules = target.quantization

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
     ) as step:
         if not step.needed:
             return
-        network = new_network(recipe.teacher.model, read_facts(run.data), recipe.seed, "teacher")
+        facts = read_facts(run.data)
+        network = new_network(recipe.teacher.model, facts, recipe.seed, "teacher")
+        # A student that does not fit the data is told of now, not after the teacher's training.
+        new_network(recipe.student.model, facts, recipe.seed, "student")
         if given is not None:
             load_model(given, network)
             save_model(run.teacher / WEIGHTS, network)
@@ -47,10 +51,20 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
                 engine=recipe.engine,
                 listener=listener,
             )
+        _forget_students_of_another(run)
         note_network(run, "teacher", recipe.teacher.model, network, data)
         step.products = [
             run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
         ]
+
+
+def _forget_students_of_another(run: RunFolder) -> None:
+    """Drop the stages if the run had another teacher before: its students are not this one's."""
+    weights = run.teacher / WEIGHTS
+    products = run.record()["steps"].get("teacher", {}).get("products", {})
+    before = products.get(weights.relative_to(run.path).as_posix(), sha256_of(weights))
+    if before != sha256_of(weights) and run.stages.exists():
+        shutil.rmtree(run.stages)
 
 
 def note_network(

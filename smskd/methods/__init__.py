@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal, NamedTuple, get_type_hints
 
 from torch import Tensor, nn
 
@@ -23,8 +23,7 @@ METHODS: Registry[type[Method]] = Registry("method", "smskd.methods")
 Family = Literal["response", "feature", "relation"]
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Where the stage stands, counted from the stage's own start.
 
     Attributes:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import to_coarser
+from smskd.precision import full_precision
 from smskd.signals import Signals
 
 
@@ -19,7 +20,7 @@ def attention_map(feature: Tensor, power: float) -> Tensor:
     Returns:
         Shape (N, H·W), each row of Euclidean length 1.
     """
-    return F.normalize(feature.float().abs().pow(power).mean(1).flatten(1), dim=1)
+    return F.normalize(feature.abs().pow(power).mean(1).flatten(1), dim=1)
 
 
 def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
@@ -32,7 +33,7 @@ def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
         student, teacher: features, shape (N, C, H, W); C may differ, and the finer one is
             averaged down to the coarser one's H and W.
     """
-    student, teacher = to_coarser(student, teacher)
+    student, teacher = to_coarser(full_precision(student), full_precision(teacher))
     return (attention_map(student, power) - attention_map(teacher, power)).square().mean()
 
 
@@ -44,7 +45,7 @@ class AT(Method):
         power: how strongly large activations count.
 
     Raises:
-        ValueError: unless the power is positive.
+        ValueError: unless the power is at least 1.
     """
 
     family = "feature"
@@ -55,8 +56,9 @@ class AT(Method):
 
     def __init__(self, *, power: float = 2.0) -> None:
         super().__init__()
-        if power <= 0:
-            raise ValueError(f"power must be positive, but got {power=}")
+        # Below 1 the gradient at zero, where many activations lie, is infinite.
+        if power < 1:
+            raise ValueError(f"power must be at least 1, but got {power=}")
         self.power = power
 
     def forward(

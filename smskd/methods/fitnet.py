@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import to_coarser
+from smskd.precision import full_precision
 from smskd.signals import PairShapes, Signals
 
 
@@ -22,7 +23,7 @@ def fitnet_loss(regressed: Tensor, teacher: Tensor) -> Tensor:
         teacher: the teacher's feature, shape (N, C, H, W); the finer of the two is averaged
             down to the coarser one's size.
     """
-    return F.mse_loss(*to_coarser(regressed.float(), teacher.float()))
+    return F.mse_loss(*to_coarser(full_precision(regressed), full_precision(teacher)))
 
 
 @METHODS.register("fitnet")

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smskd.methods import METHODS, Method, Progress
+from smskd.precision import full_precision
 from smskd.signals import Signals
 
 
@@ -20,10 +21,10 @@ def kd_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         temperature: τ > 0.
 
     Returns:
-        τ² · KL(softmax(teacher/τ) ‖ softmax(student/τ)), shape (N,), in float32.
+        τ² · KL(softmax(teacher/τ) ‖ softmax(student/τ)), shape (N,), in float32 or higher.
     """
-    log_student = F.log_softmax(student.float() / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher.float() / temperature, dim=1)
+    log_student = F.log_softmax(full_precision(student) / temperature, dim=1)
+    log_teacher = F.log_softmax(full_precision(teacher) / temperature, dim=1)
     divergence = F.kl_div(log_student, log_teacher, reduction="none", log_target=True).sum(1)
     return divergence * temperature**2
 

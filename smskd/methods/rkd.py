@@ -7,7 +7,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smskd.methods import METHODS, Method, Progress
+from smskd.precision import full_precision
 from smskd.signals import Signals
+
+
+def differences_and_lengths(embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences between all samples, and how long they are.
+
+    Args:
+        embedding: shape (N, D).
+
+    Returns:
+        Shapes (N, N, D) and (N, N).
+    """
+    differences = embedding.unsqueeze(0) - embedding.unsqueeze(1)
+    squared = differences.square().sum(2)
+    # The square root has no gradient at zero, so equal samples are kept out of it.
+    apart = squared > 0
+    return differences, torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
 
 
 def relative_distances(embedding: Tensor) -> Tensor:
@@ -19,12 +36,9 @@ def relative_distances(embedding: Tensor) -> Tensor:
     Returns:
         Shape (N, N), diagonal zero, mean of the non-zero ones 1.
     """
-    differences = embedding.unsqueeze(0) - embedding.unsqueeze(1)
-    squared = differences.square().sum(2)
-    # The square root has no gradient at zero, so equal samples are kept out of it.
-    apart = squared > 0
-    distances = torch.where(apart, torch.where(apart, squared, 1.0).sqrt(), 0.0)
-    return distances / distances[apart].mean() if apart.any() else distances
+    _, lengths = differences_and_lengths(embedding)
+    apart = lengths > 0
+    return lengths / lengths[apart].mean() if apart.any() else lengths
 
 
 def angles(embedding: Tensor) -> Tensor:
@@ -34,9 +48,11 @@ def angles(embedding: Tensor) -> Tensor:
         embedding: shape (N, D).
 
     Returns:
-        Shape (N, N, N): entry [j, i, k] is the cosine at sample j between i and k.
+        Shape (N, N, N): entry [j, i, k] is the cosine at sample j between i and k; 0 where two
+        of the three are equal.
     """
-    directions = F.normalize(embedding.unsqueeze(0) - embedding.unsqueeze(1), dim=2)
+    differences, lengths = differences_and_lengths(embedding)
+    directions = differences / torch.where(lengths > 0, lengths, 1.0).unsqueeze(2)
     return torch.bmm(directions, directions.transpose(1, 2))
 
 
@@ -50,9 +66,11 @@ def rkd_loss(
     Args:
         student, teacher: embeddings, shapes (N, D) and (N, E).
     """
-    student, teacher = student.float(), teacher.float()
-    distance = F.smooth_l1_loss(relative_distances(student), relative_distances(teacher))
-    angle = F.smooth_l1_loss(angles(student), angles(teacher))
+    student, teacher = full_precision(student), full_precision(teacher)
+    # Autocast would take the products of the directions in half precision again.
+    with torch.autocast(student.device.type, enabled=False):
+        distance = F.smooth_l1_loss(relative_distances(student), relative_distances(teacher))
+        angle = F.smooth_l1_loss(angles(student), angles(teacher))
     return distance_weight * distance + angle_weight * angle
 
 

@@ -72,7 +72,7 @@ class Runtime(Protocol):
         ...
 
 
-runtimes: Registry[type[Runtime]] = Registry("runtime", __name__)
+RUNTIMES: Registry[type[Runtime]] = Registry("runtime", __name__)
 
 
 def runtime_for(export_format: str) -> str:
@@ -81,7 +81,7 @@ def runtime_for(export_format: str) -> str:
     Raises:
         UnknownNameError: when none does.
     """
-    by_format = {runtime.format: name for name, runtime in runtimes.items()}
+    by_format = {runtime.format: name for name, runtime in RUNTIMES.items()}
     if export_format not in by_format:
         raise unknown_name("export format", export_format, by_format)
     return by_format[export_format]
@@ -93,7 +93,7 @@ def open_runtime(name: str) -> Runtime:
     Raises:
         HostError: when it is not installed here.
     """
-    runtime = runtimes.get(name)
+    runtime = RUNTIMES.get(name)
     try:
         return runtime()
     except ImportError as error:

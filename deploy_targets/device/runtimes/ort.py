@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.runtimes import Model, runtimes, summarise_precision
+from deploy_targets.device.runtimes import RUNTIMES, Model, summarise_precision
 
 _COMPUTE = ("Conv", "Gemm", "MatMul")
 _FORMATS = {
@@ -23,7 +23,7 @@ _PROVIDERS = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
 
 
-@runtimes.register("onnxruntime")
+@RUNTIMES.register("onnxruntime")
 class OnnxRuntime:
     """ONNX Runtime never lowers the precision of a model by itself, so the hint changes nothing."""
 

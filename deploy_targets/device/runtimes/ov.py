@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.runtimes import Model, runtimes, summarise_precision
+from deploy_targets.device.runtimes import RUNTIMES, Model, summarise_precision
 
 _COMPUTE = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 
 
-@runtimes.register("openvino")
+@RUNTIMES.register("openvino")
 class OpenVino:
     """OpenVINO computes an FP32 model in BF16 where that is faster, unless it is told not to."""
 
@@ -24,7 +24,8 @@ class OpenVino:
         import openvino  # noqa: PLC0415 - only when it is used
 
         self._library: Any = openvino
-        self.version = str(openvino.__version__)
+        # The release alone: the rest names a commit of theirs.
+        self.version = str(openvino.__version__).partition("-")[0]
 
     def load(self, model: Model) -> OpenVinoSession:
         settings: dict[str, Any] = {"NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": model.threads}

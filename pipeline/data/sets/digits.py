@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset
+from pipeline.data.cut import cut
 from pipeline.data.images import ArrayImages, Images
 from pipeline.recipe import DataRecipe
 
@@ -24,12 +24,7 @@ def digits(argument: str, recipe: DataRecipe) -> Dataset:
     size = recipe.image_size or _SIZE
     images = np.stack([_upscaled(image, size) for image in bunch.images])
     labels = bunch.target.astype(np.int64)
-    train, test = train_test_split(
-        np.arange(len(labels)),
-        test_size=recipe.test_fraction,
-        random_state=recipe.split_seed,
-        stratify=labels,
-    )
+    train, test = cut(labels, np.arange(len(labels)), recipe.test_fraction, recipe)
     return Dataset(
         ArrayImages(images[train], labels[train]),
         ArrayImages(images[test], labels[test]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from foundation.errors import DataLayoutError, MissingFileError, UnreadableImageError, UsageError
 from pipeline.data import DATASETS, Dataset
@@ -57,7 +58,7 @@ def decode(path: Path, size: int) -> Images:
     try:
         with Image.open(path) as image:
             rgb = image.convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a decoder fails in ways of its own
         raise UnreadableImageError(
             f"{path}: not a readable image ({type(error).__name__}); delete it, or set "
             'on_bad_image = "skip" in [data]'
@@ -89,11 +90,8 @@ def _image_files(class_folder: Path) -> list[Path]:
 
 def _size_of_first(class_folder: Path) -> int:
     for path in _image_files(class_folder):
-        try:
-            with Image.open(path) as image:
-                return min(image.size)
-        except (UnidentifiedImageError, OSError):
-            continue
+        with contextlib.suppress(Exception), Image.open(path) as image:
+            return min(image.size)
     raise UnreadableImageError(f"{class_folder}: not one readable image in this class folder")
 
 

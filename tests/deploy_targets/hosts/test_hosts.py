@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy_targets.device.messages import Job
-from deploy_targets.hosts import hosts, open_host
+from deploy_targets.hosts import HOSTS, open_host
 from deploy_targets.hosts._process import WORKER, stream_job
 from deploy_targets.measure import MeasureOptions, measure
 from foundation.errors import HostError, UnknownNameError
@@ -34,7 +34,7 @@ def test_local_is_this_machine():
     host = open_host("local")
     assert host.name == "local"
     assert host.facts().logical_cores >= 1
-    assert "local" in hosts.names()
+    assert "local" in HOSTS.names()
 
 
 def test_an_unknown_scheme_is_answered_with_the_known_ones():
@@ -114,11 +114,11 @@ def test_a_host_that_keeps_its_files_elsewhere_is_one_registered_class(onnx_bund
                 [sys.executable, "-m", WORKER], replace(job, bundle=str(there)), self.name
             )
 
-    hosts.register("elsewhere")(Elsewhere)
+    HOSTS.register("elsewhere")(Elsewhere)
     try:
         quick = MeasureOptions(threads=1, queries=10, max_seconds=0.2)
         result = measure(onnx_bundle, host="elsewhere://shelf", options=quick)
     finally:
-        del hosts._entries["elsewhere"]
+        del HOSTS._entries["elsewhere"]
     assert result.host.name == "elsewhere://shelf"
     assert (tmp_path / "there" / "bundle" / "bundle.json").is_file()

@@ -6,12 +6,12 @@ import pytest
 
 from deploy_targets.device.checks import load_probe, parity
 from deploy_targets.device.runtimes import (
+    RUNTIMES,
     Model,
     load_session,
     one_line,
     open_runtime,
     runtime_for,
-    runtimes,
     summarise_precision,
 )
 from foundation.bundle import open_bundle
@@ -98,12 +98,12 @@ def test_a_runtime_whose_library_is_not_there_says_how_to_get_it():
         def __init__(self):
             import absent_library  # noqa: F401, PLC0415
 
-    runtimes.register("absent")(Absent)
+    RUNTIMES.register("absent")(Absent)
     try:
         with pytest.raises(HostError, match=r"absent_library.*pip install absent-package"):
             open_runtime("absent")
     finally:
-        del runtimes._entries["absent"]
+        del RUNTIMES._entries["absent"]
 
 
 def test_the_summary_takes_the_most_frequent_format_and_adds_up_both_8_bit_ones():

@@ -1,0 +1,40 @@
+# `make demo` and `make test` are all a newcomer needs; each makes the environment first.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint test-slow results clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(STAMP)  ## Make .venv and install the project with its development tools
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## The main job: from digits to a gated INT8 model, with a report
+	$(BIN)/compress run recipes/digits.toml
+
+test: lint  ## Style, types, walls and tests with coverage
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: $(STAMP)  ## The proofs that take minutes
+	$(BIN)/pytest -m slow
+
+results: $(STAMP)  ## The figures of docs/results.md (about 20 minutes on 2 cores)
+	$(BIN)/python benchmarks/distilled_vs_alone.py recipes/digits.toml --seeds 5
+
+clean:  ## Take away the environment and caches; runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info

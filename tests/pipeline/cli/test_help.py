@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from foundation.errors import CompressError, RecipeError
+from pipeline.cli import COMMANDS, app
+from pipeline.cli._app import EXIT_CODES
+from pipeline.gate import METRICS
+from pipeline.recipe_file import load_recipe
+
+# These say which run, which of its bundles, and how to show the result: nothing of the recipe.
+NOT_IN_A_RECIPE = {"recipe", "run", "set", "json", "bundle"}
+
+
+def help_of(*command: str) -> str:
+    result = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0
+    return result.output
+
+
+def test_every_command_is_listed(compress, tmp_path: Path) -> None:
+    said = compress("--help", cwd=tmp_path)
+    assert said.code == 0
+    registered = {command.callback.__name__ for command in app.registered_commands}
+    assert registered == set(COMMANDS)
+    for name in registered:
+        assert re.search(rf"^\W*{name}\b.*\w{{3}}", said.out, re.MULTILINE), name
+
+
+def test_no_arguments_show_the_help(compress, tmp_path: Path) -> None:
+    said = compress(cwd=tmp_path)
+    assert "Usage: compress" in said.out + said.err
+    assert said.code == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_what_it_does_and_gives_an_example(command: str) -> None:
+    text = help_of(command)
+    assert re.search(rf"Examples?:.*compress {command}", text, re.DOTALL), text
+
+
+def test_the_gate_names_every_metric() -> None:
+    assert set(METRICS) <= set(re.findall(r"\w+", help_of("gate")))
+
+
+def test_every_exit_code_is_explained_and_every_explained_code_exists() -> None:
+    explained = [int(code) for code in re.findall(r"(?:^|:|·|\n)\s*(\d+) ", EXIT_CODES)]
+    kinds = [CompressError, *CompressError.__subclasses__()]
+    codes = [kind.exit_code for kind in kinds]
+    assert len(set(codes)) == len(codes)
+    assert sorted(explained) == sorted([0, 1, 130, *codes])
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (name, parameter.name)
+        for name in ("distill", "export", "bench", "gate")
+        for parameter in get_command(app).commands[name].params  # type: ignore[attr-defined]
+        if parameter.name not in NOT_IN_A_RECIPE and parameter.name not in {"help", "budget"}
+    ],
+)
+def test_every_option_names_its_place_in_the_recipe(command: str, option: str) -> None:
+    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
+    (words,) = (parameter.help for parameter in parameters if parameter.name == option)
+    named = re.search(r"\(([\w.]+)[):]", words)
+    assert named, words
+    key = named[1].replace(".N.", ".0.")
+    assert is_a_key(key), key
+
+
+def is_a_key(key: str) -> bool:
+    """Whether a recipe takes the key: a value that fits nowhere is then refused by its type."""
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(None, {key: {"no": "value"}})
+    return f"unknown key {key.rpartition('.')[2]!r}" not in str(refused.value)
+
+
+def test_the_check_of_a_key_would_see_a_wrong_one() -> None:
+    assert is_a_key("teacher.model")
+    assert not is_a_key("teacher.modle")
+
+
+@pytest.mark.parametrize("command", ["methods", "models", "datasets", "targets", "doctor"])
+def test_what_is_listed_is_json_on_request_and_a_table_otherwise(
+    compress, tmp_path: Path, command: str
+) -> None:
+    said = compress(command, "--json", cwd=tmp_path)
+    assert said.code == 0, said.err
+    content = said.json()
+    shown = CliRunner().invoke(app, [command]).output
+    for one in content["findings"] if command == "doctor" else content:
+        assert one["what" if command == "doctor" else "name"] in shown
+
+
+@pytest.mark.parametrize(("command", "name"), [("methods", "rkd"), ("targets", "rpi4")])
+def test_one_entry_is_shown_whole(command: str, name: str) -> None:
+    shown = CliRunner().invoke(app, [command, name])
+    assert shown.exit_code == 0
+    assert name in shown.output
+
+
+def test_the_registries_are_listed_whole() -> None:
+    from pipeline.data import DATASETS  # noqa: PLC0415
+    from pipeline.models import MODELS  # noqa: PLC0415
+    from smskd.methods import METHODS  # noqa: PLC0415
+
+    for command, registry in (("methods", METHODS), ("models", MODELS), ("datasets", DATASETS)):
+        shown = CliRunner().invoke(app, [command]).output
+        for name in registry.names():
+            assert name in shown

@@ -1,0 +1,184 @@
+"""One tiny road, walked once by the real command, and what the tests need to walk their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.runs import RunFolder
+
+COMPRESS = Path(sys.executable).with_name("compress")
+
+TINY = """\
+name = "tiny"
+
+[data]
+name = "digits"
+image_size = 16
+batch_size = 128
+
+[teacher]
+model = "resnet8"
+training = { epochs = 2 }
+
+[student]
+model = "resnet8"
+
+[[stages]]
+methods = "kd"
+epochs = 1
+
+[[stages]]
+methods = "at"
+epochs = 1
+
+[[stages]]
+methods = "rkd"
+epochs = 1
+
+[export]
+formats = ["onnx", "openvino"]
+precisions = ["fp32", "int8"]
+
+[bench]
+threads = 1
+queries = 30
+max_seconds = 0.5
+
+[gate.limits]
+size_mb = { max = 5.0 }
+top1_percent = { min = 1.0 }
+"""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind: its exit code, standard output and standard error."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def complaint(self) -> str:
+        """The one line that a user's mistake ends in."""
+        lines = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err + self.out, self.err
+        return lines[0]
+
+
+Command = Callable[..., Said]
+
+
+@dataclass(frozen=True)
+class Road:
+    """The tiny road as `compress run --json` left it; to be read, not changed."""
+
+    folder: Path
+    recipe: Path
+    run: RunFolder
+    said: Said
+
+
+def in_environment(command: list[str], cwd: Path) -> Said:
+    # One thread: on cores that others use too, threads that wait for each other double the time.
+    settings = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **settings}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def compress() -> Command:
+    """The console script, as a user calls it: `compress("gate", "--json", cwd=folder)`."""
+
+    def call(*arguments: object, cwd: Path) -> Said:
+        return in_environment([str(COMPRESS), *map(str, arguments)], cwd)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def python() -> Command:
+    """A fresh interpreter that runs a piece of code."""
+
+    def call(code: str, *arguments: object, cwd: Path) -> Said:
+        return in_environment([sys.executable, "-c", code, *map(str, arguments)], cwd)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny() -> str:
+    """The text of a recipe that is walked in half a minute."""
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def road(tmp_path_factory: pytest.TempPathFactory, compress: Command) -> Road:
+    folder = tmp_path_factory.mktemp("road")
+    recipe = folder / "tiny.toml"
+    recipe.write_text(TINY)
+    said = compress("run", recipe.name, "--json", cwd=folder)
+    return Road(folder, recipe, RunFolder(folder / "runs/tiny"), said)
+
+
+@pytest.fixture
+def own(road: Road, tmp_path: Path) -> RunFolder:
+    """A copy of the tiny road's run, at runs/tiny in `tmp_path`, to go on with or to spoil."""
+    assert road.said.code == 0, road.said.err
+    shutil.copy(road.recipe, tmp_path / "tiny.toml")
+    return RunFolder(Path(shutil.copytree(road.run.path, tmp_path / "runs/tiny")))
+
+
+@pytest.fixture(scope="session")
+def flip_a_byte() -> Callable[[Path], None]:
+    """Change one byte in the middle of a file."""
+
+    def flip(path: Path) -> None:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+
+    return flip
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A small folder dataset: two classes, ten training and four test images each."""
+    return _draw_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="session")
+def draw_photos() -> Callable[..., Path]:
+    """Makes such a dataset anywhere: `draw_photos(folder, classes)`."""
+    return _draw_photos
+
+
+def _draw_photos(root: Path, classes: tuple[str, ...] = ("dark", "light"), size: int = 16) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 10), ("test", 4)):
+        for level, name in enumerate(classes):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.integers(0, 100, (size, size, 3), dtype=np.uint8)
+                Image.fromarray(noise + np.uint8(100 * level)).save(folder / f"{number:02}.png")
+    return root

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from foundation.errors import DataLayoutError
+from pipeline.data import Dataset, load_dataset
+from pipeline.data.images import ArrayImages, Subset
+from pipeline.data.splits import split
+from pipeline.recipe import DataRecipe
+
+
+def numbered(per_class: int = 40, classes: int = 3) -> Dataset:
+    """Images whose first two pixels say which they are."""
+    count = per_class * classes
+    pixels = np.zeros((count, 2, 2, 1), np.uint8)
+    pixels[:, 0, 0, 0], pixels[:, 0, 1, 0] = np.divmod(np.arange(count), 256)
+    train = ArrayImages(pixels, np.arange(count) % classes)
+    return Dataset(train, ArrayImages(pixels[:9], np.arange(9) % classes), list("abc")[:classes])
+
+
+def ids(part: object) -> list[int]:
+    assert isinstance(part, Subset)
+    return part.ids.tolist()
+
+
+def test_train_and_validation_are_disjoint_and_make_up_the_whole() -> None:
+    splits = split(numbered(), DataRecipe(val_fraction=0.25))
+    train, validation = ids(splits.train), ids(splits.validation)
+    assert sorted([*train, *validation]) == list(range(120))
+    assert len(validation) == 30
+
+
+def test_every_class_gives_its_share() -> None:
+    splits = split(numbered(), DataRecipe(val_fraction=0.25, student_fraction=0.5))
+    for part, each in ((splits.train, 30), (splits.validation, 10), (splits.student_train, 15)):
+        assert np.bincount(part.labels).tolist() == [each] * 3
+
+
+def test_the_student_sees_a_part_of_what_the_teacher_sees() -> None:
+    splits = split(numbered(), DataRecipe(student_fraction=0.2))
+    assert set(ids(splits.student_train)) < set(ids(splits.train))
+
+
+def test_the_student_sees_all_unless_a_part_is_asked_for() -> None:
+    splits = split(numbered(), DataRecipe())
+    assert ids(splits.student_train) == ids(splits.train)
+
+
+def test_the_same_split_seed_gives_the_same_parts_and_another_gives_others() -> None:
+    parts = [ids(split(numbered(), DataRecipe(split_seed=seed)).validation) for seed in (1, 1, 2)]
+    assert parts[0] == parts[1] != parts[2]
+
+
+def test_mean_and_deviation_are_those_of_the_training_part_alone() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    dataset = Dataset(
+        ArrayImages(pixels, np.arange(60) % 2), ArrayImages(pixels[:2], np.arange(2)), ["a", "b"]
+    )
+    splits = split(dataset, DataRecipe(val_fraction=0.5))
+    seen = pixels[ids(splits.train)].reshape(-1, 3) / 255
+    np.testing.assert_allclose(splits.preprocessing.mean, seen.mean(0), atol=1e-6)
+    np.testing.assert_allclose(splits.preprocessing.std, seen.std(0), atol=1e-6)
+    prepared = splits.preprocessing.apply(pixels[ids(splits.train)])
+    np.testing.assert_allclose(prepared.mean((0, 2, 3)), 0, atol=1e-4)
+    np.testing.assert_allclose(prepared.std((0, 2, 3)), 1, atol=1e-4)
+
+
+def test_a_channel_that_never_varies_is_not_divided_by_zero() -> None:
+    pixels = np.full((40, 2, 2, 1), 7, np.uint8)
+    dataset = Dataset(
+        ArrayImages(pixels, np.arange(40) % 2), ArrayImages(pixels[:2], np.arange(2)), ["a", "b"]
+    )
+    preprocessing = split(dataset, DataRecipe()).preprocessing
+    assert np.isfinite(preprocessing.apply(pixels)).all()
+
+
+def test_too_few_images_for_a_cut_are_told_of() -> None:
+    with pytest.raises(DataLayoutError, match=r"cannot be cut by 0\.1 class by class"):
+        split(numbered(per_class=2), DataRecipe())
+
+
+def test_the_digits_test_set_stays_the_same_whatever_else_the_recipe_asks() -> None:
+    first = load_dataset(DataRecipe(image_size=8))
+    second = load_dataset(DataRecipe(image_size=8, val_fraction=0.3, student_fraction=0.1))
+    np.testing.assert_array_equal(first.test.labels, second.test.labels)
+    everything = np.arange(len(first.test.labels))
+    np.testing.assert_array_equal(first.test.read(everything), second.test.read(everything))

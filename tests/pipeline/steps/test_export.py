@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from deploy_targets.targets import load_target
+from foundation.errors import UsageError
+from pipeline.recipe import ExportRecipe
+from pipeline.steps.export import requests_for
+
+
+def asked(target: str, **settings: list[str]) -> list[tuple[str, str]]:
+    requests = requests_for(load_target(target), ExportRecipe(**settings))
+    return [(request.format, request.precision) for request in requests]
+
+
+def test_unless_asked_otherwise_a_target_gets_all_it_takes() -> None:
+    assert asked("rpi4") == [("onnx", "fp32"), ("onnx", "int8")]
+    assert {each for each, _ in asked("local")} == {"onnx", "openvino"}
+
+
+def test_a_format_is_made_only_in_precisions_that_it_has() -> None:
+    assert ("openvino", "fp16") in asked("rpi5")
+    assert ("onnx", "fp16") not in asked("rpi5")
+
+
+def test_what_is_asked_narrows_it_down() -> None:
+    assert asked("local", formats=["onnx"], precisions=["int8"]) == [("onnx", "int8")]
+
+
+def test_of_what_is_asked_only_what_the_target_takes_is_made() -> None:
+    assert asked("rpi4", formats=["openvino", "onnx"], precisions=["fp16", "int8"]) == [
+        ("onnx", "int8")
+    ]
+
+
+def test_when_nothing_is_left_the_target_says_what_it_takes() -> None:
+    with pytest.raises(UsageError, match="target rpi4 takes onnx in fp32, int8"):
+        asked("rpi4", formats=["openvino"])
+
+
+def test_the_scheme_is_the_targets() -> None:
+    asked_for = ExportRecipe(formats=["onnx"], precisions=["int8"])
+    (request,) = requests_for(load_target("rpi"), asked_for)
+    assert request.target == "rpi5"
+    assert (request.scheme.activation_type, request.scheme.weight_type) == ("s8", "s8")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from foundation.errors import RecipeError
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import load_recipe
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**32, "less than"),
+        ("data.split_seed", 2**32, "less than"),
+        ("data.val_fraction", 0.0, "greater than 0"),
+        ("data.val_fraction", 1.0, "less than 1"),
+        ("data.student_fraction", 1.5, "less than or equal to 1"),
+        ("data.image_size", 0, "greater than 0"),
+        ("data.augment.shift", -1, "greater than or equal to 0"),
+        ("data.on_bad_image", "ignore", "'refuse' or 'skip'"),
+        ("teacher.training.epochs", 0, "greater than 0"),
+        ("stages.0.lr", 0.0, "greater than 0"),
+        ("stages.0.lr", float("inf"), "finite"),
+        ("stages.0.momentum", 1.0, "less than 1"),
+        ("stages.0.optimizer", "lion", "'sgd' or 'adamw'"),
+        ("stages.0.methods", [], "at least 1"),
+        ("stages.0.methods", ["kd", "kd"], "each method once"),
+        ("teacher.training.methods", [{"name": "kd"}], "at most 0"),
+        ("stages", [], "at least 1"),
+        ("export.targets", [], "at least 1"),
+        ("bench.queries", 1, "greater than or equal to 2"),
+        ("bench.max_seconds", float("inf"), "finite"),
+        ("bench.precision_hint", "bf16", "'f32' or 'auto'"),
+        ("gate.limits.size_mb", {}, "needs max or min"),
+        ("gate.limits.size_mb", {"max": float("nan")}, "finite"),
+        ("name", "a/b", "pattern"),
+        ("name", "", "pattern"),
+    ],
+)
+def test_an_impossible_value_is_refused_and_quoted(key: str, value: object, words: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(None, {key: value})
+    assert words in str(refused.value)
+    assert key.rpartition(".")[2] in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "0"),
+        ("seed", 1.5),
+        ("data.batch_size", "64"),
+        ("data.augment.flip", 1),
+        ("student.model", 8),
+        ("stages.0.lr", "fast"),
+        ("stages.0.methods", [{"name": "kd", "weight": "heavy"}]),
+        ("export.targets", "local"),
+        ("export.teacher", "yes"),
+        ("bench.threads", 1.0),
+    ],
+)
+def test_a_wrong_type_is_refused_and_nothing_is_converted(key: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=key.split(".", maxsplit=1)[0]):
+        load_recipe(None, {key: value})
+
+
+@pytest.mark.parametrize("key", ["seed", "data.split_seed"])
+def test_the_largest_seed_is_taken(key: str) -> None:
+    recipe = load_recipe(None, {key: 2**32 - 1}).recipe
+    assert 2**32 - 1 in {recipe.seed, recipe.data.split_seed}
+
+
+def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
+    assert load_recipe(None, {"bench.max_seconds": 5}).recipe.bench.max_seconds == 5.0
+
+
+def test_the_default_road_is_kd_then_at_then_rkd() -> None:
+    assert [stage.name for stage in Recipe().stages] == ["kd", "at", "rkd"]
+
+
+def test_one_key_of_a_table_does_not_change_the_others() -> None:
+    changed = load_recipe(None, {"teacher.training.lr": 0.5}).recipe.teacher.training
+    assert (changed.lr, changed.epochs) == (0.5, Recipe().teacher.training.epochs)
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Recipe().seed = 3

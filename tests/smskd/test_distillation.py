@@ -1,0 +1,275 @@
+"""The sequence of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foundation.errors import (
+    ModelMismatchError,
+    TrainingError,
+    UnknownNameError,
+)
+from smskd import Engine, Listener, MethodSpec, Stage, distill, stage_folder, train_alone
+from smskd.checkpoint import load_tensors
+from smskd.methods import METHODS
+from smskd.training import WEIGHTS
+
+Net = Callable[..., nn.Module]
+
+CPU = Engine(accelerator="cpu")
+THREE = [Stage("kd", epochs=1), Stage("fitnet", epochs=1), Stage("rkd", epochs=1)]
+
+
+class Trained(Listener):
+    """Notes which stages were trained, and which were found done."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+
+    def stage_started(self, name: str, epochs: int, done: int) -> None:
+        self.trained.append(name)
+
+
+class Counted(nn.Module):
+    """A network that notes which copies of it run: the student itself, and its references."""
+
+    ran: list[nn.Module]
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not any(self is other for other in Counted.ran):
+            Counted.ran.append(self)
+        return self.inner(images)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[n], second[n]) for n in first)
+
+
+def modes(model: nn.Module) -> dict[str, bool]:
+    return {name: module.training for name, module in model.named_modules()}
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_teacher_is_left_as_it_was(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, training: bool
+) -> None:
+    """Parameters, batch-norm statistics, modes, gradients; some teachers come half in training."""
+    teacher.train(training)
+    teacher.body[1].eval()
+    before, before_modes = state(teacher), modes(teacher)
+    stages = [Stage(name, epochs=1) for name in METHODS.names()]
+    distill(teacher, net(), data, stages, tmp_path, validation=data, engine=CPU)
+    assert same(state(teacher), before)
+    assert modes(teacher) == before_modes
+    assert all(p.grad is None and p.requires_grad for p in teacher.parameters())
+
+
+def test_the_teacher_does_not_depend_on_the_mode_it_comes_in(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    students = [net(), net()]
+    for student, training in zip(students, (True, False), strict=True):
+        folder = tmp_path / str(training)
+        distill(teacher.train(training), student, data, THREE, folder, engine=CPU)
+    assert same(state(students[0]), state(students[1]))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_student_learns_and_gets_its_modes_back(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, training: bool
+) -> None:
+    student = net().train(training)
+    student.drop.train(not training)
+    before, before_modes = state(student), modes(student)
+    distill(teacher, student, data, THREE, tmp_path, validation=data, engine=CPU)
+    assert modes(student) == before_modes
+    assert not any(torch.equal(value, before[name]) for name, value in state(student).items())
+
+
+def test_no_hook_is_left_in_either_network(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    student = net()
+    distill(teacher, student, data, THREE, tmp_path, engine=CPU)
+    for model in (teacher, student):
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_each_stage_leaves_a_folder_and_the_student_is_the_last_ones(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    student = net()
+    results = distill(teacher, student, data, THREE, tmp_path, engine=CPU)
+    assert [metrics["name"] for metrics in results] == ["kd", "fitnet", "rkd"]
+    assert [metrics["index"] for metrics in results] == [1, 2, 3]
+    names = {path.name: sorted(file.name for file in path.iterdir()) for path in tmp_path.iterdir()}
+    plain = ["metrics.json", "weights.safetensors"]
+    assert names == {
+        "1-kd": plain,
+        "2-fitnet": sorted([*plain, "method.safetensors"]),
+        "3-rkd": plain,
+    }
+    assert same(load_tensors(tmp_path / "3-rkd" / WEIGHTS)[0], state(student))
+
+
+def test_a_stages_folder_has_its_place_and_its_methods() -> None:
+    assert stage_folder(2, Stage((MethodSpec("kd"), MethodSpec("at")))) == "2-kd+at"
+
+
+def test_the_reference_holds_from_the_second_stage_on(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    stages = [Stage("kd", epochs=1), Stage("kd", epochs=1), Stage("kd", epochs=1, weighting="none")]
+    results = distill(teacher, net(), data, stages, tmp_path, engine=CPU)
+    losses = [metrics["history"][0]["losses"].keys() for metrics in results]
+    assert ["reference" in names for names in losses] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (Stage("at", epochs=1), 2),
+        (Stage("at", epochs=1, weighting="none"), 1),
+        (Stage("at", epochs=1, reference_weight=0.0), 1),
+    ],
+)
+def test_a_stage_without_a_reference_makes_no_pass_for_it(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, case: tuple[Stage, int]
+) -> None:
+    stage, copies = case
+    Counted.ran = []
+    distill(teacher, Counted(net()), data, [Stage("kd", epochs=1), stage], tmp_path, engine=CPU)
+    assert len(Counted.ran) == copies
+
+
+def test_the_reference_is_the_student_of_the_stage_before(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    """At rate almost 0 the student stays where it starts, in evaluation mode at zero distance."""
+    Counted.ran = []
+    distill(teacher, Counted(net()), data, [Stage("kd", epochs=1)] * 2, tmp_path, engine=CPU)
+    reference = state(Counted.ran[1])
+    assert same(reference, load_tensors(tmp_path / "1-kd" / WEIGHTS)[0])
+
+
+def test_a_strong_reference_keeps_the_student_near(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    moved = {}
+    for weight in (0.0, 20.0):
+        student, folder = net(), tmp_path / str(weight)
+        first = Stage("kd", epochs=3)
+        second = Stage("kd", epochs=6, reference_weight=weight, weighting="constant", lr=0.01)
+        distill(teacher, student, data, [first, second], folder, engine=CPU)
+        start, _ = load_tensors(folder / "1-kd" / WEIGHTS)
+        before = net()
+        before.load_state_dict(start)
+        with torch.no_grad():
+            said = before.eval()(data.images), student.eval()(data.images)
+        moved[weight] = nn.functional.mse_loss(*said).item()
+    assert moved[20.0] < 0.5 * moved[0.0]
+
+
+def test_called_again_it_finds_its_work_done(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    first, second, listener = net(), net(seed=9), Trained()
+    distill(teacher, first, data, THREE, tmp_path, engine=CPU)
+    distill(teacher, second, data, THREE, tmp_path, engine=CPU, listener=listener)
+    assert listener.trained == []
+    assert same(state(second), state(first))
+
+
+def test_a_changed_stage_is_done_anew_with_all_that_follow_it(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    changed = [THREE[0], Stage("fitnet", epochs=1, lr=0.02), THREE[2]]
+    again, whole, listener = net(), net(), Trained()
+    distill(teacher, net(), data, THREE, tmp_path / "one", engine=CPU)
+    distill(teacher, again, data, changed, tmp_path / "one", engine=CPU, listener=listener)
+    distill(teacher, whole, data, changed, tmp_path / "two", engine=CPU)
+    assert listener.trained == ["fitnet", "rkd"]
+    assert same(state(again), state(whole))
+
+
+@pytest.mark.parametrize("what", ["teacher", "seed", "taps"])
+def test_another_teacher_seed_or_tap_is_other_work(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, what: str
+) -> None:
+    listener, settings = Trained(), {"seed": 0, "taps": (["stem", "body"], ["stem", "body"])}
+    distill(teacher, net(), data, THREE[:1], tmp_path, engine=CPU, **settings)
+    if what == "teacher":
+        teacher.stem[1].running_mean += 0.1
+    else:
+        settings[what] = {"seed": 1, "taps": (["body"], ["body"])}[what]
+    distill(teacher, net(), data, THREE[:1], tmp_path, engine=CPU, listener=listener, **settings)
+    assert listener.trained == ["kd"]
+
+
+@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.needs_features])
+def test_features_of_a_network_without_feature_maps_cannot_be_compared(
+    name: str, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelMismatchError, match="student and teacher have no taps in common"):
+        distill(teacher, mlp(), data, [Stage(name, epochs=1)], tmp_path, engine=CPU)
+
+
+def test_a_network_without_feature_maps_learns_from_responses(
+    teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    (metrics,) = distill(teacher, mlp(), data, [Stage("kd", epochs=2)], tmp_path, engine=CPU)
+    first, last = metrics["history"]
+    assert last["losses"]["loss"] < first["losses"]["loss"]
+
+
+def test_a_student_of_another_class_count_is_refused_before_training(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelMismatchError, match=r"logits have shape \(5,\), the teacher's \(3,\)"):
+        distill(teacher, net(classes=5), data, THREE, tmp_path, engine=CPU)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_student_that_gives_no_logits_is_refused_with_named_taps_too(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    student = nn.Sequential(nn.Conv2d(1, 3, 3))
+    for taps in (None, ([], [])):
+        with pytest.raises(ModelMismatchError, match=r"must give logits .* shape \(2, 3, 6, 6\)"):
+            distill(teacher, student, data, THREE, tmp_path, taps=taps, engine=CPU)
+
+
+def test_an_unknown_tap_brings_up_the_nearest(
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    taps = ["stemm"], ["stem"]
+    with pytest.raises(UnknownNameError, match="unknown tap 'stemm', did you mean 'stem'"):
+        distill(teacher, net(), data, THREE, tmp_path, taps=taps, engine=CPU)
+
+
+def test_no_training_data_is_an_error(net: Net, teacher: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="gave no batch"):
+        distill(teacher, net(), [], THREE, tmp_path, engine=CPU)
+
+
+def test_training_alone_has_no_methods(net: Net, data: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="without a teacher there are no methods, but got"):
+        train_alone(net(), data, Stage("kd", epochs=1), tmp_path, engine=CPU)

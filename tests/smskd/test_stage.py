@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from foundation.errors import UnknownNameError
+from smskd.stage import MethodSpec, Stage
+
+
+def test_a_methods_name_alone_is_a_set_of_one() -> None:
+    assert Stage("kd").method_specs == (MethodSpec("kd"),)
+    assert Stage("kd") == Stage((MethodSpec("kd"),))
+
+
+def test_a_stage_is_called_by_its_methods() -> None:
+    assert Stage((MethodSpec("kd"), MethodSpec("at"))).name == "kd+at"
+    assert Stage().name == "labels"
+
+
+@pytest.mark.parametrize(
+    ("settings", "anchored"),
+    [({}, True), ({"weighting": "none"}, False), ({"reference_weight": 0.0}, False)],
+)
+def test_a_stage_is_anchored_unless_it_says_otherwise(
+    settings: dict[str, Any], anchored: bool
+) -> None:
+    assert Stage("kd", **settings).anchored is anchored
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("lr", 0.0),
+        ("lr", -0.1),
+        ("reference_temperature", 0.0),
+        ("max_grad_norm", 0.0),
+        ("ce_weight", -1.0),
+        ("reference_weight", -1.0),
+        ("momentum", -0.1),
+        ("weight_decay", -0.1),
+        ("warmup_epochs", -1.0),
+    ],
+)
+def test_an_impossible_value_is_quoted(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"but got {name}={value}"):
+        Stage("kd", **{name: value})
+
+
+@pytest.mark.parametrize("name", ["ce_weight", "reference_weight", "momentum", "weight_decay"])
+def test_zero_switches_a_part_off(name: str) -> None:
+    assert getattr(Stage("kd", **{name: 0.0}), name) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [("optimizer", "adamW", "adamw"), ("schedule", "cosin", "cosine"), ("keep", "bset", "best")],
+)
+def test_a_misspelt_choice_brings_up_the_nearest(name: str, wrong: str, right: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"{name} '{wrong}', did you mean '{right}'"):
+        Stage("kd", **{name: wrong})
+
+
+def test_a_method_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"each method once, but got methods=\['kd', 'kd'\]"):
+        Stage((MethodSpec("kd"), MethodSpec("kd", weight=2.0)))
+
+
+def test_a_stage_as_plain_values_is_json_and_tells_stages_apart() -> None:
+    def written(stage: Stage) -> str:
+        return json.dumps(stage.as_dict())
+
+    assert written(Stage("kd")) == written(Stage((MethodSpec("kd"),)))
+    assert written(Stage("kd")) != written(Stage("at"))
+    assert written(Stage("kd")) != written(Stage("kd", lr=0.1))
+    assert written(Stage("kd")) != written(Stage((MethodSpec("kd", settings={"a": 1}),)))

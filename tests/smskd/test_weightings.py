@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from foundation.errors import UnknownNameError
+from smskd.weightings import WEIGHTINGS, true_class_probability
+
+
+def test_tcp_is_what_the_teacher_gives_to_the_true_class() -> None:
+    logits = torch.tensor([[1.0, 2.0, 0.0], [math.log(7), math.log(2), math.log(1)]])
+    powers = [math.exp(1), math.exp(2), math.exp(0)]
+    found = true_class_probability(logits, torch.tensor([1, 0]))
+    assert found.tolist() == pytest.approx([powers[1] / sum(powers), 0.7])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tcp", [0.0, 0.25, 1.0]),
+        ("inverse-tcp", [1.0, 0.75, 0.0]),
+        ("constant", [1.0, 1.0, 1.0]),
+        ("none", [0.0, 0.0, 0.0]),
+    ],
+)
+def test_a_weighting_is_what_is_worked_out_by_hand(name: str, expected: list[float]) -> None:
+    assert WEIGHTINGS.get(name)(torch.tensor([0.0, 0.25, 1.0])).tolist() == expected
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS.names())
+def test_a_weighting_gives_each_sample_a_weight_from_zero_to_one(name: str) -> None:
+    probability = torch.linspace(0, 1, 11)
+    weights = WEIGHTINGS.get(name)(probability)
+    assert weights.shape == probability.shape
+    assert weights.min() >= 0
+    assert weights.max() <= 1
+
+
+def test_an_unknown_weighting_brings_up_the_nearest_name() -> None:
+    with pytest.raises(UnknownNameError, match="weighting 'inverse_tcp', did you mean 'inverse-"):
+        WEIGHTINGS.get("inverse_tcp")
