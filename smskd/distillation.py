@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from foundation.errors import TrainingError
 from smskd.engine import Engine
+from smskd.job import Batches, Job
 from smskd.listening import Listener
 from smskd.stage import Stage
 from smskd.taps import TappedModel, match_taps, pair_shapes
-from smskd.training import Batches, Job, freeze, train_stage
+from smskd.training import freeze, train_stage
 
 Taps = tuple[Sequence[str], Sequence[str]]
 

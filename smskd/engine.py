@@ -33,11 +33,11 @@ class Engine:
 
     def fabric(self) -> Any:
         """A launched Lightning Fabric."""
-        # Fabric tells at every start which precision it uses; the recipe says so already.
-        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
-        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         from lightning_fabric import Fabric  # noqa: PLC0415 - two seconds, only when training
 
+        # Fabric tells at every start which precision it uses; the recipe says so already. Its
+        # import sets the level, so it is set again after it.
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         fabric = Fabric(
             accelerator=self.accelerator,
             devices=self.devices,

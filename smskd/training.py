@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
-from collections.abc import Iterable, Sized
 from copy import deepcopy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +15,6 @@ from foundation.errors import TrainingError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from smskd.checkpoint import (
     ResumeState,
-    content_sha256,
     load_model,
     load_resume,
     load_tensors,
@@ -27,54 +22,17 @@ from smskd.checkpoint import (
     save_resume,
     save_tensors,
 )
-from smskd.engine import Engine, derive_seed
+from smskd.engine import derive_seed
 from smskd.evaluation import evaluate
-from smskd.listening import Listener
+from smskd.job import Batches, Job, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.schedule import learning_rate, make_optimizer
-from smskd.signals import PairShapes, Signals
-from smskd.stage import Stage
+from smskd.signals import Signals
 from smskd.taps import TappedModel, evaluating, keeping_modes
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
 _RESUME, _BEST = "resume.safetensors", "best.safetensors"
-
-
-@dataclass
-class Job:
-    """All that one stage's training needs.
-
-    Attributes:
-        stage: what to do.
-        index: place in the sequence, from 1; decides what is drawn at random.
-        student: the network that learns, with its taps; changed in place.
-        train: (images, labels) batches; its `set_epoch(epoch)` is called before each epoch.
-        folder: where the stage keeps its files.
-        teacher: the network that teaches, with its taps; None for plain training.
-        shapes: what both say; needed with a teacher.
-        reference: the frozen student of the stage before.
-        validation: batches for the accuracy after each epoch.
-        first_epoch: epochs that earlier stages took; `set_epoch` counts over the whole sequence,
-            so that no stage sees the order and the augmentation of another.
-        seed: the run's seed.
-    """
-
-    stage: Stage
-    index: int
-    student: TappedModel
-    train: Batches
-    folder: Path
-    teacher: TappedModel | None = None
-    shapes: PairShapes | None = None
-    reference: nn.Module | None = None
-    validation: Batches | None = None
-    first_epoch: int = 0
-    seed: int = 0
-    engine: Engine = field(default_factory=Engine)
-    listener: Listener = field(default_factory=Listener)
 
 
 class TrainStep(nn.Module):
@@ -115,15 +73,15 @@ def train_stage(job: Job) -> dict[str, Any]:
         TrainingError: when the loss is not a number any more.
         NoSpaceError: when the disk is full; what was saved stays.
     """
-    fingerprint = _fingerprint(job)
-    metrics = finished_metrics(job.folder, fingerprint)
+    asked = fingerprint(job)
+    metrics = finished_metrics(job.folder, asked)
     if metrics is not None:
         load_model(job.folder / WEIGHTS, job.student.model)
         job.listener.stage_done(job.stage.name, metrics["seconds"])
         return metrics
     # The caller's own random numbers are none of our business.
     with torch.random.fork_rng(), keeping_modes(job.student.model):
-        return _StageRun(job, fingerprint).run()
+        return _StageRun(job, asked).run()
 
 
 def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -180,7 +138,7 @@ class _StageRun:
         torch.manual_seed(derive_seed(self.job.seed, self.job.index, epoch))
         if hasattr(self.job.train, "set_epoch"):
             self.job.train.set_epoch(self.job.first_epoch + epoch)
-        batches = len(self.job.train) if isinstance(self.job.train, Sized) else None
+        batches = _count(self.job.train)
         sums: dict[str, Tensor] = {}
         images_seen = 0
         self.wrapped.train()
@@ -191,7 +149,7 @@ class _StageRun:
                 position = epoch + ((number - 1) / batches if batches else 0.5)
                 losses = self._train_on(images, labels, position)
                 for name, loss in losses.items():
-                    sums[name] = sums.get(name, torch.zeros(())) + loss.detach().cpu() * len(labels)
+                    sums[name] = loss.detach() * len(labels) + sums.get(name, 0)
                 images_seen += len(labels)
                 self.job.listener.batch_done(number, batches)
         if images_seen == 0:
@@ -244,8 +202,9 @@ class _StageRun:
         if all(map(math.isfinite, figures)) and all(w.isfinite().all() for w in weights):
             return
         raise TrainingError(
-            f"stage {self.stage.name}, epoch {record['epoch']}: the loss or a weight is not a "
-            f"number any more ({record['losses']}); lower `lr` or the method's weight and run again"
+            f"stage {self.stage.name}, epoch {record['epoch']}: a loss or a weight is not a number "
+            f"any more ({record['losses']}, validation {record['val_loss']}); lower `lr` or the "
+            "method's weight and run again"
         )
 
     def _save(self, epoch: int) -> None:
@@ -294,17 +253,12 @@ def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
     return max(history, key=lambda record: record["val_top1"])
 
 
+def _count(batches: Batches) -> int | None:
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:  # a loader of a stream has __len__ and no length
+        return None
+
+
 def _point(record: dict[str, Any]) -> dict[str, Any]:
     return {"epoch": record["epoch"], "val_top1": record["val_top1"]}
-
-
-def _fingerprint(job: Job) -> str:
-    """What the stage's result depends on; work that lies in its folder is gone on with if equal.
-
-    The first stage's student is left out: a caller may draw it anew before each call.
-    """
-    asked = [job.stage.as_dict(), job.index, job.first_epoch, job.seed, job.student.taps]
-    start = content_sha256(job.student.model.state_dict()) if job.index > 1 else None
-    teacher = content_sha256(job.teacher.model.state_dict()) if job.teacher else None
-    taught = [start, teacher, job.teacher.taps if job.teacher else None]
-    return hashlib.sha256(json.dumps([asked, taught], sort_keys=True).encode()).hexdigest()

@@ -76,6 +76,14 @@ def test_the_old_file_stays_in_place_until_the_new_one_is_whole(tmp_path: Path) 
     assert path.read_bytes() == b"new"
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    """The new file takes the name of the old one and does not overwrite its content."""
+    write_bytes(tmp_path / "file", b"old")
+    with (tmp_path / "file").open("rb") as old:
+        write_bytes(tmp_path / "file", b"new")
+        assert old.read() == b"old"
+
+
 def test_a_process_that_is_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")

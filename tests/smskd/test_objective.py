@@ -94,6 +94,10 @@ def test_a_method_takes_its_own_weight_when_none_is_asked() -> None:
     assert losses["kd"].item() == pytest.approx(expected.mean().item())
 
 
+def test_a_method_can_be_weighed_out() -> None:
+    assert losses_of(Stage((MethodSpec("kd", weight=0.0),)))["kd"].item() == 0.0
+
+
 def test_without_reference_and_teacher_the_labels_are_left() -> None:
     assert losses_of(Stage("kd"), reference=None).keys() == {"ce", "kd", "loss"}
     assert losses_of(Stage(), teacher=None, reference=None).keys() == {"ce", "loss"}

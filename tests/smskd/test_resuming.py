@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_from_outside_ends_as_one_that_never_stopped(
         sys.executable,
         "-c",
         f"import sys; sys.path.insert(0, {str(PROGRAM.parent)!r}); import killed_run, time\n"
-        "killed_run.Killer.batch_done = lambda self, *_: time.sleep(0.05)\n"
+        "killed_run.Killer.batch_done = lambda self, *_: time.sleep(0.02)\n"
         f"killed_run.run(killed_run.Path({str(tmp_path)!r}), 'sgd', 'last', None)",
     ]
     with subprocess.Popen(command) as process:

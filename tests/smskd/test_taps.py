@@ -69,6 +69,18 @@ def test_only_the_deepest_taps_are_kept() -> None:
     assert taps == ["4", "7", "10", "13"]
 
 
+def test_taps_stand_in_the_order_in_which_they_are_run() -> None:
+    """Down from 32 pixels to 16 and up again: the last feature map of 32 comes last."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.Upsample(scale_factor=2),
+        nn.Flatten(),
+        nn.Linear(2 * 32 * 32, 5),
+    )
+    assert find_taps(model, IMAGES) == ["1", "2"]
+
+
 def test_a_network_without_feature_maps_has_no_taps() -> None:
     mlp = nn.Sequential(nn.Flatten(), nn.Linear(1024, 8), nn.ReLU(), nn.Linear(8, 5))
     assert find_taps(mlp, IMAGES) == []

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from foundation.errors import CorruptFileError, TrainingError, WeightsMismatchError
 from smskd import Engine, Listener, Stage, distill, train_alone
-from smskd.checkpoint import load_tensors
+from smskd.checkpoint import load_tensors, save_model
+from smskd.job import Job
 from smskd.methods import METHODS, Method, Progress
 from smskd.objective import Objective
 from smskd.signals import Signals
 from smskd.taps import TappedModel, match_taps, pair_shapes
-from smskd.training import METHOD, METRICS, WEIGHTS, Job, TrainStep, best_epoch, freeze, train_stage
+from smskd.training import METHOD, METRICS, WEIGHTS, TrainStep, best_epoch, freeze, train_stage
 
 Net = Callable[..., nn.Module]
 
@@ -65,6 +66,17 @@ class Changed:
         spoilt = getattr(self, "epoch", None) == self.changed_epoch
         for images, labels in self.data:
             yield (self.change(images) if spoilt else images), labels
+
+
+class Stream(torch.utils.data.IterableDataset[tuple[Tensor, Tensor]]):
+    """Samples that nobody can count beforehand."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in self.data:
+            yield from zip(images, labels, strict=True)
 
 
 class Unsized:
@@ -238,13 +250,16 @@ def test_the_rate_follows_the_schedule_batch_by_batch(net: Net, data: Any, tmp_p
     assert not any(torch.equal(p, before[name]) for name, p in student.named_parameters())
 
 
+@pytest.mark.parametrize(
+    "wrap", [Unsized, lambda data: torch.utils.data.DataLoader(Stream(data), batch_size=8)]
+)
 def test_batches_that_cannot_be_counted_train_as_well(
-    net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, wrap: Callable[[Any], Any]
 ) -> None:
     student = net()
     before = state(student)
     stages = [Stage("kd", epochs=1, warmup_epochs=1.0), Stage("rkd", epochs=2)]
-    results = distill(teacher, student, Unsized(data), stages, tmp_path, engine=CPU)
+    results = distill(teacher, student, wrap(data), stages, tmp_path, engine=CPU)
     assert [len(metrics["history"]) for metrics in results] == [1, 2]
     first, _ = load_tensors(tmp_path / "1-kd" / WEIGHTS)
     assert not torch.equal(first["head.weight"], before["head.weight"]), "all was warm-up at rate 0"
@@ -285,9 +300,18 @@ class RootAtZero(nn.Module):
 
 def test_a_weight_that_is_no_number_is_not_saved_either(data: Any, tmp_path: Path) -> None:
     data.batch_size = len(data.labels)
-    with pytest.raises(TrainingError, match="stage labels, epoch 1: the loss or a weight"):
+    with pytest.raises(TrainingError, match="stage labels, epoch 1: a loss or a weight"):
         train_alone(RootAtZero(), data, Stage(epochs=1), tmp_path, engine=CPU)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_validation_loss_that_is_no_number_is_met_at_once(
+    net: Net, data: Any, tmp_path: Path
+) -> None:
+    """JSON knows no such number, and the end of the stage is a bad time to find out."""
+    validation = [(data.images * math.nan, data.labels)]
+    with pytest.raises(TrainingError, match=r"epoch 1: a loss .*validation nan"):
+        train_alone(net(), data, Stage(epochs=2), tmp_path, validation=validation, engine=CPU)
 
 
 def test_the_callers_random_numbers_stay_his_own(
@@ -425,10 +449,9 @@ def test_a_finished_stage_of_other_settings_is_not_taken_for_it(
 def test_a_finished_stage_whose_student_was_changed_is_refused(
     net: Net, data: Any, tmp_path: Path
 ) -> None:
+    """By another whole file, which knows nothing of the run."""
     train_alone(net(), data, Stage(epochs=1), tmp_path, engine=CPU)
-    content = bytearray((tmp_path / WEIGHTS).read_bytes())
-    content[-1] ^= 1
-    (tmp_path / WEIGHTS).write_bytes(content)
+    save_model(tmp_path / WEIGHTS, net(seed=5))
     with pytest.raises(CorruptFileError, match=r"weights\.safetensors: checksum differs"):
         train_alone(net(), data, Stage(epochs=1), tmp_path, engine=CPU)
 
