@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +50,10 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
                 engine=recipe.engine,
                 listener=listener,
             )
-        _forget_students_of_another(run)
         note_network(run, "teacher", recipe.teacher.model, network, data)
         step.products = [
             run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
         ]
-
-
-def _forget_students_of_another(run: RunFolder) -> None:
-    """Drop the stages if the run had another teacher before: its students are not this one's."""
-    weights = run.teacher / WEIGHTS
-    products = run.record()["steps"].get("teacher", {}).get("products", {})
-    before = products.get(weights.relative_to(run.path).as_posix(), sha256_of(weights))
-    if before != sha256_of(weights) and run.stages.exists():
-        shutil.rmtree(run.stages)
 
 
 def note_network(

@@ -177,6 +177,7 @@ class TestOpening:
         last_used_long_ago(new, 50)
         open_run(old.path)
         assert open_run(None) == old
+        last_used_long_ago(new, 200)
         last_used_long_ago(old, 100)
         start_run(new.path, Recipe())
         assert open_run(None) == new

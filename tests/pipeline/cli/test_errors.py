@@ -81,13 +81,9 @@ MISTAKES = {
         11, ("tiny.toml line 10, teacher.training.epochs", "greater than 0", "-2"),
         RUN, recipe("epochs = 2", "epochs = -2"),
     ),
-    "a second mistake": Mistake(
-        11, ("(and 1 more)",), [*RUN, "--set", "sed=1"], recipe("epochs = 2", "epochs = -2"),
-    ),
     "no TOML": Mistake(
         11, ("tiny.toml: not valid TOML", "line 6"), RUN, recipe("batch_size = 128", "batch_size"),
     ),
-    "a --set without a value": Mistake(11, ("KEY=VALUE",), [*RUN, "--set", "seed"]),
     "a --set that is wrong": Mistake(
         11, ("command line, stages[0].lr", "-1"), [*RUN, "--set", "stages.0.lr=-1"],
     ),
@@ -164,10 +160,6 @@ MISTAKES = {
         16, ("local-onnx-int8/model.onnx: checksum differs",), ["bench"],
         flip("runs/tiny/bundles/local-onnx-int8/model.onnx"), walked=True,
     ),
-    "spoilt test images": Mistake(
-        16, ("data/test.npz",), ["export", "--target", "rpi4"], flip("runs/tiny/data/test.npz"),
-        walked=True,
-    ),
     "a record that is none": Mistake(
         16, ("run.json",), DISTILL,
         lambda folder: (folder / "runs/tiny/run.json").write_text("{}"), walked=True,
@@ -179,23 +171,10 @@ MISTAKES = {
     "a factory that fails": Mistake(
         19, ("nets:broken", "no luck today"), [*DISTILL, "--student", "nets:broken"],
     ),
-    "a factory that is not there": Mistake(
-        19, ("nets:brokn", "no attribute 'brokn'", "package.module:factory"),
-        [*DISTILL, "--student", "nets:brokn"],
-    ),
     "a model for larger images": Mistake(
         19, ("nets:large", "(1, 16, 16)", "image_size"), [*DISTILL, "--student", "nets:large"],
     ),
-    "a target that takes nothing of what is asked": Mistake(
-        2, ("target rpi4 takes onnx in fp32, int8",),
-        [*RUN, "--set", "export.targets=['rpi4']", "--set", "export.formats=['openvino']"],
-    ),
-    "a dataset without its path": Mistake(2, ("folder:PATH",), [*DISTILL, "--data", "folder"]),
     "no run yet": Mistake(10, ("no run here yet",), ["export"]),
-    "no student yet": Mistake(
-        10, ("compress distill",), ["export"],
-        lambda folder: (folder / "runs/tiny/student.safetensors").unlink(), walked=True,
-    ),
     "no bundle yet": Mistake(
         10, ("compress export",), ["bench"],
         lambda folder: shutil.rmtree(folder / "runs/tiny/bundles"), walked=True,

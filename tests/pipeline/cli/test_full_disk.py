@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.runs import RunFolder
+from smskd.training import METRICS
+
 
 def mount(*arguments: str) -> bool:
     return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
@@ -40,15 +43,17 @@ def test_a_full_disk_stops_with_its_own_code_and_with_more_space_it_goes_on(
     assert str(folder) in said.complaint
     assert "no space left" in said.complaint
 
-    # The teacher and the first stage found room; they are whole, and stay.
-    made = [folder / "run/teacher/weights.safetensors", folder / "run/stages/1-kd/metrics.json"]
+    # Data and teacher found room; they are whole, and stay.
+    run = RunFolder(folder / "run")
+    made = [run.data / "facts.json", run.teacher / "weights.safetensors", run.teacher / METRICS]
+    assert not run.student.exists()
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in made}
     assert not list(folder.rglob("*.tmp"))
     resize("20m")
     said = compress(*command, cwd=tmp_path)
     assert said.code == 0, said.err
-    assert "stage kd: done before" in said.err
+    assert "teacher: labels" not in said.err
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in made} == before
 
     # Stopped or not, the student is the same.
-    assert (folder / "run/student.safetensors").read_bytes() == road.run.student.read_bytes()
+    assert run.student.read_bytes() == road.run.student.read_bytes()

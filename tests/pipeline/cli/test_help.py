@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -7,11 +8,15 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from deploy_targets.targets import target_names
 from foundation.errors import CompressError, RecipeError
 from pipeline.cli import COMMANDS, app
 from pipeline.cli._app import EXIT_CODES
+from pipeline.data import DATASETS
 from pipeline.gate import METRICS
+from pipeline.models import MODELS
 from pipeline.recipe_file import load_recipe
+from smskd.methods import METHODS
 
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.
 NOT_IN_A_RECIPE = {"recipe", "run", "set", "json", "bundle"}
@@ -86,16 +91,14 @@ def test_the_check_of_a_key_would_see_a_wrong_one() -> None:
     assert not is_a_key("teacher.modle")
 
 
-@pytest.mark.parametrize("command", ["methods", "models", "datasets", "targets", "doctor"])
-def test_what_is_listed_is_json_on_request_and_a_table_otherwise(
-    compress, tmp_path: Path, command: str
-) -> None:
-    said = compress(command, "--json", cwd=tmp_path)
-    assert said.code == 0, said.err
-    content = said.json()
+@pytest.mark.parametrize("command", ["methods", "models", "datasets", "targets"])
+def test_what_is_listed_is_json_on_request_and_a_table_otherwise(command: str) -> None:
+    listed = json.loads(CliRunner().invoke(app, [command, "--json"]).output)
     shown = CliRunner().invoke(app, [command]).output
-    for one in content["findings"] if command == "doctor" else content:
-        assert one["what" if command == "doctor" else "name"] in shown
+    assert all(one["name"] in shown for one in listed)
+    registries = {"methods": METHODS, "models": MODELS, "datasets": DATASETS}
+    known = registries[command].names() if command in registries else target_names()
+    assert all(name in shown for name in known)
 
 
 @pytest.mark.parametrize(("command", "name"), [("methods", "rkd"), ("targets", "rpi4")])
@@ -105,12 +108,9 @@ def test_one_entry_is_shown_whole(command: str, name: str) -> None:
     assert name in shown.output
 
 
-def test_the_registries_are_listed_whole() -> None:
-    from pipeline.data import DATASETS  # noqa: PLC0415
-    from pipeline.models import MODELS  # noqa: PLC0415
-    from smskd.methods import METHODS  # noqa: PLC0415
-
-    for command, registry in (("methods", METHODS), ("models", MODELS), ("datasets", DATASETS)):
-        shown = CliRunner().invoke(app, [command]).output
-        for name in registry.names():
-            assert name in shown
+def test_the_doctor_finds_everything_that_is_needed_here(compress, tmp_path: Path) -> None:
+    said = compress("doctor", "--json", cwd=tmp_path)
+    assert said.code == 0, said.err
+    found = {one["what"]: one["state"] for one in said.json()["findings"]}
+    assert {found[name] for name in ("torch", "onnxruntime", "openvino", "nncf")} == {"ok"}
+    assert said.json()["facts"]["arch"]

@@ -49,8 +49,11 @@ def test_a_factory_in_a_file_of_the_current_folder_works(here: Path) -> None:
 
 
 def test_a_file_of_the_current_folder_does_not_hide_a_library(here: Path) -> None:
-    (here / "torchvision.py").write_text("raise RuntimeError('the wrong one')")
-    assert callable(find_factory("torchvision.models:resnet18"))
+    for folder, answer in (("installed", "right"), (".", "wrong")):
+        (here / folder).mkdir(exist_ok=True)
+        (here / folder / "some_library.py").write_text(f"def net():\n    return {answer!r}\n")
+    sys.path.append(str(here / "installed"))
+    assert find_factory("some_library:net")() == "right"
 
 
 def test_a_factory_is_asked_only_for_what_it_takes(here: Path) -> None:

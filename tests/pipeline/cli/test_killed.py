@@ -1,0 +1,74 @@
+"""`kill -9`, then the same command again: the user's view of it, through the real command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from smskd.checkpoint import load_tensors
+from smskd.training import METRICS
+
+COMPRESS = Path(sys.executable).with_name("compress")
+STAGES = ("1-kd", "2-at", "3-rkd")
+PATIENCE_S = 240
+
+
+def command(recipe: str) -> list[str]:
+    few = ["--set", "data.student_fraction=0.1", "--set", "data.batch_size=16", "--epochs", "12"]
+    teacher = ["--teacher-epochs", "1"]
+    return [str(COMPRESS), "distill", recipe, *teacher, *few]
+
+
+def start(folder: Path, tiny: str) -> subprocess.Popen[bytes]:
+    (folder / "tiny.toml").write_text(tiny)
+    # A killed process leaves its coverage data half-written; it is not asked for any.
+    leave_out = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+    environment = {key: value for key, value in os.environ.items() if key not in leave_out}
+    environment["OMP_NUM_THREADS"] = "1"
+    return subprocess.Popen(
+        command("tiny.toml"),
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill_in(stage: Path, process: subprocess.Popen[bytes]) -> bool:
+    """Kill the process once the stage has saved an epoch; False if it was done before that."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if (stage / "resume.safetensors").exists():
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return not (stage / METRICS).exists()
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    raise AssertionError(f"{stage}: no epoch was saved in {PATIENCE_S} s")
+
+
+def test_a_run_killed_in_every_stage_ends_with_the_weights_of_one_that_never_stopped(
+    tmp_path: Path, tiny: str
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert start(whole, tiny).wait(PATIENCE_S) == 0
+
+    in_the_middle = [
+        kill_in(killed / "runs/tiny/stages" / name, start(killed, tiny)) for name in STAGES
+    ]
+    assert all(in_the_middle)
+    assert not (killed / "runs/tiny/student.safetensors").exists()
+    assert start(killed, tiny).wait(PATIENCE_S) == 0
+
+    for name in ("student.safetensors", *(f"stages/{s}/weights.safetensors" for s in STAGES)):
+        ours = load_tensors(killed / "runs/tiny" / name)[0]
+        theirs = load_tensors(whole / "runs/tiny" / name)[0]
+        assert ours.keys() == theirs.keys()
+        assert all(ours[key].equal(theirs[key]) for key in theirs), name
