@@ -25,9 +25,11 @@ def run(
     budget, 1 beyond it.
     """
     from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
-    from pipeline.road import walk  # noqa: PLC0415
 
     file = load_recipe(recipe, dict(map(parse_override, set or [])))
+    # After the recipe, so that a misspelt key is told of at once and not after importing torch.
+    from pipeline.road import walk  # noqa: PLC0415
+
     outcome = walk(file, run)
     present(outcome, json)
     raise typer.Exit(0 if outcome.passed else 1)
