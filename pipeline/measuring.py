@@ -91,7 +91,7 @@ def bench_shown(
                 console.print(f"  measuring {bundle}")
             progress.update(task, description=f"{bundle}: {facts.get('step', '')}")
 
-        paths = bench(run, asked, show, only)
+        paths = bench(run, asked, show, lambda line: console.print(f"  {line}"), only)
     return [read_measurement(path) for path in paths]
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.hosts import open_host
 from deploy_targets.measure import Measurement, MeasureOptions, measure, write_measurement
-from deploy_targets.targets import load_target
+from deploy_targets.targets import Target, load_target
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import MissingFileError, UnknownNameError, unknown_name
 from foundation.files import sha256_of
@@ -24,27 +25,31 @@ def bench(
     run: RunFolder,
     asked: BenchRecipe,
     on_progress: Progress,
+    say: Callable[[str], None],
     only: Sequence[str] | None = None,
 ) -> list[Path]:
     """Measure the run's bundles; those measured before in the same way are not measured again.
+
+    A bundle for another architecture than the host's is left out unless it is named: its times
+    there would say nothing about its target.
 
     Args:
         run: the run folder, with bundles in it.
         asked: where and how.
         on_progress: told the bundle's name and what is happening.
-        only: names of bundles; None takes all.
+        say: told what is left out.
+        only: names of bundles; None takes all that are for the host's architecture.
 
     Returns:
         The measurements' files.
 
     Raises:
-        MissingFileError: when there are no bundles.
+        MissingFileError: when there are no bundles for this host.
         CorruptFileError: when a bundle is not what was exported.
         HostError: when the host fails.
     """
     paths = []
-    for folder in _chosen(run, only):
-        target = open_bundle(folder).manifest.target
+    for folder, target in _chosen(run, only, asked.host, say):
         path = run.bench / f"{folder.name}@{_file_name(asked.host)}.json"
         how = {"manifest": sha256_of(folder / MANIFEST), **recipe_values(asked)}
         with run.step(f"bench {path.stem}", **how) as step:
@@ -55,22 +60,47 @@ def bench(
     return paths
 
 
-def _chosen(run: RunFolder, only: Sequence[str] | None) -> list[Path]:
+def _chosen(
+    run: RunFolder, only: Sequence[str] | None, host: str, say: Callable[[str], None]
+) -> list[tuple[Path, str]]:
+    """Folder and target of every bundle to measure."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
     if not folders:
         raise MissingFileError(f"{run.bundles}: no bundles yet; make some with `compress export`")
     for name in only or []:
         if name not in folders:
             raise unknown_name("bundle", name, folders)
-    return [folder for name, folder in folders.items() if not only or name in only]
+    names = only or list(folders)
+    targets = {name: open_bundle(folders[name]).manifest.target for name in names}
+    if not only:
+        targets = _of_architecture(open_host(host).facts().arch, targets, say)
+    if not targets:
+        raise MissingFileError(
+            f"{run.bundles}: no bundle for the architecture of host {host!r}; export for a target "
+            "that it is, or name a bundle with --bundle"
+        )
+    return [(folders[name], target) for name, target in targets.items()]
+
+
+def _of_architecture(
+    arch: str, targets: dict[str, str], say: Callable[[str], None]
+) -> dict[str, str]:
+    kept = {}
+    for name, target in targets.items():
+        profile = _profile(target)
+        if profile is None or profile.arch == arch:
+            kept[name] = target
+        else:
+            say(f"left out {name}: made for {profile.arch}, this host is {arch}")
+    return kept
 
 
 def _measure(
     run: RunFolder, folder: Path, target: str, asked: BenchRecipe, on_progress: Progress
 ) -> Measurement:
-    evaluation = run.data / TEST
+    evaluation, profile = run.data / TEST, _profile(target)
     options = MeasureOptions(
-        threads=asked.threads or _threads_of(target),
+        threads=asked.threads or (profile.threads if profile else None),
         precision_hint=asked.precision_hint,
         queries=asked.queries,
         max_seconds=asked.max_seconds,
@@ -80,11 +110,11 @@ def _measure(
     return measure(folder, asked.host, options, lambda facts: on_progress(folder.name, facts))
 
 
-def _threads_of(target: str) -> int | None:
+def _profile(target: str) -> Target | None:
+    """The target's profile; None where it lies in a file of the user's, which is not recorded."""
     try:
-        return load_target(target).threads
+        return load_target(target)
     except UnknownNameError:
-        # Made for a profile that the user keeps in a file: the host's own cores decide.
         return None
 
 

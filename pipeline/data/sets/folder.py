@@ -102,15 +102,17 @@ def _load_split(
     paths = [path for name in classes for path in _image_files(split / name)]
     if recipe.on_bad_image == "skip":
         bad = _unreadable(paths, size)
+        paths = [path for path in paths if path not in bad]
+        readable = {path.parent.name for path in paths}
         for name in classes:
-            if all(path in bad for path in paths if path.parent.name == name):
+            if name not in readable:
                 raise DataLayoutError(
                     f"{split / name}: not one readable image in this class folder"
                 )
-        paths = [path for path in paths if path not in bad]
     else:
         bad = {}
-    labels = np.array([classes.index(path.parent.name) for path in paths], np.int64)
+    label_of = {name: label for label, name in enumerate(classes)}
+    labels = np.array([label_of[path.parent.name] for path in paths], np.int64)
     if len(paths) * size * size * 3 > _IN_MEMORY_BYTES:
         return FileImages(paths, labels, size), list(bad)
     return ArrayImages(_decode_all(paths, size), labels), list(bad)
