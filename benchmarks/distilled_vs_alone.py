@@ -46,8 +46,6 @@ def arms(file: RecipeFile) -> dict[str, list[Stage]]:
             replace_stage(first, epochs=budget, ce_weight=1.0, methods=tuple(all_methods(stages)))
         ],
         "SMSKD without reference": [replace_stage(stage, weighting="none") for stage in stages],
-        "SMSKD, constant weight": [replace_stage(stage, weighting="constant") for stage in stages],
-        "SMSKD, inverse TCP": [replace_stage(stage, weighting="inverse-tcp") for stage in stages],
         DISTILLED: stages,
     }
 
