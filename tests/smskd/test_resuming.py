@@ -47,9 +47,13 @@ def assert_same(killed: Path, whole: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def program() -> Iterator[subprocess.Popen[str]]:
+def program(doomed: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        [sys.executable, PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, PROGRAM],
+        env=doomed,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         yield process
         process.communicate()
@@ -119,7 +123,7 @@ def test_the_best_epoch_outlives_the_kill(run: Run) -> None:
 
 
 def test_a_run_that_is_killed_from_outside_ends_as_one_that_never_stopped(
-    run: Run, tmp_path: Path
+    run: Run, tmp_path: Path, doomed: dict[str, str]
 ) -> None:
     """Wherever the kill falls; the process is a fresh one each time."""
     command = [
@@ -129,8 +133,8 @@ def test_a_run_that_is_killed_from_outside_ends_as_one_that_never_stopped(
         "killed_run.Killer.batch_done = lambda self, *_: time.sleep(0.02)\n"
         f"killed_run.run(killed_run.Path({str(tmp_path)!r}), 'sgd', 'last', None)",
     ]
-    with subprocess.Popen(command) as process:
-        deadline = time.monotonic() + 60
+    with subprocess.Popen(command, env=doomed) as process:
+        deadline = time.monotonic() + 240
         while not (tmp_path / "2-fitnet" / "resume.safetensors").exists():
             assert time.monotonic() < deadline
             assert process.poll() is None

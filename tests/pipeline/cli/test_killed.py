@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -23,16 +22,11 @@ def command(recipe: str) -> list[str]:
     return [str(COMPRESS), "distill", recipe, *teacher, *few]
 
 
-def start(folder: Path, tiny: str) -> subprocess.Popen[bytes]:
-    (folder / "tiny.toml").write_text(tiny)
-    # A killed process leaves its coverage data half-written; it is not asked for any.
-    leave_out = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
-    environment = {key: value for key, value in os.environ.items() if key not in leave_out}
-    environment["OMP_NUM_THREADS"] = "1"
+def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command("tiny.toml"),
         cwd=folder,
-        env=environment,
+        env={**environment, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -53,19 +47,20 @@ def kill_in(stage: Path, process: subprocess.Popen[bytes]) -> bool:
 
 
 def test_a_run_killed_in_every_stage_ends_with_the_weights_of_one_that_never_stopped(
-    tmp_path: Path, tiny: str
+    tmp_path: Path, tiny: str, doomed: dict[str, str]
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    assert start(whole, tiny).wait(PATIENCE_S) == 0
+    for folder in (whole, killed):
+        folder.mkdir()
+        (folder / "tiny.toml").write_text(tiny)
+    assert start(whole, doomed).wait(PATIENCE_S) == 0
 
     in_the_middle = [
-        kill_in(killed / "runs/tiny/stages" / name, start(killed, tiny)) for name in STAGES
+        kill_in(killed / "runs/tiny/stages" / name, start(killed, doomed)) for name in STAGES
     ]
     assert all(in_the_middle)
     assert not (killed / "runs/tiny/student.safetensors").exists()
-    assert start(killed, tiny).wait(PATIENCE_S) == 0
+    assert start(killed, doomed).wait(PATIENCE_S) == 0
 
     for name in ("student.safetensors", *(f"stages/{s}/weights.safetensors" for s in STAGES)):
         ours = load_tensors(killed / "runs/tiny" / name)[0]
