@@ -290,12 +290,17 @@ def _version(distribution: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the code that runs, or None outside a git checkout."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40"]
+    """The commit of the code that runs, or None outside a git checkout of it."""
+    # Installed into an environment inside somebody's repository, this file is not of that one.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40")
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        asked = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-        )
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:  # no git here
         return None
-    return asked.stdout.strip() or None
+    return asked.stdout.strip() if asked.returncode == 0 else None

@@ -164,10 +164,16 @@ def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
             axes.set_yscale("log")
             axes.set_title(f"stage {stage['index']}: {stage['name']}", fontsize=10)
             axes.set_xlabel("epoch")
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.22),
+                ncols=2,
+                frameon=False,
+                fontsize=8,
+            )
         panels[0].set_ylabel("weighted loss")
 
-    return _rendered(draw_all, salt, width=7.4, height=3.0)
+    return _rendered(draw_all, salt, width=7.4, height=3.4)
 
 
 def _leads(value: float) -> bool:
