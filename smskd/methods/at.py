@@ -62,11 +62,7 @@ class AT(Method):
         self.power = power
 
     def forward(
-        self,
-        student: Signals,
-        teacher: Signals,
-        labels: Tensor,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
+        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
     ) -> Tensor:
         losses = [
             at_loss(ours, theirs, self.power)

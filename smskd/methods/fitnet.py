@@ -48,11 +48,7 @@ class FitNet(Method):
         )
 
     def forward(
-        self,
-        student: Signals,
-        teacher: Signals,
-        labels: Tensor,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
+        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
     ) -> Tensor:
         triples = zip(self.regressors, student.features, teacher.features, strict=True)
         losses = [

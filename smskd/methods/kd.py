@@ -52,10 +52,6 @@ class KD(Method):
         self.temperature = temperature
 
     def forward(
-        self,
-        student: Signals,
-        teacher: Signals,
-        labels: Tensor,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
+        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
     ) -> Tensor:
         return kd_loss(student.logits, teacher.logits, self.temperature).mean()

@@ -101,11 +101,7 @@ class RKD(Method):
         self.angle_weight = angle_weight
 
     def forward(
-        self,
-        student: Signals,
-        teacher: Signals,
-        labels: Tensor,  # noqa: ARG002
-        progress: Progress,  # noqa: ARG002
+        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
     ) -> Tensor:
         return rkd_loss(
             student.embedding, teacher.embedding, self.distance_weight, self.angle_weight
