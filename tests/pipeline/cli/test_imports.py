@@ -55,6 +55,11 @@ def test_the_second_half_of_the_road_imports_no_torch(
     assert not {"torch", "onnx", "onnxruntime", "openvino", "nncf"} & imported(said)
 
 
+def test_a_gate_waits_for_no_plotting_library(own: RunFolder, python, tmp_path: Path) -> None:
+    assert "matplotlib" not in imported(python(TELL, "gate", cwd=tmp_path))
+    assert "matplotlib" in imported(python(TELL, "report", cwd=tmp_path))
+
+
 def test_the_check_would_see_torch(python, tmp_path: Path) -> None:
     said = python(TELL, "models", cwd=tmp_path)
     assert said.code == 0, said.err
