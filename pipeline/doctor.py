@@ -20,7 +20,7 @@ State = Literal["ok", "note", "problem"]
 _LIBRARIES = {
     "torch": ("torch", "training and export"),
     "torchvision": ("torchvision", "its models as teachers and students"),
-    "lightning-fabric": ("lightning_fabric", "device, precision and processes of the training"),
+    "lightning-fabric": ("lightning_fabric", "device and precision of the training"),
     "onnx": ("onnx", "export to ONNX"),
     "onnxscript": ("onnxscript", "export to ONNX"),
     "onnxslim": ("onnxslim", "export to ONNX"),

@@ -68,9 +68,7 @@ class StageRecipe(TrainingRecipe):
 
 @dataclass(config=_STRICT, frozen=True)
 class EngineRecipe(Engine):
-    """Device, precision and processes of the training."""
-
-    devices: PositiveInt = 1
+    """Device and precision of the training."""
 
 
 class AugmentRecipe(Section):

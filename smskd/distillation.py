@@ -51,7 +51,7 @@ def distill(
         validation: batches for the accuracy after each epoch.
         taps: names of the student's and the teacher's taps; found by a dry pass if not given.
         seed: decides everything that is drawn at random here.
-        engine: device, precision, processes.
+        engine: device and precision.
         listener: is told what happens.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The engine: on what device, in what precision and in how many processes training runs."""
+"""The engine: on what device and in what precision training runs, in one process."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ class Engine:
 
     Attributes:
         accelerator: "auto" takes a GPU where there is one.
-        devices: processes, one a device.
         precision: number format of the forward passes (autocast); weights stay in fp32.
         channels_last: memory layout of images and convolutions.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
     precision: Precision = "fp32"
     channels_last: bool = True
 
@@ -40,7 +38,7 @@ class Engine:
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         fabric = Fabric(
             accelerator=self.accelerator,
-            devices=self.devices,
+            devices=1,
             precision=_FABRIC_PRECISION[self.precision],
         )
         fabric.launch()
