@@ -54,10 +54,10 @@ class TrainingDisplay(Listener):
             disable=not console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._name, self._epochs, self._done, self._figures = "", 0, 0, ""
+        self._epochs, self._done, self._figures = 0, 0, ""
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
-        self._name, self._epochs, self._done = name, epochs, done
+        self._epochs, self._done = epochs, done
         going_on = f", going on after epoch {done}" if done else ""
         self._line(f"[bold]{self.role}{name}[/bold]: {epochs} epochs{going_on}")
         self._progress.start()
