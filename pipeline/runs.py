@@ -19,7 +19,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from foundation.errors import BusyError, CorruptFileError, MissingFileError, RunMismatchError
+from foundation.errors import (
+    BusyError,
+    CorruptFileError,
+    MissingFileError,
+    RecipeError,
+    RunMismatchError,
+)
 from foundation.files import (
     check_sha256,
     no_space_named,
@@ -82,8 +88,18 @@ class RunFolder:
         return self.path / "gate.json"
 
     def recipe(self) -> Recipe:
-        """What was asked."""
-        return load_recipe(self.recipe_path).recipe
+        """What was asked.
+
+        Raises:
+            RunMismatchError: when it was asked of another version of this program.
+        """
+        try:
+            return load_recipe(self.recipe_path).recipe
+        except RecipeError as error:
+            raise RunMismatchError(
+                f"{error}; the run folder was made by another version, or its recipe was edited: "
+                "choose another folder with --run, or delete this one"
+            ) from error
 
     def record(self) -> dict[str, Any]:
         """The content of run.json.

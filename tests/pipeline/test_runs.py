@@ -198,3 +198,12 @@ class TestTheLock:
             pass
         with run.locked():
             pass
+
+
+def test_a_run_of_another_version_is_told_apart_and_what_to_do(tmp_path: Path) -> None:
+    run = start_run(tmp_path / "run", Recipe())
+    run.recipe_path.write_text(run.recipe_path.read_text() + "\n[telepathy]\nrange = 3\n")
+    with pytest.raises(
+        RunMismatchError, match=r"recipe\.toml line \d+, telepathy.*another version"
+    ):
+        start_run(tmp_path / "run", Recipe())
