@@ -16,7 +16,6 @@ from pipeline.data.facts import (
 )
 from pipeline.data.images import ImageSet, sample_of
 from pipeline.data.splits import Splits, split
-from pipeline.recipe import AugmentRecipe
 from pipeline.recipe_file import RecipeFile, recipe_values
 from pipeline.runs import RunFolder
 
@@ -29,13 +28,15 @@ class TrainingData:
     def __init__(self, file: RecipeFile) -> None:
         self.file, self.recipe = file, file.recipe.data
 
-    @cached_property
-    def dataset_skipped(self) -> list[str]:
-        return list(self._loaded[1])
-
-    @cached_property
+    @property
     def splits(self) -> Splits:
+        """The parts of the dataset."""
         return self._loaded[0]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Image files that were passed over."""
+        return list(self._loaded[1])
 
     @cached_property
     def _loaded(self) -> tuple[Splits, tuple[str, ...]]:
@@ -44,9 +45,8 @@ class TrainingData:
 
     def batches(self, images: ImageSet, seed: int) -> TrainBatches:
         """Shuffled and augmented batches of one part."""
-        augment: AugmentRecipe = self.recipe.augment
-        preprocessing = self.splits.preprocessing
-        return TrainBatches(images, preprocessing, augment, self.recipe.batch_size, seed)
+        recipe, preprocessing = self.recipe, self.splits.preprocessing
+        return TrainBatches(images, preprocessing, recipe.augment, recipe.batch_size, seed)
 
     def evaluation(self, images: ImageSet) -> EvaluationBatches:
         """All images of one part, as they are."""
@@ -68,7 +68,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
                 part: len(getattr(splits, part).labels)
                 for part in ("train", "student_train", "validation", "test")
             },
-            skipped=data.dataset_skipped,
+            skipped=data.skipped,
         )
         kept = {
             CALIBRATION: sample_of(splits.train, recipe.calibration_images),
