@@ -34,7 +34,7 @@ test-slow: $(STAMP)  ## The proofs that take minutes
 	$(BIN)/pytest -m slow
 
 results: $(STAMP)  ## The figures of docs/results.md (about 20 minutes on 2 cores)
-	$(BIN)/python benchmarks/distilled_vs_alone.py recipes/digits.toml --seeds 5
+	$(BIN)/compress study recipes/digits-study.toml --seeds 5
 
 clean:  ## Take away the environment and caches; runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 from typing import Any
 
@@ -47,7 +48,8 @@ def methods_table(name: str | None) -> Outcome:
             "summary": _summary(method),
             "paper": method.paper,
             "formula": method.formula,
-            "needs": "feature maps of both networks" if method.needs_features else "logits",
+            "needs": ["logits", *method.needs],
+            "compares samples": method.relates_samples,
             "default_weight": method.default_weight,
             "settings": {setting.name: setting.default for setting in settings_of(method)},
         }
@@ -61,16 +63,51 @@ def methods_table(name: str | None) -> Outcome:
     return Outcome(all_methods, [table_of("Distillation methods", columns, rows)])
 
 
-def models_table() -> Outcome:
-    """All registered models, with their size for ten classes of RGB images."""
-    from pipeline.models import MODELS, build_model  # noqa: PLC0415 - torch
+def models_table(pattern: str | None = None) -> Outcome:
+    """Our own models with their size for ten classes of RGB images, or a library's names.
+
+    Args:
+        pattern: which: "wrn*"; for a library's "torchvision/", "torchvision/*net*". None for all
+            of our own.
+
+    Raises:
+        UnknownNameError: when there is none such.
+    """
+    library, slash, wanted = (pattern or "*").partition("/")
+    return _library_models(library, wanted or "*") if slash else _own_models(library)
+
+
+def _own_models(pattern: str) -> Outcome:
+    import torch  # noqa: PLC0415
+
+    from pipeline.models import LIBRARIES, MODELS, build_model  # noqa: PLC0415 - torch
     from pipeline.networks import parameter_count  # noqa: PLC0415 - torch
 
-    sizes = {name: parameter_count(build_model(name, 10, 3)) for name in MODELS.names()}
+    names = fnmatch.filter(MODELS.names(), pattern) or [pattern]
+    with torch.device("meta"):  # Counts need no numbers.
+        sizes = {name: parameter_count(build_model(name, 10, 3)) for name in names}
     content = [{"name": name, "parameters": count} for name, count in sizes.items()]
     rows = [[name, f"{count:,}"] for name, count in sizes.items()]
-    note = 'Any factory works too, as "package.module:factory": torchvision.models:resnet18'
+    libraries = ", ".join(f"{library}/NAME" for library in LIBRARIES.names())
+    note = (
+        f"More: {libraries} (`compress models {LIBRARIES.names()[-1]}/` lists them), "
+        'and any factory as "package.module:factory"'
+    )
     return Outcome(content, [table_of("Models", ["model", "parameters, 10 classes"], rows), note])
+
+
+def _library_models(library: str, pattern: str) -> Outcome:
+    from pipeline.models import LIBRARIES, find_factory  # noqa: PLC0415 - torch
+
+    chosen = LIBRARIES.get(library)
+    names = fnmatch.filter(chosen.names(), pattern)
+    if not names:
+        find_factory(f"{library}/{pattern}")  # knows how to say so
+    weights = {f"{library}/{name}": chosen.weights(name) for name in names}
+    content = [{"name": name, "weights": known} for name, known in weights.items()]
+    rows = [[name, ", ".join(known) or "–"] for name, known in weights.items()]
+    columns = ["model", f"pretrained weights ({library}:…)"]
+    return Outcome(content, [table_of(f"Models of {library}", columns, rows)])
 
 
 def datasets_table() -> Outcome:

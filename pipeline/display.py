@@ -21,12 +21,13 @@ from rich.table import Table
 
 from deploy_targets.measurement import Measurement
 from pipeline.gate import Verdict, top1_percent
+from pipeline.processes import leads
 from smskd.listening import Listener
 
 
 def progress_console() -> Console:
     """Progress goes to standard error, so that standard output holds results alone."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, quiet=not leads())
 
 
 def result_console() -> Console:
@@ -90,6 +91,18 @@ class TrainingDisplay(Listener):
             return
         self.close()
         self._line(f"  done in {seconds:.1f} s: {self._figures}")
+
+    def views_started(self, views: int, done: int) -> None:
+        self._line(f"[bold]{self.role}teacher's views[/bold]: {views} to keep")
+        self._progress.start()
+        self._task = self._progress.add_task("  view", total=views, completed=done, figures="")
+
+    def view_done(self) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task)
+
+    def views_done(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Take the live line away."""

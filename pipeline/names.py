@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deploy_targets.hosts import HOSTS
@@ -33,7 +35,8 @@ def check_names(file: RecipeFile) -> None:
     for number, stage in enumerate(recipe.stages):
         WEIGHTINGS.get(stage.weighting, file.where("stages", number, "weighting"))
         for place, method in enumerate(stage.methods):
-            _check_method(method, file.where("stages", number, "methods", place))
+            where = file.where("stages", number, "methods", place)
+            _check_method(method, recipe.data.augment.mix, where)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
     for metric in recipe.gate.limits:
@@ -41,14 +44,15 @@ def check_names(file: RecipeFile) -> None:
             raise unknown_name("metric", metric, METRICS, file.where("gate", "limits", metric))
 
 
-def _check_method(method: MethodRecipe, where: str) -> None:
+def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
     known = {setting.name: setting for setting in settings_of(METHODS.get(method.name, where))}
     for name, value in method.settings.items():
         if name not in known:
             raise unknown_name(f"setting of method {method.name!r}", name, known, where)
         try:
             kind = TypeAdapter(known[name].type, config=ConfigDict(allow_inf_nan=False))
-            kind.validate_python(value, strict=True)
+            # From JSON: an array of the recipe is a tuple too, but "5" is not 5.
+            kind.validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise RecipeError(f"{where}: setting {name}: {reason}, but got {value!r}") from error
@@ -56,6 +60,11 @@ def _check_method(method: MethodRecipe, where: str) -> None:
         make_method(method)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
+    if mix != "none" and "class labels" in METHODS.get(method.name).needs:
+        raise RecipeError(
+            f"{where}: method {method.name!r} needs one true class for each image, but "
+            f"data.augment.mix is {mix!r}; choose another method or do not mix"
+        )
 
 
 def _check_export(file: RecipeFile) -> None:

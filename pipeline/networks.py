@@ -7,18 +7,35 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from foundation.errors import CompressError, MissingFileError, ModelMismatchError
+from foundation.errors import (
+    CompressError,
+    MissingFileError,
+    ModelMismatchError,
+    nearest,
+    unknown_name,
+)
+from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts, read_facts
-from pipeline.models import build_model
+from pipeline.models import LIBRARIES, build_model, names_weights, pretrained_tensors
 from pipeline.runs import RunFolder
 from smskd.checkpoint import load_model
 from smskd.engine import derive_seed
+from smskd.foreign import load_state
 from smskd.taps import dry_pass
 from smskd.training import WEIGHTS
 
 
-def new_network(model: str, facts: DataFacts, seed: int, role: str) -> nn.Module:
+def new_network(
+    model: str, facts: DataFacts, seed: int, role: str, image_size: int | None = None
+) -> nn.Module:
     """A fresh network for the data, its weights drawn from the run's seed and its role.
+
+    Args:
+        model: its name in the recipe.
+        facts: what the data is.
+        seed: the run's seed.
+        role: "teacher" or "student".
+        image_size: height and width of what it sees; None takes the data's.
 
     Raises:
         ModelMismatchError: when it does not run on images of this size and kind.
@@ -27,18 +44,21 @@ def new_network(model: str, facts: DataFacts, seed: int, role: str) -> nn.Module
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, role))
         network = build_model(model, len(facts.classes), shape.channels)
-    check_runs(network, model, facts)
+    check_runs(network, model, facts, image_size)
     return network
 
 
-def check_runs(network: nn.Module, model: str, facts: DataFacts) -> None:
+def check_runs(
+    network: nn.Module, model: str, facts: DataFacts, image_size: int | None = None
+) -> None:
     """Make sure that a network takes the data's images and knows its classes.
 
     Raises:
         ModelMismatchError: when it does not.
     """
     shape = facts.preprocessing
-    images = torch.zeros(2, shape.channels, shape.height, shape.width)
+    height, width = (image_size, image_size) if image_size else (shape.height, shape.width)
+    images = torch.zeros(2, shape.channels, height, width)
     try:
         logits = dry_pass(network, images)
     except CompressError:
@@ -46,7 +66,8 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts) -> None:
     except Exception as error:  # a user's network may fail in any way
         raise ModelMismatchError(
             f"model {model!r} does not run on images of shape {tuple(images.shape[1:])}: "
-            f"{str(error).partition(chr(10))[0]}; choose another model or image_size"
+            f"{str(error).partition(chr(10))[0]}; set data.image_size (a teacher's own: "
+            "data.teacher_image_size) to what it takes, or choose another model"
         ) from error
     if logits.shape[1] != len(facts.classes):
         raise ModelMismatchError(
@@ -55,10 +76,42 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts) -> None:
         )
 
 
+def load_weights(given: str, model: str, network: nn.Module) -> None:
+    """Read weights from elsewhere into a network, all or nothing.
+
+    Args:
+        given: a .safetensors or torch checkpoint, or a library's pretrained weights by name:
+            "torchvision:IMAGENET1K_V1", "timm:pretrained".
+        model: the network's name in the recipe.
+        network: the network.
+
+    Raises:
+        MissingFileError: when there is no such file, and none can be fetched.
+        UnknownNameError: when there is no such library, or it has no such weights.
+        WeightsMismatchError: when they are of another architecture or class count.
+        CorruptFileError: when a file cannot be read, or holds code.
+    """
+    library = given.partition(":")[0]
+    if names_weights(given):
+        load_state(network, pretrained_tensors(given, model), given)
+    elif library != given and nearest(library, LIBRARIES.names()) and not Path(given).exists():
+        raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
+    else:
+        load_model(Path(given), network)
+
+
+def weights_identity(given: str | None) -> str | None:
+    """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
+    if given is None or names_weights(given):
+        return given
+    return sha256_of(Path(given)) if Path(given).is_file() else None
+
+
 def trained_teacher(run: RunFolder) -> nn.Module:
     """The run's teacher with its weights."""
     recipe = run.recipe()
-    return _trained(run, recipe.teacher.model, run.teacher / WEIGHTS, "teacher")
+    size = recipe.data.teacher_image_size
+    return _trained(run, recipe.teacher.model, run.teacher / WEIGHTS, "teacher", size)
 
 
 def trained_student(run: RunFolder) -> nn.Module:
@@ -66,12 +119,14 @@ def trained_student(run: RunFolder) -> nn.Module:
     return _trained(run, run.recipe().student.model, run.student, "student")
 
 
-def _trained(run: RunFolder, model: str, weights: Path, role: str) -> nn.Module:
+def _trained(
+    run: RunFolder, model: str, weights: Path, role: str, image_size: int | None = None
+) -> nn.Module:
     if not weights.is_file():
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
-    network = new_network(model, read_facts(run.data), run.recipe().seed, role)
+    network = new_network(model, read_facts(run.data), run.recipe().seed, role, image_size)
     load_model(weights, network)
     return network.eval()
 

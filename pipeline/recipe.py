@@ -78,11 +78,24 @@ class AugmentRecipe(Section):
         shift: largest shift in pixels, in each direction; the border is filled with zeros.
         flip: mirror left and right, half of the time.
         rotate: largest turn in degrees, both ways.
+        crop_min_area: cut out a box with at least this share of the image's area, of an aspect
+            from 3/4 to 4/3, and stretch it to the whole size; None cuts nothing out.
+        policy: changes of shape and colour drawn from a list: RandAugment, or TrivialAugment.
+        operations: changes an image, for RandAugment.
+        magnitude: how strong they are, for RandAugment.
+        mix: mix the images of a batch: MixUp, CutMix, or either by the batch.
+        mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
     """
 
     shift: NonNegativeInt = 0
     flip: bool = False
     rotate: NonNegativeFloat = 0.0
+    crop_min_area: Fraction | None = None
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    operations: PositiveInt = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
+    mix_alpha: PositiveFloat = 1.0
 
 
 class DataRecipe(Section):
@@ -90,7 +103,9 @@ class DataRecipe(Section):
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
-        image_size: images are resized to this height and width; None takes the dataset's own.
+        image_size: height and width of what the student sees, and of what ships; None takes the
+            dataset's own.
+        teacher_image_size: height and width of what the teacher sees; None takes the student's.
         split_seed: decides which images are train, validation and test, apart from the run's
             seed, so that runs of several seeds share one test set.
         val_fraction: part of the training images that is held out for every choice.
@@ -100,10 +115,17 @@ class DataRecipe(Section):
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.
+        augment: how a training image is varied.
+        teacher_views: so many fixed views of each image come back again and again in the
+            distillation, and what the teacher says of them is kept; None draws new ones in every
+            epoch, and asks the teacher each time.
+        teacher_views_gb: gigabytes that the features in it may take; beyond them only the rest
+            is kept.
     """
 
     name: str = "digits"
     image_size: PositiveInt | None = None
+    teacher_image_size: PositiveInt | None = None
     split_seed: Seed = 0
     val_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
@@ -113,6 +135,18 @@ class DataRecipe(Section):
     calibration_images: PositiveInt = 256
     evaluation_images: PositiveInt = 10_000
     augment: AugmentRecipe = AugmentRecipe()
+    teacher_views: PositiveInt | None = None
+    teacher_views_gb: NonNegativeFloat = 4.0
+
+    @model_validator(mode="after")
+    def _mixed_images_do_not_come_back(self) -> Self:
+        if self.teacher_views is not None and self.augment.mix != "none":
+            raise ValueError(
+                f'teacher_views = {self.teacher_views} and augment.mix = "{self.augment.mix}" do '
+                "not go together: a mixed image does not come back, so what the teacher said of it "
+                "cannot be kept; leave out one of them"
+            )
+        return self
 
 
 class TeacherRecipe(Section):
@@ -120,19 +154,29 @@ class TeacherRecipe(Section):
 
     Attributes:
         model: a registered model, or "package.module:factory".
-        weights: a .safetensors or torch checkpoint of that model.
+        weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
+            weights by name: "torchvision:IMAGENET1K_V1".
+        taps: names of submodules whose features are compared with the student's, in order; None
+            finds them.
         training: how it is trained when no weights are given.
     """
 
     model: str = "resnet20"
     weights: str | None = None
+    taps: list[str] | None = None
     training: TrainingRecipe = TrainingRecipe()
 
 
 class StudentRecipe(Section):
-    """The network that learns: a registered model, or "package.module:factory"."""
+    """The network that learns.
+
+    Attributes:
+        model: a registered model, "torchvision/NAME", "timm/NAME", or "package.module:factory".
+        taps: as the teacher's, and as many.
+    """
 
     model: str = "resnet8"
+    taps: list[str] | None = None
 
 
 class ExportRecipe(Section):
@@ -197,6 +241,32 @@ class GateRecipe(Section):
     limits: dict[str, Limit] = {}
 
 
+class StudyRecipe(Section):
+    """What `compress study` compares, and over how many seeds.
+
+    Attributes:
+        seeds: how many: the recipe's seed and those that follow it.
+        arms: names of the arms; None takes all.
+        orders: further arms: the stages in another order, by their methods' names.
+        stage_counts: further arms: the first so many stages, on the whole budget.
+        one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
+        sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
+            stages, or else "at".
+        threads: of each arm's process; sums in another order give other last digits, so figures
+            depend on it.
+        jobs: arms at once; None takes as many as there are cores for. Figures do not depend on it.
+    """
+
+    seeds: PositiveInt = 3
+    arms: Annotated[list[str], Field(min_length=1)] | None = None
+    orders: list[list[str]] = []
+    stage_counts: list[PositiveInt] = []
+    one_teacher: bool = False
+    sakd_methods: Annotated[list[str], Field(min_length=1)] | None = None
+    threads: PositiveInt = 1
+    jobs: PositiveInt | None = None
+
+
 class Recipe(Section):
     """The whole road. Every command-line option has its place here, and the reverse."""
 
@@ -214,3 +284,4 @@ class Recipe(Section):
     export: ExportRecipe = ExportRecipe()
     bench: BenchRecipe = BenchRecipe()
     gate: GateRecipe = GateRecipe()
+    study: StudyRecipe = StudyRecipe()

@@ -21,6 +21,7 @@ from pipeline.display import (
 )
 from pipeline.measuring import bench_shown, changed_section
 from pipeline.names import check_names
+from pipeline.processes import join_processes, leads
 from pipeline.recipe_file import RecipeFile
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.steps.distil import distil
@@ -41,9 +42,12 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
     check_names(file)
     console = progress_console()
     recipe = file.recipe
+    join_processes(recipe.engine)
     run = start_run(path or DEFAULT_ROOT / recipe.name, recipe)
     with run.locked():
         _train(run, file, console)
+        if not leads():
+            return Outcome({}, [])
         _heading(console, "export")
         export(run, recipe.export, lambda line: console.print(f"  {line}"))
         _heading(console, "bench")
@@ -65,6 +69,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
 def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     """Data, teacher and student."""
     check_names(file)
+    join_processes(file.recipe.engine)
     run = start_run(path or DEFAULT_ROOT / file.recipe.name, file.recipe)
     with run.locked():
         _train(run, file, progress_console())

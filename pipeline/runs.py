@@ -34,6 +34,7 @@ from foundation.files import (
     write_json,
     write_text,
 )
+from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, load_recipe, recipe_values
 
@@ -70,6 +71,11 @@ class RunFolder:
     @property
     def stages(self) -> Path:
         return self.path / "stages"
+
+    @property
+    def teacher_views(self) -> Path:
+        """What teachers said about fixed views: beside the runs, which share it."""
+        return self.path.parent / "teacher-views"
 
     @property
     def student(self) -> Path:
@@ -116,8 +122,9 @@ class RunFolder:
         return record
 
     def note(self, **facts: Any) -> None:
-        """Add facts to run.json."""
-        write_json(self.record_path, {**self.record(), **facts})
+        """Add facts to run.json; of several processes, the leading one does."""
+        if leads():
+            write_json(self.record_path, {**self.record(), **facts})
 
     def mark_used(self) -> None:
         """Make this the run used last; see `open_run`."""
@@ -139,20 +146,27 @@ class RunFolder:
             name: the step's name in run.json.
             depends_on: JSON-able values that its products depend on.
         """
+        wait_for_all()
         step = Step(self, name, depends_on)
+        wait_for_all()
         yield step
-        if step.needed:
+        if step.needed and leads():
             step.write_down()
+        wait_for_all()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out for as long as the block lasts.
 
-        The lock dies with the process, so a killed run does not leave it behind.
+        The lock dies with the process, so a killed run does not leave it behind. Processes that
+        train together share the leading one's.
 
         Raises:
             BusyError: when another process is at work here.
         """
+        if not leads():
+            yield
+            return
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 yield
@@ -215,13 +229,15 @@ def start_run(path: Path, recipe: Recipe) -> RunFolder:
     run = RunFolder(path)
     with no_space_named(path):
         path.mkdir(parents=True, exist_ok=True)
-    with run.locked():
-        if run.record_path.exists() and run.recipe_path.exists():
-            _check_same_training(run, recipe)
-            run.mark_used()
-        else:
-            write_json(run.record_path, _new_record(recipe))
-        write_text(run.recipe_path, dump_recipe(recipe))
+    if leads():
+        with run.locked():
+            if run.record_path.exists() and run.recipe_path.exists():
+                _check_same_training(run, recipe)
+                run.mark_used()
+            else:
+                write_json(run.record_path, _new_record(recipe))
+            write_text(run.recipe_path, dump_recipe(recipe))
+    wait_for_all()
     return run
 
 

@@ -13,25 +13,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smskd.batch import Batch
     from smskd.distillation import distill, stage_folder, train_alone
     from smskd.engine import Engine
     from smskd.evaluation import evaluate
     from smskd.listening import Listener
     from smskd.methods import METHODS, Method, Progress
+    from smskd.retention import retention_matrix
     from smskd.stage import MethodSpec, Stage
+    from smskd.teacher_views import TeacherViews, keep_teacher_views
     from smskd.weightings import WEIGHTINGS
 
 __all__ = [
     "METHODS",
     "WEIGHTINGS",
+    "Batch",
     "Engine",
     "Listener",
     "Method",
     "MethodSpec",
     "Progress",
     "Stage",
+    "TeacherViews",
     "distill",
     "evaluate",
+    "keep_teacher_views",
+    "retention_matrix",
     "stage_folder",
     "train_alone",
 ]
@@ -39,14 +46,18 @@ __all__ = [
 _HOME = {
     "METHODS": "methods",
     "WEIGHTINGS": "weightings",
+    "Batch": "batch",
     "Engine": "engine",
     "Listener": "listening",
     "Method": "methods",
     "MethodSpec": "stage",
     "Progress": "methods",
     "Stage": "stage",
+    "TeacherViews": "teacher_views",
     "distill": "distillation",
     "evaluate": "evaluation",
+    "keep_teacher_views": "teacher_views",
+    "retention_matrix": "retention",
     "stage_folder": "distillation",
     "train_alone": "distillation",
 }

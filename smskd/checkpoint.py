@@ -1,11 +1,10 @@
-"""Weights and resume state as safetensors files: whole, checked, and free of code."""
+"""Tensors and weights as safetensors files: whole, checked, and free of code."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from foundation.errors import CorruptFileError, MissingFileError, WeightsMismatchError
+from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import write_bytes
+from smskd.foreign import load_state, read_torch
 
 _CHECKSUM = "content_sha256"
-_SHOWN = 3
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
@@ -67,20 +66,19 @@ def save_model(path: Path, model: nn.Module) -> None:
 
 
 def load_model(path: Path, model: nn.Module) -> None:
-    """Read weights into a network, all or nothing.
+    """Read weights into a network, all or nothing; see `smskd.foreign` for what is understood.
 
     Args:
-        path: a .safetensors file, or a torch checkpoint that holds nothing but tensors.
+        path: a .safetensors file, or a torch checkpoint with a state dict in it.
         model: the network that takes them.
 
     Raises:
         MissingFileError: when there is no such file.
-        CorruptFileError: when it cannot be read.
+        CorruptFileError: when it cannot be read, or holds code.
         WeightsMismatchError: when names or shapes differ.
     """
-    tensors = load_tensors(path)[0] if path.suffix == ".safetensors" else _load_torch(path)
-    _check_fit(path, model, tensors)
-    model.load_state_dict(tensors)
+    tensors = load_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
+    load_state(model, tensors, str(path))
 
 
 def content_sha256(tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:
@@ -93,100 +91,3 @@ def content_sha256(tensors: Mapping[str, Tensor], facts: Mapping[str, str] | Non
     for name, fact in sorted((facts or {}).items()):
         digest.update(f"{name} {fact}".encode())
     return digest.hexdigest()
-
-
-@dataclass
-class ResumeState:
-    """Where a stage stood at the end of an epoch.
-
-    Attributes:
-        epoch: epochs finished.
-        history: one record an epoch.
-    """
-
-    epoch: int
-    history: list[dict[str, Any]]
-
-
-def save_resume(
-    path: Path,
-    step: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    state: ResumeState,
-    fingerprint: str,
-) -> None:
-    """Write all that the next epoch depends on."""
-    tensors = {f"step.{name}": tensor for name, tensor in step.state_dict().items()}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if value is not None:
-                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
-    save_tensors(path, tensors, epoch=state.epoch, history=state.history, fingerprint=fingerprint)
-
-
-def load_resume(
-    path: Path, step: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str
-) -> ResumeState | None:
-    """Put a stage back to where it stood; None when there is nothing to resume from.
-
-    State that was written by a stage with other settings is passed over.
-
-    Raises:
-        CorruptFileError: when the file's content changed.
-        WeightsMismatchError: when it is of another network.
-    """
-    if not path.exists():
-        return None
-    tensors, facts = load_tensors(path)
-    if facts.get("fingerprint") != fingerprint:
-        return None
-    weights = {n.removeprefix("step."): t for n, t in tensors.items() if n.startswith("step.")}
-    _check_fit(path, step, weights)
-    step.load_state_dict(weights)
-    per_parameter: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            per_parameter.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": per_parameter, "param_groups": groups})
-    return ResumeState(facts["epoch"], facts["history"])
-
-
-def _load_torch(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # what an unpickler raises on damaged bytes is anyone's guess
-        raise CorruptFileError(
-            f"{path}: not a torch checkpoint of plain tensors; save `model.state_dict()` "
-            "with safetensors or torch.save"
-        ) from error
-    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
-        raise CorruptFileError(f"{path}: not a state dict; save `model.state_dict()` alone")
-    return content
-
-
-def _check_fit(path: Path, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    problems = _misfits(model.state_dict(), tensors)
-    if problems:
-        more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise WeightsMismatchError(
-            f"{path}: these weights do not fit {type(model).__name__}: "
-            f"{'; '.join(problems[:_SHOWN])}{more}. "
-            "Name the architecture and the number of classes they were trained for"
-        )
-
-
-def _misfits(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    shapes = [
-        f"{name} is {tuple(found[name].shape)} there, {tuple(wanted[name].shape)} here"
-        for name in wanted
-        if name in found and found[name].shape != wanted[name].shape
-    ]
-    missing = [f"{name} is missing there" for name in wanted if name not in found]
-    surplus = [f"{name} is unknown here" for name in found if name not in wanted]
-    return shapes + missing + surplus

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from foundation.errors import TrainingError
+from smskd.batch import Batch, Batches, as_batch, sample_count
 from smskd.engine import Engine
-from smskd.job import Batches, Job
+from smskd.job import Job
 from smskd.listening import Listener
+from smskd.pair import Pair, Taps, make_pair
 from smskd.stage import Stage
-from smskd.taps import TappedModel, match_taps, pair_shapes
-from smskd.training import freeze, train_stage
-
-Taps = tuple[Sequence[str], Sequence[str]]
+from smskd.taps import TappedModel
+from smskd.teacher_views import TeacherViews
+from smskd.training import train_stage
 
 
 def distill(
@@ -35,6 +36,7 @@ def distill(
     seed: int = 0,
     engine: Engine | None = None,
     listener: Listener | None = None,
+    views: TeacherViews | None = None,
 ) -> list[dict[str, Any]]:
     """Take a student through the stages. Called again on the same folder, it goes on.
 
@@ -44,8 +46,8 @@ def distill(
     Args:
         teacher: maps images to logits (N, classes); left as it is, batch-norm statistics too.
         student: the network that learns, in place.
-        train: any iterable of (images, labels) batches; if it has `set_epoch(epoch)`, that is
-            called before each epoch, counted over all stages.
+        train: any iterable of (images, labels) or (images, labels, ids) batches; if it has
+            `set_epoch(epoch)`, that is called before each epoch, counted over all stages.
         stages: what to do, in order.
         folder: takes one subfolder a stage: the student after it, its metrics, resume state.
         validation: batches for the accuracy after each epoch.
@@ -53,6 +55,7 @@ def distill(
         seed: decides everything that is drawn at random here.
         engine: device and precision.
         listener: is told what happens.
+        views: what the teacher said about fixed views of the samples; then it is not asked again.
 
     Returns:
         Each stage's metrics.
@@ -62,30 +65,25 @@ def distill(
         WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
     """
-    engine = engine or Engine()
-    example = _first_images(train)
-    student.to(example.device)
-    teacher.to(example.device)
-    student_taps, teacher_taps = taps or match_taps(student, teacher, example)
-    tapped_student = TappedModel(student, student_taps)
-    tapped_teacher = TappedModel(teacher, teacher_taps)
-    shapes = pair_shapes(tapped_student, tapped_teacher, example)
+    pair = pair_on(teacher, student, train, taps)
     results: list[dict[str, Any]] = []
     for index, stage in enumerate(stages, start=1):
+        anchored = index > 1 and stage.anchored
+        tapped = stage.reference_feature_weight > 0
         job = Job(
             stage=stage,
             index=index,
-            student=tapped_student,
-            teacher=tapped_teacher,
-            shapes=shapes,
-            reference=freeze(student) if index > 1 and stage.anchored else None,
+            student=pair.student,
+            pair=pair,
+            reference=pair.student.frozen_copy(with_taps=tapped) if anchored else None,
             train=train,
             validation=validation,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
             folder=Path(folder) / stage_folder(index, stage),
             seed=seed,
-            engine=engine,
+            engine=engine or Engine(),
             listener=listener or Listener(),
+            views=views,
         )
         results.append(train_stage(job))
     return results
@@ -114,7 +112,7 @@ def train_alone(
     job = Job(
         stage=stage,
         index=0,
-        student=TappedModel(model, []),
+        student=TappedModel(model),
         train=train,
         validation=validation,
         folder=Path(folder),
@@ -125,14 +123,37 @@ def train_alone(
     return train_stage(job)
 
 
+def pair_on(
+    teacher: nn.Module, student: nn.Module, train: Batches, taps: Taps | None = None
+) -> Pair:
+    """Student and teacher, tapped and compared on the first batch of the training data.
+
+    Raises:
+        ModelMismatchError: when they cannot be matched.
+        TrainingError: when the data gives no batch.
+    """
+    batch = _first_batch(train)
+    student.to(batch.images.device)
+    teacher.to(batch.images.device)
+    ours, theirs = batch.images[:2], batch.seen_by_teacher[:2]
+    return make_pair(
+        student,
+        teacher,
+        ours,
+        teacher_example=theirs,
+        taps=taps,
+        samples=sample_count(train),
+    )
+
+
 def stage_folder(index: int, stage: Stage) -> str:
     """Name of a stage's folder: its place in the sequence and its methods, such as "2-at"."""
     return f"{index}-{stage.name}"
 
 
-def _first_images(batches: Batches) -> Tensor:
+def _first_batch(batches: Batches) -> Batch:
     # A shuffling loader draws the caller's own random numbers, which are none of our business.
     with torch.random.fork_rng():
-        for images, *_ in batches:
-            return images[:2]
+        for given in batches:
+            return as_batch(given)
     raise TrainingError("the training data gave no batch")

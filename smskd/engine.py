@@ -1,9 +1,10 @@
-"""The engine: on what device and in what precision training runs, in one process."""
+"""The engine: on what device and in what precision training runs, in one process or several."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,15 +20,20 @@ _FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"
 class Engine:
     """How training is carried out; it does not change what is learned, rounding aside.
 
+    Under `torchrun` every process trains on its part of each batch (distributed data parallel).
+
     Attributes:
         accelerator: "auto" takes a GPU where there is one.
         precision: number format of the forward passes (autocast); weights stay in fp32.
         channels_last: memory layout of images and convolutions.
+        compile: compile student and teacher with `torch.compile`: a slow first step, faster ones
+            after it.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Precision = "fp32"
     channels_last: bool = True
+    compile: bool = False
 
     def fabric(self) -> Any:
         """A launched Lightning Fabric."""
@@ -36,9 +42,12 @@ class Engine:
         # Fabric tells at every start which precision it uses; the recipe says so already. Its
         # import sets the level, so it is set again after it.
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+        world, here = launched_processes()
         fabric = Fabric(
             accelerator=self.accelerator,
-            devices=1,
+            devices=here,
+            num_nodes=world // here,
+            strategy="ddp" if world > 1 else "auto",
             precision=_FABRIC_PRECISION[self.precision],
         )
         fabric.launch()
@@ -60,6 +69,11 @@ class Engine:
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Move a network to the device and into the engine's memory layout."""
         return model.to(device, memory_format=self.memory_format)  # type: ignore[call-overload,no-any-return]
+
+
+def launched_processes() -> tuple[int, int]:
+    """How many processes torchrun has started, in all and on this machine; (1, 1) without it."""
+    return int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def derive_seed(*parts: object) -> int:

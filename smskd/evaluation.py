@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from smskd.batch import Batches, as_batch
 from smskd.precision import full_precision
 from smskd.taps import evaluating
 
 
 def evaluate(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device | str = "cpu"
+    model: nn.Module, batches: Batches, device: torch.device | str = "cpu"
 ) -> dict[str, Any]:
     """Top-1 accuracy and cross-entropy.
 
@@ -32,7 +32,8 @@ def evaluate(
     correct = loss = torch.zeros((), dtype=torch.float64)
     n = 0
     with evaluating(model), torch.inference_mode():
-        for images, labels in batches:
+        for given in batches:
+            images, labels = as_batch(given)[:2]
             logits, truth = full_precision(model(images.to(device))), labels.to(device)
             correct = correct + (logits.argmax(1) == truth).sum().cpu()
             loss = loss + F.cross_entropy(logits, truth, reduction="sum").cpu()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
-
+from smskd.batch import Batches
 from smskd.checkpoint import content_sha256
 from smskd.engine import Engine
 from smskd.listening import Listener
-from smskd.signals import PairShapes
+from smskd.pair import Pair
 from smskd.stage import Stage
 from smskd.taps import TappedModel
-
-Batches = Iterable[tuple[Tensor, Tensor]]
+from smskd.teacher_views import TeacherViews
 
 
 @dataclass
@@ -28,15 +25,15 @@ class Job:
         stage: what to do.
         index: place in the sequence, from 1; decides what is drawn at random.
         student: the network that learns, with its taps; changed in place.
-        train: (images, labels) batches; its `set_epoch(epoch)` is called before each epoch.
+        train: batches; its `set_epoch(epoch)` is called before each epoch.
         folder: where the stage keeps its files.
-        teacher: the network that teaches, with its taps; None for plain training.
-        shapes: what both say; needed with a teacher.
+        pair: student and teacher; None for plain training.
         reference: the frozen student of the stage before.
         validation: batches for the accuracy after each epoch.
         first_epoch: epochs that earlier stages took; `set_epoch` counts over the whole sequence,
             so that no stage sees the order and the augmentation of another.
         seed: the run's seed.
+        views: what the teacher said about fixed views of the samples, if it was kept.
     """
 
     stage: Stage
@@ -44,14 +41,14 @@ class Job:
     student: TappedModel
     train: Batches
     folder: Path
-    teacher: TappedModel | None = None
-    shapes: PairShapes | None = None
-    reference: nn.Module | None = None
+    pair: Pair | None = None
+    reference: TappedModel | None = None
     validation: Batches | None = None
     first_epoch: int = 0
     seed: int = 0
     engine: Engine = field(default_factory=Engine)
     listener: Listener = field(default_factory=Listener)
+    views: TeacherViews | None = None
 
 
 def fingerprint(job: Job) -> str:
@@ -61,6 +58,7 @@ def fingerprint(job: Job) -> str:
     """
     asked = [job.stage.as_dict(), job.index, job.seed, job.student.taps]
     start = content_sha256(job.student.model.state_dict()) if job.index > 1 else None
-    teacher = content_sha256(job.teacher.model.state_dict()) if job.teacher else None
-    taught = [start, teacher, job.teacher.taps if job.teacher else None]
-    return hashlib.sha256(json.dumps([asked, taught], sort_keys=True).encode()).hexdigest()
+    teacher = content_sha256(job.pair.teacher.model.state_dict()) if job.pair else None
+    taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
+    kept = job.views.facts if job.views else None
+    return hashlib.sha256(json.dumps([asked, taught, kept], sort_keys=True).encode()).hexdigest()

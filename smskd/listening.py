@@ -19,3 +19,12 @@ class Listener:
 
     def stage_done(self, name: str, seconds: float) -> None:
         """A stage is done, or was found done."""
+
+    def views_started(self, views: int, done: int) -> None:
+        """The teacher is asked about `views` fixed views of the data; `done` were kept before."""
+
+    def view_done(self) -> None:
+        """What it says about one more view is kept."""
+
+    def views_done(self) -> None:
+        """All views are kept."""

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foundation.errors import unknown_name
+from foundation.errors import ModelMismatchError, unknown_name
+from smskd.batch import Batch
 from smskd.methods import METHODS, Method, Progress, settings_of
 from smskd.methods.kd import kd_loss
+from smskd.pair import Pair
+from smskd.parallel import whole_batch, whole_signals
 from smskd.precision import full_precision
-from smskd.signals import PairShapes, Signals
+from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability
 
@@ -30,6 +33,25 @@ def reference_loss(
         temperature: τ > 0.
     """
     return (weights * kd_loss(student, reference, temperature)).mean()
+
+
+def feature_reference_loss(
+    student: tuple[Tensor, ...], reference: tuple[Tensor, ...], weights: Tensor
+) -> Tensor:
+    """How far the student's features have left the reference's: a scalar.
+
+    Σ_taps mean_i(w_i · ‖s_i − r_i‖² / mean ‖r‖²): relative to the size of the reference's own.
+
+    Args:
+        student, reference: features, shape (N, C, H, W) each; of one architecture.
+        weights: w_i, shape (N,).
+    """
+    losses = []
+    for ours, theirs in zip(student, reference, strict=True):
+        kept = full_precision(theirs).flatten(1)
+        distance = (full_precision(ours).flatten(1) - kept).square().mean(1)
+        losses.append((weights * distance).mean() / kept.square().mean().clamp_min(1e-12))
+    return torch.stack(losses).sum() if losses else weights.new_zeros(())
 
 
 def make_method(spec: MethodSpec) -> Method:
@@ -52,19 +74,19 @@ class Objective(nn.Module):
 
     Args:
         stage: what the stage is made of.
-        shapes: what student and teacher say, for building the methods' learnable parts.
+        pair: student and teacher, for building the methods' learnable parts.
             None for a stage without methods.
     """
 
-    def __init__(self, stage: Stage, shapes: PairShapes | None) -> None:
+    def __init__(self, stage: Stage, pair: Pair | None) -> None:
         super().__init__()
         self.stage = stage
         self.methods = nn.ModuleDict()
         self.weights: dict[str, float] = {}
         for spec in stage.method_specs:
             method = make_method(spec)
-            assert shapes is not None
-            method.build(shapes)
+            assert pair is not None
+            method.build(pair)
             self.methods[spec.name] = method
             self.weights[spec.name] = method.default_weight if spec.weight is None else spec.weight
         self.weighting = WEIGHTINGS.get(stage.weighting)
@@ -72,29 +94,72 @@ class Objective(nn.Module):
     def forward(
         self,
         student: Signals,
-        labels: Tensor,
+        batch: Batch,
         teacher: Signals | None,
-        reference_logits: Tensor | None,
+        reference: Signals | None,
         progress: Progress,
     ) -> dict[str, Tensor]:
         """Weighted losses by name, each a scalar; "loss" is their sum, and what is minimised.
 
         Args:
             student, teacher: what they say; the teacher is None for a stage without methods.
-            labels: shape (N,), int64.
-            reference_logits: shape (N, classes), or None in the first stage.
+            batch: labels, and what else methods want to know of the samples.
+            reference: what the reference says, or None in the first stage.
             progress: where the stage stands.
         """
-        cross_entropy = F.cross_entropy(full_precision(student.logits), labels)
+        cross_entropy = F.cross_entropy(full_precision(student.logits), batch.labels)
         losses = {"ce": self.stage.ce_weight * cross_entropy}
         if teacher is not None:
-            for name, module in self.methods.items():
-                method = cast(Method, module)
-                losses[name] = self.weights[name] * method(student, teacher, labels, progress)
-        if reference_logits is not None and teacher is not None:
-            weights = self.weighting(true_class_probability(teacher.logits, labels))
-            losses["reference"] = self.stage.reference_weight * reference_loss(
-                student.logits, reference_logits, weights, self.stage.reference_temperature
-            )
+            losses |= self._method_losses(student, teacher, batch, progress)
+        if reference is not None and teacher is not None:
+            losses |= self._reference_losses(student, teacher, batch, reference)
         losses["loss"] = torch.stack(list(losses.values())).sum()
         return losses
+
+    def _method_losses(
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
+    ) -> dict[str, Tensor]:
+        losses = {}
+        methods = {name: cast(Method, module) for name, module in self.methods.items()}
+        joint = None
+        if any(method.relates_samples for method in methods.values()):
+            joint = whole_signals(student), whole_signals(teacher), whole_batch(batch)
+        for name, method in methods.items():
+            _check_batch(name, method, batch)
+            given = joint if joint and method.relates_samples else (student, teacher, batch)
+            losses[name] = self.weights[name] * method(*given, progress)
+        return losses
+
+    def _reference_losses(
+        self, student: Signals, teacher: Signals, batch: Batch, reference: Signals
+    ) -> dict[str, Tensor]:
+        weights = self.weighting(true_class_probability(teacher.logits, batch.labels))
+        losses = {
+            "reference": self.stage.reference_weight
+            * reference_loss(
+                student.logits, reference.logits, weights, self.stage.reference_temperature
+            )
+        }
+        if self.stage.reference_feature_weight:
+            losses["reference features"] = (
+                self.stage.reference_feature_weight
+                * feature_reference_loss(student.features, reference.features, weights)
+            )
+        return losses
+
+    def after_epoch(self) -> None:
+        """Tell every method that an epoch is over."""
+        for module in self.methods.values():
+            cast(Method, module).after_epoch()
+
+
+def _check_batch(name: str, method: Method, batch: Batch) -> None:
+    if batch.mixed and "class labels" in method.needs:
+        raise ModelMismatchError(
+            f"method {name!r} needs one true class for each image, but the images are mixed "
+            "(MixUp, CutMix): choose another method or do not mix"
+        )
+    if batch.ids is None and "ids" in method.needs:
+        raise ModelMismatchError(
+            f"method {name!r} keeps a memory of every sample: batches must be (images, labels, ids)"
+        )

@@ -1,13 +1,12 @@
-"""What a network says about a batch: its logits and the features at its taps."""
+"""What a network says about a batch: its logits, the features at its taps, and its embedding."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
-
-from smskd.precision import full_precision
 
 
 class Signals(NamedTuple):
@@ -18,24 +17,41 @@ class Signals(NamedTuple):
 
     Attributes:
         logits: shape (N, classes).
-        features: one tensor a tap, shape (N, C, H, W), from the input's side to the output's.
+        features: one feature map a tap, shape (N, C, H, W), from the input's side to the output's.
             The features of student and teacher stand pair by pair at the same place.
+        embedding: what the classifier sees, shape (N, D): the input of the last linear layer, or
+            else the last feature map averaged over its positions. None when there is neither.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
+    embedding: Tensor | None = None
 
-    @property
-    def embedding(self) -> Tensor:
-        """The last feature, averaged over its positions: shape (N, C), in full precision."""
-        return full_precision(self.features[-1]).flatten(2).mean(2)
+    def map(self, change: Callable[[Tensor], Tensor]) -> Signals:
+        """The same with every tensor changed."""
+        embedding = None if self.embedding is None else change(self.embedding)
+        return Signals(change(self.logits), tuple(map(change, self.features)), embedding)
 
 
 @dataclass(frozen=True)
-class PairShapes:
-    """Shapes of what student and teacher say, found by one dry pass; batch dimension left out."""
+class Shapes:
+    """Shapes of what one network says, batch dimension left out.
 
-    student_logits: tuple[int, ...]
-    teacher_logits: tuple[int, ...]
-    student_features: tuple[tuple[int, ...], ...]
-    teacher_features: tuple[tuple[int, ...], ...]
+    Attributes:
+        logits: (classes,).
+        features: (C, H, W), one a tap.
+        embedding: D, or None when there is no embedding.
+    """
+
+    logits: tuple[int, ...]
+    features: tuple[tuple[int, ...], ...] = ()
+    embedding: int | None = None
+
+    @classmethod
+    def of(cls, said: Signals) -> Shapes:
+        """The shapes of signals."""
+        return cls(
+            tuple(said.logits.shape[1:]),
+            tuple(tuple(feature.shape[1:]) for feature in said.features),
+            None if said.embedding is None else said.embedding.shape[1],
+        )

@@ -12,7 +12,10 @@ OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "constant"]
 KeepName = Literal["last", "best"]
 _POSITIVE = ("lr", "reference_temperature", "max_grad_norm")
-_NOT_NEGATIVE = ("ce_weight", "reference_weight", "momentum", "weight_decay", "warmup_epochs")
+_NOT_NEGATIVE = (
+    "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
+    "warmup_epochs",
+)  # fmt: skip
 _CHOICES = {"optimizer": OptimizerName, "schedule": ScheduleName, "keep": KeepName}
 
 
@@ -41,10 +44,14 @@ class Stage:
         ce_weight: weight λ_ce of the cross-entropy with the labels.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
+        reference_feature_weight: weight of holding on to the reference's features too.
         weighting: how TCP weighs the reference loss per sample: a registered weighting.
         optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov).
         schedule: the course of the learning rate, after `warmup_epochs` of linear rise.
         max_grad_norm: clips the joint gradient of student and methods; None leaves it.
+        accumulate: batches whose gradients make one optimizer step.
+        ema_decay: the stage hands on a running mean of the student's weights, of which each step
+            keeps this share; None hands on the weights themselves.
         keep: which epoch's student the stage hands on: the last, or the best by validation.
 
     Raises:
@@ -57,6 +64,7 @@ class Stage:
     ce_weight: float = 1.0
     reference_weight: float = 1.0
     reference_temperature: float = 4.0
+    reference_feature_weight: float = 0.0
     weighting: str = "tcp"
     optimizer: OptimizerName = "sgd"
     lr: float = 0.05
@@ -65,6 +73,8 @@ class Stage:
     schedule: ScheduleName = "cosine"
     warmup_epochs: float = 0.0
     max_grad_norm: float | None = None
+    accumulate: int = 1
+    ema_decay: float | None = None
     keep: KeepName = "last"
 
     def __post_init__(self) -> None:
@@ -80,6 +90,10 @@ class Stage:
             value = getattr(self, name)
             if value < 0:
                 raise ValueError(f"{name} must not be negative, but got {name}={value}")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
         names = [method.name for method in self.method_specs]
         if len(set(names)) < len(names):
             raise ValueError(f"a stage has each method once, but got methods={names}")
@@ -101,7 +115,8 @@ class Stage:
     @property
     def anchored(self) -> bool:
         """Whether the stage holds on to a reference, if there is one."""
-        return self.weighting != "none" and self.reference_weight > 0
+        weight = self.reference_weight + self.reference_feature_weight
+        return self.weighting != "none" and weight > 0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for telling one stage from another."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, unknown_name
-from smskd.signals import PairShapes, Signals
+from smskd.maps import as_map
+from smskd.signals import Signals
 
 MAX_TAPS = 4
 
@@ -22,19 +24,24 @@ class TappedModel:
     Args:
         model: any network that maps images to logits of shape (N, classes).
         taps: names of submodules, as in `model.named_modules()`.
+        classifier: name of the linear layer that makes the logits, if there is one.
 
     Raises:
         UnknownNameError: when there is no submodule of that name.
     """
 
-    def __init__(self, model: nn.Module, taps: Sequence[str]) -> None:
+    def __init__(
+        self, model: nn.Module, taps: Sequence[str] = (), classifier: str | None = None
+    ) -> None:
         modules = dict(model.named_modules())
         for tap in taps:
             if tap not in modules:
                 raise unknown_name("tap", tap, [name for name in modules if name])
         self.model = model
-        self.taps = tuple(taps)
-        self._modules_of = [modules[tap] for tap in self.taps]
+        self.taps, self.classifier_name = tuple(taps), classifier
+        self.tapped = [modules[tap] for tap in self.taps]
+        found = modules[classifier] if classifier is not None else None
+        self.classifier = found if isinstance(found, nn.Linear) else None
 
     def __call__(self, images: Tensor) -> Signals:
         """Run the network on images (N, C, H, W) and collect what it says.
@@ -43,108 +50,89 @@ class TappedModel:
         nobody had tapped it. A submodule that runs several times in it gives its last output.
 
         Raises:
-            ModelMismatchError: when a tap gives no feature map, or the network no logits.
+            ModelMismatchError: when a tap gives no feature, or the network no logits.
         """
-        outputs: list[Any] = [None] * len(self.taps)
+        with self.listening() as run:
+            return run(images)
 
-        def keep(place: int, _module: nn.Module, _args: Any, output: Any) -> None:
-            outputs[place] = output
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[Tensor], Signals]]:
+        """The network's pass as a function, with hooks that live as long as the block."""
+        outputs: dict[int, Any] = {}
+        seen: list[Tensor] = []
 
-        hooks = [
-            module.register_forward_hook(partial(keep, place))
-            for place, module in enumerate(self._modules_of)
-        ]
-        try:
-            logits = self.model(images)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        taps = zip(self.taps, outputs, strict=True)
-        features = tuple(self._feature(tap, output) for tap, output in taps)
-        return Signals(_logits(self.model, logits), features)
+        def run(images: Tensor) -> Signals:
+            outputs.clear()
+            seen.clear()
+            logits = _logits(self.model, self.model(images))
+            features = tuple(
+                self._feature(tap, outputs.get(place), len(images))
+                for place, tap in enumerate(self.taps)
+            )
+            return Signals(logits, features, _embedding(seen, features))
 
-    def _feature(self, tap: str, output: Any) -> Tensor:
-        who = f"tap {tap!r} of {type(self.model).__name__}"
-        return _of_rank(4, output, who, "a feature map of shape (N, C, H, W)")
+        with ExitStack() as hooks:
+            for place, module in enumerate(self.tapped):
+                keep = partial(_keep, outputs, place)
+                hooks.callback(module.register_forward_hook(keep).remove)
+            if self.classifier is not None:
+                note = partial(_note_input, seen)
+                hooks.callback(self.classifier.register_forward_pre_hook(note).remove)
+            yield run
+
+    def frozen_copy(self, *, with_taps: bool) -> TappedModel:
+        """A copy of the network as it is now, that does not learn any more."""
+        copy = deepcopy(self.model).eval().requires_grad_(False)
+        return TappedModel(copy, self.taps if with_taps else (), self.classifier_name)
+
+    def _feature(self, tap: str, output: Any, count: int) -> Tensor:
+        feature = as_map(output) if isinstance(output, Tensor) else None
+        if feature is None or len(feature) != count:
+            raise ModelMismatchError(
+                f"tap {tap!r} of {type(self.model).__name__} must give a feature for each image, "
+                "of shape (N, C, H, W), (N, tokens, C) or (N, C), but gave "
+                f"{_described(output)}; name another tap"
+            )
+        return feature
 
 
-def find_taps(model: nn.Module, example: Tensor) -> list[str]:
-    """Places that stand for the network's depth: the last feature map of each resolution.
+def _keep(outputs: dict[int, Any], place: int, _module: nn.Module, _args: Any, output: Any) -> None:
+    outputs[place] = output
+
+
+def _note_input(seen: list[Tensor], _module: nn.Module, args: tuple[Any, ...]) -> None:
+    seen.clear()
+    seen.append(args[0])
+
+
+def _embedding(seen: list[Tensor], features: tuple[Tensor, ...]) -> Tensor | None:
+    if seen:
+        return seen[0].flatten(1)
+    return features[-1].flatten(2).mean(2) if features else None
+
+
+def find_classifier(model: nn.Module, example: Tensor) -> str | None:
+    """Name of the linear layer whose output is the network's logits, or None.
 
     Args:
         model: the network.
         example: a batch of images, shape (N, C, H, W).
-
-    Returns:
-        Names of submodules, from input to output, at most `MAX_TAPS` (the deepest).
-        Empty when the network has no feature maps of shape (N, C, H, W).
     """
-    resolution_of: dict[str, tuple[int, ...]] = {}
+    made: dict[str, Tensor] = {}
 
-    def note(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        # A submodule that runs several times stands where it runs last, as its tap will.
-        resolution_of.pop(name, None)
-        if isinstance(output, Tensor) and output.dim() == 4 and output.shape[-2:].numel() > 1:
-            resolution_of[name] = tuple(output.shape[-2:])
+    def note(name: str, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if args and args[0].dim() == 2:
+            made[name] = output
 
-    hooks = [
-        module.register_forward_hook(partial(note, name))
-        for name, module in model.named_modules()
-        if name
-    ]
-    try:
-        dry_pass(model, example)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    last_of: dict[tuple[int, ...], str] = {}
-    for name, resolution in resolution_of.items():
-        last_of.pop(resolution, None)
-        last_of[resolution] = name
-    return list(last_of.values())[-MAX_TAPS:]
-
-
-def match_taps(
-    student: nn.Module, teacher: nn.Module, example: Tensor
-) -> tuple[list[str], list[str]]:
-    """Taps of student and teacher, found and paired by depth.
-
-    Where one network has more taps than the other, its taps are thinned out evenly;
-    the deepest ones are always a pair.
-    """
-    student_taps, teacher_taps = find_taps(student, example), find_taps(teacher, example)
-    count = min(len(student_taps), len(teacher_taps))
-    return _thin_out(student_taps, count), _thin_out(teacher_taps, count)
-
-
-def pair_shapes(student: TappedModel, teacher: TappedModel, example: Tensor) -> PairShapes:
-    """Shapes of all signals, from one dry pass.
-
-    Raises:
-        ModelMismatchError: when the two do not give logits for the same classes, or their taps
-            are not as many.
-    """
-    if len(student.taps) != len(teacher.taps):
-        raise ModelMismatchError(
-            f"the student has taps {list(student.taps)}, the teacher {list(teacher.taps)}; "
-            "features are compared pair by pair, so name as many for both"
-        )
-    said = {}
-    for who, tapped in (("student", student), ("teacher", teacher)):
-        with evaluating(tapped.model), torch.no_grad():
-            said[who] = tapped(example)
-    shapes = PairShapes(
-        tuple(said["student"].logits.shape[1:]),
-        tuple(said["teacher"].logits.shape[1:]),
-        tuple(tuple(feature.shape[1:]) for feature in said["student"].features),
-        tuple(tuple(feature.shape[1:]) for feature in said["teacher"].features),
-    )
-    if shapes.student_logits != shapes.teacher_logits:
-        raise ModelMismatchError(
-            f"the student's logits have shape {shapes.student_logits}, the teacher's "
-            f"{shapes.teacher_logits}; both must know the same classes"
-        )
-    return shapes
+    linear = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.Linear)]
+    with ExitStack() as hooks:
+        for name, module in linear:
+            hooks.callback(module.register_forward_hook(partial(note, name)).remove)
+        logits = dry_pass(model, example)
+    for name, output in made.items():
+        if output.shape == logits.shape and output.data_ptr() == logits.data_ptr():
+            return name or None
+    return None
 
 
 def dry_pass(model: nn.Module, example: Tensor) -> Tensor:
@@ -177,18 +165,15 @@ def keeping_modes(model: nn.Module) -> Iterator[None]:
 
 
 def _logits(model: nn.Module, output: Any) -> Tensor:
-    return _of_rank(2, output, type(model).__name__, "logits of shape (N, classes)")
-
-
-def _of_rank(rank: int, output: Any, who: str, what: str) -> Tensor:
-    if isinstance(output, Tensor) and output.dim() == rank:
+    if isinstance(output, Tensor) and output.dim() == 2:
         return output
-    got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
-    raise ModelMismatchError(f"{who} must give {what}, but gave {got}")
+    raise ModelMismatchError(
+        f"{type(model).__name__} must give logits of shape (N, classes), "
+        f"but gave {_described(output)}"
+    )
 
 
-def _thin_out(taps: list[str], count: int) -> list[str]:
-    if count == 0:
-        return []
-    step = len(taps) / count
-    return [taps[round((place + 1) * step) - 1] for place in range(count)]
+def _described(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return f"shape {tuple(output.shape)}"
+    return "nothing" if output is None else type(output).__name__

@@ -4,63 +4,69 @@ from __future__ import annotations
 
 import math
 import time
-from copy import deepcopy
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from foundation.errors import TrainingError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
-from smskd.checkpoint import (
-    ResumeState,
-    load_model,
-    load_resume,
-    load_tensors,
-    save_model,
-    save_resume,
-    save_tensors,
-)
+from smskd.batch import Batch, Batches, as_batch
+from smskd.checkpoint import load_model, load_tensors, save_model, save_tensors
+from smskd.compiling import reading
 from smskd.engine import derive_seed
 from smskd.evaluation import evaluate
-from smskd.job import Batches, Job, fingerprint
+from smskd.job import Job, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
+from smskd.parallel import rank, wait_for_all, world_size
+from smskd.resuming import ResumeState, load_resume, save_resume
 from smskd.schedule import learning_rate, make_optimizer
 from smskd.signals import Signals
 from smskd.taps import TappedModel, evaluating, keeping_modes
+from smskd.teachers import AskTeacher, ask_live, make_teacher, needs_features
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
 _RESUME, _BEST = "resume.safetensors", "best.safetensors"
 
 
 class TrainStep(nn.Module):
-    """Student and objective as one module, so that an engine wraps all that learns at once."""
+    """Student and objective as one module, so that an engine wraps all that learns at once.
 
-    def __init__(self, tapped: TappedModel, objective: Objective) -> None:
+    Attributes:
+        read: runs the student: the tapped student itself, or for a while a compiled form of it.
+
+    Args:
+        tapped: the student.
+        objective: the stage's losses.
+        ema_decay: share that a running mean of the student keeps at each step; None keeps none.
+    """
+
+    def __init__(self, tapped: TappedModel, objective: Objective, ema_decay: float | None) -> None:
         super().__init__()
         self.student = tapped.model
         self.objective = objective
-        self._tapped = tapped
+        self.mean: AveragedModel | None = None
+        if ema_decay is not None:
+            mean_of = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
+            self.mean = AveragedModel(self.student, multi_avg_fn=mean_of)
+            self.mean.requires_grad_(False)
+        self.read: Callable[[Tensor], Signals] = tapped
+
+    @property
+    def handed_on(self) -> nn.Module:
+        """The network that the stage hands on: the student, or its running mean."""
+        return self.student if self.mean is None else self.mean.module
 
     def forward(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        teacher: Signals | None,
-        reference_logits: Tensor | None,
-        progress: Progress,
+        self, batch: Batch, teacher: Signals | None, reference: Signals | None, progress: Progress
     ) -> dict[str, Tensor]:
-        said = self._tapped(images)
-        return cast(
-            dict[str, Tensor], self.objective(said, labels, teacher, reference_logits, progress)
-        )
-
-
-def freeze(student: nn.Module) -> nn.Module:
-    """A copy of the student that does not learn any more: the reference of the next stage."""
-    return deepcopy(student).eval().requires_grad_(False)
+        said = self.read(batch.images)
+        return cast(dict[str, Tensor], self.objective(said, batch, teacher, reference, progress))
 
 
 def train_stage(job: Job) -> dict[str, Any]:
@@ -107,27 +113,45 @@ class _StageRun:
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()
         self.device = self.fabric.device
-        job.engine.place(job.student.model, self.device)
-        if job.teacher is not None:
-            job.engine.place(job.teacher.model, self.device)
-        if job.reference is not None:
-            job.engine.place(job.reference, self.device)
-        self.step = TrainStep(job.student, Objective(job.stage, job.shapes))
-        optimizer = make_optimizer(job.stage, self.step.parameters())
+        for tapped in (job.student, job.reference, job.pair.teacher if job.pair else None):
+            if tapped is not None:
+                job.engine.place(tapped.model, self.device)
+        self.step = TrainStep(job.student, Objective(job.stage, job.pair), job.stage.ema_decay)
+        self.ask_teacher: AskTeacher | None = None
+        optimizer = make_optimizer(job.stage, self._learning())
         self.wrapped, self.optimizer = self.fabric.setup(self.step, optimizer)
         self.history: list[dict[str, Any]] = []
+        self.pending = 0  # batches whose gradients wait for the next optimizer step
+
+    def _learning(self) -> list[nn.Parameter]:
+        return [one for one in self.step.parameters() if one.requires_grad]
 
     def run(self) -> dict[str, Any]:
         done = self._resume()
         self.job.listener.stage_started(self.stage.name, self.stage.epochs, done)
-        for epoch in range(done, self.stage.epochs):
-            self._epoch(epoch)
-            self._save(epoch + 1)
+        with ExitStack() as running:
+            self._start_networks(running)
+            for epoch in range(done, self.stage.epochs):
+                self._epoch(epoch)
+                self._save(epoch + 1)
         return self._finish()
+
+    def _start_networks(self, running: ExitStack) -> None:
+        job, compiled = self.job, self.job.engine.compile
+        self.step.read = running.enter_context(reading(job.student, compiled))
+        if job.pair is None:
+            return
+        running.enter_context(evaluating(job.pair.teacher.model))
+        self.ask_teacher = make_teacher(
+            running.enter_context(reading(job.pair.teacher, compiled)),
+            job.views,
+            needs_features(self.step.objective.methods),
+            self.fabric.autocast,
+        )
 
     def _resume(self) -> int:
         path = self.job.folder / _RESUME
-        state = load_resume(path, self.step, self.optimizer, self.fingerprint)
+        state = load_resume(path, self.step, self.optimizer, self.fingerprint, self._scaler())
         if state is None:
             return 0
         self.history = state.history
@@ -142,22 +166,24 @@ class _StageRun:
         sums: dict[str, Tensor] = {}
         images_seen = 0
         self.wrapped.train()
-        with evaluating(self.job.teacher.model if self.job.teacher else nn.Identity()):
-            for number, batch in enumerate(self.job.train, start=1):
-                images, labels = batch[:2]
-                # An epoch of unknown length is taken as a whole, at its middle.
-                position = epoch + ((number - 1) / batches if batches else 0.5)
-                losses = self._train_on(images, labels, position)
-                for name, loss in losses.items():
-                    sums[name] = loss.detach() * len(labels) + sums.get(name, 0)
-                images_seen += len(labels)
-                self.job.listener.batch_done(number, batches)
+        for number, given in enumerate(self.job.train):
+            batch = as_batch(given)
+            # An epoch of unknown length is taken as a whole, at its middle.
+            position = epoch + (number / batches if batches else 0.5)
+            losses = self._train_on(batch, position, number, batches)
+            for name, loss in losses.items():
+                sums[name] = loss.detach() * len(batch.labels) + sums.get(name, 0)
+            images_seen += len(batch.labels)
+            self.job.listener.batch_done(number + 1, batches)
         if images_seen == 0:
             raise TrainingError(f"stage {self.stage.name}: the training data gave no batch")
+        if self.pending:
+            self._last_step_of_an_uncounted_epoch()
+        self.step.objective.after_epoch()
         record = {
             "epoch": epoch + 1,
             "lr": learning_rate(self.stage, epoch),
-            "losses": {name: (total / images_seen).item() for name, total in sums.items()},
+            "losses": self._means(sums, images_seen),
             **self._validate(),
             "seconds": time.perf_counter() - started,
         }
@@ -165,19 +191,46 @@ class _StageRun:
         self.history.append(record)
         self.job.listener.epoch_done(record)
 
-    def _train_on(self, images: Tensor, labels: Tensor, position: float) -> dict[str, Tensor]:
-        images = self.job.engine.place_images(images, self.device)
-        labels = labels.to(self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.stage, position)
-        # no_grad and not inference_mode: losses keep teacher tensors for their backward pass.
-        with torch.no_grad(), self.fabric.autocast():
-            teacher = self.job.teacher(images) if self.job.teacher else None
-            reference = self.job.reference(images) if self.job.reference else None
+    def _train_on(
+        self, batch: Batch, position: float, number: int, batches: int | None
+    ) -> dict[str, Tensor]:
+        batch = self._placed(batch)
+        if self.pending == 0:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(self.stage, position)
+            self.optimizer.zero_grad()
+        teacher = self.ask_teacher(batch) if self.ask_teacher else None
+        reference = self.job.reference
+        kept = ask_live(reference, batch.images, self.fabric.autocast) if reference else None
         progress = Progress(position, self.stage.epochs)
-        losses: dict[str, Tensor] = self.wrapped(images, labels, teacher, reference, progress)
-        self.optimizer.zero_grad()
-        self.fabric.backward(losses["loss"])
+        share, last = self._share(number, batches)
+        # Where nobody knows the last batch, each may be it.
+        synced = last or batches is None
+        with nullcontext() if synced else self.fabric.no_backward_sync(self.wrapped):
+            losses: dict[str, Tensor] = self.wrapped(batch, teacher, kept, progress)
+            self.fabric.backward(losses["loss"] / share)
+        self.pending += 1
+        if last:
+            self._optimizer_step()
+        return losses
+
+    def _share(self, number: int, batches: int | None) -> tuple[int, bool]:
+        """How many batches make the running optimizer step, and whether this is the last."""
+        size = self.stage.accumulate
+        if batches is not None:
+            first = number - self.pending
+            # Some loaders give more batches than they say.
+            size = min(size, max(batches - first, 1))
+        return size, self.pending + 1 == size
+
+    def _last_step_of_an_uncounted_epoch(self) -> None:
+        """Fewer batches than were expected: theirs is the mean, too."""
+        for parameter in self._learning():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.stage.accumulate / self.pending)
+        self._optimizer_step()
+
+    def _optimizer_step(self) -> None:
         if self.stage.max_grad_norm is not None:
             # What is not finite is met at the epoch's end, with a word on where and what to do.
             self.fabric.clip_gradients(
@@ -187,12 +240,33 @@ class _StageRun:
                 error_if_nonfinite=False,
             )
         self.optimizer.step()
-        return losses
+        if self.step.mean is not None:
+            self.step.mean.update_parameters(self.step.student)
+        self.pending = 0
+
+    def _placed(self, batch: Batch) -> Batch:
+        theirs = batch.teacher_images
+        return batch._replace(
+            images=self.job.engine.place_images(batch.images, self.device),
+            labels=batch.labels.to(self.device),
+            ids=None if batch.ids is None else batch.ids.to(self.device),
+            teacher_images=None
+            if theirs is None
+            else self.job.engine.place_images(theirs, self.device),
+        )
+
+    def _means(self, sums: dict[str, Tensor], images: int) -> dict[str, float]:
+        """Mean losses over the images of all processes."""
+        if world_size() > 1:
+            counted = self.fabric.all_reduce({**sums, "": torch.tensor(float(images))}, None, "sum")
+            images = counted.pop("").item()
+            sums = counted
+        return {name: (total / images).item() for name, total in sums.items()}
 
     def _validate(self) -> dict[str, Any]:
         if self.job.validation is None:
             return {"val_top1": None, "val_loss": None}
-        found = evaluate(self.step.student, self.job.validation, self.device)
+        found = evaluate(self.step.handed_on, self.job.validation, self.device)
         return {"val_top1": found["top1"], "val_loss": found["loss"]}
 
     def _check_finite(self, record: dict[str, Any]) -> None:
@@ -207,24 +281,41 @@ class _StageRun:
             "method's weight and run again"
         )
 
+    def _scaler(self) -> Any:
+        """The gradient scaler of fp16, which has a state of its own; else None."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
     def _save(self, epoch: int) -> None:
+        if rank() > 0:
+            return
         if self.stage.keep == "best" and best_epoch(self.history)["epoch"] == epoch:
             # Before the resume state: if we die in between, the epoch is repeated and this file
             # written again with the same content.
-            save_model(self.job.folder / _BEST, self.step.student)
+            save_model(self.job.folder / _BEST, self.step.handed_on)
         save_resume(
             self.job.folder / _RESUME,
             self.step,
             self.optimizer,
             ResumeState(epoch, self.history),
-            self.fingerprint,
+            fingerprint=self.fingerprint,
+            scaler=self._scaler(),
         )
 
     def _finish(self) -> dict[str, Any]:
         folder = self.job.folder
+        if rank() == 0:
+            self._write_result(folder)
+        wait_for_all()
+        metrics: dict[str, Any] = read_json(folder / METRICS)
+        # From the file: so every process goes on with the same student, batch-norm included.
+        load_model(folder / WEIGHTS, self.step.student)
+        self.job.listener.stage_done(self.stage.name, metrics["seconds"])
+        return metrics
+
+    def _write_result(self, folder: Path) -> None:
         if self.stage.keep == "best":
-            self.step.student.load_state_dict(load_tensors(folder / _BEST)[0])
-        save_model(folder / WEIGHTS, self.step.student)
+            self.step.handed_on.load_state_dict(load_tensors(folder / _BEST)[0])
+        save_model(folder / WEIGHTS, self.step.handed_on)
         learned = self.step.objective.state_dict()
         if learned:
             save_tensors(folder / METHOD, learned)
@@ -242,8 +333,6 @@ class _StageRun:
         write_json(folder / METRICS, metrics)
         for leftover in (_RESUME, _BEST):
             (folder / leftover).unlink(missing_ok=True)
-        self.job.listener.stage_done(self.stage.name, metrics["seconds"])
-        return metrics
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:

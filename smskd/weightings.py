@@ -43,13 +43,16 @@ def none(probability: Tensor) -> Tensor:
 
 
 def true_class_probability(teacher_logits: Tensor, labels: Tensor) -> Tensor:
-    """TCP_i = softmax(t(x_i))[y_i].
+    """TCP_i = softmax(t(x_i))[y_i]; for a mixed image, the mean over its classes.
 
     Args:
         teacher_logits: shape (N, classes).
-        labels: shape (N,), int64.
+        labels: classes, shape (N,), int64; or probabilities of the classes, shape (N, classes).
 
     Returns:
         Shape (N,), float32 or higher, in 0..1.
     """
-    return full_precision(teacher_logits).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    probabilities = full_precision(teacher_logits).softmax(1)
+    if labels.dim() == 2:
+        return (probabilities * labels).sum(1)
+    return probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)

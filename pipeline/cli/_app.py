@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.processes import leads
+
 if TYPE_CHECKING:
     from pipeline.display import Outcome
 
@@ -50,7 +52,9 @@ SetOption = Annotated[
 
 
 def present(outcome: Outcome, json: bool) -> None:
-    """Show a result: to a machine as JSON, to a person as tables."""
+    """Show a result: to a machine as JSON, to a person as tables; one of several processes does."""
+    if not leads():
+        return
     if json:
         dump(outcome.content, sys.stdout, indent=2, allow_nan=False)
         sys.stdout.write("\n")

@@ -13,7 +13,9 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
 @app.command(
     epilog="Examples:  compress distill recipes/digits.toml  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
-    "--stages kd,at,rkd --epochs 2",
+    "--stages kd,at,rkd --epochs 2  ·  compress distill --data cifar100 "
+    "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
+    "torchrun --nproc-per-node 4 -m pipeline distill recipes/digits.toml",
 )
 def distill(
     recipe: Annotated[
@@ -28,11 +30,21 @@ def distill(
     ] = None,
     teacher_weights: Annotated[
         str | None,
-        typer.Option(help="The teacher's weights, .safetensors or .pt (teacher.weights)."),
+        typer.Option(
+            help="The teacher's weights: .safetensors, .pt, or torchvision:IMAGENET1K_V1 "
+            "(teacher.weights)."
+        ),
     ] = None,
     teacher_epochs: Annotated[
         int | None,
         typer.Option(help="Epochs of the teacher's training (teacher.training.epochs)."),
+    ] = None,
+    teacher_views: Annotated[
+        int | None,
+        typer.Option(
+            help="Fixed views of each image; what the teacher says of them is kept "
+            "(data.teacher_views)."
+        ),
     ] = None,
     student: Annotated[
         str | None, typer.Option(help="The student's model (student.model).")
@@ -42,6 +54,13 @@ def distill(
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every stage (stages.N.epochs).")
+    ] = None,
+    tap: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where features are compared: a submodule of both, or STUDENT=TEACHER; repeat "
+            "it, from input to output (student.taps, teacher.taps)."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random (seed).")] = None,
     set: SetOption = None,
@@ -58,10 +77,15 @@ def distill(
         "teacher.model": teacher,
         "teacher.weights": teacher_weights,
         "teacher.training.epochs": teacher_epochs,
+        "data.teacher_views": teacher_views,
         "student.model": student,
         "seed": seed,
     }
     overrides = {place: value for place, value in overrides.items() if value is not None}
+    if tap:
+        # One name stands for both networks.
+        overrides["student.taps"] = [name.partition("=")[0] for name in tap]
+        overrides["teacher.taps"] = [name.rpartition("=")[2] for name in tap]
     if stages is not None:
         overrides["stages"] = [{"methods": name.strip()} for name in stages.split(",")]
     overrides.update(map(parse_override, set or []))

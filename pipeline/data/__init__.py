@@ -50,3 +50,13 @@ def load_dataset(recipe: DataRecipe, where: str = "") -> Dataset:
     """
     name, _, argument = recipe.name.partition(":")
     return DATASETS.get(name, where)(argument, recipe)
+
+
+def load_size(recipe: DataRecipe) -> int | None:
+    """Height and width that a dataset is loaded at: the larger of student's and teacher's.
+
+    None is the dataset's own.
+    """
+    if recipe.image_size is None:
+        return None
+    return max(recipe.image_size, recipe.teacher_image_size or 0)

@@ -6,25 +6,32 @@ sample can come back and a resumed run sees what an uninterrupted one would have
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.data.draws import uniform
 from pipeline.data.images import Ids, Images
+from pipeline.data.policies import changed_by_policy
 from pipeline.recipe import AugmentRecipe
 
-_DRAWS = 4
+Draws = NDArray[np.float64]
+
+_DRAWS = 9
+_ASPECT = math.log(4 / 3)
 
 
 def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRecipe) -> Images:
-    """One view of each image.
+    """One view of each image: pixels are moved first, then the policy has its turn.
 
     Args:
         images: uint8, shape (N, H, W, C).
         ids: number of each sample in its dataset, shape (N,).
-        seed: the run's seed.
+        seed: the run's seed, or the seed of the fixed views.
         view: which view; an epoch's number gives every epoch its own.
         recipe: what may vary.
 
@@ -32,57 +39,70 @@ def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRec
         uint8, shape (N, H, W, C).
     """
     draws = uniform(seed, ids, view, _DRAWS)
+    if recipe.crop_min_area is not None:
+        images = _cropped(images, draws[:, 4:8], recipe.crop_min_area)
     if recipe.shift:
         images = _shifted(images, draws[:, :2], recipe.shift)
     if recipe.flip:
         images = _flipped(images, draws[:, 2] < 0.5)
     if recipe.rotate:
         images = _rotated(images, (2 * draws[:, 3] - 1) * recipe.rotate)
+    if recipe.policy != "none":
+        images = changed_by_policy(images, draws[:, 8], recipe)
     return images
 
 
-def uniform(seed: int, ids: Ids, view: int, count: int) -> NDArray[np.float64]:
-    """Numbers in [0, 1) that depend on nothing but the arguments: shape (len(ids), count).
-
-    A counter run through the mixing function of SplitMix64 (Steele, Lea, Flood 2014).
-    """
-    state = _mixed(np.full(1, seed, np.uint64))
-    state = _mixed(state + np.uint64(view))
-    state = _mixed(state + ids.astype(np.uint64))
-    state = _mixed(np.add(state[:, None], np.arange(count, dtype=np.uint64)))
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z: NDArray[np.uint64] = x + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def _shifted(images: Images, draws: NDArray[np.float64], most: int) -> Images:
+def _shifted(images: Images, draws: Draws, most: int) -> Images:
     """Pad with zeros and cut out a window of the old size at a random place."""
-    n, height, width, _ = images.shape
-    padded = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
+    n, height, width, channels = images.shape
+    padded = np.zeros((n, height + 2 * most, width + 2 * most, channels), np.uint8)
+    padded[:, most : most + height, most : most + width] = images
     top, left = (draws * (2 * most + 1)).astype(np.int64).T
-    rows = top[:, None] + np.arange(height)
-    columns = left[:, None] + np.arange(width)
-    windows: Images = padded[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return windows
+    # Rows as runs of bytes: copying windows of these is far faster than picking pixel by pixel.
+    rows = padded.reshape(n, height + 2 * most, -1)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        rows, (height, width * channels), axis=(1, 2)
+    )
+    shifted: Images = windows[np.arange(n), top, left * channels].reshape(images.shape)
+    return shifted
 
 
 def _flipped(images: Images, chosen: NDArray[np.bool_]) -> Images:
-    flipped = images.copy()
-    flipped[chosen] = images[chosen, :, ::-1]
-    return flipped
+    # Each pixel as one item, all its channels together: copied far faster than byte by byte.
+    pixels = np.ascontiguousarray(images).view(f"V{images.shape[3]}")[..., 0]
+    flipped = pixels.copy()
+    flipped[chosen] = pixels[chosen][:, :, ::-1]
+    return flipped.view(np.uint8).reshape(images.shape)
 
 
-def _rotated(images: Images, degrees: NDArray[np.float64]) -> Images:
-    radians = torch.from_numpy(np.deg2rad(degrees)).float()
-    cos, sin, zero = radians.cos(), radians.sin(), torch.zeros_like(radians)
-    turns = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
+def _rotated(images: Images, degrees: Draws) -> Images:
+    radians = np.deg2rad(degrees)
+    cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
+    return _warped(images, [[cos, -sin, zero], [sin, cos, zero]], "zeros")
+
+
+def _cropped(images: Images, draws: Draws, min_area: float) -> Images:
+    """Cut out a box of random area, shape and place, and stretch it to the old size.
+
+    Args:
+        draws: for area, aspect, place across and place down; shape (N, 4).
+        min_area: smallest area of the box, as a share of the image's.
+    """
+    area = min_area + (1 - min_area) * draws[:, 0]
+    # Nearly the whole image can be cut out in nearly its own shape only.
+    widest = np.minimum(_ASPECT, -np.log(area))
+    aspect = np.exp((2 * draws[:, 1] - 1) * widest)
+    width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
+    across, down = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
+    zero = np.zeros_like(area)
+    return _warped(images, [[width, zero, across], [zero, height, down]], "border")
+
+
+def _warped(images: Images, affine: list[list[Draws]], beyond: str) -> Images:
+    """Each image seen through its own affine map (2×3, in coordinates from −1 to 1)."""
+    maps = torch.from_numpy(np.array(affine)).permute(2, 0, 1).float()
     pixels: Tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
-    grid = F.affine_grid(turns, list(pixels.shape), align_corners=False)
-    turned = F.grid_sample(pixels, grid, align_corners=False)
-    rounded: Images = turned.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
+    seen = F.grid_sample(pixels, grid, padding_mode=beyond, align_corners=False)
+    rounded: Images = seen.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return rounded

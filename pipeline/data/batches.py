@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from foundation.bundle import Preprocessing
+from foundation.errors import RecipeError
 from pipeline.data.augment import augmented
-from pipeline.data.images import ImageSet
+from pipeline.data.images import Ids, Images, ImageSet, Resized, blocks
+from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
+from pipeline.data.prefetch import prefetched
 from pipeline.recipe import AugmentRecipe
-
-_EVALUATION_BATCH = 256
+from smskd.batch import Batch
 
 
 class TrainBatches:
-    """Shuffled, augmented batches; order and views are functions of (seed, epoch).
+    """Shuffled, augmented batches; order, mixing and views are functions of (seed, epoch).
 
     Args:
         images: what is learned from.
-        preprocessing: from uint8 to the network's input.
+        preprocessing: its mean and deviation bring uint8 to the network's input.
         augment: how a view of an image may vary.
-        batch_size: images a batch, at most; all batches of a pass are of one size, give or take
-            an image, for a small last one would upset batch-norm.
+        batch_size: images a batch, of all processes together, at most; all batches of a pass are
+            of one size, give or take an image, for a small last one would upset batch-norm.
         seed: the run's seed.
+        student_size, teacher_size: height and width of what each sees; None as the images lie.
+            They are varied and mixed as they lie, so both see the same.
+        views: so many fixed views of each image; None draws new ones in every epoch.
+        view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
+        share: (rank, world): of each batch this process takes the rank-th of `world` parts.
+        classes: how many there are, for the labels of mixed images; None takes the labels' word.
+
+    Raises:
+        RecipeError: when views are to be fixed and images mixed.
     """
 
     def __init__(
@@ -36,43 +48,135 @@ class TrainBatches:
         augment: AugmentRecipe,
         batch_size: int,
         seed: int,
+        *,
+        student_size: int | None = None,
+        teacher_size: int | None = None,
+        views: int | None = None,
+        view_seed: int = 0,
+        share: tuple[int, int] = (0, 1),
+        classes: int | None = None,
     ) -> None:
+        if views is not None and augment.mix != "none":
+            raise RecipeError(
+                f'mix = "{augment.mix}" and {views} fixed views do not go together: a mixed image '
+                "does not come back; leave out one of them"
+            )
         self.images, self.preprocessing, self.augment = images, preprocessing, augment
         self.batch_size, self.seed = batch_size, seed
+        self.student_size, self.teacher_size = student_size, teacher_size
+        self.views, self.view_seed, self.share = views, view_seed, share
+        self.classes = classes or int(images.labels.max()) + 1
         self.epoch = 0
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are: their ids are 0..samples−1."""
+        return len(self.images.labels)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the views of the next pass."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.images.labels) / self.batch_size)
+        return math.ceil(self.samples / self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        labels = self.images.labels
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(labels))
-        for ids in np.array_split(order, len(self)):
-            views = augmented(self.images.read(ids), ids, self.seed, self.epoch, self.augment)
-            yield _tensors(views, labels[ids], self.preprocessing)
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self.epoch
+        view = None if self.views is None else (epoch + self.seed) % self.views
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        parts = (self._part(ids) for ids in np.array_split(order, len(self)))
+        for number, (ids, images, labels) in enumerate(self._varied(parts, view, epoch)):
+            if self.augment.mix == "none":
+                yield self._batch(ids, images, labels, view)
+            else:
+                yield self._batch(ids[:-1], *self._mixed(images, labels, epoch, number), view)
+
+    def view_batches(self, view: int) -> Iterator[Batch]:
+        """All samples once, in the order of their ids, in one of the fixed views.
+
+        Raises:
+            ValueError: when there is no such view.
+        """
+        if self.views is None or not 0 <= view < self.views:
+            raise ValueError(f"view must be one of {self.views or 0} fixed views, but got {view}")
+        for ids, images, labels in self._varied(blocks(self.samples), view, self.epoch):
+            yield self._batch(ids, images, labels, view)
+
+    def _part(self, joint: Ids) -> Ids:
+        """This process's part of a batch; with mixing, the last one's partner behind it."""
+        rank, world = self.share
+        # All processes need as many images as each other, and at least one.
+        joint = np.resize(joint, max(len(joint) // world, 1) * world)
+        each = len(joint) // world
+        own = np.arange(rank * each, (rank + 1) * each + (self.augment.mix != "none"))
+        return joint[own % len(joint)]
+
+    def _varied(
+        self, parts: Iterable[Ids], view: int | None, epoch: int
+    ) -> Iterator[tuple[Ids, Tensor, Tensor]]:
+        """Ids, images and labels of one part after the other; images varied and normalised."""
+        seed, number = (self.seed, epoch) if view is None else (self.view_seed, view)
+        for ids, images in _read_ahead(self.images, parts):
+            varied = augmented(images, ids, seed, number, self.augment)
+            labels = torch.from_numpy(self.images.labels[ids])
+            yield ids, normalised(varied, self.preprocessing), labels
+
+    def _mixed(
+        self, images: Tensor, labels: Tensor, epoch: int, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """Each image mixed with the next; the order is random, so the next may be any other."""
+        mixing = drawn_mixing(self.seed, epoch, number, self.augment)
+        result, keep = mixed(images[:-1], images[1:], mixing)
+        return result, mixed_labels(labels[:-1], labels[1:], keep, self.classes)
+
+    def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
+        student, teacher = _at(images, self.student_size), None
+        if (self.teacher_size or images.shape[2]) != student.shape[2]:
+            teacher = _at(images, self.teacher_size)
+        return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
 class EvaluationBatches:
-    """All images once, in order, as they are."""
+    """All images once, in order, as they are, at the size that the preprocessing asks for."""
 
     def __init__(self, images: ImageSet, preprocessing: Preprocessing) -> None:
-        self.images, self.preprocessing = images, preprocessing
+        self.images = Resized(images, preprocessing.height, preprocessing.width)
+        self.preprocessing = preprocessing
 
     def __len__(self) -> int:
-        return math.ceil(len(self.images.labels) / _EVALUATION_BATCH)
+        return sum(1 for _ in blocks(len(self.images.labels)))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
-        for start in range(0, len(labels), _EVALUATION_BATCH):
-            ids = np.arange(start, min(start + _EVALUATION_BATCH, len(labels)))
-            yield _tensors(self.images.read(ids), labels[ids], self.preprocessing)
+        for ids, images in _read_ahead(self.images, blocks(len(labels))):
+            yield normalised(images, self.preprocessing), torch.from_numpy(labels[ids])
 
 
-def _tensors(
-    images: np.ndarray, labels: np.ndarray, preprocessing: Preprocessing
-) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(preprocessing.apply(images)), torch.from_numpy(labels)
+def _read_ahead(images: ImageSet, parts: Iterable[Ids]) -> Iterator[tuple[Ids, Images]]:
+    """The images of each part; while one is used, the next are decoded.
+
+    Only reading runs ahead: augmenting ahead as well made training on few cores slower.
+    """
+    return prefetched(lambda ids: (ids, images.read(ids)), parts)
+
+
+def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
+    """What `preprocessing.apply` gives, rounding aside, and faster; images of any size.
+
+    Returns:
+        float32, shape (N, C, H, W), laid out with the channels last.
+    """
+    n, height, width, channels = images.shape
+    std = np.asarray(preprocessing.std, np.float64)
+    scale = np.tile(1 / (255 * std), width).astype(np.float32)
+    offset = np.tile(-np.asarray(preprocessing.mean, np.float64) / std, width).astype(np.float32)
+    rows = torch.from_numpy(np.ascontiguousarray(images)).view(n, height, width * channels)
+    scaled = torch.addcmul(torch.from_numpy(offset), rows.float(), torch.from_numpy(scale))
+    return scaled.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _at(images: Tensor, size: int | None) -> Tensor:
+    """Images of shape (N, C, H, W) at a height and width of `size`."""
+    if size is None or images.shape[2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -24,9 +24,10 @@ class DataFacts:
     Attributes:
         name: the dataset, as the recipe names it.
         classes: names, in the order of the logits.
-        preprocessing: from a uint8 image to the network's input.
+        preprocessing: from a uint8 image to the student's input, which is what ships.
         counts: images in train, student_train, validation and test.
         skipped: image files that were passed over.
+        teacher_size: height and width of what the teacher sees, where it is not the student's.
     """
 
     name: str
@@ -34,6 +35,18 @@ class DataFacts:
     preprocessing: Preprocessing
     counts: dict[str, int]
     skipped: list[str]
+    teacher_size: int | None = None
+
+    @property
+    def teacher_preprocessing(self) -> Preprocessing:
+        """From a uint8 image to the teacher's input."""
+        if self.teacher_size is None:
+            return self.preprocessing
+        return replace(self.preprocessing, height=self.teacher_size, width=self.teacher_size)
+
+    def images_for(self, role: str, name: str) -> str:
+        """The file with the images for a use (`CALIBRATION`, ...) at the size that a role sees."""
+        return f"teacher-{name}" if role == "teacher" and self.teacher_size else name
 
 
 def write_facts(folder: Path, facts: DataFacts) -> Path:

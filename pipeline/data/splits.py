@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foundation.bundle import Preprocessing
 from pipeline.data import Dataset
 from pipeline.data.cut import cut
-from pipeline.data.images import ImageSet, Subset, sample_of
+from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
 from pipeline.recipe import DataRecipe
 
 _STATISTICS_IMAGES = 10_000
@@ -17,14 +18,17 @@ _STATISTICS_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a dataset.
+    """The parts of a dataset, as they lie: at the larger of student's and teacher's size.
+
+    `for_student` and `for_teacher` bring a part to the size that each sees.
 
     Attributes:
         train: what the teacher learns from.
         student_train: the part of it that the student learns from.
         validation: held out for every choice.
         test: touched once, for the final word.
-        preprocessing: from uint8 to a network's input; mean and deviation are those of `train`.
+        preprocessing: from uint8 to the student's input; mean and deviation are those of `train`.
+        teacher_preprocessing: the same at the size that the teacher sees.
     """
 
     train: ImageSet
@@ -33,6 +37,16 @@ class Splits:
     test: ImageSet
     classes: list[str]
     preprocessing: Preprocessing
+    teacher_preprocessing: Preprocessing
+
+    def for_student(self, images: ImageSet) -> ImageSet:
+        """A part at the student's size."""
+        return Resized(images, self.preprocessing.height, self.preprocessing.width)
+
+    def for_teacher(self, images: ImageSet) -> ImageSet:
+        """A part at the teacher's size."""
+        size = self.teacher_preprocessing
+        return Resized(images, size.height, size.width)
 
 
 def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
@@ -47,26 +61,41 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
     if recipe.student_fraction < 1:
         _, student_ids = cut(labels, train_ids, recipe.student_fraction, recipe)
     train = Subset(dataset.train, train_ids)
+    preprocessing = _preprocessing(train, recipe.image_size)
     return Splits(
         train=train,
         student_train=Subset(dataset.train, student_ids),
         validation=Subset(dataset.train, validation_ids),
         test=dataset.test,
         classes=dataset.classes,
-        preprocessing=_preprocessing(train),
+        preprocessing=preprocessing,
+        teacher_preprocessing=at_size(preprocessing, recipe.teacher_image_size),
     )
 
 
-def _preprocessing(train: ImageSet) -> Preprocessing:
-    pixels = sample_of(train, _STATISTICS_IMAGES).pixels
-    _, height, width, channels = pixels.shape
-    scaled = pixels.reshape(-1, channels) / np.float64(255)
+def at_size(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
+    """The same mean and deviation for images of another height and width; None leaves them."""
+    return preprocessing if size is None else replace(preprocessing, height=size, width=size)
+
+
+def _preprocessing(train: ImageSet, size: int | None) -> Preprocessing:
+    """Mean and deviation of a sample of the images, worked out block by block."""
+    sums: list[NDArray[np.int64]] = []
+    ids = spread(len(train.labels), _STATISTICS_IMAGES)
+    for block in blocks(len(ids)):
+        pixels = train.read(ids[block])
+        rows = pixels.reshape(-1, pixels.shape[3]).astype(np.int64)
+        sums.append(np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)]))
+    count, total, squares = np.sum(sums, axis=0)
+    mean = total / count
     # A channel that never varies would be divided by zero.
-    deviation = np.maximum(scaled.std(0), 1e-3)
-    return Preprocessing(
+    deviation = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)) / 255, 1e-3)
+    _, height, width, channels = pixels.shape
+    as_they_lie = Preprocessing(
         height=height,
         width=width,
         channels=channels,
-        mean=[round(float(value), 6) for value in scaled.mean(0)],
+        mean=[round(float(value), 6) for value in mean / 255],
         std=[round(float(value), 6) for value in deviation],
     )
+    return at_size(as_they_lie, size)

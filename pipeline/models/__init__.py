@@ -1,7 +1,7 @@
 """Models, one family a file. Importing a file registers its models.
 
-A model is a factory: see `Factory`. Besides the registered ones, a recipe may name any
-callable as "package.module:factory".
+A model is a factory: see `Factory`. Besides the registered ones, a recipe may name those of a
+library as "torchvision/resnet18", and any callable as "package.module:factory".
 """
 
 from __future__ import annotations
@@ -10,13 +10,22 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from foundation.errors import ModelMismatchError
+from foundation.errors import (
+    CompressError,
+    ModelMismatchError,
+    UnknownNameError,
+    WeightsMismatchError,
+    nearest,
+    unknown_name,
+)
 from foundation.registry import Registry
 
 Factory = Callable[..., nn.Module]
@@ -25,11 +34,31 @@ Factory = Callable[..., nn.Module]
 MODELS: Registry[Factory] = Registry("model", "pipeline.models.families")
 
 
+@dataclass(frozen=True)
+class Library:
+    """The models of another package, under its own names.
+
+    Attributes:
+        names: gives the names of all models.
+        build: makes a fresh network from a name, num_classes and in_channels.
+        weights: gives the names of a model's pretrained weights, the package's own choice first.
+        fetch: gives the tensors of a model's pretrained weights, from a cache or the network.
+    """
+
+    names: Callable[[], list[str]]
+    build: Callable[[str, int, int], nn.Module]
+    weights: Callable[[str], list[str]]
+    fetch: Callable[[str, str], dict[str, Tensor]]
+
+
+LIBRARIES: Registry[Library] = Registry("model library", "pipeline.models.libraries")
+
+
 def build_model(name: str, num_classes: int, in_channels: int, where: str = "") -> nn.Module:
     """A fresh network.
 
     Args:
-        name: a registered model, or "package.module:factory".
+        name: a registered model, "library/model", or "package.module:factory".
         num_classes: number of logits.
         in_channels: 1 for grey images, 3 for RGB.
         where: the place of the name in the recipe, for messages.
@@ -42,6 +71,8 @@ def build_model(name: str, num_classes: int, in_channels: int, where: str = "") 
     asked = {"num_classes": num_classes, "in_channels": in_channels}
     try:
         model = factory(**{key: value for key, value in asked.items() if _takes(factory, key)})
+    except CompressError:
+        raise
     except Exception as error:
         raise ModelMismatchError(
             f"model {name!r}: its factory failed when asked for {asked}: {_first_line(error)}"
@@ -57,7 +88,7 @@ def find_factory(name: str, where: str = "") -> Factory:
     """The factory that a name stands for; see `build_model`."""
     module_name, colon, attribute = name.partition(":")
     if not colon:
-        return MODELS.get(name, where)
+        return _of_library(name, where) if "/" in name else MODELS.get(name, where)
     at = f"{where}: " if where else ""
     try:
         factory: Any = getattr(_import(module_name), attribute)
@@ -69,6 +100,55 @@ def find_factory(name: str, where: str = "") -> Factory:
     if not callable(factory):
         raise ModelMismatchError(f"{at}model {name!r}: {attribute} cannot be called")
     return factory  # type: ignore[no-any-return]
+
+
+def names_weights(given: str) -> bool:
+    """Whether it names a library's pretrained weights, "torchvision:DEFAULT", and no file."""
+    library, colon, _ = given.partition(":")
+    return bool(colon) and library in LIBRARIES.names()
+
+
+def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
+    """The tensors of a library's pretrained weights, fetched where they are not there yet.
+
+    Args:
+        weights: "library:name", such as "torchvision:IMAGENET1K_V1" or "timm:pretrained".
+        model: the model that takes them, "library/model".
+
+    Raises:
+        UnknownNameError: when the library, or the model, has no such weights.
+        WeightsMismatchError: when the model is not the library's.
+        MissingFileError: when they are not there and cannot be fetched.
+        CorruptFileError: when the file is not what it should be.
+    """
+    owner, _, which = weights.partition(":")
+    library = LIBRARIES.get(owner)
+    if not model.startswith(f"{owner}/"):
+        raise WeightsMismatchError(
+            f"weights {weights!r} are for models of {owner}, but the model is {model!r}; "
+            f"`compress models {owner}/` lists those"
+        )
+    find_factory(model)  # refuses a name that there is not
+    name = model.removeprefix(f"{owner}/")
+    known = library.weights(name)
+    if which not in known:
+        raise unknown_name(f"weights of {model}", which, known)
+    return library.fetch(name, which)
+
+
+def _of_library(name: str, where: str) -> Factory:
+    library_name, _, model = name.partition("/")
+    library = LIBRARIES.get(library_name, where)
+    known = library.names()
+    if model not in known:
+        # Not `unknown_name`: a list of a thousand names helps nobody.
+        close = nearest(model, known)
+        hint = f", did you mean '{library_name}/{close}'?" if close else "."
+        raise UnknownNameError(
+            f"{where + ': ' if where else ''}unknown model {name!r}{hint} "
+            f"`compress models {library_name}/` lists all"
+        )
+    return partial(library.build, model)
 
 
 def _import(module: str) -> ModuleType:

@@ -13,7 +13,7 @@ from deploy_targets.targets import Target, load_target
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import MissingFileError, UnknownNameError, unknown_name
 from foundation.files import sha256_of
-from pipeline.data.facts import TEST
+from pipeline.data.facts import FACTS, TEST, read_facts
 from pipeline.recipe import BenchRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
@@ -98,16 +98,24 @@ def _of_architecture(
 def _measure(
     run: RunFolder, folder: Path, target: str, asked: BenchRecipe, on_progress: Progress
 ) -> Measurement:
-    evaluation, profile = run.data / TEST, _profile(target)
+    profile = _profile(target)
     options = MeasureOptions(
         threads=asked.threads or (profile.threads if profile else None),
         precision_hint=asked.precision_hint,
         queries=asked.queries,
         max_seconds=asked.max_seconds,
         throughput_batch=asked.throughput_batch,
-        evaluation=evaluation if evaluation.exists() else None,
+        evaluation=_evaluation_images(run, open_bundle(folder).manifest.role),
     )
     return measure(folder, asked.host, options, lambda facts: on_progress(folder.name, facts))
+
+
+def _evaluation_images(run: RunFolder, role: str) -> Path | None:
+    """Test images at the size that the network sees; None where the run's data did not travel."""
+    if not (run.data / FACTS).exists():
+        return None
+    path = run.data / read_facts(run.data).images_for(role, TEST)
+    return path if path.exists() else None
 
 
 def _profile(target: str) -> Target | None:

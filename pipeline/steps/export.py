@@ -15,10 +15,12 @@ from export.quantization import QuantizationScheme
 from foundation.errors import UsageError
 from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, PROBE, TEST, read_facts, read_images
+from pipeline.data.images import ArrayImages
 from pipeline.networks import trained_student, trained_teacher
 from pipeline.recipe import ExportRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
+from pipeline.steps.prepare import Role
 from smskd.training import WEIGHTS
 
 
@@ -83,7 +85,7 @@ def _as_fp32(requests: list[BundleRequest]) -> list[BundleRequest]:
 
 
 def _export_role(
-    run: RunFolder, role: str, requests: list[BundleRequest], say: Callable[[str], None]
+    run: RunFolder, role: Role, requests: list[BundleRequest], say: Callable[[str], None]
 ) -> list[Path]:
     weights = run.student if role == "student" else run.teacher / WEIGHTS
     folders = [run.bundles / bundle_name(role, request) for request in requests]
@@ -99,18 +101,23 @@ def _export_role(
     return folders
 
 
-def _source(run: RunFolder, role: str, weights: Path) -> ExportSource:
+def _source(run: RunFolder, role: Role, weights: Path) -> ExportSource:
     facts = read_facts(run.data)
-    test = read_images(run.data / TEST)
-    network: nn.Module = trained_student(run) if role == "student" else trained_teacher(run)
+    student = role == "student"
+
+    def images(use: str) -> ArrayImages:
+        return read_images(run.data / facts.images_for(role, use))
+
+    test = images(TEST)
+    network: nn.Module = trained_student(run) if student else trained_teacher(run)
     record = run.record()
     return ExportSource(
         model=network,
-        role="student" if role == "student" else "teacher",
-        preprocessing=facts.preprocessing,
+        role=role,
+        preprocessing=facts.preprocessing if student else facts.teacher_preprocessing,
         classes=facts.classes,
-        calibration=read_images(run.data / CALIBRATION).pixels,
-        probe_images=read_images(run.data / PROBE).pixels,
+        calibration=images(CALIBRATION).pixels,
+        probe_images=images(PROBE).pixels,
         evaluation=(test.pixels, test.labels),
         origin={
             "run": record["name"],

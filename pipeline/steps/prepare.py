@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Literal
 
 from pipeline.data import load_dataset
 from pipeline.data.batches import EvaluationBatches, TrainBatches
@@ -18,6 +19,8 @@ from pipeline.data.images import ImageSet, sample_of
 from pipeline.data.splits import Splits, split
 from pipeline.recipe_file import RecipeFile, recipe_values
 from pipeline.runs import RunFolder
+
+Role = Literal["student", "teacher"]
 
 _PROBE_IMAGES = 32
 
@@ -43,14 +46,45 @@ class TrainingData:
         dataset = load_dataset(self.recipe, self.file.where("data", "name"))
         return split(dataset, self.recipe), dataset.skipped
 
-    def batches(self, images: ImageSet, seed: int) -> TrainBatches:
-        """Shuffled and augmented batches of one part."""
-        recipe, preprocessing = self.recipe, self.splits.preprocessing
-        return TrainBatches(images, preprocessing, recipe.augment, recipe.batch_size, seed)
+    def batches(
+        self,
+        images: ImageSet,
+        seed: int,
+        learner: Role = "student",
+        share: tuple[int, int] = (0, 1),
+    ) -> TrainBatches:
+        """Shuffled and augmented batches of one part.
 
-    def evaluation(self, images: ImageSet) -> EvaluationBatches:
-        """All images of one part, as they are."""
-        return EvaluationBatches(images, self.splits.preprocessing)
+        Args:
+            images: the part, as it lies in `splits`.
+            seed: the run's seed.
+            learner: who learns. A student's batches hold what its teacher sees too, in the
+                recipe's fixed views; a teacher learns alone, in views that are always new.
+            share: (rank, world), where several processes train together.
+        """
+        recipe, splits = self.recipe, self.splits
+        teacher_size = recipe.teacher_image_size or recipe.image_size
+        alone = learner == "teacher"
+        return TrainBatches(
+            images,
+            splits.preprocessing,
+            recipe.augment,
+            recipe.batch_size,
+            seed,
+            student_size=teacher_size if alone else recipe.image_size,
+            teacher_size=teacher_size,
+            views=None if alone else recipe.teacher_views,
+            view_seed=recipe.split_seed,
+            share=share,
+            classes=len(splits.classes),
+        )
+
+    def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:
+        """All images of one part, as they are, at the size that student or teacher sees."""
+        splits = self.splits
+        return EvaluationBatches(
+            images, splits.preprocessing if role == "student" else splits.teacher_preprocessing
+        )
 
 
 def prepare(run: RunFolder, data: TrainingData) -> None:
@@ -60,6 +94,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         if not step.needed:
             return
         splits = data.splits
+        differs = splits.teacher_preprocessing != splits.preprocessing
         facts = DataFacts(
             name=recipe.name,
             classes=splits.classes,
@@ -69,13 +104,18 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
                 for part in ("train", "student_train", "validation", "test")
             },
             skipped=data.skipped,
+            teacher_size=splits.teacher_preprocessing.height if differs else None,
         )
-        kept = {
-            CALIBRATION: sample_of(splits.train, recipe.calibration_images),
-            PROBE: sample_of(splits.validation, _PROBE_IMAGES),
-            TEST: sample_of(splits.test, recipe.evaluation_images),
+        uses = {
+            CALIBRATION: (splits.train, recipe.calibration_images),
+            PROBE: (splits.validation, _PROBE_IMAGES),
+            TEST: (splits.test, recipe.evaluation_images),
         }
-        step.products = [
-            write_facts(run.data, facts),
-            *(write_images(run.data / name, images) for name, images in kept.items()),
-        ]
+        step.products = [write_facts(run.data, facts)]
+        for name, (part, count) in uses.items():
+            kept = {name: splits.for_student(part)}
+            kept[facts.images_for("teacher", name)] = splits.for_teacher(part)
+            step.products += [
+                write_images(run.data / file, sample_of(images, count))
+                for file, images in kept.items()
+            ]

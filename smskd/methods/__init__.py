@@ -17,10 +17,13 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
 from foundation.registry import Registry
-from smskd.signals import PairShapes, Signals
+from smskd.batch import Batch
+from smskd.pair import Pair
+from smskd.signals import Signals
 
 METHODS: Registry[type[Method]] = Registry("method", "smskd.methods")
 Family = Literal["response", "feature", "relation"]
+Need = Literal["features", "embedding", "classifier", "ids", "class labels"]
 
 
 class Progress(NamedTuple):
@@ -42,41 +45,64 @@ class Method(nn.Module, ABC):
         family: what is compared: single responses, features, or relations between samples.
         paper: where it comes from.
         formula: the loss in one line.
-        needs_features: whether both networks must have taps.
+        needs: what it needs beside the logits: features at taps; embeddings (what the classifier
+            sees); a linear classifier in both networks; ids of the samples and their number;
+            one true class for each image (so that MixUp and CutMix are out).
+        relates_samples: whether samples are compared with one another; such a method is given
+            the joint batch of all processes.
         default_weight: the loss weight that its paper or the field uses.
     """
 
     family: ClassVar[Family]
     paper: ClassVar[str]
     formula: ClassVar[str]
-    needs_features: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ()
+    relates_samples: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1.0
 
-    def build(self, shapes: PairShapes) -> None:
-        """Make what depends on the networks' shapes, such as regressors.
+    def build(self, pair: Pair) -> None:
+        """Make what depends on the networks, such as regressors. Called once, before training.
 
         Raises:
-            ModelMismatchError: when student and teacher cannot be matched.
+            ModelMismatchError: when they lack what the method needs, or cannot be matched.
         """
-        if self.needs_features and not shapes.student_features:
-            raise ModelMismatchError(
-                f"{type(self).__name__} compares feature maps, but student and teacher have no "
-                "taps in common (feature maps of shape (N, C, H, W)); "
-                "name taps yourself or choose a response method such as 'kd'"
-            )
+        lacking = {
+            "features": not pair.feature_shapes,
+            "embedding": None in (pair.student_shapes.embedding, pair.teacher_shapes.embedding),
+            "classifier": None in (pair.student.classifier, pair.teacher.classifier),
+            "ids": pair.samples is None,
+        }
+        for need in self.needs:
+            if lacking.get(need):
+                raise ModelMismatchError(f"{type(self).__name__} {_LACKING[need]}")
 
     @abstractmethod
     def forward(
-        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         """The loss: a scalar.
 
         Args:
             student: what the student says, with gradients.
             teacher: what the teacher says, without.
-            labels: true classes, shape (N,), int64.
+            batch: the images, labels and ids of the samples.
             progress: where the stage stands.
         """
+
+    def after_epoch(self) -> None:
+        """Called at the end of every epoch, before the student is validated and saved."""
+
+
+_LACKING: dict[Need, str] = {
+    "features": "compares features, but student and teacher have no taps in common; "
+    "name taps yourself or choose a response method such as 'kd'",
+    "embedding": "compares embeddings, but a network has neither a last linear layer nor a tap; "
+    "name taps yourself or choose a response method such as 'kd'",
+    "classifier": "needs the linear layer that makes the logits, but student or teacher ends in "
+    "something else; choose another method",
+    "ids": "keeps a memory of every sample: batches must be (images, labels, ids), and the loader "
+    "must tell how many there are, as `samples` or as the length of its `dataset`",
+}
 
 
 @dataclass(frozen=True)

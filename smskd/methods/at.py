@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from smskd.methods import METHODS, Method, Progress
-from smskd.methods._features import to_coarser
+from smskd.methods import METHODS, Progress
+from smskd.methods._features import FeatureMethod, to_coarser
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def attention_map(feature: Tensor, power: float) -> Tensor:
@@ -24,7 +23,7 @@ def attention_map(feature: Tensor, power: float) -> Tensor:
 
 
 def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
-    """Mean squared difference of the two attention maps: a scalar.
+    """Mean squared difference of the two attention maps: shape (N,).
 
     Zagoruyko and Komodakis, "Paying More Attention to Attention" (2017), equation 2, with the
     squared norm, as the authors' own code has it.
@@ -34,11 +33,11 @@ def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:
             averaged down to the coarser one's H and W.
     """
     student, teacher = to_coarser(full_precision(student), full_precision(teacher))
-    return (attention_map(student, power) - attention_map(teacher, power)).square().mean()
+    return (attention_map(student, power) - attention_map(teacher, power)).square().mean(1)
 
 
 @METHODS.register("at")
-class AT(Method):
+class AT(FeatureMethod):
     """Attention transfer, summed over all tap pairs.
 
     Args:
@@ -48,10 +47,8 @@ class AT(Method):
         ValueError: unless the power is at least 1.
     """
 
-    family = "feature"
     paper = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
     formula = "Σ_taps mean((a(s) − a(t))²), a(x) = mean_c |x_c|^p / ‖·‖₂"
-    needs_features = True
     default_weight = 1000.0
 
     def __init__(self, *, power: float = 2.0) -> None:
@@ -61,11 +58,5 @@ class AT(Method):
             raise ValueError(f"power must be at least 1, but got {power=}")
         self.power = power
 
-    def forward(
-        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
-    ) -> Tensor:
-        losses = [
-            at_loss(ours, theirs, self.power)
-            for ours, theirs in zip(student.features, teacher.features, strict=True)
-        ]
-        return sum(losses, start=student.logits.new_zeros(()))
+    def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
+        return at_loss(student, teacher, self.power)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from smskd.batch import Batch
 from smskd.methods import METHODS, Method, Progress
 from smskd.precision import full_precision
 from smskd.signals import Signals
@@ -52,6 +53,6 @@ class KD(Method):
         self.temperature = temperature
 
     def forward(
-        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return kd_loss(student.logits, teacher.logits, self.temperature).mean()

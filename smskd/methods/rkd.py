@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from smskd.batch import Batch
 from smskd.methods import METHODS, Method, Progress
 from smskd.precision import full_precision
 from smskd.signals import Signals
@@ -76,7 +77,7 @@ def rkd_loss(
 
 @METHODS.register("rkd")
 class RKD(Method):
-    """Relational distillation on the pooled features of the deepest tap.
+    """Relational distillation on what the classifiers see.
 
     Args:
         distance_weight: weight of the distances between pairs.
@@ -88,8 +89,9 @@ class RKD(Method):
 
     family = "relation"
     paper = "Park et al. 2019, arXiv 1904.05068"
-    formula = "25 · huber(d(s), d(t)) + 50 · huber(∠(s), ∠(t)) on pooled features"
-    needs_features = True
+    formula = "25 · huber(d(s), d(t)) + 50 · huber(∠(s), ∠(t)) on embeddings"
+    needs = ("embedding",)
+    relates_samples = True
 
     def __init__(self, *, distance_weight: float = 25.0, angle_weight: float = 50.0) -> None:
         super().__init__()
@@ -101,8 +103,9 @@ class RKD(Method):
         self.angle_weight = angle_weight
 
     def forward(
-        self, student: Signals, teacher: Signals, labels: Tensor, progress: Progress
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
+        assert student.embedding is not None and teacher.embedding is not None
         return rkd_loss(
             student.embedding, teacher.embedding, self.distance_weight, self.angle_weight
         )

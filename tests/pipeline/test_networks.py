@@ -7,11 +7,28 @@ import pytest
 import torch
 
 from foundation.bundle import Preprocessing
-from foundation.errors import MissingFileError, ModelMismatchError
+from foundation.errors import (
+    MissingFileError,
+    ModelMismatchError,
+    UnknownNameError,
+    WeightsMismatchError,
+)
+from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts
-from pipeline.networks import new_network, parameter_count, trained_student, trained_teacher
+from pipeline.models import build_model
+from pipeline.networks import (
+    load_weights,
+    new_network,
+    parameter_count,
+    trained_student,
+    trained_teacher,
+    weights_identity,
+)
 from pipeline.recipe import Recipe
 from pipeline.runs import start_run
+from smskd.checkpoint import save_model
+
+SMALL = "torchvision/squeezenet1_1"
 
 
 def facts(size: int = 16, channels: int = 3, classes: int = 4) -> DataFacts:
@@ -81,3 +98,65 @@ def test_a_network_that_was_not_trained_yet_is_told_of(tmp_path: Path, load, rol
 
 def test_parameters_are_counted() -> None:
     assert parameter_count(torch.nn.Linear(3, 4)) == 16
+
+
+def test_a_network_may_see_images_of_its_own_size() -> None:
+    with pytest.raises(ModelMismatchError) as refused:
+        new_network("torchvision/vit_b_32", facts(size=32), 0, "teacher")
+    for words in ("'torchvision/vit_b_32'", "(3, 32, 32)", "Expected 224", "data.image_size"):
+        assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    new_network("torchvision/vit_b_32", facts(size=32), 0, "teacher", image_size=224)
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Weights for 1000 classes, where torchvision keeps what it fetched."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    tensors = build_model(SMALL, 1000, 3).state_dict()
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    torch.save(tensors, tmp_path / "hub/checkpoints/squeezenet1_1-b8a52dc0.pth")
+    return tensors
+
+
+def test_a_librarys_weights_are_loaded_by_name(published: dict[str, torch.Tensor]) -> None:
+    network = build_model(SMALL, 1000, 3)
+    load_weights("torchvision:IMAGENET1K_V1", SMALL, network)
+    found = network.state_dict()
+    assert all(torch.equal(found[name], published[name]) for name in published)
+
+
+def test_a_librarys_weights_for_other_classes_are_refused_with_both_counts(
+    published: dict[str, torch.Tensor],
+) -> None:
+    network = build_model(SMALL, 10, 3)
+    with pytest.raises(WeightsMismatchError, match=r"know 1000 classes.*has 10") as refused:
+        load_weights("torchvision:DEFAULT", SMALL, network)
+    assert str(refused.value).startswith("torchvision:DEFAULT: ")
+
+
+def test_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
+    given, network = build_model("resnet8", 4, 1), build_model("resnet8", 4, 1)
+    save_model(tmp_path / "t.safetensors", given)
+    load_weights(str(tmp_path / "t.safetensors"), "resnet8", network)
+    assert torch.equal(network.fc.weight, given.fc.weight)
+
+
+def test_a_misspelt_library_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'torchvision'"):
+        load_weights("torchvison:DEFAULT", SMALL, torch.nn.Identity())
+
+
+@pytest.mark.parametrize("name", ["t.pt", "some:file.pt"])
+def test_a_file_that_is_not_there_is_told_of(name: str) -> None:
+    with pytest.raises(MissingFileError, match=f"{name}: no such file"):
+        load_weights(name, "resnet8", torch.nn.Identity())
+
+
+def test_weights_are_known_by_what_a_file_holds_or_by_their_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.safetensors"
+    save_model(path, torch.nn.Linear(2, 2))
+    assert weights_identity(str(path)) == sha256_of(path)
+    assert weights_identity("torchvision:DEFAULT") == "torchvision:DEFAULT"
+    assert weights_identity(str(tmp_path / "no.pt")) is None
+    assert weights_identity(None) is None

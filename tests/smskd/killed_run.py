@@ -22,7 +22,7 @@ import lightning_fabric  # noqa: F401 - before the first fork
 import torch
 from torch import Tensor, nn
 
-from smskd import Engine, Listener, Stage, distill
+from smskd import Engine, Listener, MethodSpec, Stage, distill
 from smskd.checkpoint import save_model
 
 EPOCHS, CLASSES = 3, 3
@@ -55,7 +55,7 @@ class Killer(Listener):
         self.stage = self.epoch = 0
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
-        self.stage = ["kd", "fitnet", "rkd"].index(name) + 1
+        self.stage = [stage.name for stage in stages_of("sgd", "last")].index(name) + 1
         self.epoch = done + 1
 
     def epoch_done(self, record: dict[str, Any]) -> None:
@@ -66,12 +66,23 @@ class Killer(Listener):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def stages_of(optimizer: str, keep: str) -> list[Stage]:
+    """Running means, steps of two batches, and methods that draw, route and remember."""
+    crd = MethodSpec("crd", settings={"negatives": 8})
+    settings = {"optimizer": optimizer, "keep": keep, "lr": 0.02, "max_grad_norm": 5.0}
+    return [
+        Stage("kd", EPOCHS, accumulate=2, ema_decay=0.8, **settings),
+        Stage(tuple(map(MethodSpec, ("fitnet", "mgd", "sakd"))), EPOCHS, **settings),
+        Stage((MethodSpec("rkd"), crd), EPOCHS, reference_feature_weight=0.1, **settings),
+    ]
+
+
 def batches() -> torch.utils.data.DataLoader[tuple[Tensor, ...]]:
     """A loader that shuffles by torch's own random numbers."""
     numbers = torch.Generator().manual_seed(0)
     labels = torch.randint(CLASSES, (40,), generator=numbers)
     images = torch.randn((40, 1, 8, 8), generator=numbers) + labels.view(-1, 1, 1, 1)
-    dataset = torch.utils.data.TensorDataset(images, labels)
+    dataset = torch.utils.data.TensorDataset(images, labels, torch.arange(40))
     return torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True)
 
 
@@ -80,15 +91,11 @@ def run(folder: Path, optimizer: str, keep: str, killed_at: tuple[int, int, int]
     torch.manual_seed(1)
     teacher, student = Network(6), Network(4)
     data = batches()
-    stages = [
-        Stage(name, EPOCHS, optimizer=optimizer, keep=keep, lr=0.02, max_grad_norm=5.0)
-        for name in ("kd", "fitnet", "rkd")
-    ]
     distill(
         teacher,
         student,
         data,
-        stages,
+        stages_of(optimizer, keep),
         folder,
         validation=data,
         engine=Engine(accelerator="cpu"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def test_the_teacher_is_left_as_it_was(
     teacher.train(training)
     teacher.body[1].eval()
     before, before_modes = state(teacher), modes(teacher)
+    data.numbered = True
     stages = [Stage(name, epochs=1) for name in METHODS.names()]
     distill(teacher, net(), data, stages, tmp_path, validation=data, engine=CPU)
     assert same(state(teacher), before)
@@ -224,20 +226,45 @@ def test_another_teacher_seed_or_tap_is_other_work(
     assert listener.trained == ["kd"]
 
 
-@pytest.mark.parametrize("name", [name for name, m in METHODS.items() if m.needs_features])
-def test_features_of_a_network_without_feature_maps_cannot_be_compared(
-    name: str, teacher: nn.Module, data: Any, tmp_path: Path
+FEATURE_METHODS = [name for name, method in METHODS.items() if "features" in method.needs]
+
+
+@pytest.mark.parametrize("name", FEATURE_METHODS)
+def test_features_cannot_be_compared_without_taps(
+    name: str, net: Net, teacher: nn.Module, data: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelMismatchError, match="student and teacher have no taps in common"):
-        distill(teacher, mlp(), data, [Stage(name, epochs=1)], tmp_path, engine=CPU)
+        distill(teacher, net(), data, [Stage(name)], tmp_path, taps=([], []), engine=CPU)
+    assert not list(tmp_path.rglob("*.*"))
 
 
-def test_a_network_without_feature_maps_learns_from_responses(
-    teacher: nn.Module, data: Any, tmp_path: Path
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_network_of_vectors_learns_from_one_of_maps(
+    name: str, teacher: nn.Module, data: Any, tmp_path: Path
 ) -> None:
-    (metrics,) = distill(teacher, mlp(), data, [Stage("kd", epochs=2)], tmp_path, engine=CPU)
-    first, last = metrics["history"]
-    assert last["losses"]["loss"] < first["losses"]["loss"]
+    data.numbered = True
+    stage = Stage(name, epochs=1, max_grad_norm=1.0)
+    (metrics,) = distill(teacher, mlp(), data, [stage], tmp_path, engine=CPU)
+    assert math.isfinite(metrics["history"][0]["losses"]["loss"])
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_a_convolutional_network_learns_from_a_transformer(
+    name: str, net: Net, vit: Net, data: Any, tmp_path: Path
+) -> None:
+    data.numbered = True
+    stage = Stage(name, epochs=1, max_grad_norm=1.0)
+    (metrics,) = distill(vit(), net(), data, [stage], tmp_path, engine=CPU)
+    assert math.isfinite(metrics["history"][0]["losses"]["loss"])
+
+
+def test_a_transformer_learns_from_a_convolutional_network(
+    vit: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    student, stages = vit(), [Stage("kd", epochs=2), Stage("at", epochs=2), Stage("rkd", epochs=2)]
+    before = state(student)
+    distill(teacher, student, data, stages, tmp_path, engine=CPU)
+    assert not any(torch.equal(value, before[name]) for name, value in state(student).items())
 
 
 def test_a_student_of_another_class_count_is_refused_before_training(

@@ -1,30 +1,52 @@
+"""The loss of a stage."""
+
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from foundation.errors import UnknownNameError
+from foundation.errors import ModelMismatchError, UnknownNameError
+from smskd.batch import Batch
 from smskd.methods import Progress
 from smskd.methods.kd import kd_loss
-from smskd.objective import Objective, make_method, reference_loss
-from smskd.signals import PairShapes, Signals
+from smskd.objective import Objective, feature_reference_loss, make_method, reference_loss
+from smskd.pair import Pair, make_pair
+from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import true_class_probability
 
+IMAGES = torch.randn(2, 1, 4, 4)
 LABELS = torch.tensor([0, 2])
+MIXED = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.25, 0.75]])
 STUDENT = Signals(torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, -1.0]]))
 TEACHER = Signals(torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 2.0]]))
 REFERENCE = torch.tensor([[2.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-SHAPES = PairShapes((3,), (3,), (), ())
+NOW = Progress(0, 1)
+
+
+def network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 3, 3, 2, 1), nn.Flatten(), nn.Linear(12, 3)
+    )
+
+
+def pair(samples: int | None = None) -> Pair:
+    return make_pair(network(), network(), IMAGES, samples=samples)
 
 
 def losses_of(
-    stage: Stage, teacher: Signals | None = TEACHER, reference: Tensor | None = REFERENCE
+    stage: Stage,
+    teacher: Signals | None = TEACHER,
+    reference: Tensor | None = REFERENCE,
+    labels: Tensor = LABELS,
 ) -> dict[str, Tensor]:
-    return Objective(stage, SHAPES)(STUDENT, LABELS, teacher, reference, Progress(0, 1))
+    kept = None if reference is None else Signals(reference)
+    return Objective(stage, pair())(STUDENT, Batch(IMAGES, labels), teacher, kept, NOW)
 
 
 def test_the_reference_loss_is_what_is_worked_out_by_hand() -> None:
@@ -58,6 +80,37 @@ def test_the_reference_loss_has_the_slope_that_it_says() -> None:
     assert torch.autograd.gradcheck(lambda s: reference_loss(s, reference, weights, 4.0), student)
 
 
+def test_the_feature_reference_loss_is_what_is_worked_out_by_hand() -> None:
+    """Two samples, two taps; squared distances per sample, over the mean square of the tap."""
+    kept = torch.tensor([[[[3.0, 0.0]]], [[[0.0, 1.0]]]]), torch.tensor([[[[2.0]]], [[[0.0]]]])
+    ours = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 4.0]]]]), torch.tensor([[[[1.0]]], [[[1.0]]]])
+    weights = torch.tensor([0.5, 2.0])
+    first = (0.5 * (2**2 / 2) + 2.0 * (3**2 / 2)) / 2 / ((9 + 1) / 4)
+    second = (0.5 * 1 + 2.0 * 1) / 2 / (4 / 2)
+    found = feature_reference_loss(ours, kept, weights)
+    assert found.item() == pytest.approx(first + second)
+
+
+def test_the_feature_reference_loss_does_not_depend_on_the_features_scale() -> None:
+    ours, kept, weights = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.rand(2)
+    found = feature_reference_loss((100 * ours,), (100 * kept,), weights)
+    expected = feature_reference_loss((ours,), (kept,), weights)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("features", [(torch.randn(2, 3, 4, 4),), (torch.zeros(2, 1, 1, 1),), ()])
+def test_equal_features_and_none_at_all_have_no_distance(features: tuple[Tensor, ...]) -> None:
+    assert feature_reference_loss(features, features, torch.ones(2)).item() == 0.0
+
+
+def test_the_feature_reference_loss_has_the_slope_that_it_says() -> None:
+    student = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    kept, weights = torch.randn(3, 2, 2, 2, dtype=torch.float64), torch.rand(3).double()
+    assert torch.autograd.gradcheck(
+        lambda s: feature_reference_loss((s,), (kept,), weights), student
+    )
+
+
 def test_the_loss_is_the_published_sum() -> None:
     """λ_ce · CE + λ · KD + β · mean(TCP_i · τ² · KL(r_i/τ ‖ s_i/τ))."""
     kd = MethodSpec("kd", weight=0.7, settings={"temperature": 3.0})
@@ -65,7 +118,7 @@ def test_the_loss_is_the_published_sum() -> None:
     losses = losses_of(stage)
     probability = true_class_probability(TEACHER.logits, LABELS)
     expected = {
-        "ce": 0.2 * torch.nn.functional.cross_entropy(STUDENT.logits, LABELS),
+        "ce": 0.2 * F.cross_entropy(STUDENT.logits, LABELS),
         "kd": 0.7 * kd_loss(STUDENT.logits, TEACHER.logits, 3.0).mean(),
         "reference": 0.5 * reference_loss(STUDENT.logits, REFERENCE, probability, 2.0),
     }
@@ -73,6 +126,36 @@ def test_the_loss_is_the_published_sum() -> None:
     assert losses.keys() == expected.keys()
     for name, value in expected.items():
         assert losses[name].item() == pytest.approx(value.item()), name
+
+
+def test_mixed_images_are_learned_by_the_mean_over_their_classes() -> None:
+    losses = losses_of(Stage("kd", reference_temperature=2.0), labels=MIXED)
+    log_student, teacher = STUDENT.logits.log_softmax(1), TEACHER.logits.softmax(1)
+    expected_ce = -(MIXED * log_student).sum(1).mean()
+    divergences = kd_loss(STUDENT.logits, REFERENCE, 2.0)
+    weights = [
+        0.5 * teacher[0, 0] + 0.5 * teacher[0, 1],
+        0.25 * teacher[1, 1] + 0.75 * teacher[1, 2],
+    ]
+    expected = sum(w * d for w, d in zip(weights, divergences, strict=True)) / 2
+    assert losses["ce"].item() == pytest.approx(expected_ce.item())
+    assert losses["reference"].item() == pytest.approx(expected.item())
+
+
+def test_features_are_held_on_to_where_that_is_asked() -> None:
+    ours, kept = torch.randn(2, 3, 2, 2), torch.randn(2, 3, 2, 2)
+    reference = Signals(REFERENCE, (kept,))
+    stage = Stage("kd", reference_feature_weight=0.3)
+    batch = Batch(IMAGES, LABELS)
+    losses = Objective(stage, pair())(
+        STUDENT._replace(features=(ours,)), batch, TEACHER, reference, NOW
+    )
+    weights = true_class_probability(TEACHER.logits, LABELS)
+    expected = 0.3 * feature_reference_loss((ours,), (kept,), weights)
+    assert losses["reference features"].item() == pytest.approx(expected.item())
+    parts = sum(losses[name].item() for name in ("ce", "kd", "reference", "reference features"))
+    assert losses["loss"].item() == pytest.approx(parts)
+    assert "reference features" not in losses_of(Stage("kd"))
 
 
 def test_the_weighting_decides_where_the_student_holds_on() -> None:
@@ -105,15 +188,56 @@ def test_without_reference_and_teacher_the_labels_are_left() -> None:
 
 def test_several_methods_are_summed_under_their_names() -> None:
     kd, rkd = MethodSpec("kd", weight=1.0), MethodSpec("rkd", weight=2.0)
-    features = (torch.randn(2, 4, 2, 2),), (torch.randn(2, 5, 3, 3),)
-    student, teacher = Signals(STUDENT.logits, features[0]), Signals(TEACHER.logits, features[1])
-    shapes = PairShapes((3,), (3,), ((4, 2, 2),), ((5, 3, 3),))
-    losses = Objective(Stage((kd, rkd)), shapes)(student, LABELS, teacher, None, Progress(0, 1))
+    student = STUDENT._replace(embedding=torch.randn(2, 4))
+    teacher = TEACHER._replace(embedding=torch.randn(2, 5))
+    batch = Batch(IMAGES, LABELS)
+    losses = Objective(Stage((kd, rkd)), pair())(student, batch, teacher, None, NOW)
     assert losses.keys() == {"ce", "kd", "rkd", "loss"}
     parts = sum(losses[name].item() for name in ("ce", "kd", "rkd"))
     assert losses["loss"].item() == pytest.approx(parts)
 
 
+def test_a_method_that_needs_one_class_refuses_mixed_images_in_one_line() -> None:
+    objective = Objective(Stage("dkd"), pair())
+    with pytest.raises(ModelMismatchError, match=r"'dkd' needs one true class .*mixed") as caught:
+        objective(STUDENT, Batch(IMAGES, MIXED), TEACHER, None, NOW)
+    assert "\n" not in str(caught.value)
+    objective(STUDENT, Batch(IMAGES, LABELS), TEACHER, None, NOW)
+
+
+def test_a_method_that_remembers_samples_refuses_batches_without_ids_in_one_line() -> None:
+    crd = Stage((MethodSpec("crd", settings={"dims": 4, "negatives": 3}),))
+    objective = Objective(crd, pair(samples=6))
+    said = [signals._replace(embedding=torch.randn(2, 12)) for signals in (STUDENT, TEACHER)]
+    expected = r"'crd' keeps a memory of every sample: .* \(images, labels, ids\)"
+    with pytest.raises(ModelMismatchError, match=expected) as caught:
+        objective(said[0], Batch(IMAGES, LABELS), said[1], None, NOW)
+    assert "\n" not in str(caught.value)
+    batch = Batch(IMAGES, LABELS, ids=torch.tensor([5, 0]))
+    assert objective(said[0], batch, said[1], None, NOW)["crd"].isfinite()
+
+
+def test_a_method_that_remembers_samples_must_know_how_many_there_are() -> None:
+    with pytest.raises(
+        ModelMismatchError, match=r"CRD keeps a memory of every sample: .*`samples`"
+    ):
+        Objective(Stage("crd"), pair(samples=None))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"temprature": 3.0}, "unknown setting of method 'kd' 'temprature', did you mean 'temper"),
+        ({"weight": 3.0}, "unknown setting of method 'kd' 'weight'. Known: temperature"),
+    ],
+)
+def test_an_unknown_setting_is_found_before_training(
+    settings: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(UnknownNameError, match=expected):
+        make_method(MethodSpec("kd", settings=settings))
+
+
 def test_an_unknown_weighting_is_found_before_training() -> None:
     with pytest.raises(UnknownNameError, match="unknown weighting 'tpc', did you mean 'tcp'"):
-        Objective(Stage("kd", weighting="tpc"), SHAPES)
+        Objective(Stage("kd", weighting="tpc"), pair())

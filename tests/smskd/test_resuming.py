@@ -80,12 +80,15 @@ def test_a_whole_run_leaves_all_that_is_compared(run: Run) -> None:
     files = files_of(run())
     assert files.keys() == {
         "1-kd/weights.safetensors",
-        "2-fitnet/method.safetensors",
-        "2-fitnet/weights.safetensors",
-        "3-rkd/weights.safetensors",
+        "2-fitnet+mgd+sakd/method.safetensors",
+        "2-fitnet+mgd+sakd/weights.safetensors",
+        "3-rkd+crd/method.safetensors",
+        "3-rkd+crd/weights.safetensors",
         "student.safetensors",
     }
-    changed = [files[f"{name}/weights.safetensors"]["10.weight"] for name in ("1-kd", "2-fitnet")]
+    changed = [
+        files[f"{name}/weights.safetensors"]["10.weight"] for name in ("1-kd", "2-fitnet+mgd+sakd")
+    ]
     assert not torch.equal(*changed)
     assert len(history_of(run())) == 9
 
@@ -135,7 +138,7 @@ def test_a_run_that_is_killed_from_outside_ends_as_one_that_never_stopped(
     ]
     with subprocess.Popen(command, env=doomed) as process:
         deadline = time.monotonic() + 240
-        while not (tmp_path / "2-fitnet" / "resume.safetensors").exists():
+        while not (tmp_path / "2-fitnet+mgd+sakd" / "resume.safetensors").exists():
             assert time.monotonic() < deadline
             assert process.poll() is None
             time.sleep(0.01)

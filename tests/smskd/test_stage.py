@@ -21,7 +21,13 @@ def test_a_stage_is_called_by_its_methods() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "anchored"),
-    [({}, True), ({"weighting": "none"}, False), ({"reference_weight": 0.0}, False)],
+    [
+        ({}, True),
+        ({"weighting": "none"}, False),
+        ({"reference_weight": 0.0}, False),
+        ({"reference_weight": 0.0, "reference_feature_weight": 0.1}, True),
+        ({"weighting": "none", "reference_feature_weight": 0.1}, False),
+    ],
 )
 def test_a_stage_is_anchored_unless_it_says_otherwise(
     settings: dict[str, Any], anchored: bool
@@ -39,6 +45,7 @@ def test_a_stage_is_anchored_unless_it_says_otherwise(
         ("max_grad_norm", 0.0),
         ("ce_weight", -1.0),
         ("reference_weight", -1.0),
+        ("reference_feature_weight", -0.1),
         ("momentum", -0.1),
         ("weight_decay", -0.1),
         ("warmup_epochs", -1.0),
@@ -49,7 +56,28 @@ def test_an_impossible_value_is_quoted(name: str, value: float) -> None:
         Stage("kd", **{name: value})
 
 
-@pytest.mark.parametrize("name", ["ce_weight", "reference_weight", "momentum", "weight_decay"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_an_optimizer_step_has_at_least_one_batch(value: int) -> None:
+    with pytest.raises(
+        ValueError, match=rf"accumulate counts batches from 1, .*accumulate={value}"
+    ):
+        Stage("kd", accumulate=value)
+    assert Stage("kd", accumulate=1).accumulate == Stage("kd").accumulate == 1
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.1])
+def test_a_running_mean_keeps_a_share_between_nothing_and_all(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"between 0 and 1, .*ema_decay={value}"):
+        Stage("kd", ema_decay=value)
+    assert Stage("kd", ema_decay=1e-9).ema_decay == 1e-9
+    assert Stage("kd", ema_decay=1 - 1e-9).ema_decay == 1 - 1e-9
+    assert Stage("kd").ema_decay is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay"],
+)
 def test_zero_switches_a_part_off(name: str) -> None:
     assert getattr(Stage("kd", **{name: 0.0}), name) == 0.0
 
@@ -75,4 +103,7 @@ def test_a_stage_as_plain_values_is_json_and_tells_stages_apart() -> None:
     assert written(Stage("kd")) == written(Stage((MethodSpec("kd"),)))
     assert written(Stage("kd")) != written(Stage("at"))
     assert written(Stage("kd")) != written(Stage("kd", lr=0.1))
+    assert written(Stage("kd")) != written(Stage("kd", accumulate=2))
+    assert written(Stage("kd")) != written(Stage("kd", ema_decay=0.9))
+    assert written(Stage("kd")) != written(Stage("kd", reference_feature_weight=0.1))
     assert written(Stage("kd")) != written(Stage((MethodSpec("kd", settings={"a": 1}),)))

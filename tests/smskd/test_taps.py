@@ -1,3 +1,5 @@
+"""Reading a network at its taps."""
+
 from __future__ import annotations
 
 import pytest
@@ -5,17 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, UnknownNameError
-from smskd.signals import Signals
-from smskd.taps import (
-    MAX_TAPS,
-    TappedModel,
-    dry_pass,
-    evaluating,
-    find_taps,
-    keeping_modes,
-    match_taps,
-    pair_shapes,
-)
+from smskd.pair import make_pair
+from smskd.signals import Shapes
+from smskd.tap_search import find_taps, match_taps
+from smskd.taps import TappedModel, dry_pass, evaluating, find_classifier, keeping_modes
 
 IMAGES = torch.randn(2, 1, 32, 32)
 
@@ -47,51 +42,27 @@ class Says(nn.Module):
     def __init__(self, output: object) -> None:
         super().__init__()
         self.output = output
-        self.idle, self.flat = nn.Identity(), nn.Flatten()
+        self.idle, self.flat = nn.Identity(), nn.Unflatten(1, (1, 1))
 
     def forward(self, images: Tensor) -> object:
         self.flat(images)
         return self.output
 
 
+class TwoHeads(nn.Module):
+    """Gives the second of two heads' logits, of the same shape as the first's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(1024, 5), nn.Linear(1024, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.first(images.flatten(1))
+        return self.second(images.flatten(1))
+
+
 def hooks_in(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) for module in model.modules())
-
-
-def test_a_tap_is_the_last_feature_map_of_each_resolution() -> None:
-    """Places 1, 4 and 7 are the activations at 32, 16 and 8 pixels."""
-    assert find_taps(halving(2), IMAGES) == ["1", "4", "7"]
-
-
-def test_only_the_deepest_taps_are_kept() -> None:
-    taps = find_taps(halving(4), IMAGES)
-    assert MAX_TAPS == 4
-    assert taps == ["4", "7", "10", "13"]
-
-
-def test_taps_stand_in_the_order_in_which_they_are_run() -> None:
-    """Down from 32 pixels to 16 and up again: the last feature map of 32 comes last."""
-    model = nn.Sequential(
-        nn.Conv2d(1, 2, 3, padding=1),
-        nn.MaxPool2d(2),
-        nn.Upsample(scale_factor=2),
-        nn.Flatten(),
-        nn.Linear(2 * 32 * 32, 5),
-    )
-    assert find_taps(model, IMAGES) == ["1", "2"]
-
-
-def test_a_network_without_feature_maps_has_no_taps() -> None:
-    mlp = nn.Sequential(nn.Flatten(), nn.Linear(1024, 8), nn.ReLU(), nn.Linear(8, 5))
-    assert find_taps(mlp, IMAGES) == []
-
-
-def test_a_submodule_that_runs_several_times_stands_where_it_runs_last() -> None:
-    model = Sharing()
-    taps = find_taps(model, IMAGES)
-    assert taps == ["first", "relu", "pool"]
-    shapes = [tuple(feature.shape) for feature in TappedModel(model, taps)(IMAGES).features]
-    assert shapes == [(2, 2, 32, 32), (2, 4, 16, 16), (2, 4, 8, 8)]
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
 def test_what_a_tap_reads_is_what_the_submodule_gave() -> None:
@@ -107,6 +78,20 @@ def test_the_features_stand_in_the_order_of_the_taps() -> None:
     assert [tuple(feature.shape[2:]) for feature in said.features] == [(8, 8), (32, 32)]
 
 
+def test_a_submodule_that_runs_several_times_gives_its_last_output() -> None:
+    model = Sharing()
+    (feature,) = TappedModel(model, ["relu"])(IMAGES).features
+    halved = model.pool(model.first(IMAGES).relu())
+    assert torch.equal(feature, model.second(halved).relu())
+
+
+def test_tokens_and_vectors_are_read_as_maps() -> None:
+    tokens = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (16, 64)), nn.Flatten(1, 2))
+    model = nn.Sequential(tokens, nn.Flatten(), nn.Linear(1024, 5))
+    said = TappedModel(model, ["0", "1"])(IMAGES)
+    assert [tuple(feature.shape) for feature in said.features] == [(2, 64, 4, 4), (2, 1024, 1, 1)]
+
+
 def test_a_feature_carries_the_gradient_back_into_the_network() -> None:
     model = halving(1)
     TappedModel(model, ["1"])(IMAGES).features[0].sum().backward()
@@ -116,16 +101,25 @@ def test_a_feature_carries_the_gradient_back_into_the_network() -> None:
 
 def test_no_hook_is_left_behind() -> None:
     model = halving(2)
-    TappedModel(model, find_taps(model, IMAGES))(IMAGES)
+    TappedModel(model, find_taps(model, IMAGES), find_classifier(model, IMAGES))(IMAGES)
     assert hooks_in(model) == 0
 
 
 def test_no_hook_is_left_behind_by_a_pass_that_fails() -> None:
     model, wrong = halving(2), torch.randn(2, 3, 32, 32)
-    with pytest.raises(RuntimeError):
-        find_taps(model, wrong)
-    with pytest.raises(RuntimeError):
-        TappedModel(model, ["1"])(wrong)
+    for fails in (TappedModel(model, ["1"], "10"), lambda images: find_classifier(model, images)):
+        with pytest.raises(RuntimeError):
+            fails(wrong)
+        assert hooks_in(model) == 0
+
+
+def test_hooks_live_as_long_as_somebody_listens() -> None:
+    model = halving(1)
+    with TappedModel(model, ["1", "4"], "7").listening() as run:
+        assert hooks_in(model) == 3
+        first, second = run(IMAGES), run(IMAGES[:1])
+        assert (len(first.features[0]), len(second.features[0])) == (2, 1)
+        assert len(first.embedding) == 2
     assert hooks_in(model) == 0
 
 
@@ -135,13 +129,29 @@ def test_an_unknown_tap_brings_up_the_nearest() -> None:
 
 
 def test_a_tap_that_is_not_run_is_found_out() -> None:
-    with pytest.raises(ModelMismatchError, match=r"tap 'idle' of Says .* but gave None"):
+    with pytest.raises(ModelMismatchError, match=r"tap 'idle' of Says .* but gave nothing"):
         TappedModel(Says(torch.zeros(2, 5)), ["idle"])(IMAGES)
 
 
-def test_a_tap_that_gives_no_feature_map_is_found_out() -> None:
-    with pytest.raises(ModelMismatchError, match=r"tap 'flat' .* but gave shape \(2, 1024\)"):
+def test_a_tap_that_is_not_run_again_does_not_give_what_it_gave_before() -> None:
+    model = Says(torch.zeros(2, 5))
+    with TappedModel(model, ["idle"]).listening() as run:
+        model.idle(IMAGES)
+        with pytest.raises(ModelMismatchError, match="but gave nothing"):
+            run(IMAGES)
+
+
+def test_a_tap_that_gives_no_feature_is_found_out() -> None:
+    expected = r"tap 'flat' .* but gave shape \(2, 1, 1, 32, 32\); name another tap"
+    with pytest.raises(ModelMismatchError, match=expected):
         TappedModel(Says(torch.zeros(2, 5)), ["flat"])(IMAGES)
+
+
+def test_a_tap_that_gives_another_number_of_features_is_found_out() -> None:
+    model = nn.Sequential(nn.Flatten(0, 1), nn.Unflatten(0, (1, -1)), nn.Flatten(0, 1))
+    model = nn.Sequential(model, nn.Flatten(), nn.Linear(1024, 5))
+    with pytest.raises(ModelMismatchError, match=r"tap '0.1' .* gave shape \(1, 2, 32, 32\)"):
+        TappedModel(model, ["0.1"])(IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +160,7 @@ def test_a_tap_that_gives_no_feature_map_is_found_out() -> None:
         (torch.zeros(2, 7, 5), r"shape \(2, 7, 5\)"),
         (torch.zeros(5), r"shape \(5,\)"),
         ((torch.zeros(2, 5), None), "tuple"),
+        (None, "nothing"),
     ],
 )
 def test_an_output_that_is_no_batch_of_logits_is_found_out(output: object, shown: str) -> None:
@@ -159,40 +170,71 @@ def test_an_output_that_is_no_batch_of_logits_is_found_out(output: object, shown
             run(Says(output), IMAGES)
 
 
-def test_taps_are_paired_by_depth_and_the_deepest_are_always_a_pair() -> None:
-    student, teacher = match_taps(halving(1), halving(3), IMAGES)
-    assert student == ["1", "4"]
-    assert teacher == ["4", "10"]
-    teacher, student = match_taps(halving(3), halving(2), IMAGES)
-    assert student == ["1", "4", "7"]
-    assert len(teacher) == 3
-    assert teacher[-1] == "10"
+def test_the_classifier_is_the_linear_layer_that_gives_the_logits() -> None:
+    assert find_classifier(halving(1), IMAGES) == "7"
+    assert find_classifier(Sharing(), IMAGES) == "head"
+    assert find_classifier(TwoHeads(), IMAGES) == "second"
 
 
-def test_a_network_without_taps_leaves_its_partner_without() -> None:
-    mlp = nn.Sequential(nn.Flatten(), nn.Linear(1024, 5))
-    assert match_taps(mlp, halving(2), IMAGES) == ([], [])
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(1, 5, 32), nn.Flatten()),
+        nn.Sequential(nn.Flatten(), nn.Linear(1024, 5), nn.Hardtanh()),
+        nn.Sequential(nn.Flatten(2), nn.Linear(1024, 5), nn.Flatten()),
+    ],
+    ids=["convolution", "something after it", "of tokens"],
+)
+def test_a_network_that_ends_in_something_else_has_no_classifier(model: nn.Module) -> None:
+    assert find_classifier(model, IMAGES) is None
 
 
-def test_the_pairs_shapes_are_those_of_what_both_say() -> None:
-    student, teacher = halving(1, width=3), halving(2, width=4)
-    pair = [TappedModel(student, ["1", "4"]), TappedModel(teacher, ["4", "7"])]
-    shapes = pair_shapes(*pair, IMAGES)
-    assert shapes.student_logits == shapes.teacher_logits == (5,)
-    assert shapes.student_features == ((3, 32, 32), (3, 16, 16))
-    assert shapes.teacher_features == ((4, 16, 16), (4, 8, 8))
+def test_a_network_that_is_its_classifier_alone_has_none_with_a_name() -> None:
+    assert find_classifier(nn.Linear(1024, 5), IMAGES.flatten(1)) is None
 
 
-def test_different_class_counts_are_told_with_both_shapes() -> None:
-    pair = [TappedModel(halving(1, classes=classes), []) for classes in (5, 10)]
-    with pytest.raises(ModelMismatchError, match=r"shape \(5,\), the teacher's \(10,\)"):
-        pair_shapes(*pair, IMAGES)
+def test_the_embedding_is_what_the_classifier_sees() -> None:
+    model = halving(2).eval()
+    said = TappedModel(model, ["1"], "10")(IMAGES)
+    assert torch.equal(said.embedding, model[:10](IMAGES))
+    assert torch.equal(model[10](said.embedding), said.logits)
 
 
-def test_taps_that_are_not_as_many_are_told_by_name() -> None:
-    student, teacher = TappedModel(halving(1), ["1"]), TappedModel(halving(1), ["1", "4"])
-    with pytest.raises(ModelMismatchError, match=r"\['1'\], the teacher \['1', '4'\]"):
-        pair_shapes(student, teacher, IMAGES)
+def test_without_a_classifier_the_embedding_is_the_last_features_mean() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 5, 30), nn.Flatten())
+    said = TappedModel(model, ["0"])(IMAGES)
+    assert torch.equal(said.embedding, model[0](IMAGES).flatten(2).mean(2))
+    assert Shapes.of(said) == Shapes((5,), ((3, 30, 30),), 3)
+
+
+def test_a_network_with_neither_has_no_embedding() -> None:
+    said = TappedModel(nn.Sequential(nn.Conv2d(1, 5, 32), nn.Flatten()))(IMAGES)
+    assert said.embedding is None
+    assert Shapes.of(said) == Shapes((5,))
+
+
+def test_signals_are_changed_all_together() -> None:
+    model = halving(1)
+    said = TappedModel(model, ["1", "4"], "7")(IMAGES).map(lambda tensor: tensor[:1].double())
+    tensors = [said.logits, *said.features, said.embedding]
+    assert [len(tensor) for tensor in tensors] == [1] * 4
+    assert {tensor.dtype for tensor in tensors} == {torch.float64}
+
+
+@pytest.mark.parametrize("with_taps", [True, False])
+def test_a_frozen_copy_says_the_same_and_does_not_learn(with_taps: bool) -> None:
+    tapped = TappedModel(halving(1).eval(), ["1", "4"], "7")
+    copy = tapped.frozen_copy(with_taps=with_taps)
+    before = copy(IMAGES)
+    with torch.no_grad():
+        for tensor in tapped.model.parameters():
+            tensor.add_(1)
+    after = copy(IMAGES)
+    assert torch.equal(after.logits, before.logits)
+    assert not torch.equal(after.logits, tapped(IMAGES).logits)
+    assert len(after.features) == (2 if with_taps else 0)
+    assert not after.logits.requires_grad
+    assert not any(module.training for module in copy.model.modules())
 
 
 def test_looking_changes_nothing_in_the_network() -> None:
@@ -201,7 +243,7 @@ def test_looking_changes_nothing_in_the_network() -> None:
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
     match_taps(model, model, IMAGES)
-    pair_shapes(TappedModel(model, ["1"]), TappedModel(model, ["1"]), IMAGES)
+    make_pair(model, model, IMAGES)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -215,8 +257,3 @@ def test_modes_come_back_after_a_block_that_fails() -> None:
             assert model[0].training is model[1].training
             raise RuntimeError
         assert [part.training for part in (model, *model)] == [True, False, True]
-
-
-def test_the_embedding_is_the_last_feature_averaged_over_its_positions() -> None:
-    features = torch.zeros(1, 9, 1, 1), torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0] * 2] * 2]])
-    assert Signals(torch.zeros(1, 2), features).embedding.tolist() == [[3.0, 0.0]]

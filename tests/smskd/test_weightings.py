@@ -16,6 +16,29 @@ def test_tcp_is_what_the_teacher_gives_to_the_true_class() -> None:
     assert found.tolist() == pytest.approx([powers[1] / sum(powers), 0.7])
 
 
+def test_the_tcp_of_a_mixed_image_is_the_mean_over_its_classes() -> None:
+    """The teacher gives 0.7, 0.2 and 0.1; the image is three quarters of the first class."""
+    logits = torch.tensor([[math.log(7), math.log(2), math.log(1)]] * 2)
+    mixed = torch.tensor([[0.75, 0.25, 0.0], [0.0, 0.0, 1.0]])
+    found = true_class_probability(logits, mixed)
+    assert found.tolist() == pytest.approx([0.75 * 0.7 + 0.25 * 0.2, 0.1])
+
+
+def test_mixed_labels_of_one_class_are_that_class() -> None:
+    logits, labels = torch.randn(5, 4), torch.tensor([3, 0, 1, 1, 2])
+    mixed = torch.nn.functional.one_hot(labels, 4).float()
+    found = true_class_probability(logits, mixed)
+    assert torch.allclose(found, true_class_probability(logits, labels))
+
+
+def test_tcp_has_full_precision_under_half_logits() -> None:
+    logits = torch.randn(3, 4).bfloat16()
+    found = true_class_probability(logits, torch.tensor([0, 1, 2]))
+    expected = true_class_probability(logits.float(), torch.tensor([0, 1, 2]))
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

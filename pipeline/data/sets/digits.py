@@ -7,7 +7,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from foundation.errors import UsageError
-from pipeline.data import DATASETS, Dataset
+from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.cut import cut
 from pipeline.data.images import ArrayImages, Images
 from pipeline.recipe import DataRecipe
@@ -21,7 +21,7 @@ def digits(argument: str, recipe: DataRecipe) -> Dataset:
     if argument:
         raise UsageError(f"dataset digits takes nothing behind a colon, but got {argument!r}")
     bunch = load_digits()
-    size = recipe.image_size or _SIZE
+    size = load_size(recipe) or _SIZE
     images = np.stack([_upscaled(image, size) for image in bunch.images])
     labels = bunch.target.astype(np.int64)
     train, test = cut(labels, np.arange(len(labels)), recipe.test_fraction, recipe)

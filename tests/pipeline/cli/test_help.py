@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from deploy_targets.targets import target_names
-from foundation.errors import CompressError, RecipeError
+from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.cli import COMMANDS, app
 from pipeline.cli._app import EXIT_CODES
 from pipeline.data import DATASETS
@@ -73,7 +73,7 @@ def test_every_exit_code_is_explained_and_every_explained_code_exists() -> None:
 def test_every_option_names_its_place_in_the_recipe(command: str, option: str) -> None:
     parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
     (words,) = (parameter.help for parameter in parameters if parameter.name == option)
-    named = re.search(r"\(([\w.]+)[):]", words)
+    named = re.search(r"\(([\w.]+)[),:]", words)
     assert named, words
     key = named[1].replace(".N.", ".0.")
     assert is_a_key(key), key
@@ -99,6 +99,47 @@ def test_what_is_listed_is_json_on_request_and_a_table_otherwise(command: str) -
     registries = {"methods": METHODS, "models": MODELS, "datasets": DATASETS}
     known = registries[command].names() if command in registries else target_names()
     assert all(name in shown for name in known)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "there", "not_there"),
+    [
+        ("wrn-*-2", "wrn-40-2", "wrn-40-1"),
+        ("resnet8", "resnet8", "resnet8x4"),
+        ("torchvision/", "torchvision/vit_b_16", "resnet8"),
+        ("torchvision/*shuffle*", "torchvision/shufflenet_v2_x1_0", "torchvision/resnet18"),
+        ("torchvision/resnet18", "torchvision/resnet18", "torchvision/resnet34"),
+    ],
+)
+def test_models_are_listed_by_a_pattern(pattern: str, there: str, not_there: str) -> None:
+    listed = json.loads(CliRunner().invoke(app, ["models", pattern, "--json"]).output)
+    names = {one["name"] for one in listed}
+    assert there in names
+    assert not_there not in names
+    shown = CliRunner().invoke(app, ["models", pattern]).output
+    assert all(name in shown for name in names)
+
+
+def test_a_librarys_models_are_listed_with_their_pretrained_weights() -> None:
+    (listed,) = json.loads(
+        CliRunner().invoke(app, ["models", "torchvision/resnet18", "--json"]).output
+    )
+    assert listed["weights"] == ["DEFAULT", "IMAGENET1K_V1"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("resnet9", "did you mean 'resnet8'"),
+        ("torchvision/resnet19", "did you mean 'torchvision/resnet18'"),
+        ("torchvison/", "did you mean 'torchvision'"),
+        ("torchvision/*nothing*", "unknown model 'torchvision/*nothing*'"),
+    ],
+)
+def test_models_that_there_are_none_of_are_told(pattern: str, words: str) -> None:
+    refused = CliRunner().invoke(app, ["models", pattern]).exception
+    assert isinstance(refused, UnknownNameError)
+    assert words in str(refused)
 
 
 @pytest.mark.parametrize(("command", "name"), [("methods", "rkd"), ("targets", "rpi4")])

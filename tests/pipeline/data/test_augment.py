@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.data.augment import _rotated, augmented, uniform
+from pipeline.data.augment import _cropped, _rotated, augmented
 from pipeline.recipe import AugmentRecipe
 
-EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0)
+EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0, crop_min_area=0.3, policy="randaugment")
 IDS = np.arange(40)
 
 
@@ -72,6 +72,25 @@ def test_a_shift_drops_what_leaves_the_image() -> None:
     assert views.shape == full.shape
 
 
+def test_a_shift_cuts_a_window_of_whole_pixels_out_of_the_padded_image(images) -> None:
+    views = augmented(images, IDS, 1, 0, AugmentRecipe(shift=2))
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    for view, image in zip(views, padded, strict=True):
+        windows = [image[y : y + 12, x : x + 10] for y in range(5) for x in range(5)]
+        assert sum((view == window).all() for window in windows) == 1
+
+
+def test_whether_it_is_mirrored_says_nothing_of_where_it_is_shifted() -> None:
+    images = np.zeros((2000, 9, 9, 2), np.uint8)
+    images[:, 4, 4, 0], images[:, 4, 5, 1] = 1, 1  # the second channel's dot is to the right
+    views = augmented(images, np.arange(2000), 1, 0, AugmentRecipe(shift=2, flip=True))
+    rows, columns = np.nonzero(views[..., 0])[1:]
+    mirrored = np.nonzero(views[..., 1])[2] < columns
+    across = np.where(mirrored, 4 - columns, columns - 4)
+    assert abs(np.corrcoef(mirrored, rows)[0, 1]) < 0.08
+    assert abs(np.corrcoef(mirrored, across)[0, 1]) < 0.08
+
+
 def test_a_turn_of_nought_changes_nothing(images) -> None:
     np.testing.assert_array_equal(_rotated(images, np.zeros(40)), images)
 
@@ -97,31 +116,53 @@ def test_turns_stay_within_their_bound_and_go_both_ways() -> None:
     assert degrees.max() > 25
 
 
-class TestUniform:
-    def test_numbers_are_in_range_and_evenly_spread(self) -> None:
-        draws = uniform(0, np.arange(20_000), 0, 4)
-        assert draws.shape == (20_000, 4)
-        assert 0 <= draws.min() < draws.max() < 1
-        np.testing.assert_allclose(draws.mean(0), 0.5, atol=0.01)
-        np.testing.assert_allclose(draws.var(0), 1 / 12, atol=0.003)
-        counts, _ = np.histogram(draws, bins=20, range=(0, 1))
-        np.testing.assert_allclose(counts / draws.size, 1 / 20, rtol=0.06)
+class TestACrop:
+    def ramps(self, count: int, size: int = 65) -> np.ndarray:
+        """Images whose two channels say at which row and column a pixel lies."""
+        ramp = np.linspace(0, 255, size).round().astype(np.uint8)
+        rows = np.broadcast_to(ramp[:, None], (size, size))
+        return np.repeat(np.stack([rows, rows.T], axis=2)[None], count, axis=0)
 
-    def test_columns_neighbours_views_and_seeds_are_uncorrelated(self) -> None:
-        ids = np.arange(20_000)
-        base = uniform(0, ids, 0, 2)
-        others = [
-            base[:, 1],
-            np.roll(base[:, 0], 1),
-            uniform(0, ids, 1, 1)[:, 0],
-            uniform(1, ids, 0, 1)[:, 0],
-        ]
-        for other in others:
-            assert abs(np.corrcoef(base[:, 0], other)[0, 1]) < 0.03
+    def boxes(self, min_area: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Top, left, height and width of 500 boxes, as shares of the image."""
+        views = augmented(
+            self.ramps(500), np.arange(500), 0, 0, AugmentRecipe(crop_min_area=min_area)
+        ).astype(float)
+        first, last = views[:, 0, 0] / 255, views[:, -1, -1] / 255
+        spans = last - first
+        return first[:, 0], first[:, 1], spans[:, 0], spans[:, 1]
 
-    def test_no_two_samples_share_a_number(self) -> None:
-        draws = uniform(7, np.arange(5000), 3, 4)
-        assert len(np.unique(draws)) == draws.size
+    def test_takes_boxes_of_every_area_from_the_least_to_the_whole(self) -> None:
+        _, _, height, width = self.boxes(0.25)
+        area = height * width
+        assert 0.22 < area.min() < 0.3
+        assert 0.9 < area.max() <= 1
+        # The area is evenly spread.
+        assert abs(np.mean(area < 0.625) - 0.5) < 0.08
 
-    def test_the_largest_seed_is_taken(self) -> None:
-        assert uniform(2**32 - 1, np.arange(3), 2**20, 1).shape == (3, 1)
+    def test_keeps_the_aspect_between_three_quarters_and_four_thirds(self) -> None:
+        _, _, height, width = self.boxes(0.25)
+        aspect = width / height
+        assert 0.7 < aspect.min() < 0.8
+        assert 1.25 < aspect.max() < 1.4
+
+    def test_reaches_every_corner(self) -> None:
+        top, left, height, width = self.boxes(0.25)
+        for start, span in ((top, height), (left, width)):
+            place = start / (1 - span + 1e-9)
+            room = span < 0.8
+            assert place[room].min() < 0.05
+            assert place[room].max() > 0.95
+            assert abs(place[room].mean() - 0.5) < 0.06
+
+    def test_shows_nothing_from_beyond_the_image(self) -> None:
+        full = np.full((100, 9, 9, 1), 200, np.uint8)
+        views = augmented(full, np.arange(100), 0, 0, AugmentRecipe(crop_min_area=0.5))
+        assert (views == 200).all()
+
+    def test_of_the_whole_image_changes_nothing(self, images) -> None:
+        np.testing.assert_array_equal(_cropped(images, np.full((40, 4), 0.5), 1.0), images)
+
+    def test_of_nearly_all_of_the_image_keeps_the_least_area(self) -> None:
+        _, _, height, width = self.boxes(0.9)
+        assert (height * width).min() > 0.87

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,15 @@ def test_images_come_back_as_they_were_written(tmp_path: Path, images) -> None:
     np.testing.assert_array_equal(again.pixels, images.pixels)
     np.testing.assert_array_equal(again.labels, images.labels)
     assert (again.pixels.dtype, again.labels.dtype) == (np.uint8, np.int64)
+
+
+def test_the_teachers_size_and_files_are_its_own_only_where_they_differ() -> None:
+    assert FACTS.teacher_preprocessing == FACTS.preprocessing
+    assert FACTS.images_for("teacher", "test.npz") == FACTS.images_for("student", "test.npz")
+    other = replace(FACTS, teacher_size=16)
+    assert other.teacher_preprocessing == Preprocessing(16, 16, 1, [0.5], [0.25])
+    assert other.images_for("teacher", "test.npz") == "teacher-test.npz"
+    assert other.images_for("student", "test.npz") == "test.npz"
 
 
 @pytest.mark.parametrize("read", [read_facts, lambda folder: read_images(folder / "x.npz")])

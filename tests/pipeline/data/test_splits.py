@@ -66,6 +66,49 @@ def test_mean_and_deviation_are_those_of_the_training_part_alone() -> None:
     np.testing.assert_allclose(prepared.std((0, 2, 3)), 1, atol=1e-4)
 
 
+def test_mean_and_deviation_of_more_images_than_a_block_are_right() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (900, 2, 2, 3), dtype=np.uint8)
+    pixels[450:] //= 2
+    dataset = Dataset(
+        ArrayImages(pixels, np.arange(900) % 2), ArrayImages(pixels[:2], np.arange(2)), ["a", "b"]
+    )
+    splits = split(dataset, DataRecipe(val_fraction=0.1))
+    seen = pixels[ids(splits.train)].reshape(-1, 3) / 255
+    np.testing.assert_allclose(splits.preprocessing.mean, seen.mean(0), atol=1e-6)
+    np.testing.assert_allclose(splits.preprocessing.std, seen.std(0), atol=1e-6)
+
+
+class TestSizes:
+    def parts(self, **settings: int):
+        pixels = np.random.default_rng(0).integers(0, 256, (60, 6, 6, 3), dtype=np.uint8)
+        images = ArrayImages(pixels, np.arange(60) % 2)
+        return split(Dataset(images, images, ["a", "b"]), DataRecipe(**settings))
+
+    @pytest.mark.parametrize(
+        ("settings", "student", "teacher"),
+        [({}, 6, 6), ({"image_size": 4}, 4, 4), ({"teacher_image_size": 8}, 6, 8),
+         ({"image_size": 4, "teacher_image_size": 6}, 4, 6)],
+    )  # fmt: skip
+    def test_student_and_teacher_each_get_their_own(
+        self, settings: dict[str, int], student: int, teacher: int
+    ) -> None:
+        parts = self.parts(**settings)
+        for preprocessing, size in (
+            (parts.preprocessing, student),
+            (parts.teacher_preprocessing, teacher),
+        ):
+            assert (preprocessing.height, preprocessing.width) == (size, size)
+        some = np.arange(3)
+        assert parts.for_student(parts.test).read(some).shape == (3, student, student, 3)
+        assert parts.for_teacher(parts.test).read(some).shape == (3, teacher, teacher, 3)
+        assert parts.train.read(some).shape == (3, 6, 6, 3)
+
+    def test_mean_and_deviation_are_the_same_for_both(self) -> None:
+        parts = self.parts(image_size=4, teacher_image_size=6)
+        assert parts.preprocessing.mean == parts.teacher_preprocessing.mean
+        assert parts.preprocessing.std == parts.teacher_preprocessing.std
+
+
 def test_a_channel_that_never_varies_is_not_divided_by_zero() -> None:
     pixels = np.full((40, 2, 2, 1), 7, np.uint8)
     dataset = Dataset(

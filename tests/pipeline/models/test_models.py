@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from foundation.errors import ModelMismatchError, UnknownNameError
-from pipeline.models import MODELS, build_model, find_factory
+from foundation.errors import ModelMismatchError, UnknownNameError, WeightsMismatchError
+from pipeline.models import (
+    LIBRARIES,
+    MODELS,
+    build_model,
+    find_factory,
+    names_weights,
+    pretrained_tensors,
+)
 
 
 @pytest.fixture
@@ -107,3 +115,67 @@ def test_a_factory_that_gives_no_network_is_told_of(here: Path, source: str, wor
         build_model("odd_nets:net", 10, 3)
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_library_is_told_with_its_place_and_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"here: unknown model library.*'torchvision'\?"):
+        find_factory("torchvison/resnet18", "here")
+
+
+def test_an_error_of_ours_within_a_factory_stays_as_it_is(here: Path) -> None:
+    (here / "own_nets.py").write_text(
+        "from foundation.errors import UnknownNameError\n"
+        "def net():\n    raise UnknownNameError('as it is')\n"
+    )
+    with pytest.raises(UnknownNameError, match=r"^as it is$"):
+        build_model("own_nets:net", 10, 3)
+
+
+def test_libraries_are_imported_when_one_of_their_names_is_asked_for() -> None:
+    code = (
+        "import sys\n"
+        "from pipeline.models import LIBRARIES, MODELS, build_model, find_factory, names_weights\n"
+        "MODELS.names(), LIBRARIES.names(), build_model('resnet8', 10, 3), find_factory('vgg8')\n"
+        "names_weights('torchvision:DEFAULT'), names_weights('x.pt')\n"
+        "print(sorted({'torchvision', 'timm'} & set(sys.modules)))\n"
+        "find_factory('torchvision/resnet18')\n"
+        "print(sorted({'torchvision', 'timm'} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines() == ["[]", "['torchvision']"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("torchvision:DEFAULT", True), ("timm:pretrained", True), ("weights.pt", False),
+        ("torchvision", False), ("torchvision/resnet18.pt", False), ("C:/weights.pt", False),
+    ],
+)  # fmt: skip
+def test_weights_are_told_from_files_by_their_library(given: str, named: bool) -> None:
+    assert names_weights(given) == named
+
+
+@pytest.mark.parametrize(
+    "model", ["resnet8", "timm/resnet18", "torchvision", "torchvision.models:resnet18"]
+)
+def test_weights_of_a_library_are_for_its_own_models(model: str) -> None:
+    with pytest.raises(WeightsMismatchError) as refused:
+        pretrained_tensors("torchvision:DEFAULT", model)
+    assert str(refused.value) == (
+        f"weights 'torchvision:DEFAULT' are for models of torchvision, but the model is {model!r}; "
+        "`compress models torchvision/` lists those"
+    )
+
+
+def test_weights_that_a_model_has_not_are_told_with_those_that_it_has() -> None:
+    with pytest.raises(UnknownNameError, match=r"weights of torchvision/resnet18.*IMAGENET1K_V1"):
+        pretrained_tensors("torchvision:IMAGENET1K_V2", "torchvision/resnet18")
+
+
+def test_every_library_names_what_it_builds(here: Path) -> None:
+    pytest.importorskip("torchvision")
+    library = LIBRARIES.get("torchvision")
+    assert "resnet18" in library.names()
+    assert library.build("resnet18", 4, 3).fc.out_features == 4

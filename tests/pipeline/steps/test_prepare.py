@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foundation.errors import RecipeError
 from pipeline.data.facts import read_facts, read_images
 from pipeline.recipe_file import load_recipe
 from pipeline.runs import RunFolder, start_run
@@ -68,3 +69,69 @@ def test_what_was_prepared_is_not_loaded_again(digits) -> None:
     again = TrainingData(data.file)
     prepare(run, again)
     assert "_loaded" not in vars(again)
+
+
+def test_a_teacher_that_sees_another_size_gets_images_of_its_own(tmp_path: Path) -> None:
+    run, data = prepared(tmp_path / "x", teacher_image_size=16, evaluation_images=20)
+    facts = read_facts(run.data)
+    assert (facts.preprocessing.height, facts.teacher_preprocessing.height) == (8, 16)
+    for name in ("calibration.npz", "probe.npz", "test.npz"):
+        student, teacher = (
+            read_images(run.data / facts.images_for(role, name)) for role in ("student", "teacher")
+        )
+        assert student.pixels.shape[1:] == (8, 8, 1)
+        assert teacher.pixels.shape == (len(student.labels), 16, 16, 1)
+        np.testing.assert_array_equal(student.labels, teacher.labels)
+    batch = next(iter(data.batches(data.splits.student_train, 0)))
+    assert batch.images.shape[2:] == (8, 8)
+    assert batch.teacher_images.shape[2:] == (16, 16)
+    alone = next(iter(data.batches(data.splits.train, 0, "teacher")))
+    assert alone.images.shape[2:] == (16, 16)
+    assert alone.teacher_images is None
+    for role, size in (("student", 8), ("teacher", 16)):
+        images, _ = next(iter(data.evaluation(data.splits.test, role)))
+        assert images.shape[2:] == (size, size)
+
+
+def test_a_teacher_of_the_same_size_gets_no_files_of_its_own(digits) -> None:
+    run, data = digits
+    assert not list(run.data.glob("teacher-*"))
+    assert next(iter(data.batches(data.splits.student_train, 0))).teacher_images is None
+
+
+def test_fixed_views_are_for_the_student_and_those_of_the_split_seed() -> None:
+    file = load_recipe(None, {"data.image_size": 8, "data.teacher_views": 3, "data.split_seed": 7})
+    data = TrainingData(file)
+    batches = data.batches(data.splits.student_train, 5)
+    assert (batches.views, batches.view_seed, batches.seed) == (3, 7, 5)
+    assert data.batches(data.splits.train, 5, "teacher").views is None
+
+
+def test_several_processes_share_the_batches() -> None:
+    data = TrainingData(load_recipe(None, {"data.image_size": 8, "data.batch_size": 64}))
+    (first, second) = (
+        next(iter(data.batches(data.splits.train, 0, share=(rank, 2)))) for rank in (0, 1)
+    )
+    assert not set(first.ids.tolist()) & set(second.ids.tolist())
+
+
+def test_mixed_labels_know_every_class(tmp_path: Path) -> None:
+    data = TrainingData(load_recipe(None, {"data.image_size": 8, "data.augment.mix": "mixup"}))
+    assert next(iter(data.batches(data.splits.train, 0))).labels.shape[1] == 10
+
+
+def test_mixing_and_fixed_views_are_refused_in_the_recipe() -> None:
+    overrides = {"data.teacher_views": 2, "data.augment.mix": "cutmix"}
+    with pytest.raises(RecipeError, match=r"data: teacher_views = 2 and augment.mix = \"cutmix\""):
+        load_recipe(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("policy", "autoaugment"), ("magnitude", 31), ("magnitude", -1), ("operations", 0),
+     ("mix", "both"), ("mix_alpha", 0.0), ("crop_min_area", 0.0), ("crop_min_area", 1.5),
+     ("magnitude", "9")],
+)  # fmt: skip
+def test_an_impossible_augmentation_is_refused_by_its_key(key: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=f"data.augment.{key}"):
+        load_recipe(None, {f"data.augment.{key}": value})

@@ -5,7 +5,10 @@ import math
 import pytest
 import torch
 
+from smskd.batch import Batch
+from smskd.methods import Progress, settings_of
 from smskd.methods.kd import KD, kd_loss
+from smskd.signals import Signals
 
 
 def test_the_loss_is_what_is_worked_out_by_hand() -> None:
@@ -36,3 +39,41 @@ def test_the_gradient_keeps_its_size_when_the_temperature_changes() -> None:
 def test_an_impossible_temperature_is_quoted(temperature: float) -> None:
     with pytest.raises(ValueError, match=rf"must be positive, but got temperature={temperature}"):
         KD(temperature=temperature)
+
+
+def test_the_gradient_is_the_losss_slope() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(3, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda logits: kd_loss(logits, teacher, 4.0), student)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 4).to(half), torch.randn(3, 4).to(half)
+    loss = kd_loss(student, teacher, 4.0)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, kd_loss(student.float(), teacher.float(), 4.0))
+
+
+def test_logits_of_any_size_give_a_finite_loss() -> None:
+    student = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
+    loss = kd_loss(student, torch.tensor([[-1e4, 1e4], [-1e4, 1e4]]), 4.0)
+    loss.sum().backward()
+    assert loss.tolist() == [pytest.approx(8e4), 0.0]
+    assert student.grad.isfinite().all()
+
+
+def test_the_method_is_the_mean_over_samples_whatever_their_labels() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 4), torch.randn(3, 4)
+    mixed = Batch(torch.zeros(3, 1, 2, 2), torch.full((3, 4), 0.25))
+    loss = KD(temperature=2.0)(Signals(student), Signals(teacher), mixed, Progress(0.0, 1))
+    assert torch.equal(loss, kd_loss(student, teacher, 2.0).mean())
+
+
+def test_weight_and_settings_are_the_published_ones() -> None:
+    settings = {setting.name: setting.default for setting in settings_of(KD)}
+    assert settings == {"temperature": 4.0}
+    assert KD.default_weight == 0.9

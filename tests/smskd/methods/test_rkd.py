@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from smskd.batch import Batch
+from smskd.methods import Progress, settings_of
 from smskd.methods.rkd import RKD, angles, relative_distances, rkd_loss
+from smskd.signals import Signals
 
 # A right triangle with sides 3, 4 and 5; the mean of the six non-zero distances is 4.
 TRIANGLE = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
@@ -96,3 +99,46 @@ def test_a_weight_of_zero_leaves_its_relation_out() -> None:
 def test_a_negative_weight_is_quoted(name: str) -> None:
     with pytest.raises(ValueError, match=rf"must not be negative, but got .*{name}=-1"):
         RKD(**{name: -1.0})
+
+
+def test_a_weight_of_zero_is_allowed() -> None:
+    RKD(distance_weight=0.0, angle_weight=0.0)
+
+
+def test_a_sample_alone_has_no_relations() -> None:
+    embedding = torch.tensor([[1.0, 2.0]], requires_grad=True)
+    loss = rkd_loss(embedding, torch.tensor([[3.0, 1.0, 2.0]]), 25.0, 50.0)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert embedding.grad.abs().max() == 0.0
+
+
+def test_the_gradient_is_the_losss_slope() -> None:
+    torch.manual_seed(0)
+    student = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(4, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda given: rkd_loss(given, teacher, 25.0, 50.0), student)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_embeddings_give_a_loss_in_full_precision(half: torch.dtype) -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3).to(half), torch.randn(4, 5).to(half)
+    loss = rkd_loss(student, teacher, 25.0, 50.0)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, rkd_loss(student.float(), teacher.float(), 25.0, 50.0))
+
+
+def test_the_method_compares_embeddings_and_no_labels() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 4), torch.randn(3, 6)
+    mixed = Batch(torch.zeros(3, 1, 2, 2), torch.full((3, 4), 0.25))
+    said = [Signals(torch.randn(3, 4), embedding=given) for given in (student, teacher)]
+    loss = RKD(distance_weight=1.0, angle_weight=2.0)(*said, mixed, Progress(0.0, 1))
+    assert torch.equal(loss, rkd_loss(student, teacher, 1.0, 2.0))
+
+
+def test_weight_and_settings_are_the_published_ones() -> None:
+    settings = {setting.name: setting.default for setting in settings_of(RKD)}
+    assert settings == {"distance_weight": 25.0, "angle_weight": 50.0}
+    assert RKD.default_weight == 1.0

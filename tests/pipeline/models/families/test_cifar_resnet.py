@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.families.cifar_resnet import DEPTHS, CifarResNet
+from pipeline.models.families.cifar_resnet import DEPTHS, WIDTHS_X4, CifarResNet
 
 
 def parameters(model: nn.Module) -> int:
@@ -35,6 +35,14 @@ def test_each_group_halves_the_image_and_doubles_the_channels() -> None:
     groups = (model.layer1, model.layer2, model.layer3)
     shapes = [tuple((x := group(x)).shape[1:]) for group in groups]
     assert shapes == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
+
+
+def test_four_times_the_channels_come_after_a_stem_of_32() -> None:
+    model = CifarResNet(8, widths=WIDTHS_X4).eval()
+    x = torch.zeros(1, 32, 32, 32)
+    groups = (model.layer1, model.layer2, model.layer3)
+    shapes = [tuple((x := group(x)).shape[1:]) for group in groups]
+    assert shapes == [(64, 32, 32), (128, 16, 16), (256, 8, 8)]
 
 
 @pytest.mark.parametrize("depth", [2, 7, 9, 21, 0])

@@ -1,0 +1,5 @@
+"""`python -m pipeline` is `compress`: what torchrun starts."""
+
+from pipeline.cli import main
+
+main()

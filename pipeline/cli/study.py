@@ -1,0 +1,55 @@
+"""compress study: what stages, reference and weighting are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+
+
+@app.command(
+    epilog="Examples:  compress study recipes/digits-study.toml --seeds 5  ·  "
+    "compress study recipes/digits-study.toml --arms alone,kd,smskd-tcp --jobs 2  ·  "
+    "compress study recipes/digits-study.toml --set study.one_teacher=true --run runs/one-teacher",
+)
+def study(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    run: RunOption = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many seeds each arm is trained with (study.seeds).")
+    ] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Only these arms: alone,kd,smskd-tcp (study.arms).")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Arms at once; as many as there are cores for if unset (study.jobs)."),
+    ] = None,
+    set: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the recipe's stages with their methods alone, at once, and with other references.
+
+    Every arm has the same budget of epochs, first weights and data, over several seeds. Writes
+    study.json, report.html and report.md. Run again, it goes on where it stopped; an arm that
+    fails keeps no other from being trained.
+    """
+    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+
+    overrides: dict[str, Any] = {"study.seeds": seeds, "study.jobs": jobs}
+    overrides = {place: value for place, value in overrides.items() if value is not None}
+    if arms is not None:
+        overrides["study.arms"] = [name.strip() for name in arms.split(",")]
+    overrides.update(map(parse_override, set or []))
+    file = load_recipe(recipe, overrides)
+    # After the recipe, so that a misspelt key is told of at once and not after importing torch.
+    from pipeline.study.study import study as carry_out  # noqa: PLC0415
+
+    outcome, failed = carry_out(file, run)
+    if outcome:
+        present(outcome, json)
+    if failed:
+        raise failed

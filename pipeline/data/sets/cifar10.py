@@ -1,0 +1,18 @@
+"""cifar10: 60,000 colour photos, 32×32, 10 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data import DATASETS, Dataset
+from pipeline.data.torchvision_sets import load_from_torchvision
+from pipeline.recipe import DataRecipe
+
+
+@DATASETS.register("cifar10")
+def cifar10(argument: str, recipe: DataRecipe) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 10 classes of 32×32 photos; fetched to data/, or NAME:PATH."""
+    from torchvision.datasets import CIFAR10  # noqa: PLC0415 - seconds, only when it is loaded
+
+    by_hand = f"put {CIFAR10.filename} from {CIFAR10.url} beside it by hand"
+    return load_from_torchvision(CIFAR10, argument, recipe, Path(CIFAR10.base_folder), by_hand)

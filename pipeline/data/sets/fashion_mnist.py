@@ -1,0 +1,20 @@
+"""fashion-mnist: 70,000 grey pictures of clothes, 28×28, 10 classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.data import DATASETS, Dataset
+from pipeline.data.torchvision_sets import load_from_torchvision
+from pipeline.recipe import DataRecipe
+
+
+@DATASETS.register("fashion-mnist")
+def fashion_mnist(argument: str, recipe: DataRecipe) -> Dataset:
+    """Fashion-MNIST (Xiao et al. 2017): 10 classes, 28×28 grey; fetched to data/, or NAME:PATH."""
+    from torchvision.datasets import FashionMNIST  # noqa: PLC0415 - seconds, only when it is loaded
+
+    names = ", ".join(name for name, _ in FashionMNIST.resources)
+    by_hand = f"put {names} from {FashionMNIST.mirrors[0]} into it by hand"
+    files = Path("FashionMNIST/raw")
+    return load_from_torchvision(FashionMNIST, argument, recipe, files, by_hand)

@@ -1,0 +1,30 @@
+"""imagenet: ILSVRC 2012, 1,000 classes, fetched by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from foundation.errors import MissingFileError
+from pipeline.data import DATASETS, Dataset, load_size
+from pipeline.data.class_folders import load_class_folders
+from pipeline.recipe import DataRecipe
+
+_SIZE = 224
+
+
+@DATASETS.register("imagenet")
+def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
+    """ImageNet (ILSVRC 2012): 1,000 classes of photos; imagenet:PATH reads PATH/train and PATH/val.
+
+    Without a path they are read from data/imagenet. The test images are those of val, for the
+    labels of ImageNet's own test images are not public.
+    """
+    root = Path(argument or "data/imagenet").expanduser()
+    for split in ("train", "val"):
+        if not (root / split).is_dir():
+            raise MissingFileError(
+                f"{root / split}: no such folder; get ILSVRC2012_img_train.tar and "
+                "ILSVRC2012_img_val.tar from https://image-net.org (they need an account) and "
+                f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG"
+            )
+    return load_class_folders(root, recipe, load_size(recipe) or _SIZE, ("train", "val"))

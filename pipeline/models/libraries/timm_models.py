@@ -1,0 +1,80 @@
+"""Models of timm: "timm/vit_tiny_patch16_224" and the like, where timm is installed."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foundation.errors import ModelMismatchError
+from pipeline.models import LIBRARIES, Library
+from pipeline.models.libraries._weights import fetched, reading
+
+PRETRAINED = "pretrained"
+
+
+def names() -> list[str]:
+    """All models; a tag, which names weights, is not part of a model's name."""
+    listed: list[str] = _timm().list_models()
+    return listed
+
+
+def build(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """A fresh network."""
+    network: nn.Module = _timm().create_model(name, num_classes=num_classes, in_chans=in_channels)
+    return network
+
+
+def weights(name: str) -> list[str]:
+    """Names of a model's pretrained weights: "pretrained" for timm's choice, then the tags."""
+    tags = sorted(tag for tag, config in _configs(name).items() if config.has_weights)
+    return [PRETRAINED, *tags] if tags else []
+
+
+def fetch(name: str, which: str) -> dict[str, Tensor]:
+    """The tensors of pretrained weights."""
+    timm = _timm()
+    if which == PRETRAINED:
+        which = timm.models.get_pretrained_cfg(name).tag
+    file = _file(_configs(name)[which])
+    # Through timm's own builder, which translates the names in files of other projects.
+    with reading(file):
+        network = timm.create_model(
+            f"{name}.{which}", pretrained=True, pretrained_cfg_overlay={"file": str(file)}
+        )
+    tensors: dict[str, Tensor] = network.state_dict()
+    return tensors
+
+
+def _configs(name: str) -> dict[str, Any]:
+    """What timm knows of each of a model's pretrained weights, by tag."""
+    configs = _timm().models.get_arch_pretrained_cfgs(name)
+    return {full.partition(".")[2]: config for full, config in configs.items()}
+
+
+def _file(config: Any) -> Path:
+    """The file of pretrained weights: from the hub's cache, from torch's, or fetched."""
+    if not config.hf_hub_id:
+        return fetched(config.url)
+    hub = importlib.import_module("huggingface_hub")
+    repository, name = config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
+    cached = hub.try_to_load_from_cache(repository, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    # The hub's own client would ask again and again for a minute where there is no network.
+    called = f"{repository.rpartition('/')[2]}{Path(name).suffix}"
+    return fetched(hub.hf_hub_url(repository, name), called)
+
+
+def _timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ModuleNotFoundError as error:
+        raise ModelMismatchError(
+            f"models of timm need it installed ({error}); pip install timm"
+        ) from error
+
+
+LIBRARIES.register("timm")(Library(names, build, weights, fetch))

@@ -1,0 +1,86 @@
+"""torchvision's classifiers: "torchvision/resnet18" and the like.
+
+The library takes seconds to import, so it is imported once one of its names is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from torch import Tensor, nn
+
+from pipeline.models import LIBRARIES, Library
+from pipeline.models.libraries._weights import fetched, reading
+
+# These two have heads in the middle, whose logits they give too, unless told otherwise.
+_WITH_SIDE_HEADS = ("googlenet", "inception_v3")
+_SIDE_HEADS = ("AuxLogits.", "aux1.", "aux2.")
+
+
+def names() -> list[str]:
+    """All classifiers; detection, segmentation, video and quantised models are left out."""
+    models = _torchvision()
+    listed: list[str] = models.list_models(module=models)
+    return listed
+
+
+def build(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    """A fresh network; for other images than RGB its first convolution is a new one."""
+    settings: dict[str, Any] = {"num_classes": num_classes}
+    if name in _WITH_SIDE_HEADS:
+        # Published weights want RGB in another scale, and weights do not carry that setting.
+        settings |= {
+            "aux_logits": False,
+            "transform_input": in_channels == 3,
+            "init_weights": True,
+        }
+    network: nn.Module = _torchvision().get_model(name, weights=None, **settings)
+    if in_channels != 3:
+        _take_channels(network, in_channels)
+    return network
+
+
+def weights(name: str) -> list[str]:
+    """Names of a model's pretrained weights, "DEFAULT" first."""
+    published = _torchvision().get_model_weights(name).__members__
+    return sorted(published, key=lambda which: (which != "DEFAULT", which))
+
+
+def fetch(name: str, which: str) -> dict[str, Tensor]:
+    """The tensors of pretrained weights."""
+    models = _torchvision()
+    published = models.get_model_weights(name)[which]
+    # Through torchvision's own builder, which knows the older names in some of its files.
+    with reading(fetched(published.url)):
+        network = models.get_model(name, weights=published)
+    tensors: dict[str, Tensor] = network.state_dict()
+    return {key: tensors[key] for key in tensors if not key.startswith(_SIDE_HEADS)}
+
+
+def _torchvision() -> Any:
+    return importlib.import_module("torchvision.models")
+
+
+def _take_channels(network: nn.Module, channels: int) -> None:
+    """Put a fresh convolution of the same shape in the place of the first one."""
+    place, old = next(
+        (place, module)
+        for place, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    )
+    fresh = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        old.dilation,  # type: ignore[arg-type]
+        old.groups,
+        bias=old.bias is not None,
+        padding_mode=old.padding_mode,
+    )
+    network.set_submodule(place, fresh)
+
+
+LIBRARIES.register("torchvision")(Library(names, build, weights, fetch))

@@ -1,0 +1,203 @@
+"""The arms of a study: a recipe's stages, and what they are compared with.
+
+All arms have the epochs of all the recipe's stages together; student, first weights, data and its
+order are the same too. An arm of one schedule trains as the first stage says (optimizer, learning
+rate, ...); a method's weight, its settings and the weight of the labels beside it are those of the
+stage that it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+
+from foundation.errors import RecipeError, UnknownNameError, unknown_name
+from pipeline.recipe_file import RecipeFile
+from smskd.objective import make_method
+from smskd.stage import MethodSpec, Stage
+from smskd.weightings import WEIGHTINGS
+
+ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
+UNANCHORED = "none"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to spend the budget.
+
+    Attributes:
+        name: as the recipe and the command line call it.
+        words: what it is, for a reader.
+        stages: what is done.
+    """
+
+    name: str
+    words: str
+    stages: tuple[Stage, ...]
+
+    @property
+    def epochs(self) -> int:
+        """The budget."""
+        return sum(stage.epochs for stage in self.stages)
+
+
+def chosen_arms(file: RecipeFile) -> dict[str, Arm]:
+    """The arms that the recipe's [study] asks for, by name, in the order of a table.
+
+    Raises:
+        UnknownNameError: when there is no such arm, method or stage.
+        RecipeError: when an order or a number of stages is impossible.
+    """
+    arms, wanted = all_arms(file), file.recipe.study.arms
+    for place, name in enumerate(wanted or []):
+        if name not in arms:
+            raise unknown_name("arm", name, arms, file.where("study", "arms", place))
+    return {name: arm for name, arm in arms.items() if wanted is None or name in wanted}
+
+
+def all_arms(file: RecipeFile) -> dict[str, Arm]:
+    """Every arm that the recipe's stages give, by name.
+
+    Raises:
+        UnknownNameError: when a method or stage in [study] is none.
+        RecipeError: when an order or a number of stages is impossible.
+    """
+    stages = [_plain(stage) for stage in file.recipe.stages]
+    arms = [_alone(stages), *_single_methods(stages)]
+    if len(_methods(stages)) > 1:
+        arms.append(_simultaneous(stages))
+    if SAKD not in _methods(stages):
+        arms.append(_sakd(stages, file))
+    if len(stages) > 1:
+        arms += [_weighted(stages, weighting) for weighting in _weightings()]
+    arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
+    arms += [_counted(stages, file, place) for place in range(len(file.recipe.study.stage_counts))]
+    return {arm.name: arm for arm in arms}
+
+
+def baseline_name(file: RecipeFile) -> str:
+    """The arm that others are held against: plain KD, or else the first stage's method."""
+    methods = _methods(file.recipe.stages)
+    return "kd" if "kd" in methods else next(iter(methods))
+
+
+def spread(budget: int, shares: Sequence[int]) -> list[int]:
+    """A number of epochs divided among stages in proportion, none left over."""
+    total = sum(shares)
+    ends = [budget * sum(shares[:count]) // total for count in range(len(shares) + 1)]
+    return [end - start for start, end in pairwise(ends)]
+
+
+def _plain(stage: Stage) -> Stage:
+    """A stage of the recipe as the library's, which may be without methods."""
+    return Stage(**{field.name: getattr(stage, field.name) for field in fields(Stage)})
+
+
+def _methods(stages: Sequence[Stage]) -> dict[str, tuple[MethodSpec, Stage]]:
+    """Each method with the stage that it first comes in, by name."""
+    found: dict[str, tuple[MethodSpec, Stage]] = {}
+    for stage in stages:
+        for method in stage.method_specs:
+            found.setdefault(method.name, (method, stage))
+    return found
+
+
+def _one_schedule(
+    stages: Sequence[Stage], methods: Sequence[MethodSpec], ce_weight: float
+) -> tuple[Stage, ...]:
+    budget = sum(stage.epochs for stage in stages)
+    return (replace(stages[0], methods=tuple(methods), epochs=budget, ce_weight=ce_weight),)
+
+
+def _alone(stages: Sequence[Stage]) -> Arm:
+    return Arm(ALONE, "student alone, on the labels", _one_schedule(stages, (), 1.0))
+
+
+def _single_methods(stages: Sequence[Stage]) -> list[Arm]:
+    return [
+        Arm(name, f"{name} by itself", _one_schedule(stages, [method], stage.ce_weight))
+        for name, (method, stage) in _methods(stages).items()
+    ]
+
+
+def _simultaneous(stages: Sequence[Stage]) -> Arm:
+    methods = _methods(stages)
+    specs = [method for method, _ in methods.values()]
+    return Arm(AT_ONCE, f"{', '.join(methods)} at once", _one_schedule(stages, specs, 1.0))
+
+
+def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
+    asked = file.recipe.study.sakd_methods
+    for place, name in enumerate(asked or []):
+        try:
+            _around([name])
+        except UnknownNameError as error:
+            where = file.where("study", "sakd_methods", place)
+            raise UnknownNameError(f"{where}: {error}") from error
+    names = asked or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
+    words = f"SAKD: kd and {', '.join(names)}, where a learnt policy says so"
+    return Arm(SAKD, words, _one_schedule(stages, [_around(names)], 1.0))
+
+
+def _around(names: Sequence[str]) -> MethodSpec:
+    spec = MethodSpec(SAKD, settings={"methods": tuple(names)})
+    make_method(spec)  # raises when one is no feature method
+    return spec
+
+
+def _is_feature_method(name: str) -> bool:
+    try:
+        _around([name])
+    except UnknownNameError:
+        return False
+    return True
+
+
+def _weightings() -> list[str]:
+    """All ways to weigh the reference; without one first."""
+    return [UNANCHORED, *(name for name in WEIGHTINGS.names() if name != UNANCHORED)]
+
+
+def _weighted(stages: Sequence[Stage], weighting: str) -> Arm:
+    how = "no reference" if weighting == UNANCHORED else f"weight of the reference: {weighting}"
+    sequence = tuple(replace(stage, weighting=weighting) for stage in stages)
+    return Arm(f"smskd-{weighting}", f"SMSKD {_path(sequence)}, {how}", sequence)
+
+
+def _ordered(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
+    order = file.recipe.study.orders[place]
+    where = file.where("study", "orders", place)
+    left: dict[str, list[Stage]] = {}
+    for stage in stages:
+        left.setdefault(stage.name, []).append(stage)
+    _check_order(order, left, where)
+    sequence = tuple(left[name].pop(0) for name in order)
+    return Arm(f"order-{'-'.join(order)}", f"SMSKD {_path(sequence)}", sequence)
+
+
+def _check_order(order: Sequence[str], stages: Mapping[str, Sequence[Stage]], where: str) -> None:
+    for name in order:
+        if name not in stages:
+            raise unknown_name("stage", name, stages, where)
+    names = [name for name, alike in stages.items() for _ in alike]
+    if sorted(order) != sorted(names):
+        raise RecipeError(f"{where}: an order names every stage once: {names}, but got {order}")
+
+
+def _counted(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
+    count = file.recipe.study.stage_counts[place]
+    if count > len(stages):
+        where = file.where("study", "stage_counts", place)
+        raise RecipeError(f"{where}: the recipe has {len(stages)} stages, but got {count}")
+    budget = sum(stage.epochs for stage in stages)
+    epochs = spread(budget, [stage.epochs for stage in stages[:count]])
+    sequence = tuple(
+        replace(stage, epochs=share) for stage, share in zip(stages, epochs, strict=False)
+    )
+    name = f"smskd-{count}-stage{'s' if count > 1 else ''}"
+    return Arm(name, f"SMSKD {_path(sequence)}, on the whole budget", sequence)
+
+
+def _path(stages: Sequence[Stage]) -> str:
+    return " → ".join(stage.name for stage in stages)

@@ -1,0 +1,177 @@
+"""What a study found: every figure of its table, its plots and study.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.data.facts import DataFacts, read_facts
+from pipeline.networks import new_network, parameter_count
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import RecipeFile
+from pipeline.study.arms import ALONE, Arm, baseline_name
+from pipeline.study.folder import SCHEMA_VERSION, ArmResult, StudyFolder
+from pipeline.study.processes import Failure
+from pipeline.study.statistics import (
+    Comparison,
+    Spread,
+    compared,
+    mean_retention,
+    spread_of,
+)
+
+
+@dataclass(frozen=True)
+class ArmFindings:
+    """One arm over the seeds. Accuracies are shares, 0..1.
+
+    Attributes:
+        validation, test: top-1 of the student that the arm ends with.
+        against_baseline, against_alone: test top-1 against those arms, seed by seed; None when
+            they have no seed in common, or are this one.
+        seconds_per_epoch: mean over the seeds of each one's median.
+        relative_time: of the baseline's; None without it.
+        after_stage: mean validation top-1 after each stage.
+        retention: mean over the seeds; None for an arm of one stage.
+        runs: each seed's result.
+    """
+
+    arm: Arm
+    validation: Spread
+    test: Spread
+    against_baseline: Comparison | None
+    against_alone: Comparison | None
+    seconds_per_epoch: float
+    relative_time: float | None
+    after_stage: list[float]
+    retention: dict[str, Any] | None
+    runs: list[ArmResult]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All facts of a study.
+
+    Attributes:
+        recipe: what was asked.
+        data: what was learned from.
+        baseline: the arm that others are held against.
+        budget: epochs of each arm.
+        teachers: top-1 of each seed's teacher, by part: {"validation": …, "test": …}.
+        networks: model and parameters of "teacher" and "student".
+        arms: in the order of the table; those without any result are left out.
+        failures: one line each.
+    """
+
+    recipe: Recipe
+    data: DataFacts
+    baseline: str
+    budget: int
+    teachers: dict[int, dict[str, float]]
+    networks: dict[str, dict[str, Any]]
+    arms: list[ArmFindings]
+    failures: list[str]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds for which an arm has a result."""
+        return sorted({run.seed for one in self.arms for run in one.runs})
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.recipe.name,
+            "budget_epochs": self.budget,
+            "baseline": self.baseline,
+            "seeds": self.seeds,
+            "threads": self.recipe.study.threads,
+            "data": asdict(self.data),
+            "networks": self.networks,
+            "teachers": {str(seed): worth for seed, worth in self.teachers.items()},
+            "arms": {one.arm.name: _arm_values(one) for one in self.arms},
+            "failed": self.failures,
+        }
+
+
+def gather(
+    file: RecipeFile,
+    study: StudyFolder,
+    arms: Mapping[str, Arm],
+    results: Sequence[ArmResult],
+    failures: Sequence[Failure],
+) -> Findings:
+    """Put the results of a study together.
+
+    Args:
+        file: the recipe.
+        study: its folder, with at least one teacher.
+        arms: those that were asked for.
+        results: at least one.
+        failures: what was not done.
+    """
+    by_arm = {name: [one for one in results if one.arm == name] for name in arms}
+    by_arm = {name: runs for name, runs in by_arm.items() if runs}
+    baseline, recipe = baseline_name(file), file.recipe
+    seeds = sorted({one.seed for one in results})
+    teachers = [recipe.seed] if recipe.study.one_teacher else seeds
+    records = {seed: study.teacher(seed).record()["networks"] for seed in teachers}
+    facts = read_facts(study.teacher(teachers[0]).data)
+    teacher = next(iter(records.values()))["teacher"]
+    student = new_network(recipe.student.model, facts, recipe.seed, "student")
+    return Findings(
+        recipe=recipe,
+        data=facts,
+        baseline=baseline,
+        budget=next(iter(arms.values())).epochs,
+        teachers={
+            seed: {part: one["teacher"][part]["top1"] for part in ("validation", "test")}
+            for seed, one in records.items()
+        },
+        networks={
+            "teacher": {key: teacher[key] for key in ("model", "parameters")},
+            "student": {"model": recipe.student.model, "parameters": parameter_count(student)},
+        },
+        arms=[_arm_findings(arms[name], by_arm, baseline) for name in by_arm],
+        failures=[f"{one.task.name}: {one.message}" for one in failures],
+    )
+
+
+def _arm_findings(
+    arm: Arm, by_arm: Mapping[str, Sequence[ArmResult]], baseline: str
+) -> ArmFindings:
+    runs = list(by_arm[arm.name])
+    seconds, others = _seconds(runs), by_arm.get(baseline)
+    stages = zip(*(run.after_stage for run in runs), strict=True)
+    matrices = [run.retention for run in runs if run.retention]
+    return ArmFindings(
+        arm=arm,
+        validation=spread_of([run.validation_top1 for run in runs]),
+        test=spread_of([run.test_top1 for run in runs]),
+        against_baseline=_against(arm.name, baseline, by_arm),
+        against_alone=_against(arm.name, ALONE, by_arm),
+        seconds_per_epoch=seconds,
+        relative_time=seconds / _seconds(others) if others else None,
+        after_stage=[spread_of(values).mean for values in stages],
+        retention=mean_retention(matrices) if matrices else None,
+        runs=runs,
+    )
+
+
+def _against(name: str, other: str, by_arm: Mapping[str, Sequence[ArmResult]]) -> Comparison | None:
+    if name == other:
+        return None
+    tests = [{run.seed: run.test_top1 for run in by_arm.get(one, [])} for one in (name, other)]
+    return compared(*tests)
+
+
+def _seconds(runs: Sequence[ArmResult]) -> float:
+    return spread_of([run.seconds_per_epoch for run in runs]).mean
+
+
+def _arm_values(one: ArmFindings) -> dict[str, Any]:
+    values = asdict(one)
+    del values["arm"]
+    stages = [stage.as_dict() for stage in one.arm.stages]
+    return {"words": one.arm.words, "stages": stages, **values}

@@ -1,0 +1,141 @@
+"""The folder of a study: what was asked, its teachers, its arms, and what was found.
+
+runs/NAME/
+  recipe.toml  teachers/seed-N/ (run folders)  arms/ARM/seed-N/result.json
+  study.json  report.html  report.md
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import RunMismatchError
+from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import dump_recipe, recipe_values
+from pipeline.runs import TRAINED_BY, RunFolder
+from pipeline.study.arms import Arm
+from smskd.training import WEIGHTS
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """A study on disk, and where each thing in it lies."""
+
+    path: Path
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def findings(self) -> Path:
+        return self.path / "study.json"
+
+    @property
+    def page(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "report.md"
+
+    def teacher(self, seed: int) -> RunFolder:
+        """The run folder that holds the data's facts and the teacher of a seed."""
+        return RunFolder(self.path / "teachers" / f"seed-{seed}")
+
+    def arm(self, name: str, seed: int) -> Path:
+        """Where an arm works for one seed."""
+        return self.path / "arms" / name / f"seed-{seed}"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """What one arm came to with one seed. Accuracies are shares, 0..1.
+
+    Attributes:
+        fingerprint: of all that the result depends on.
+        validation_top1, test_top1: of the student that the arm ends with.
+        history: a record an epoch over the whole budget: epoch, stage, losses, val_top1, seconds.
+        after_stage: validation top-1 of the student that each stage hands on.
+        seconds_per_epoch: the median.
+        retention: see `smskd.retention_matrix`; None for an arm of one stage.
+    """
+
+    fingerprint: str
+    arm: str
+    seed: int
+    validation_top1: float
+    test_top1: float
+    history: list[dict[str, Any]]
+    after_stage: list[float]
+    seconds_per_epoch: float
+    retention: dict[str, Any] | None
+    schema_version: int = SCHEMA_VERSION
+
+
+def start_study(path: Path, recipe: Recipe) -> StudyFolder:
+    """Make a study's folder, or go on with the one that is there.
+
+    Raises:
+        RunMismatchError: when it is a run's, or the study of another recipe; [study] may change.
+        RecipeError: when the recipe there cannot be read.
+    """
+    study = StudyFolder(path)
+    run = RunFolder(path)
+    if run.record_path.exists():
+        raise RunMismatchError(f"{path}: a run lies here; choose another folder with --run")
+    if run.recipe_path.exists():
+        there, here = recipe_values(run.recipe()), recipe_values(recipe)
+        for section in TRAINED_BY:
+            if there[section] != here[section]:
+                raise RunMismatchError(
+                    f"{path}: a study of another recipe lies here: {section} differs; choose "
+                    "another folder with --run, or delete this one"
+                )
+    with no_space_named(path):
+        path.mkdir(parents=True, exist_ok=True)
+    with run.locked():
+        write_text(study.recipe_path, dump_recipe(recipe))
+    return study
+
+
+def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> str:
+    """What an arm's result depends on, in one word; the teacher must have been trained."""
+    depends_on = {
+        "stages": [stage.as_dict() for stage in arm.stages],
+        "seed": seed,
+        "teacher": sha256_of(teacher.teacher / WEIGHTS),
+        "taps": recipe.teacher.taps,
+        "student": recipe_values(recipe.student),
+        "data": recipe_values(recipe.data),
+        "engine": recipe_values(recipe.engine),
+        "threads": recipe.study.threads,
+    }
+    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def write_result(folder: Path, result: ArmResult) -> None:
+    """Leave an arm's result, the last file that it writes."""
+    write_json(folder / "result.json", asdict(result))
+
+
+def read_result(folder: Path, fingerprint: str) -> ArmResult | None:
+    """An arm's result, or None when that very arm is not done.
+
+    Raises:
+        CorruptFileError: when the file is not JSON.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        return None
+    return ArmResult(**content) if content["fingerprint"] == fingerprint else None

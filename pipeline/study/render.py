@@ -1,0 +1,127 @@
+"""From a study's findings to a table, a page and a summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from rich.table import Table
+
+from pipeline.display import number
+from pipeline.study import figures
+from pipeline.study.arms import UNANCHORED
+from pipeline.study.findings import ArmFindings, Findings
+from pipeline.study.statistics import Comparison, Spread, spread_of
+
+_SIDE_BY_SIDE = (f"smskd-{UNANCHORED}", "smskd-tcp")
+
+
+def columns(findings: Findings) -> list[str]:
+    """The heads of the study's table."""
+    return [
+        "arm",
+        "validation top-1 %",
+        "test top-1 %",
+        f"against {findings.baseline}",
+        "p",
+        "against alone",
+        f"s per epoch ÷ {findings.baseline}",
+    ]
+
+
+def rows(findings: Findings) -> list[list[str]]:
+    """The study's table as words, a row an arm."""
+    return [
+        [
+            one.arm.name,
+            _spread(one.validation),
+            _spread(one.test),
+            _points(one.against_baseline),
+            _p(one.against_baseline),
+            _points(one.against_alone),
+            number(one.relative_time, 2),
+        ]
+        for one in findings.arms
+    ]
+
+
+def findings_table(findings: Findings) -> Table:
+    """For the terminal."""
+    seeds = len(findings.seeds)
+    title = f"{findings.recipe.name}: mean ± sd over {seeds} seed{'s' if seeds > 1 else ''}"
+    table = Table(title=title, title_justify="left")
+    heads = columns(findings)
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, justify="right")
+    for row in rows(findings):
+        table.add_row(*row)
+    return table
+
+
+def render_html(findings: Findings) -> str:
+    """The report as one self-contained page: styles and plots inside, nothing fetched."""
+    drawn = {name: Markup(svg) for name, svg in _figures(findings).items()}
+    page = _environment(autoescape=True).get_template("page.html.j2")
+    return page.render(figures=drawn, **_facts(findings))
+
+
+def render_markdown(findings: Findings) -> str:
+    """The report as GitHub-flavoured Markdown."""
+    summary = _environment(autoescape=False).get_template("summary.md.j2")
+    return summary.render(**_facts(findings)).rstrip() + "\n"
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    return Environment(
+        loader=PackageLoader("pipeline.study", "."),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+
+
+def _facts(findings: Findings) -> dict[str, Any]:
+    return {
+        "findings": findings,
+        "columns": columns(findings),
+        "rows": rows(findings),
+        "teacher_test": _spread(_teachers(findings)),
+        "seeds": ", ".join(map(str, findings.seeds)),
+    }
+
+
+def _figures(findings: Findings) -> dict[str, str]:
+    arms = findings.arms
+    beside = [one for one in arms if one.arm.name in _SIDE_BY_SIDE] or _staged(arms)[:2]
+    teacher = _teachers(findings).mean
+    return {
+        "ablation": figures.ablation(arms, teacher, findings.baseline),
+        "curves": figures.learning_curves(arms),
+        "retention": figures.retention_maps(beside),
+        "waterfall": figures.waterfalls(beside),
+    }
+
+
+def _staged(arms: list[ArmFindings]) -> list[ArmFindings]:
+    return [one for one in arms if one.retention]
+
+
+def _teachers(findings: Findings) -> Spread:
+    return spread_of([worth["test"] for worth in findings.teachers.values()])
+
+
+def _spread(spread: Spread) -> str:
+    mean = f"{100 * spread.mean:.2f}"
+    return mean if spread.sd is None else f"{mean} ± {100 * spread.sd:.2f}"
+
+
+def _points(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return "–"
+    return f"{100 * comparison.difference:+.2f}".replace("-", "−")
+
+
+def _p(comparison: Comparison | None) -> str:
+    return "–" if comparison is None or comparison.p is None else f"{comparison.p:.3g}"

@@ -1,0 +1,94 @@
+"""Means, deviations and paired tests over seeds."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import ttest_rel  # type: ignore[import-untyped]
+
+Matrix = list[list[float | None]]
+
+_NO_SPREAD = 1e-12
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Values over seeds.
+
+    Attributes:
+        mean: arithmetic mean.
+        sd: sample standard deviation (n − 1); None with one seed.
+    """
+
+    mean: float
+    sd: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against another, over the seeds that both have.
+
+    Attributes:
+        difference: mean of the differences.
+        p: of the two-sided paired t-test; None with one seed, or when all differences are equal.
+        n: seeds.
+    """
+
+    difference: float
+    p: float | None
+    n: int
+
+
+def spread_of(values: Sequence[float]) -> Spread:
+    """Mean and standard deviation of at least one value."""
+    return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+
+def compared(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison | None:
+    """Values by seed against others, seed by seed; None when no seed has both."""
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    ours_paired, theirs_paired = [ours[s] for s in seeds], [theirs[s] for s in seeds]
+    differences = [a - b for a, b in zip(ours_paired, theirs_paired, strict=True)]
+    p = None
+    if max(differences) - min(differences) > _NO_SPREAD:
+        p = float(ttest_rel(ours_paired, theirs_paired).pvalue)
+    return Comparison(statistics.mean(differences), p, len(seeds))
+
+
+def mean_retention(matrices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of retention matrices of one arm; a cell that one of them lacks stays empty."""
+    return {
+        "stages": matrices[0]["stages"],
+        "loss": [_mean_cells(rows) for rows in zip(*(m["loss"] for m in matrices), strict=True)],
+        "top1": _mean_cells([m["top1"] for m in matrices]),
+    }
+
+
+def kept_share(loss: Matrix) -> Matrix:
+    """Each stage's loss over what it was just after that stage: 1 is kept, 2 is twice as far.
+
+    Args:
+        loss: square, a row a stage, a column for each stage after which it was measured.
+    """
+    return [[_ratio(value, row[place]) for value in row] for place, row in enumerate(loss)]
+
+
+def _mean_cells(rows: Sequence[Sequence[float | None]]) -> list[float | None]:
+    return [_mean(cells) for cells in zip(*rows, strict=True)]
+
+
+def _mean(cells: Sequence[float | None]) -> float | None:
+    known = [cell for cell in cells if cell is not None]
+    return statistics.mean(known) if len(known) == len(cells) else None
+
+
+def _ratio(value: float | None, start: float | None) -> float | None:
+    if value is None or not start or not math.isfinite(value / start):
+        return None
+    return value / start

@@ -1,0 +1,97 @@
+"""A study from recipe to report: teachers, arms, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy_targets.device.facts import usable_cores
+from foundation.errors import CompressError
+from foundation.files import write_json, write_text
+from pipeline.display import Outcome, progress_console
+from pipeline.names import check_names
+from pipeline.recipe import Recipe
+from pipeline.recipe_file import RecipeFile
+from pipeline.runs import DEFAULT_ROOT, RunFolder
+from pipeline.study.arms import Arm, chosen_arms
+from pipeline.study.findings import Findings, gather
+from pipeline.study.folder import StudyFolder, start_study
+from pipeline.study.processes import Failure, carry_out_all
+from pipeline.study.progress import study_display
+from pipeline.study.render import findings_table, render_html, render_markdown
+from pipeline.study.tasks import Task
+
+
+def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, CompressError | None]:
+    """Train all arms with all seeds, or go on with that, and report.
+
+    Args:
+        file: the recipe.
+        path: the study's folder; None takes runs/NAME.
+
+    Returns:
+        What was found, None when nothing was; and what to tell at the end when something failed.
+
+    Raises:
+        UnknownNameError: when the recipe names something that there is not.
+        RunMismatchError: when the folder holds something else.
+        BusyError: when another process is at work in it.
+    """
+    check_names(file)
+    arms = chosen_arms(file)
+    folder = start_study(path or DEFAULT_ROOT / file.recipe.name, file.recipe)
+    with RunFolder(folder.path).locked():
+        tasks = list_tasks(file, folder, arms)
+        with study_display(progress_console(), len(tasks)) as display:
+            failures = carry_out_all(tasks, jobs_of(file.recipe), display)
+        failed = {failure.task.name for failure in failures}
+        done = [task.result() for task in tasks if task.arm and task.name not in failed]
+        results = [result for result in done if result]
+        if not results:
+            return None, _failed(failures, len(tasks))
+        findings = gather(file, folder, arms, results, failures)
+        _write(folder, findings)
+    content = {"study": str(folder.path), "report": _reports(folder), **findings.as_dict()}
+    lines = [f"report: {one}" for one in _reports(folder)]
+    return Outcome(content, [findings_table(findings), *lines]), _failed(failures, len(tasks))
+
+
+def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -> list[Task]:
+    """Seed by seed its teacher and its arms, so that early seeds are whole early."""
+    recipe = file.recipe
+    tasks = []
+    for seed in range(recipe.seed, recipe.seed + recipe.study.seeds):
+        if seed == recipe.seed or not recipe.study.one_teacher:
+            tasks.append(Task(file, folder, None, seed))
+        tasks += [Task(file, folder, arm, seed) for arm in arms.values()]
+    return tasks
+
+
+def jobs_of(recipe: Recipe) -> int:
+    """How many tasks run at once."""
+    asked = recipe.study
+    return asked.jobs or max((usable_cores() or 1) // asked.threads, 1)
+
+
+def _write(folder: StudyFolder, findings: Findings) -> None:
+    write_json(folder.findings, findings.as_dict())
+    write_text(folder.page, render_html(findings))
+    write_text(folder.summary, render_markdown(findings))
+
+
+def _reports(folder: StudyFolder) -> list[str]:
+    return [str(folder.page), str(folder.summary)]
+
+
+def _failed(failures: list[Failure], tasks: int) -> CompressError | None:
+    """One error for all that failed, of the first one's kind; a line each was shown before."""
+    if not failures:
+        return None
+    first = failures[0]
+    known: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
+    kinds = {kind.exit_code: kind for kind in known}
+    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    return kinds[first.exit_code](
+        f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{others}; the same "
+        "command tries these again"
+    )

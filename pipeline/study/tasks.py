@@ -1,0 +1,71 @@
+"""The work of one process: an arm with one seed, or a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.recipe_file import RecipeFile
+from pipeline.study.arms import Arm
+from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
+
+
+@dataclass(frozen=True)
+class Task:
+    """A process' work: one arm with one seed, or a teacher.
+
+    Attributes:
+        file: the study's recipe.
+        study: its folder.
+        arm: what to train; None trains the teacher of the seed.
+        seed: the run's seed.
+    """
+
+    file: RecipeFile
+    study: StudyFolder
+    arm: Arm | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What it is called on the screen: "smskd-tcp, seed 1"."""
+        return f"{self.arm.name if self.arm else 'teacher'}, seed {self.seed}"
+
+    @property
+    def stage_epochs(self) -> tuple[int, ...]:
+        """How many epochs each of its stages trains."""
+        teacher = self.file.recipe.teacher
+        if self.arm:
+            return tuple(stage.epochs for stage in self.arm.stages)
+        return () if teacher.weights else (teacher.training.epochs,)
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves its files."""
+        if self.arm is None:
+            return self.study.teacher(self.seed).path
+        return self.study.arm(self.arm.name, self.seed)
+
+    @property
+    def log(self) -> Path:
+        """What libraries print while it is worked on."""
+        what = self.arm.name if self.arm else "teacher"
+        return self.study.path / "logs" / f"{what}-seed-{self.seed}.txt"
+
+    @property
+    def teacher_seed(self) -> int:
+        """The seed of the teacher that it needs, or is."""
+        recipe = self.file.recipe
+        return recipe.seed if recipe.study.one_teacher else self.seed
+
+    def result(self) -> ArmResult | None:
+        """What the arm came to, or None when it is not done; its teacher must be there."""
+        if self.arm is None:
+            return None
+        return read_result(self.folder, self.fingerprint())
+
+    def fingerprint(self) -> str:
+        """Of all that an arm's result depends on."""
+        assert self.arm is not None
+        teacher = self.study.teacher(self.teacher_seed)
+        return arm_fingerprint(self.file.recipe, self.arm, self.seed, teacher)

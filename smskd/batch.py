@@ -1,0 +1,76 @@
+"""What one training step is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from foundation.errors import DataLayoutError
+
+
+class Batch(NamedTuple):
+    """Samples of one training step. Any (images, labels) or (images, labels, ids) will do as one.
+
+    Attributes:
+        images: what the student sees, shape (N, C, H, W).
+        labels: classes, shape (N,), int64; or probabilities of the classes, shape (N, classes),
+            float, for images that were mixed.
+        ids: number of each sample in the training set, shape (N,), int64.
+        view: which of its fixed views every sample is seen in; None when the view will not
+            come back.
+        teacher_images: what the teacher sees, where it takes images of another size.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor | None = None
+    view: int | None = None
+    teacher_images: Tensor | None = None
+
+    @property
+    def seen_by_teacher(self) -> Tensor:
+        """The teacher's images: its own, or else the student's."""
+        return self.images if self.teacher_images is None else self.teacher_images
+
+    @property
+    def mixed(self) -> bool:
+        """Whether labels are probabilities rather than classes."""
+        return self.labels.dim() == 2
+
+
+Batches = Iterable[Batch] | Iterable[Sequence[Any]]
+
+
+def as_batch(given: Sequence[Any]) -> Batch:
+    """A loader's batch as a `Batch`.
+
+    Raises:
+        DataLayoutError: when it is something else.
+    """
+    if isinstance(given, Batch):
+        return given
+    if isinstance(given, tuple | list):
+        parts, what = given[:3], f"({', '.join(type(part).__name__ for part in given)})"
+        if len(parts) > 1 and all(isinstance(part, Tensor) for part in parts):
+            return Batch(*parts)
+    else:
+        what = f"a {type(given).__name__}"
+    raise DataLayoutError(
+        f"a batch must be tensors (images, labels) or (images, labels, ids), but got {what}"
+    )
+
+
+def sample_count(batches: Batches) -> int | None:
+    """How many samples a loader's ids are numbers of; None when it does not tell.
+
+    Its own `samples`, or the length of the `dataset` that a DataLoader has.
+    """
+    samples = getattr(batches, "samples", None)
+    if isinstance(samples, int):
+        return samples
+    try:
+        return len(batches.dataset)  # type: ignore[union-attr]
+    except (AttributeError, TypeError):
+        return None

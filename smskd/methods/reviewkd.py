@@ -1,0 +1,125 @@
+"""ReviewKD: each level of the teacher teaches that level of the student and all deeper ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from smskd.batch import Batch
+from smskd.methods import METHODS, Method, Progress
+from smskd.methods._features import connector, resized
+from smskd.methods.dkd import warmed_up
+from smskd.pair import Pair
+from smskd.precision import full_precision
+from smskd.signals import Signals
+
+_LEVELS = (4, 2, 1)
+_MOST_CHANNELS = 512
+
+
+def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared error at several sizes, each coarser one with half the weight: shape (N,).
+
+    Chen et al., "Distilling Knowledge via Knowledge Review" (2021), HCL: the whole map, then its
+    averages over 4×4, 2×2 and 1×1 fields, where these are coarser than it. The weights sum to 1.
+
+    Args:
+        student, teacher: features, shape (N, C, H, W).
+    """
+    ours, theirs = full_precision(student), full_precision(teacher)
+    height, width = ours.shape[2:]
+    losses, weights = [_squared_error(ours, theirs)], [1.0]
+    for level in _LEVELS:
+        if level >= max(height, width):
+            continue
+        size = min(level, height), min(level, width)
+        losses.append(_squared_error(resized(ours, *size), resized(theirs, *size)))
+        weights.append(weights[-1] / 2)
+    terms = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+    return torch.stack(terms).sum(0) / sum(weights)
+
+
+def _squared_error(first: Tensor, second: Tensor) -> Tensor:
+    return (first - second).square().flatten(1).mean(1)
+
+
+class Fusion(nn.Module):
+    """Joins a level of the student with what the deeper ones gave (the paper's ABF).
+
+    Args:
+        channels: of the student's feature at this level.
+        middle: of what goes from level to level.
+        wanted: of the teacher's feature at this level.
+        deepest: whether no level is deeper.
+    """
+
+    def __init__(self, channels: int, middle: int, wanted: int, deepest: bool) -> None:
+        super().__init__()
+        self.enter = connector(channels, middle)
+        self.attend = None if deepest else nn.Conv2d(2 * middle, 2, 1)
+        self.leave = connector(middle, wanted, kernel_size=3)
+
+    def forward(
+        self, feature: Tensor, deeper: Tensor | None, height: int, width: int
+    ) -> tuple[Tensor, Tensor]:
+        """The level in the teacher's channels and size, and what goes on to the shallower one.
+
+        Args:
+            feature: the student's, shape (N, channels, h, w).
+            deeper: what comes from the deeper level, shape (N, middle, h', w').
+            height, width: the teacher's H and W.
+
+        Returns:
+            Shapes (N, wanted, H, W) and (N, middle, H, W).
+        """
+        joined = self.enter(feature)
+        if self.attend is not None and deeper is not None:
+            review = resized(deeper, *joined.shape[2:])
+            attention = torch.sigmoid(self.attend(torch.cat([joined, review], 1)))
+            joined = joined * attention[:, :1] + review * attention[:, 1:]
+        joined = resized(joined, height, width)
+        return self.leave(joined), joined
+
+
+@METHODS.register("reviewkd")
+class ReviewKD(Method):
+    """Knowledge review, from the deepest tap pair to the shallowest.
+
+    Args:
+        warmup_epochs: the loss grows linearly over these first epochs of the stage, or over all
+            its epochs where it has fewer.
+
+    Raises:
+        ValueError: when the warm-up is negative.
+    """
+
+    family = "feature"
+    paper = "Chen et al. 2021, arXiv 2104.09044"
+    formula = "min(epoch / warm-up, 1) · Σ_taps HCL(f(s_tap … s_last), t_tap), f a learnt fusion"
+    needs = ("features",)
+
+    def __init__(self, *, warmup_epochs: int = 20) -> None:
+        super().__init__()
+        if warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs must not be negative, but got {warmup_epochs=}")
+        self.warmup_epochs = warmup_epochs
+        self.fusions = nn.ModuleList()
+
+    def build(self, pair: Pair) -> None:
+        super().build(pair)
+        shapes = pair.feature_shapes
+        middle = min(shapes[-1][0][0], _MOST_CHANNELS)
+        for place, (ours, theirs) in enumerate(shapes):
+            deepest = place == len(shapes) - 1
+            self.fusions.append(Fusion(ours[0], middle, theirs[0], deepest))
+
+    def forward(
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        losses = []
+        deeper = None
+        levels = zip(self.fusions, student.features, teacher.features, strict=True)
+        for fusion, ours, theirs in reversed(list(levels)):
+            fused, deeper = fusion(full_precision(ours), deeper, *theirs.shape[2:])
+            losses.append(hierarchical_context_loss(fused, theirs).mean())
+        return warmed_up(progress, self.warmup_epochs) * torch.stack(losses).sum()

@@ -1,0 +1,180 @@
+"""SAKD: for each sample and each place, a policy decides whether to distil there.
+
+Song, Chen, Ye, Song, "Spot-Adaptive Knowledge Distillation" (IEEE TIP 2022, arXiv 2205.02399).
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foundation.errors import unknown_name
+from smskd.batch import Batch
+from smskd.lockstep import run_in_lockstep
+from smskd.methods import METHODS, Method, Progress
+from smskd.methods._features import BatchNorm, FeatureMethod
+from smskd.methods.kd import kd_loss
+from smskd.pair import Pair
+from smskd.precision import full_precision
+from smskd.signals import Signals
+
+_HIDDEN = 128
+
+
+class Adaption(nn.Module):
+    """Brings a feature of one network into the channels and the size of the other's."""
+
+    def __init__(self, from_shape: tuple[int, ...], to_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.size = (to_shape[1], to_shape[2])
+        self.convolution = nn.Conv2d(from_shape[0], to_shape[0], 1, bias=False)
+        self.norm = BatchNorm(to_shape[0])
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H', W')."""
+        adapted: Tensor = self.norm(self.convolution(feature))
+        if adapted.shape[2:] == self.size:
+            return adapted
+        if adapted.shape[2] >= self.size[0]:
+            return F.adaptive_avg_pool2d(adapted, self.size)
+        return F.interpolate(adapted, self.size, mode="nearest")
+
+
+def chosen_spots(policy_logits: Tensor, temperature: float) -> Tensor:
+    """Straight-through Gumbel-softmax choices: 1 where a sample is distilled, shape (N, spots).
+
+    Args:
+        policy_logits: shape (N, spots, 2).
+        temperature: of the softmax through which gradients flow.
+    """
+    return F.gumbel_softmax(full_precision(policy_logits), tau=temperature, hard=True)[..., 0]
+
+
+def routing_loss(routed: Tensor, alone: Tensor, chosen: Tensor, factor: float) -> Tensor:
+    """What the policy is trained on: the classification loss of the multi-path network, a scalar.
+
+    It counts `factor` times where it is above the student's own, one over `factor` times where it
+    is below; and at least half of the samples should take the last spot.
+
+    Args:
+        routed: cross-entropy of the multi-path network, a scalar.
+        alone: cross-entropy of the student, a scalar without gradient.
+        chosen: choices at the last spot, shape (N,).
+        factor: γ ≥ 1.
+    """
+    weight = torch.where(routed.detach() > alone, factor, 1 / factor)
+    return weight * routed + (len(chosen) / 2 - chosen.sum()).clamp_min(0)
+
+
+@METHODS.register("sakd")
+class SAKD(Method):
+    """Spot-adaptive distillation, around any set of feature methods, and KD at the last spot.
+
+    A policy on the embeddings of both networks makes, for each sample and each spot (tap pairs,
+    then the logits), a two-way choice. A multi-path network takes each block from the teacher or
+    from the student, with adaption layers in between; its classification loss trains policy and
+    adaption layers and nothing else. The student is distilled where the policy chose the teacher.
+
+    Args:
+        methods: feature methods, each with its default weight and settings.
+        kd_weight: weight of the KD loss at the last spot.
+        temperature: of that KD loss.
+        policy_temperature: of the Gumbel-softmax.
+        factor: how much more the multi-path network's loss counts where it is above the
+            student's; the inverse where it is below.
+
+    Raises:
+        ValueError: when a weight or temperature is impossible.
+        UnknownNameError: when a method is not a feature method.
+    """
+
+    family = "feature"
+    paper = "Song et al. 2022, arXiv 2205.02399"
+    formula = "Σ_spots mean_i(chosen_i,spot · L_spot,i(s, t)), chosen by a learnt policy"
+    needs = ("features", "embedding")
+
+    def __init__(
+        self,
+        *,
+        methods: tuple[str, ...] = ("at",),
+        kd_weight: float = 1.0,
+        temperature: float = 4.0,
+        policy_temperature: float = 5.0,
+        factor: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if temperature <= 0 or policy_temperature <= 0:
+            raise ValueError(
+                f"temperatures must be positive, but got {temperature=}, {policy_temperature=}"
+            )
+        if kd_weight < 0 or factor < 1:
+            raise ValueError(
+                f"kd_weight must not be negative and factor at least 1, but got {kd_weight=}, "
+                f"{factor=}"
+            )
+        self.kd_weight, self.temperature = kd_weight, temperature
+        self.policy_temperature, self.factor = policy_temperature, factor
+        self.wrapped = nn.ModuleDict({name: _feature_method(name) for name in methods})
+
+    def build(self, pair: Pair) -> None:
+        super().build(pair)
+        self._networks = (pair.student, pair.teacher)
+        for method in self.wrapped.values():
+            cast(Method, method).build(pair)
+        spots = len(pair.feature_shapes) + 1
+        seen = cast(int, pair.student_shapes.embedding) + cast(int, pair.teacher_shapes.embedding)
+        self.policy = nn.Sequential(
+            nn.Linear(seen, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * spots)
+        )
+        shapes = pair.feature_shapes
+        self.to_teacher = nn.ModuleList(Adaption(ours, theirs) for ours, theirs in shapes)
+        self.to_student = nn.ModuleList(Adaption(theirs, ours) for ours, theirs in shapes)
+
+    def forward(
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        chosen = self._choose(student, teacher)
+        alone = F.cross_entropy(full_precision(student.logits), batch.labels).detach()
+        routed = F.cross_entropy(self._routed(batch, chosen), batch.labels)
+        policy_loss = routing_loss(routed, alone, chosen[:, -1], self.factor)
+        return policy_loss + self._distilled(student, teacher, chosen.detach(), progress)
+
+    def _choose(self, student: Signals, teacher: Signals) -> Tensor:
+        seen = [full_precision(cast(Tensor, one.embedding)) for one in (teacher, student)]
+        logits = self.policy(torch.cat(seen, dim=1).detach())
+        return chosen_spots(logits.unflatten(1, (-1, 2)), self.policy_temperature)
+
+    def _routed(self, batch: Batch, chosen: Tensor) -> Tensor:
+        """Logits of the multi-path network, shape (N, classes)."""
+
+        def exchange(place: int, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+            take = chosen[:, place, None, None, None].to(ours.dtype)
+            to_student = (1 - take) * ours + take * self.to_student[place](theirs)
+            to_teacher = (1 - take) * self.to_teacher[place](ours) + take * theirs
+            return to_student, to_teacher
+
+        images = (batch.images, batch.seen_by_teacher)
+        ours, theirs = run_in_lockstep(*self._networks, images, exchange)
+        last = chosen[:, -1:]
+        return (1 - last) * full_precision(ours) + last * full_precision(theirs)
+
+    def _distilled(
+        self, student: Signals, teacher: Signals, chosen: Tensor, progress: Progress
+    ) -> Tensor:
+        loss = kd_loss(student.logits, teacher.logits, self.temperature)
+        total = self.kd_weight * (chosen[:, -1] * loss).mean()
+        for module in self.wrapped.values():
+            method = cast(FeatureMethod, module)
+            spots = method.spot_losses(student, teacher, progress)
+            total = total + method.default_weight * (chosen[:, :-1].T * spots).mean(1).sum()
+        return total
+
+
+def _feature_method(name: str) -> FeatureMethod:
+    kinds = {key: kind for key, kind in METHODS.items() if issubclass(kind, FeatureMethod)}
+    if name not in kinds:
+        raise unknown_name("feature method", name, kinds)
+    return kinds[name]()

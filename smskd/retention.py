@@ -1,0 +1,100 @@
+"""How much of a stage is left after later ones: the retention matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from smskd.batch import Batches, as_batch
+from smskd.checkpoint import load_model, load_tensors
+from smskd.distillation import stage_folder
+from smskd.evaluation import evaluate
+from smskd.methods import Method, Progress
+from smskd.objective import Objective
+from smskd.pair import Pair
+from smskd.stage import Stage
+from smskd.taps import TappedModel, evaluating
+from smskd.training import METHOD, WEIGHTS
+
+
+def retention_matrix(
+    pair: Pair, stages: Sequence[Stage], folder: Path, batches: Batches
+) -> dict[str, Any]:
+    """Each stage's own distillation loss, and the accuracy, after it and after every later stage.
+
+    The learnable parts of a stage's methods are those that it ended with. A method that keeps a
+    memory of its training samples cannot be measured on others; its stage has no losses.
+
+    Args:
+        pair: student and teacher as they were distilled; the student is left alone.
+        stages: what was done.
+        folder: where `distill` left its subfolders.
+        batches: held-out (images, labels).
+
+    Returns:
+        "stages": names; "loss": a row a stage, a column for each stage after which it was
+        measured, None before its own; "top1": accuracy after each stage.
+    """
+    names = [stage_folder(*numbered) for numbered in enumerate(stages, start=1)]
+    student = TappedModel(
+        deepcopy(pair.student.model), pair.student.taps, pair.student.classifier_name
+    )
+    objectives = [
+        _objective(stage, pair, folder / name) for stage, name in zip(stages, names, strict=True)
+    ]
+    loss: list[list[float | None]] = [[None] * len(stages) for _ in stages]
+    top1 = []
+    for after, name in enumerate(names):
+        load_model(folder / name / WEIGHTS, student.model)
+        top1.append(evaluate(student.model, batches)["top1"])
+        measured = _losses(objectives[: after + 1], student, pair.teacher, batches)
+        for row, value in enumerate(measured):
+            loss[row][after] = value
+    return {"stages": names, "loss": loss, "top1": top1}
+
+
+def _objective(stage: Stage, pair: Pair, folder: Path) -> Objective:
+    with torch.random.fork_rng():
+        objective = Objective(stage, pair)
+    if (folder / METHOD).exists():
+        objective.load_state_dict(load_tensors(folder / METHOD)[0])
+    return objective.eval()
+
+
+def _losses(
+    objectives: Sequence[Objective], student: TappedModel, teacher: TappedModel, batches: Batches
+) -> list[float | None]:
+    totals = [0.0] * len(objectives)
+    images = 0
+    with (
+        evaluating(student.model),
+        evaluating(teacher.model),
+        torch.random.fork_rng(),
+        torch.no_grad(),
+    ):
+        # Methods that draw at random draw alike each time they are measured.
+        torch.manual_seed(0)
+        for given in batches:
+            batch = as_batch(given)
+            ours, theirs = student(batch.images), teacher(batch.seen_by_teacher)
+            for place, objective in enumerate(objectives):
+                progress = Progress(objective.stage.epochs, objective.stage.epochs)
+                for name, module in _measurable(objective).items():
+                    value = module(ours, theirs, batch, progress)
+                    totals[place] += objective.weights[name] * value.item() * len(batch.labels)
+            images += len(batch.labels)
+    return [
+        total / images if _measurable(objective) else None
+        for total, objective in zip(totals, objectives, strict=True)
+    ]
+
+
+def _measurable(objective: Objective) -> dict[str, Method]:
+    methods = cast(dict[str, nn.Module], dict(objective.methods.items()))
+    kept = {name: cast(Method, module) for name, module in methods.items()}
+    return {} if any("ids" in method.needs for method in kept.values()) else kept

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import CompressError, RecipeError, UnknownNameError
+from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, spread
+from smskd.stage import MethodSpec, Stage
+from smskd.weightings import WEIGHTINGS
+
+RECIPE = """\
+[[stages]]
+methods = [{ name = "kd", weight = 0.9, settings = { temperature = 3.0 } }]
+epochs = 5
+ce_weight = 0.1
+lr = 0.02
+momentum = 0.8
+
+[[stages]]
+methods = [{ name = "at", weight = 200.0 }]
+epochs = 3
+lr = 0.01
+ce_weight = 0.7
+weighting = "constant"
+
+[[stages]]
+methods = "rkd"
+epochs = 4
+"""
+OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs",
+             "max_grad_norm", "accumulate", "ema_decay", "keep")  # fmt: skip
+
+
+def file_of(folder: Path, study: str = "", stages: str = RECIPE) -> RecipeFile:
+    path = folder / "study.toml"
+    path.write_text(f"{stages}\n[study]\n{study}\n")
+    return load_recipe(path)
+
+
+@pytest.fixture
+def arms(tmp_path: Path) -> dict[str, Arm]:
+    further = 'orders = [["at", "rkd", "kd"]]\nstage_counts = [1, 2]'
+    return all_arms(file_of(tmp_path, further))
+
+
+def test_the_arms_are_the_comparisons_that_the_claim_needs(arms: dict[str, Arm]) -> None:
+    weighted = {f"smskd-{name}" for name in WEIGHTINGS.names()}
+    assert {"smskd-none", "smskd-constant", "smskd-tcp", "smskd-inverse-tcp"} <= weighted
+    assert set(arms) == weighted | {
+        "alone", "kd", "at", "rkd", "simultaneous", "sakd",
+        "order-at-rkd-kd", "smskd-1-stage", "smskd-2-stages",
+    }  # fmt: skip
+    assert all(name == arm.name and arm.words for name, arm in arms.items())
+
+
+def test_every_arm_has_the_same_budget(arms: dict[str, Arm]) -> None:
+    assert {arm.epochs for arm in arms.values()} == {12}
+
+
+@pytest.mark.parametrize("name", ["alone", "kd", "at", "rkd", "simultaneous", "sakd"])
+def test_an_arm_of_one_schedule_trains_as_the_first_stage_says(
+    arms: dict[str, Arm], tmp_path: Path, name: str
+) -> None:
+    first = file_of(tmp_path).recipe.stages[0]
+    (stage,) = arms[name].stages
+    assert [getattr(stage, key) for key in OPTIMIZER] == [getattr(first, key) for key in OPTIMIZER]
+
+
+def test_a_method_by_itself_keeps_the_weights_of_its_stage(arms: dict[str, Arm]) -> None:
+    (kd,), (at,) = arms["kd"].stages, arms["at"].stages
+    assert (kd.ce_weight, at.ce_weight) == (0.1, 0.7)
+    assert kd.method_specs[0].settings == {"temperature": 3.0}
+    assert at.method_specs[0].weight == 200.0
+
+
+def test_the_student_alone_has_no_method_and_the_whole_weight_on_the_labels(
+    arms: dict[str, Arm],
+) -> None:
+    (stage,) = arms["alone"].stages
+    assert stage.methods == ()
+    assert stage.ce_weight == 1.0
+
+
+def test_all_at_once_holds_every_method_with_its_weight(arms: dict[str, Arm]) -> None:
+    (stage,) = arms["simultaneous"].stages
+    weights = {method.name: method.weight for method in stage.method_specs}
+    assert weights == {"kd": 0.9, "at": 200.0, "rkd": None}
+    assert stage.ce_weight == 1.0
+
+
+def test_the_smskd_arms_differ_in_the_weighting_alone(arms: dict[str, Arm], tmp_path: Path) -> None:
+    asked = [stage.as_dict() for stage in file_of(tmp_path).recipe.stages]
+    for weighting in WEIGHTINGS.names():
+        stages = [stage.as_dict() for stage in arms[f"smskd-{weighting}"].stages]
+        assert {stage["weighting"] for stage in stages} == {weighting}
+        assert [{**s, "weighting": ""} for s in stages] == [{**s, "weighting": ""} for s in asked]
+
+
+def test_an_order_takes_each_stage_with_all_its_settings(
+    arms: dict[str, Arm], tmp_path: Path
+) -> None:
+    kd, at, rkd = (stage.as_dict() for stage in file_of(tmp_path).recipe.stages)
+    assert [stage.as_dict() for stage in arms["order-at-rkd-kd"].stages] == [at, rkd, kd]
+
+
+def test_the_first_stages_share_the_whole_budget_in_proportion(arms: dict[str, Arm]) -> None:
+    assert [stage.epochs for stage in arms["smskd-2-stages"].stages] == [7, 5]  # of 5 and 3
+    assert [stage.epochs for stage in arms["smskd-1-stage"].stages] == [12]
+
+
+@pytest.mark.parametrize(
+    ("budget", "shares", "epochs"),
+    [(12, [5, 3, 4], [5, 3, 4]), (10, [1, 1, 1], [3, 3, 4]), (5, [2, 1], [3, 2]), (7, [1], [7])],
+)
+def test_epochs_are_spread_with_none_left_over(
+    budget: int, shares: list[int], epochs: list[int]
+) -> None:
+    assert spread(budget, shares) == epochs
+
+
+@pytest.mark.parametrize(
+    ("study", "methods"),
+    [("", ("at",)), ('sakd_methods = ["at", "fitnet"]', ("at", "fitnet"))],
+)
+def test_sakd_is_put_around_the_feature_methods(
+    tmp_path: Path, study: str, methods: tuple[str, ...]
+) -> None:
+    (stage,) = all_arms(file_of(tmp_path, study))["sakd"].stages
+    assert stage.method_specs == (MethodSpec("sakd", settings={"methods": methods}),)
+
+
+def test_sakd_is_put_around_attention_where_no_stage_has_a_feature_method(tmp_path: Path) -> None:
+    only_kd = '[[stages]]\nmethods = "kd"\n'
+    (stage,) = all_arms(file_of(tmp_path, stages=only_kd))["sakd"].stages
+    assert stage.method_specs[0].settings == {"methods": ("at",)}
+
+
+def test_one_stage_of_one_method_leaves_no_arm_that_would_be_the_same(tmp_path: Path) -> None:
+    assert set(all_arms(file_of(tmp_path, stages='[[stages]]\nmethods = "kd"\n'))) == {
+        "alone", "kd", "sakd",
+    }  # fmt: skip
+
+
+def test_a_recipe_that_names_sakd_keeps_its_own_settings_of_it(tmp_path: Path) -> None:
+    own = '[[stages]]\nmethods = [{ name = "sakd", weight = 2.0 }]\n'
+    (stage,) = all_arms(file_of(tmp_path, stages=own))["sakd"].stages
+    assert stage.method_specs[0].weight == 2.0
+
+
+def test_the_baseline_is_plain_kd_or_else_the_first_method(tmp_path: Path) -> None:
+    assert baseline_name(file_of(tmp_path)) == "kd"
+    others = '[[stages]]\nmethods = "rkd"\n[[stages]]\nmethods = "at"\n'
+    assert baseline_name(file_of(tmp_path, stages=others)) == "rkd"
+
+
+def test_chosen_arms_come_in_the_order_of_the_table(tmp_path: Path) -> None:
+    assert list(chosen_arms(file_of(tmp_path, 'arms = ["smskd-tcp", "alone"]'))) == [
+        "alone", "smskd-tcp",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("study", "kind", "words"),
+    [
+        ('arms = ["smskd-tpc"]', UnknownNameError, ["study.arms[0]", "smskd-tcp"]),
+        ('orders = [["at", "kd"]]', RecipeError, ["study.orders[0]", "every stage once"]),
+        ('orders = [["at", "kd", "kd"]]', RecipeError, ["study.orders[0]", "every stage once"]),
+        ('orders = [["at", "kd", "rdk"]]', UnknownNameError, ["study.orders[0]", "'rkd'"]),
+        ("stage_counts = [4]", RecipeError, ["study.stage_counts[0]", "3 stages", "4"]),
+        ('sakd_methods = ["kd"]', UnknownNameError, ["study.sakd_methods[0]", "'kd'"]),
+    ],
+)
+def test_what_cannot_be_an_arm_is_told_of_with_its_place(
+    tmp_path: Path, study: str, kind: type[CompressError], words: list[str]
+) -> None:
+    with pytest.raises(kind) as refused:
+        chosen_arms(file_of(tmp_path, study))
+    assert all(word in str(refused.value) for word in ["line", *words])
+
+
+def test_arms_are_stages_of_the_library_and_not_of_the_recipe(arms: dict[str, Arm]) -> None:
+    # A recipe's stage refuses to be without methods, which the student alone is.
+    assert {type(stage) for arm in arms.values() for stage in arm.stages} == {Stage}

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.study.arms import Arm, all_arms
+from pipeline.study.findings import Findings, gather
+from pipeline.study.folder import ArmResult, StudyFolder
+from pipeline.study.render import columns, findings_table, render_html, render_markdown, rows
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
+
+
+def result_of(arm: Arm, seed: int, test_top1: float) -> ArmResult:
+    """A result with figures that are easily followed."""
+    staged = len(arm.stages) > 1
+    history = [
+        {"epoch": epoch, "stage": 1, "losses": {"loss": 1.0}, "val_top1": 0.4 + 0.1 * epoch,
+         "seconds": 2.0 if staged else 1.0}
+        for epoch in (1, 2)
+    ]  # fmt: skip
+    retention = {"stages": ["1-kd", "2-at"], "loss": [[2.0, 3.0], [None, 1.0]], "top1": [0.5, 0.6]}
+    return ArmResult(
+        fingerprint="",
+        arm=arm.name,
+        seed=seed,
+        validation_top1=0.6,
+        test_top1=test_top1,
+        history=history,
+        after_stage=[0.5, 0.6] if staged else [0.6],
+        seconds_per_epoch=2.0 if staged else 1.0,
+        retention=retention if staged else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def findings(study) -> Findings:
+    """Results by hand for three arms, over the facts of the tiny study."""
+    file = RecipeFile(load_recipe(study.path / "recipe.toml").recipe)
+    arms = {n: a for n, a in all_arms(file).items() if n in ("alone", "kd", "smskd-tcp")}
+    tests = {"alone": (0.5, 0.5), "kd": (0.6, 0.7), "smskd-tcp": (0.62, 0.74)}
+    results = [
+        result_of(arms[name], seed, top1) for name in arms for seed, top1 in enumerate(tests[name])
+    ]
+    return gather(file, StudyFolder(study.path), arms, results, [])
+
+
+def test_the_table_has_means_deviations_differences_p_and_time(findings: Findings) -> None:
+    assert columns(findings)[3] == "against kd"
+    # smskd-tcp − kd: 2 and 4 points, so t = 3 and p = 1 − (2/π)·atan 3 = 0.205
+    assert rows(findings) == [
+        ["alone", "60.00 ± 0.00", "50.00 ± 0.00", "−15.00", "0.205", "–", "1.00"],
+        ["kd", "60.00 ± 0.00", "65.00 ± 7.07", "–", "–", "+15.00", "1.00"],
+        ["smskd-tcp", "60.00 ± 0.00", "68.00 ± 8.49", "+3.00", "0.205", "+18.00", "2.00"],
+    ]
+    assert findings_table(findings).row_count == 3
+
+
+def test_one_seed_has_neither_deviation_nor_p(findings: Findings) -> None:
+    ours = list(findings.arms)
+    single = [replace(one.test, sd=None) for one in ours]
+    assert (
+        "±"
+        not in rows(
+            replace(findings, arms=[replace(o, test=s) for o, s in zip(ours, single, strict=True)])
+        )[1][2]
+    )
+
+
+def test_the_page_stands_alone_and_says_under_what_conditions(findings: Findings) -> None:
+    page = render_html(findings)
+    assert not re.search(r"""<script|<link[^>]+href="(?!data:)|src=|url\((?!#)|@import""", page)
+    assert page.count("<svg") == 4
+    counts = findings.data.counts
+    for words in ("resnet8", "digits", "8×8", str(counts["student_train"]), "2 epochs", "0, 1"):
+        assert words in page
+    for row in rows(findings):
+        assert all(f"<td>{cell}</td>" in page for cell in row)
+
+
+def test_no_two_elements_have_one_id_where_plots_refer_to_it(findings: Findings) -> None:
+    page = render_html(findings)
+    referred = set(re.findall(r"""(?:href="#|url\(#)([^")]+)""", page))
+    ids = Counter(re.findall(r'\sid="([^"]+)"', page))
+    assert referred
+    assert {name: ids[name] for name in referred if ids[name] != 1} == {}
+
+
+def test_the_plots_tell_what_is_left_and_what_was_added(findings: Findings) -> None:
+    page = render_html(findings)
+    for words in ("×1.50", ">+10.0<", "50.0 %"):
+        assert words in page
+
+
+def test_names_and_failures_are_words_and_not_html(findings: Findings) -> None:
+    hostile = replace(
+        findings,
+        data=replace(findings.data, name="folder:<b>x</b>"),
+        failures=["kd, seed 0: <script>console.error(1)</script>"],
+    )
+    page = render_html(hostile)
+    assert "<b>x" not in page
+    assert "<script" not in page
+    assert "kd, seed 0: &lt;script" in page
+
+
+def test_the_summary_is_one_table_of_even_rows(findings: Findings) -> None:
+    summary = render_markdown(findings)
+    table = [line for line in summary.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(findings.arms)
+    assert len({line.count("|") for line in table}) == 1
+    assert re.fullmatch(r"[|:\- ]+", table[1])
+
+
+def test_arms_without_stages_need_no_retention_and_no_waterfall(findings: Findings) -> None:
+    page = render_html(replace(findings, arms=findings.arms[:2]))
+    assert page.count("<svg") == 2
+    assert "What each stage added" not in page
+
+
+@pytest.mark.skipif(not BROWSER, reason="neither chromium nor google-chrome is on PATH")
+def test_a_browser_shows_the_page_without_a_word_on_the_console(study, tmp_path: Path) -> None:
+    picture = tmp_path / "page.png"
+    looked = subprocess.run(
+        [
+            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
+            "--window-size=1100,3200", f"--screenshot={picture}",
+            (study.path / "report.html").as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert looked.returncode == 0, looked.stderr
+    assert [line for line in looked.stderr.splitlines() if "CONSOLE" in line] == []
+    pixels = np.asarray(Image.open(picture).convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 50

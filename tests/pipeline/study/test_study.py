@@ -1,0 +1,233 @@
+"""Studies through the real command: whole, killed on the way, and with an arm that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from foundation.errors import RunMismatchError
+from pipeline.recipe import Recipe, StudentRecipe, StudyRecipe
+from pipeline.runs import start_run
+from pipeline.study.folder import StudyFolder, start_study
+
+COMPRESS = Path(sys.executable).with_name("compress")
+PATIENCE_S = 200
+TIMES = {"seconds", "seconds_per_epoch", "relative_time"}
+
+BROKEN = """
+from torch import nn
+
+class Deaf(nn.Module):
+    \"\"\"It has neither a tap nor a last linear layer.\"\"\"
+
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.weight = nn.Parameter(__import__("torch").randn(classes, channels * 64) / 8)
+
+    def forward(self, images):
+        return images.flatten(1) @ self.weight.T
+
+def deaf(num_classes, in_channels):
+    return Deaf(num_classes, in_channels)
+"""
+
+
+def timeless(values: Any) -> Any:
+    """A study's figures but those that say how long something took."""
+    if isinstance(values, dict):
+        return {key: timeless(value) for key, value in values.items() if key not in TIMES}
+    return [timeless(value) for value in values] if isinstance(values, list) else values
+
+
+class TestWhatIsFound:
+    def test_it_is_said_as_it_is_written(self, study) -> None:
+        said = study.said.json()
+        assert said["report"] == ["runs/small/report.html", "runs/small/report.md"]
+        assert {key: said[key] for key in study.found} == study.found
+
+    def test_every_arm_has_a_figure_for_every_seed(self, study) -> None:
+        arms = study.found["arms"]
+        assert list(arms) == ["kd", "smskd-tcp"]
+        for name, one in arms.items():
+            assert [run["seed"] for run in one["runs"]] == [0, 1]
+            assert all(run["arm"] == name for run in one["runs"])
+            tests = [run["test_top1"] for run in one["runs"]]
+            assert one["test"]["mean"] == pytest.approx(sum(tests) / 2)
+
+    def test_the_curve_runs_over_the_whole_budget_and_ends_in_the_result(self, study) -> None:
+        for one in study.found["arms"].values():
+            for run in one["runs"]:
+                assert [record["epoch"] for record in run["history"]] == [1, 2]
+                assert run["history"][-1]["val_top1"] == run["validation_top1"]
+
+    def test_a_sequence_tells_what_each_stage_left_and_added(self, study) -> None:
+        arms = study.found["arms"]
+        assert arms["kd"]["retention"] is None
+        for run in arms["smskd-tcp"]["runs"]:
+            (first, later), (none, own) = run["retention"]["loss"]
+            assert none is None
+            assert min(first, later, own) > 0
+            assert run["after_stage"] == [r["val_top1"] for r in run["history"]]
+
+    def test_differences_are_against_kd(self, study) -> None:
+        arms = study.found["arms"]
+        pairs = zip(arms["smskd-tcp"]["runs"], arms["kd"]["runs"], strict=True)
+        gains = [ours["test_top1"] - theirs["test_top1"] for ours, theirs in pairs]
+        assert arms["smskd-tcp"]["against_baseline"]["difference"] == pytest.approx(sum(gains) / 2)
+        assert arms["kd"]["against_baseline"] is None
+        assert arms["kd"]["relative_time"] == 1.0
+        assert arms["smskd-tcp"]["against_alone"] is None  # that arm was not asked for
+
+    def test_all_arms_hear_of_one_teacher_a_seed_and_its_views_are_kept_once(self, study) -> None:
+        assert study.found["teachers"].keys() == {"0", "1"}
+        assert len(list(study.path.rglob("facts.json"))) == 2 + 2  # of the data, of the views
+
+    def test_nothing_is_left_of_processes_that_had_nothing_to_say(self, study) -> None:
+        assert not list((study.path / "logs").iterdir())
+
+
+def test_one_after_the_other_gives_the_same_figures(
+    study, small: str, compress, tmp_path: Path
+) -> None:
+    (tmp_path / "small.toml").write_text(small)
+    one = ("--jobs", "1", "--seeds", "1", "--arms", "smskd-tcp")
+    said = compress("study", "small.toml", *one, "--json", cwd=tmp_path)
+    assert said.code == 0, said.err
+    ours = said.json()["arms"]["smskd-tcp"]["runs"]
+    assert timeless(ours) == timeless(study.found["arms"]["smskd-tcp"]["runs"][:1])
+
+
+def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    # A session of its own: the whole group is killed, as when a machine goes down.
+    return subprocess.Popen(
+        [COMPRESS, "study", "small.toml", "--jobs", "2"],
+        cwd=folder,
+        env={**environment, "COLUMNS": "200", "TERM": "dumb"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def wait_until_under_way(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until an arm has saved an epoch of some stage."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not list(folder.glob("runs/small/arms/*/*/*/resume.safetensors")):
+        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def group_is_gone(process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        members = [path for path in Path("/proc").glob("[0-9]*/stat") if in_group(path, process)]
+        if not members:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def in_group(stat: Path, process: subprocess.Popen[bytes]) -> bool:
+    try:
+        state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+    except OSError:
+        return False
+    return state != "Z" and int(group) == process.pid
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_killed_study_ends_with_the_figures_of_one_that_never_stopped(
+    study, small: str, doomed: dict[str, str], compress, tmp_path: Path
+) -> None:
+    (tmp_path / "small.toml").write_text(small)
+    process = start(tmp_path, doomed)
+    wait_until_under_way(tmp_path, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert group_is_gone(process)
+
+    process = start(tmp_path, doomed)
+    wait_until_under_way(tmp_path, process)
+    process.kill()  # itself alone: its children must not go on by themselves
+    process.wait()
+    assert group_is_gone(process)
+    assert not (tmp_path / "runs/small/study.json").exists()
+
+    said = compress("study", "small.toml", "--jobs", "2", "--json", cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert timeless(json.loads((tmp_path / "runs/small/study.json").read_text())) == timeless(
+        study.found
+    )
+
+
+def test_an_arm_that_fails_keeps_no_other_from_being_trained(
+    small: str, python, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    text = small.replace('[student]\nmodel = "resnet8"', '[student]\nmodel = "broken:deaf"')
+    text = text.replace('"at"\n', '"mse"\n').replace('"smskd-tcp"', '"alone", "sakd"')
+    (tmp_path / "small.toml").write_text(text.replace("seeds = 2", "seeds = 1"))
+    call = "import sys; sys.path.insert(0, '.'); from pipeline.cli import main; main()"
+    said = python(call, "study", "small.toml", cwd=tmp_path)
+    assert said.code == 19  # the model does not go together with the method
+    assert "1 of 4 failed: sakd, seed 0" in said.complaint
+    assert "sakd, seed 0: failed: " in said.err
+    found = json.loads((tmp_path / "runs/small/study.json").read_text())
+    assert list(found["arms"]) == ["alone", "kd"]
+    assert [line.partition(":")[0] for line in found["failed"]] == ["sakd, seed 0"]
+    for report in ("report.html", "report.md"):
+        assert "sakd, seed 0" in (tmp_path / "runs/small" / report).read_text()
+
+
+def test_a_run_folder_is_not_taken_for_a_study(tmp_path: Path) -> None:
+    start_run(tmp_path / "run", Recipe())
+    with pytest.raises(RunMismatchError, match=r"a run lies here; .* --run"):
+        start_study(tmp_path / "run", Recipe())
+
+
+def test_a_study_is_bound_to_what_is_trained_and_not_to_what_is_compared(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    start_study(folder, Recipe())
+    start_study(folder, Recipe(study=StudyRecipe(seeds=9)))
+    with pytest.raises(RunMismatchError, match="another recipe lies here: student differs"):
+        start_study(folder, Recipe(student=StudentRecipe(model="resnet20")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--arms", "kd,smskd-tpc"], 12, "command line, study.arms[1]: unknown arm 'smskd-tpc'"),
+        (["--seeds", "0"], 11, "study.seeds"),
+        (["--set", "study.thread=2"], 11, "did you mean 'threads'?"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_told_of_before_any_work(
+    study, compress, tmp_path: Path, *, arguments: list[str], code: int, words: str
+) -> None:
+    recipe = study.path.parent.parent / "small.toml"
+    said = compress("study", recipe, *arguments, cwd=tmp_path)
+    assert said.code == code
+    assert words in said.complaint
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_damaged_result_is_told_of_and_the_others_stand(study, compress, tmp_path: Path) -> None:
+    folder = StudyFolder(Path(shutil.copytree(study.path, tmp_path / "runs/small")))
+    shutil.copy(study.path.parent.parent / "small.toml", tmp_path)
+    result = folder.arm("kd", 1) / "result.json"
+    result.write_text("{")
+    said = compress("study", "small.toml", cwd=tmp_path)
+    assert said.code == 16
+    assert said.err.count("done before") == 3
+    assert str(result.relative_to(tmp_path)) in said.complaint
+    assert len(json.loads(folder.findings.read_text())["arms"]["smskd-tcp"]["runs"]) == 2
