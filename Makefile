@@ -33,7 +33,7 @@ lint: $(STAMP)
 test-slow: $(STAMP)  ## The proofs that take minutes
 	$(BIN)/pytest -m slow
 
-results: $(STAMP)  ## The figures of docs/results.md (about 20 minutes on 2 cores)
+results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
 	$(BIN)/compress study recipes/digits-study.toml --seeds 5
 
 clean:  ## Take away the environment and caches; runs stay

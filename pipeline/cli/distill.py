@@ -15,7 +15,7 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages kd,at,rkd --epochs 2  ·  compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
-    "torchrun --nproc-per-node 4 -m pipeline distill recipes/digits.toml",
+    "torchrun --nproc-per-node 4 -m -- pipeline distill recipes/digits.toml",
 )
 def distill(
     recipe: Annotated[
