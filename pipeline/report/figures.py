@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deploy_targets.measurement import Measurement
 from pipeline.gate import top1_percent
+from pipeline.pages.drawing import draw_axes, draw_figure
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.
 _COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
 _OTHER = "#5b6472"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
 _STAGE_COLOURS = ("#2563a8", "#c2571a", "#2f8f5b", "#7d4fa8", "#a88a1e")
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#8a929e",
-    "axes.grid": True,
-    "grid.color": "#e3e6ea",
-    "axes.axisbelow": True,
-    "svg.fonttype": "none",
-}
 
 
 def accuracy_against(
@@ -79,7 +67,7 @@ def accuracy_against(
         axes.set_ylabel("test top-1, %")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
-    return _svg(draw, salt, width=7.4, height=3.3)
+    return draw_axes(draw, salt, width=7.4, height=3.3)
 
 
 def point_name(one: Measurement) -> str:
@@ -119,7 +107,7 @@ def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("milliseconds for one image: bar p50, whisker to p99")
 
-    return _svg(draw, salt, width=7.4, height=0.6 + 0.42 * len(measurements))
+    return draw_axes(draw, salt, width=7.4, height=0.6 + 0.42 * len(measurements))
 
 
 def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, salt: str) -> str:
@@ -146,7 +134,7 @@ def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, sa
         axes.set_ylabel("validation top-1, %")
         axes.legend(title="stage", loc="lower right", frameon=False)
 
-    return _svg(draw, salt, width=7.4, height=3.3)
+    return draw_axes(draw, salt, width=7.4, height=3.3)
 
 
 def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
@@ -173,24 +161,9 @@ def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
             )
         panels[0].set_ylabel("weighted loss")
 
-    return _rendered(draw_all, salt, width=7.4, height=3.4)
+    return draw_figure(draw_all, salt, width=7.4, height=3.4)
 
 
 def _leads(value: float) -> bool:
     digit = f"{value:.0e}"[0]
     return digit in "25"
-
-
-def _svg(draw: Callable[[Axes], None], salt: str, width: float, height: float) -> str:
-    return _rendered(lambda figure: draw(figure.subplots()), salt, width, height)
-
-
-def _rendered(draw: Callable[[Figure], None], salt: str, width: float, height: float) -> str:
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        draw(figure)
-        text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
-    # The page is HTML: the XML prologue, which names a DTD on the web, is not wanted there.
-    return svg[svg.index("<svg") :]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.display import number
 from pipeline.gate import top1_percent
+from pipeline.pages import templates_of
 from pipeline.report import figures
 from pipeline.report.content import ReportContent
 
@@ -16,23 +16,14 @@ from pipeline.report.content import ReportContent
 def render_html(content: ReportContent) -> str:
     """The report as one self-contained page: styles and plots inside, nothing fetched."""
     drawn = {name: Markup(svg) for name, svg in _figures(content).items()}
-    page = _environment(autoescape=True).get_template("page.html.j2")
+    page = templates_of("pipeline.report", autoescape=True).get_template("page.html.j2")
     return page.render(content=content, figures=drawn, **_helpers(content))
 
 
 def render_markdown(content: ReportContent) -> str:
     """The report as GitHub-flavoured Markdown, tables only."""
-    summary = _environment(autoescape=False).get_template("summary.md.j2")
+    summary = templates_of("pipeline.report", autoescape=False).get_template("summary.md.j2")
     return summary.render(content=content, **_helpers(content)).rstrip() + "\n"
-
-
-def _environment(*, autoescape: bool) -> Environment:
-    return Environment(
-        loader=PackageLoader("pipeline.report", "."),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
 
 
 def _helpers(content: ReportContent) -> dict[str, Any]:

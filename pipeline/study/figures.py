@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.report.figures import _rendered, _svg
+from pipeline.pages.drawing import draw_axes, draw_figure
 from pipeline.study.findings import ArmFindings
 from pipeline.study.statistics import kept_share
 
@@ -49,7 +49,7 @@ def ablation(arms: Sequence[ArmFindings], teacher: float | None, baseline: str) 
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"test top-1, %  (dashed: teacher; dotted: mean of {baseline})")
 
-    return _svg(draw, "ablation", width=7.4, height=1.0 + 0.36 * len(arms))
+    return draw_axes(draw, "ablation", width=7.4, height=1.0 + 0.36 * len(arms))
 
 
 def learning_curves(arms: Sequence[ArmFindings]) -> str:
@@ -72,7 +72,7 @@ def learning_curves(arms: Sequence[ArmFindings]) -> str:
         axes.set_ylabel("validation top-1, %")
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
 
-    return _svg(draw, "curves", width=7.4, height=3.6)
+    return draw_axes(draw, "curves", width=7.4, height=3.6)
 
 
 def retention_maps(arms: Sequence[ArmFindings]) -> str:
@@ -89,7 +89,7 @@ def retention_maps(arms: Sequence[ArmFindings]) -> str:
         panels[0].set_ylabel("loss of stage")
 
     stages = max(len(one.arm.stages) for one in shown)
-    return _rendered(draw, "retention", width=7.4, height=1.4 + 0.62 * stages)
+    return draw_figure(draw, "retention", width=7.4, height=1.4 + 0.62 * stages)
 
 
 def waterfalls(arms: Sequence[ArmFindings]) -> str:
@@ -107,7 +107,7 @@ def waterfalls(arms: Sequence[ArmFindings]) -> str:
         panels[0].set_ylim(max(min(reached) - margin, 0), max(reached) + 0.35 * margin)
         panels[0].set_ylabel("validation top-1, %")
 
-    return _rendered(draw, "waterfall", width=7.4, height=3.2)
+    return draw_figure(draw, "waterfall", width=7.4, height=3.2)
 
 
 def _curves(one: ArmFindings) -> Any:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from rich.table import Table
 
 from pipeline.display import number
+from pipeline.pages import templates_of
 from pipeline.study import figures
 from pipeline.study.arms import UNANCHORED
 from pipeline.study.findings import ArmFindings, Findings
@@ -63,23 +63,14 @@ def findings_table(findings: Findings) -> Table:
 def render_html(findings: Findings) -> str:
     """The report as one self-contained page: styles and plots inside, nothing fetched."""
     drawn = {name: Markup(svg) for name, svg in _figures(findings).items()}
-    page = _environment(autoescape=True).get_template("page.html.j2")
+    page = templates_of("pipeline.study", autoescape=True).get_template("page.html.j2")
     return page.render(figures=drawn, **_facts(findings))
 
 
 def render_markdown(findings: Findings) -> str:
     """The report as GitHub-flavoured Markdown."""
-    summary = _environment(autoescape=False).get_template("summary.md.j2")
+    summary = templates_of("pipeline.study", autoescape=False).get_template("summary.md.j2")
     return summary.render(**_facts(findings)).rstrip() + "\n"
-
-
-def _environment(*, autoescape: bool) -> Environment:
-    return Environment(
-        loader=PackageLoader("pipeline.study", "."),
-        autoescape=autoescape,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
 
 
 def _facts(findings: Findings) -> dict[str, Any]:

@@ -1,0 +1,46 @@
+"""Plots as SVG text that stands in a page itself: no script, no network, printable."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8a929e",
+    "axes.grid": True,
+    "grid.color": "#e3e6ea",
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+}
+
+
+def draw_axes(draw: Callable[[Axes], None], salt: str, width: float, height: float) -> str:
+    """One plot; see `draw_figure`."""
+    return draw_figure(lambda figure: draw(figure.subplots()), salt, width, height)
+
+
+def draw_figure(draw: Callable[[Figure], None], salt: str, width: float, height: float) -> str:
+    """A figure as SVG text, the same for the same content.
+
+    Args:
+        draw: fills the figure.
+        salt: makes the SVG's ids unlike those of other figures in the page.
+        width, height: in inches.
+    """
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    # The page is HTML: the XML prologue, which names a DTD on the web, is not wanted there.
+    return svg[svg.index("<svg") :]
