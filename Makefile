@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-slow results clean
+.PHONY: help setup demo test lint test-slow bench results clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,10 @@ lint: $(STAMP)
 
 test-slow: $(STAMP)  ## The proofs that take minutes
 	$(BIN)/pytest -m slow
+
+bench: demo  ## Training speed and command times as ratios (about 5 minutes after the demo)
+	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/command_times.py runs/digits
 
 results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
 	$(BIN)/compress study recipes/digits-study.toml --seeds 5

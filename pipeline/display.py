@@ -35,6 +35,24 @@ def result_console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
+def live_lines(console: Console, **settings: Any) -> Progress:
+    """Lines with a bar, figures and the time left, that live as long as the work does.
+
+    A task's figures are its field `figures`. Where nothing can be live, nothing is shown.
+    """
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        **settings,
+    )
+
+
 class TrainingDisplay(Listener):
     """The running stage: epoch, losses by name, validation accuracy, time left.
 
@@ -44,16 +62,7 @@ class TrainingDisplay(Listener):
 
     def __init__(self, console: Console, role: str = "") -> None:
         self.console, self.role = console, role
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._progress = live_lines(console)
         self._task: TaskID | None = None
         self._epochs, self._done, self._figures = 0, 0, ""
 

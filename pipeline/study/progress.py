@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 
+from pipeline.display import live_lines
 from pipeline.study.processes import Failure
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
@@ -28,17 +29,7 @@ class StudyDisplay:
 
     def __init__(self, console: Console, tasks: int) -> None:
         self.console, self.tasks, self.done = console, tasks, 0
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            speed_estimate_period=_SPEED_OVER_S,
-        )
+        self.progress = live_lines(console, speed_estimate_period=_SPEED_OVER_S)
         self._all = self.progress.add_task("[bold]study[/bold]", total=tasks, figures="")
         self._lines: dict[str, TaskLine] = {}
         self._count()

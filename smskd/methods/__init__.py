@@ -37,6 +37,15 @@ class Progress(NamedTuple):
     epoch: float
     epochs: int
 
+    def risen(self, epochs: float) -> float:
+        """How far a weight has risen, 0..1: linearly over the stage's first epochs.
+
+        Args:
+            epochs: how long the rise takes; never longer than the stage.
+        """
+        rise = min(epochs, self.epochs)
+        return min(self.epoch / rise, 1.0) if rise > 0 else 1.0
+
 
 class Method(nn.Module, ABC):
     """One distillation loss, with its learnable parts if it has any.

@@ -61,17 +61,6 @@ def dkd_loss(
     return (alpha * target + beta * others) * temperature**2
 
 
-def warmed_up(progress: Progress, epochs: float) -> float:
-    """How far the weight has risen, 0..1: linearly over the first epochs of the stage.
-
-    Args:
-        progress: where the stage stands.
-        epochs: how long the rise takes; never longer than the stage.
-    """
-    rise = min(epochs, progress.epochs)
-    return min(progress.epoch / rise, 1.0) if rise > 0 else 1.0
-
-
 @METHODS.register("dkd")
 class DKD(Method):
     """Decoupled knowledge distillation.
@@ -122,4 +111,4 @@ class DKD(Method):
             alpha=self.alpha,
             beta=self.beta,
         )
-        return warmed_up(progress, self.warmup_epochs) * losses.mean()
+        return progress.risen(self.warmup_epochs) * losses.mean()

@@ -46,9 +46,8 @@ def mgd_loss(generated: Tensor, teacher: Tensor) -> Tensor:
 class MGD(Method):
     """Masked generation at the deepest tap pair.
 
-    The default weight is FitNet's, whose loss is of the same kind and size. The authors take 7e-5
-    on the sum for classification and 2e-5 for detection: on the mean that is 1.8 for a feature of
-    512×7×7, and 51 for one of 256×100×100.
+    The authors weigh the sum of squares by 7e-5 for classification; on the mean, which is taken
+    here so that the weight does not hang on the feature's size, that is 1.8 for 512×7×7.
 
     Args:
         mask_ratio: share of the positions that are hidden.
@@ -61,7 +60,7 @@ class MGD(Method):
     paper = "Yang et al. 2022, arXiv 2205.01529"
     formula = "mean((g(mask · a(s)) − t)²) at the last tap, g and a learnt"
     needs = ("features",)
-    default_weight = 100.0
+    default_weight = 2.0
 
     def __init__(self, *, mask_ratio: float = 0.5) -> None:
         super().__init__()

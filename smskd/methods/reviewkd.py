@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from smskd.batch import Batch
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import connector, resized
-from smskd.methods.dkd import warmed_up
 from smskd.pair import Pair
 from smskd.precision import full_precision
 from smskd.signals import Signals
@@ -122,4 +121,4 @@ class ReviewKD(Method):
         for fusion, ours, theirs in reversed(list(levels)):
             fused, deeper = fusion(full_precision(ours), deeper, *theirs.shape[2:])
             losses.append(hierarchical_context_loss(fused, theirs).mean())
-        return warmed_up(progress, self.warmup_epochs) * torch.stack(losses).sum()
+        return progress.risen(self.warmup_epochs) * torch.stack(losses).sum()

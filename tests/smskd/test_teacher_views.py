@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -383,25 +382,6 @@ def test_a_view_that_was_not_kept_stops_the_stage_in_one_line(
     with pytest.raises(TrainingError, match=expected):
         distill(asked, net(), views, STAGES[:1], tmp_path / "run", engine=CPU, views=kept)
     assert not (tmp_path / "run" / "1-kd" / METRICS).exists()
-
-
-def mount(*arguments: str) -> bool:
-    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A file system of 160 KB, and a function that gives it another size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or not mount("-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)):
-        pytest.skip("a small disk cannot be mounted here: that needs root and the right to mount")
-
-    def resize(size: str) -> None:
-        assert mount("-o", f"remount,size={size}", str(folder))
-
-    yield folder, resize
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 ON_A_FULL_DISK = """

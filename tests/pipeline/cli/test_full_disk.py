@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import pytest
 
 from pipeline.runs import RunFolder
 from smskd.training import METRICS
-
-
-def mount(*arguments: str) -> bool:
-    return subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode == 0
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[str], None]]]:
-    """A file system of 1.6 MB, and a function that gives it another size."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or not mount("-t", "tmpfs", "-o", "size=1600k", "tmpfs", str(folder)):
-        pytest.skip("a small disk cannot be mounted here: that needs root and the right to mount")
-
-    def resize(size: str) -> None:
-        assert mount("-o", f"remount,size={size}", str(folder))
-
-    yield folder, resize
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_stops_with_its_own_code_and_with_more_space_it_goes_on(
     small_disk, compress, road, tiny: str, tmp_path: Path
 ) -> None:
     folder, resize = small_disk
+    resize("1600k")
     (tmp_path / "tiny.toml").write_text(tiny)
     command = ("distill", "tiny.toml", "--run", folder / "run")
     said = compress(*command, cwd=tmp_path)

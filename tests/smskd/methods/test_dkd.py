@@ -7,7 +7,7 @@ import torch
 
 from smskd.batch import Batch
 from smskd.methods import Progress, settings_of
-from smskd.methods.dkd import DKD, dkd_loss, warmed_up
+from smskd.methods.dkd import DKD, dkd_loss
 from smskd.methods.kd import kd_loss
 from smskd.signals import Signals
 
@@ -95,16 +95,16 @@ def test_two_classes_leave_nothing_to_tell_among_the_others() -> None:
 
 
 def test_the_weight_rises_linearly_from_the_stages_start() -> None:
-    rise = [warmed_up(Progress(epoch, 100), 20) for epoch in (0.0, 5.0, 10.5, 20.0, 90.0)]
+    rise = [Progress(epoch, 100).risen(20) for epoch in (0.0, 5.0, 10.5, 20.0, 90.0)]
     assert rise == [0.0, 0.25, 0.525, 1.0, 1.0]
 
 
 def test_the_warm_up_is_never_longer_than_the_stage() -> None:
-    assert warmed_up(Progress(5.0, 10), 20) == 0.5
+    assert Progress(5.0, 10).risen(20) == 0.5
 
 
 def test_without_a_warm_up_the_weight_is_whole_at_once() -> None:
-    assert warmed_up(Progress(0.0, 10), 0) == 1.0
+    assert Progress(0.0, 10).risen(0) == 1.0
 
 
 def test_the_method_is_the_warmed_up_mean_over_samples() -> None:
