@@ -62,7 +62,7 @@ class StageRecipe(TrainingRecipe):
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
     epochs: PositiveInt = 10
-    reference_weight: NonNegativeFloat = 1.0
+    reference_weight: NonNegativeFloat = 0.1
     reference_temperature: PositiveFloat = 4.0
 
 

@@ -62,7 +62,7 @@ class Stage:
     methods: str | tuple[MethodSpec, ...] = ()
     epochs: int = 10
     ce_weight: float = 1.0
-    reference_weight: float = 1.0
+    reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
     weighting: str = "tcp"

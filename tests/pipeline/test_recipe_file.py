@@ -85,7 +85,7 @@ def test_every_shipped_recipe_is_read_and_round_trips(path: Path, tmp_path: Path
 
 def test_a_dumped_recipe_spells_the_defaults_out(tmp_path: Path) -> None:
     dumped = dump_recipe(Recipe())
-    for line in ("val_fraction = 0.1", "reference_weight = 1.0", "queries = 1000"):
+    for line in ("val_fraction = 0.1", "reference_weight = 0.1", "queries = 1000"):
         assert line in dumped
 
 
