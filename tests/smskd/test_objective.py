@@ -129,7 +129,8 @@ def test_the_loss_is_the_published_sum() -> None:
 
 
 def test_mixed_images_are_learned_by_the_mean_over_their_classes() -> None:
-    losses = losses_of(Stage("kd", reference_temperature=2.0), labels=MIXED)
+    stage = Stage("kd", reference_weight=1.0, reference_temperature=2.0)
+    losses = losses_of(stage, labels=MIXED)
     log_student, teacher = STUDENT.logits.log_softmax(1), TEACHER.logits.softmax(1)
     expected_ce = -(MIXED * log_student).sum(1).mean()
     divergences = kd_loss(STUDENT.logits, REFERENCE, 2.0)
