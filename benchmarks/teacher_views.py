@@ -19,7 +19,7 @@ from pipeline.display import progress_console
 from pipeline.recipe_file import load_recipe
 from pipeline.road import distill_only
 from pipeline.runs import RunFolder
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 VIEWS = (1, 8, None)
 

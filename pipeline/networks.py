@@ -21,8 +21,8 @@ from pipeline.runs import RunFolder
 from smskd.checkpoint import load_model
 from smskd.engine import derive_seed
 from smskd.foreign import load_state
+from smskd.results import WEIGHTS
 from smskd.taps import dry_pass
-from smskd.training import WEIGHTS
 
 
 def new_network(

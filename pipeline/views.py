@@ -14,10 +14,11 @@ from pipeline.recipe_file import recipe_values
 from smskd.checkpoint import content_sha256
 from smskd.listening import Listener
 from smskd.pair import Pair
-from smskd.teacher_views import TeacherViews, keep_teacher_views
+from smskd.teacher_views import TeacherViews, features_fit, keep_teacher_views
 from smskd.teachers import live_teacher
 
 _SAMPLED_IMAGES = 64
+_SAMPLES_DEPEND_ON = {"name", "split_seed", "val_fraction", "test_fraction", "student_fraction"}
 
 
 def keep_views(
@@ -26,7 +27,7 @@ def keep_views(
     """Ask the teacher about every fixed view, unless that was done before.
 
     Args:
-        root: takes a folder for each combination of teacher, taps, data, augmentation and
+        root: takes a folder for each combination of teacher, taps, samples, views and
             precision; runs and study arms that agree in these share it.
         pair: the trained teacher beside the student.
         batches: what the student learns from.
@@ -42,7 +43,11 @@ def keep_views(
     if batches.views is None:
         return None
     made_from = _made_from(pair, batches, recipe)
-    key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    limit = int(recipe.data.teacher_views_gb * 1e9)
+    fit = features_fit(pair.teacher_shapes, batches.samples, batches.views, limit)
+    # A folder tells how many views it holds, and whether features, so these have their part in it.
+    named_after = {**made_from, "views": batches.views, "features": fit}
+    key = hashlib.sha256(json.dumps(named_after, sort_keys=True).encode()).hexdigest()[:16]
     return keep_teacher_views(
         root / key,
         live_teacher(pair.teacher, recipe.engine),
@@ -51,19 +56,25 @@ def keep_views(
         views=batches.views,
         shapes=pair.teacher_shapes,
         made_from=made_from,
-        feature_limit=int(recipe.data.teacher_views_gb * 1e9),
+        feature_limit=limit,
         listener=listener,
     )
 
 
 def _made_from(pair: Pair, batches: TrainBatches, recipe: Recipe) -> dict[str, Any]:
-    """All that decides what the teacher says, as JSON values."""
-    sample = sample_of(batches.images, _SAMPLED_IMAGES).pixels.tobytes()
+    """All that decides what the teacher says of a view, as JSON values."""
+    sample = sample_of(batches.images, _SAMPLED_IMAGES).pixels
     return {
         "teacher": content_sha256(pair.teacher.model.state_dict()),
         "taps": list(pair.teacher.taps),
-        "data": recipe_values(recipe.data),
+        "samples": recipe.data.model_dump(mode="json", include=_SAMPLES_DEPEND_ON),
         "labels": hashlib.sha256(batches.images.labels.tobytes()).hexdigest(),
-        "images": hashlib.sha256(sample).hexdigest(),
+        "images": hashlib.sha256(sample.tobytes()).hexdigest(),
+        "image_shape": list(sample.shape[1:]),
+        "augment": recipe_values(batches.augment),
+        "view_seed": batches.view_seed,
+        "mean": batches.preprocessing.mean,
+        "std": batches.preprocessing.std,
+        "teacher_size": batches.teacher_size,
         "precision": recipe.engine.precision,
     }

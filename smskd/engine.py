@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from smskd.batch import Batch
+
 Precision = Literal["fp32", "bf16", "fp16"]
 _FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -65,6 +67,16 @@ class Engine:
         if images.dim() == 4:
             return images.to(device, memory_format=self.memory_format)
         return images.to(device)
+
+    def place_batch(self, batch: Batch, device: torch.device) -> Batch:
+        """Move all of a batch to the device, its images into the engine's memory layout."""
+        theirs = batch.teacher_images
+        return batch._replace(
+            images=self.place_images(batch.images, device),
+            labels=batch.labels.to(device),
+            ids=None if batch.ids is None else batch.ids.to(device),
+            teacher_images=None if theirs is None else self.place_images(theirs, device),
+        )
 
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Move a network to the device and into the engine's memory layout."""

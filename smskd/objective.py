@@ -13,7 +13,7 @@ from smskd.batch import Batch
 from smskd.methods import METHODS, Method, Progress, settings_of
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
-from smskd.parallel import whole_batch, whole_signals
+from smskd.parallel import mean_over_processes, whole_batch, whole_signals
 from smskd.precision import full_precision
 from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
@@ -40,18 +40,23 @@ def feature_reference_loss(
 ) -> Tensor:
     """How far the student's features have left the reference's: a scalar.
 
-    Σ_taps mean_i(w_i · ‖s_i − r_i‖² / mean ‖r‖²): relative to the size of the reference's own.
+    Σ_taps mean_i(w_i · ‖s_i − r_i‖² / mean ‖r‖²): relative to the size of the reference's own,
+    which is that of the joint batch of all processes.
 
     Args:
         student, reference: features, shape (N, C, H, W) each; of one architecture.
         weights: w_i, shape (N,).
     """
-    losses = []
+    distances, sizes = [], []
     for ours, theirs in zip(student, reference, strict=True):
         kept = full_precision(theirs).flatten(1)
         distance = (full_precision(ours).flatten(1) - kept).square().mean(1)
-        losses.append((weights * distance).mean() / kept.square().mean().clamp_min(1e-12))
-    return torch.stack(losses).sum() if losses else weights.new_zeros(())
+        distances.append((weights * distance).mean())
+        sizes.append(kept.square().mean())
+    if not sizes:
+        return weights.new_zeros(())
+    joint = mean_over_processes(torch.stack(sizes))
+    return (torch.stack(distances) / joint.clamp_min(1e-12)).sum()
 
 
 def make_method(spec: MethodSpec) -> Method:
@@ -146,6 +151,12 @@ class Objective(nn.Module):
                 * feature_reference_loss(student.features, reference.features, weights)
             )
         return losses
+
+    @property
+    def folding(self) -> list[Method]:
+        """The methods that write what they learnt into the student."""
+        methods = [cast(Method, module) for module in self.methods.values()]
+        return [method for method in methods if method.folds]
 
     def after_epoch(self) -> None:
         """Tell every method that an epoch is over."""

@@ -28,6 +28,15 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+def mean_over_processes(tensor: Tensor) -> Tensor:
+    """The mean of a tensor that each process has its own of; no gradient flows through it."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 def gathered(tensor: Tensor) -> Tensor:
     """The tensors of all processes, one after the other along the first dimension.
 

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
 
-from smskd.batch import Batches, as_batch
+from smskd.batch import Batch, Batches, as_batch
 from smskd.checkpoint import load_model, load_tensors
 from smskd.distillation import stage_folder
+from smskd.engine import Engine
 from smskd.evaluation import evaluate
 from smskd.methods import Method, Progress
 from smskd.objective import Objective
 from smskd.pair import Pair
+from smskd.results import METHOD, WEIGHTS
 from smskd.stage import Stage
 from smskd.taps import TappedModel, evaluating
-from smskd.training import METHOD, WEIGHTS
 
 
 def retention_matrix(
-    pair: Pair, stages: Sequence[Stage], folder: Path, batches: Batches
+    pair: Pair,
+    stages: Sequence[Stage],
+    folder: Path,
+    batches: Batches,
+    engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Each stage's own distillation loss, and the accuracy, after it and after every later stage.
 
@@ -35,27 +41,47 @@ def retention_matrix(
         stages: what was done.
         folder: where `distill` left its subfolders.
         batches: held-out (images, labels).
+        engine: where to measure, which is where the teacher then lies; weights and sums are fp32.
 
     Returns:
         "stages": names; "loss": a row a stage, a column for each stage after which it was
         measured, None before its own; "top1": accuracy after each stage.
     """
     names = [stage_folder(*numbered) for numbered in enumerate(stages, start=1)]
-    student = TappedModel(
-        deepcopy(pair.student.model), pair.student.taps, pair.student.classifier_name
-    )
+    engine = engine or Engine()
+    device = engine.fabric().device
+    pair = replace(pair, student=_copy_of(pair.student))
+    for tapped in (pair.student, pair.teacher):
+        engine.place(tapped.model, device)
     objectives = [
-        _objective(stage, pair, folder / name) for stage, name in zip(stages, names, strict=True)
+        _objective(stage, pair, folder / name).to(device)
+        for stage, name in zip(stages, names, strict=True)
     ]
+    shown = _Placed(batches, engine, device)
     loss: list[list[float | None]] = [[None] * len(stages) for _ in stages]
     top1 = []
     for after, name in enumerate(names):
-        load_model(folder / name / WEIGHTS, student.model)
-        top1.append(evaluate(student.model, batches)["top1"])
-        measured = _losses(objectives[: after + 1], student, pair.teacher, batches)
+        load_model(folder / name / WEIGHTS, pair.student.model)
+        top1.append(evaluate(pair.student.model, shown, device)["top1"])
+        measured = _losses(objectives[: after + 1], pair, shown)
         for row, value in enumerate(measured):
             loss[row][after] = value
     return {"stages": names, "loss": loss, "top1": top1}
+
+
+class _Placed:
+    """Batches on the engine's device."""
+
+    def __init__(self, batches: Batches, engine: Engine, device: torch.device) -> None:
+        self.batches, self.engine, self.device = batches, engine, device
+
+    def __iter__(self) -> Iterator[Batch]:
+        for given in self.batches:
+            yield self.engine.place_batch(as_batch(given), self.device)
+
+
+def _copy_of(tapped: TappedModel) -> TappedModel:
+    return TappedModel(deepcopy(tapped.model), tapped.taps, tapped.classifier_name)
 
 
 def _objective(stage: Stage, pair: Pair, folder: Path) -> Objective:
@@ -67,21 +93,20 @@ def _objective(stage: Stage, pair: Pair, folder: Path) -> Objective:
 
 
 def _losses(
-    objectives: Sequence[Objective], student: TappedModel, teacher: TappedModel, batches: Batches
+    objectives: Sequence[Objective], pair: Pair, batches: Iterable[Batch]
 ) -> list[float | None]:
     totals = [0.0] * len(objectives)
     images = 0
     with (
-        evaluating(student.model),
-        evaluating(teacher.model),
+        evaluating(pair.student.model),
+        evaluating(pair.teacher.model),
         torch.random.fork_rng(),
         torch.no_grad(),
     ):
         # Methods that draw at random draw alike each time they are measured.
         torch.manual_seed(0)
-        for given in batches:
-            batch = as_batch(given)
-            ours, theirs = student(batch.images), teacher(batch.seen_by_teacher)
+        for batch in batches:
+            ours, theirs = pair.student(batch.images), pair.teacher(batch.seen_by_teacher)
             for place, objective in enumerate(objectives):
                 progress = Progress(objective.stage.epochs, objective.stage.epochs)
                 for name, module in _measurable(objective).items():

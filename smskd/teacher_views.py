@@ -11,6 +11,7 @@ the sample's id:
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -131,7 +132,7 @@ def keep_teacher_views(
         NoSpaceError: when the disk is full; views that are whole stay.
     """
     listener = listener or Listener()
-    kept = shapes.features if _feature_bytes(shapes) * samples * views <= feature_limit else ()
+    kept = shapes.features if features_fit(shapes, samples, views, feature_limit) else ()
     facts = {
         **made_from,
         "views": views,
@@ -162,6 +163,12 @@ def keep_teacher_views(
         if missing:
             listener.views_done()
     return TeacherViews(folder)
+
+
+def features_fit(shapes: Shapes, samples: int, views: int, feature_limit: int) -> bool:
+    """Whether features in float16 of all views take no more than so many bytes."""
+    numbers = sum(math.prod(shape) for shape in shapes.features)
+    return 2 * numbers * samples * views <= feature_limit
 
 
 def _record(
@@ -241,10 +248,6 @@ def _new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any
 def _half(tensor: Tensor) -> NDArray[np.float16]:
     # Saturated rather than infinite where a feature is larger than the type can say.
     return tensor.float().clamp(-_HALF_MAX, _HALF_MAX).half().cpu().numpy()
-
-
-def _feature_bytes(shapes: Shapes) -> int:
-    return sum(2 * int(np.prod(shape)) for shape in shapes.features)
 
 
 def _view_folder(folder: Path, view: int) -> Path:

@@ -13,7 +13,7 @@ from pipeline.views import keep_views
 from smskd.checkpoint import save_model
 from smskd.distillation import distill, pair_on, stage_folder
 from smskd.listening import Listener
-from smskd.training import METRICS, WEIGHTS
+from smskd.results import METRICS, WEIGHTS
 
 
 def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:

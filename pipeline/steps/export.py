@@ -21,7 +21,7 @@ from pipeline.recipe import ExportRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
 from pipeline.steps.prepare import Role
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 
 def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:

@@ -16,7 +16,7 @@ from smskd.checkpoint import save_model
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
-from smskd.training import METRICS, WEIGHTS
+from smskd.results import METRICS, WEIGHTS
 
 
 def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:

@@ -19,7 +19,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
 from pipeline.runs import TRAINED_BY, RunFolder
 from pipeline.study.arms import Arm
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 SCHEMA_VERSION = 1
 

@@ -146,7 +146,7 @@ class _Bench:
         """The arm's retention matrix on the validation images."""
         pair = pair_on(self.teacher, self.student, self.batches, self.taps)
         held_out = _SeenByBoth(self.data)
-        return retention_matrix(pair, arm.stages, self.folder, held_out)
+        return retention_matrix(pair, arm.stages, self.folder, held_out, self.recipe.engine)
 
     def top1(self, part: str) -> float:
         """The student's accuracy on "validation" or "test"."""

@@ -59,6 +59,8 @@ class Method(nn.Module, ABC):
             one true class for each image (so that MixUp and CutMix are out).
         relates_samples: whether samples are compared with one another; such a method is given
             the joint batch of all processes.
+        folds: whether `after_epoch` writes what was learnt into the student; where a stage hands
+            on a running mean of the student, the method's is taken too and folded into it.
         default_weight: the loss weight that its paper or the field uses.
     """
 
@@ -67,6 +69,7 @@ class Method(nn.Module, ABC):
     formula: ClassVar[str]
     needs: ClassVar[tuple[Need, ...]] = ()
     relates_samples: ClassVar[bool] = False
+    folds: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1.0
 
     def build(self, pair: Pair) -> None:

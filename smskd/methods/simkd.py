@@ -32,13 +32,15 @@ class SimKD(Method):
     In the paper the projector is convolutional and, like the teacher's classifier, stays in the
     student. Here it is linear, so that after each epoch both fold into the student's own linear
     classifier, W = Wₜ·P and b = Wₜ·p + bₜ: the student's architecture and cost stay as they were.
-    The fold replaces what cross-entropy taught the classifier in that epoch.
+    The fold replaces what cross-entropy taught the classifier in that epoch. It is affine in the
+    projector, so a running mean of projectors folds into the running mean of what they fold into.
     """
 
     family = "feature"
     paper = "Chen et al. 2022, arXiv 2203.14001"
     formula = "mean((P·s + p − t)²) on embeddings; classifier := teacher's ∘ (P, p)"
     needs = ("embedding", "classifier")
+    folds = True
 
     def build(self, pair: Pair) -> None:
         super().build(pair)

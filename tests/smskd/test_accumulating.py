@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smskd import Engine, Listener, MethodSpec, Stage, distill, train_alone
 from smskd.checkpoint import load_tensors
 from smskd.evaluation import evaluate
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 Net = Callable[..., nn.Module]
 
@@ -264,3 +264,41 @@ def test_a_method_that_learns_is_not_averaged(plain: Net, data: Any, tmp_path: P
         learned.append(load_tensors(folder / "1-mgd" / "method.safetensors")[0])
     assert learned[0].keys() == learned[1].keys()
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
+
+
+def off_the_span(vectors: Tensor, span: Tensor) -> float:
+    """How far columns lie from the space of another matrix's columns, relative to their length."""
+    inside = span @ torch.linalg.lstsq(span, vectors).solution
+    return ((vectors - inside).norm() / vectors.norm()).item()
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_running_mean_ends_in_the_teachers_classifier_where_the_student_does(
+    plain: Net, data: Any, tmp_path: Path, keep: str
+) -> None:
+    """Whatever the projector is, the folded classifier's columns are made of the teacher's two."""
+    teacher, student = plain(width=1, seed=1), plain()
+    stage = Stage("simkd", epochs=3, lr=0.05, ema_decay=0.8, keep=keep)
+    (metrics,) = distill(
+        teacher, student, data, [stage], tmp_path, validation=data, engine=CPU
+    )  # fmt: skip
+    theirs = teacher.head.weight.detach()
+    assert off_the_span(student.head.weight.detach(), theirs) < 1e-5
+    bias = (student.head.bias - teacher.head.bias).detach()
+    assert off_the_span(bias.unsqueeze(1), theirs) < 1e-4
+    assert evaluate(student, data)["top1"] == metrics[keep]["val_top1"]
+
+
+def test_the_running_mean_of_what_is_folded_is_taken_up_where_it_stood(
+    plain: Net, data: Any, tmp_path: Path
+) -> None:
+    stages, teacher = [Stage("simkd", epochs=3, lr=0.05, ema_decay=0.8)], plain(width=6, seed=1)
+    with pytest.raises(StoppedError):
+        distill(
+            teacher, plain(), data, stages, tmp_path / "a", engine=CPU, listener=StopAfter(2)
+        )  # fmt: skip
+    stopped, whole = plain(seed=5), plain()
+    distill(teacher, stopped, data, stages, tmp_path / "a", engine=CPU)
+    distill(teacher, whole, data, stages, tmp_path / "b", engine=CPU)
+    found, expected = state(stopped), state(whole)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

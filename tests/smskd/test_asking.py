@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from smskd import Batch, Engine, MethodSpec, Stage, distill, evaluate, train_alone
 from smskd.checkpoint import load_tensors
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

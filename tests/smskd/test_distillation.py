@@ -19,7 +19,7 @@ from foundation.errors import (
 from smskd import Engine, Listener, MethodSpec, Stage, distill, stage_folder, train_alone
 from smskd.checkpoint import load_tensors
 from smskd.methods import METHODS
-from smskd.training import WEIGHTS
+from smskd.results import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

@@ -18,8 +18,8 @@ from smskd.parallel import gathered, rank, world_size
 
 PROGRAM = Path(__file__).parent / "two_processes.py"
 CASES = [
-    "kd", "at", "rkd", "sp", "pkt", "cc", "dist", "mse", "nst", "crd", "several", "accumulated",
-    "uncounted", "whole", "stopped",
+    "kd", "at", "rkd", "sp", "pkt", "cc", "dist", "mse", "nst", "crd", "several",
+    "anchored features", "accumulated", "uncounted", "whole", "stopped",
 ]  # fmt: skip
 
 
@@ -77,6 +77,16 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batch(
     assert "reference" in losses[-1]
     for ours, theirs in zip(losses, losses_of(one, name), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-6)
+
+
+def test_features_are_held_on_to_relative_to_the_joint_batchs_size(one: Path, two: Path) -> None:
+    """Loss and gradient of one process are the mean over processes."""
+    parts = [end_of(two, "feature loss", process) for process in (0, 1)]
+    whole = end_of(one, "feature loss")
+    loss = torch.stack([part["loss"] for part in parts]).mean()
+    assert loss.item() == pytest.approx(whole["loss"].item(), rel=1e-5)
+    gradient = torch.cat([part["gradient"] for part in parts]) / 2
+    assert torch.allclose(gradient, whole["gradient"], rtol=1e-4, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", CASES)

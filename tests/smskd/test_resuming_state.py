@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import CorruptFileError, WeightsMismatchError
+from smskd.checkpoint import load_tensors, save_tensors
 from smskd.resuming import ResumeState, load_resume, save_resume
 
 Net = Callable[..., nn.Module]
@@ -113,6 +114,50 @@ def test_a_damaged_state_is_told(net: Net, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"resume\.safetensors: checksum differs"):
         load_resume(path, model, stepped(model, "sgd", steps=0), "abc")
+
+
+def renamed(tensors: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    return {name.replace(old, new): tensor for name, tensor in tensors.items()}
+
+
+REFUSED: dict[str, Any] = {
+    "a weight of another shape": lambda t, f: (t | {"step.head.bias": torch.zeros(7)}, f),
+    "a weight less": lambda t, f: ({n: v for n, v in t.items() if n != "step.head.bias"}, f),
+    "a weight more": lambda t, f: (t | {"step.tail.bias": torch.zeros(3)}, f),
+    "a moment of another shape": lambda t, f: (
+        t | {"optimizer.0.momentum_buffer": torch.zeros(7)}, f,
+    ),
+    "a moment of no parameter": lambda t, f: (renamed(t, "optimizer.1.", "optimizer.99."), f),
+    "a moment without a number": lambda t, f: (renamed(t, "optimizer.1.", "optimizer.one."), f),
+    "no epoch": lambda t, f: (t, {n: v for n, v in f.items() if n != "epoch"}),
+    "another scaler": lambda t, f: (t, f | {"scaler": {"scale": 2.0}}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", REFUSED.values(), ids=REFUSED.keys())
+def test_state_that_is_refused_leaves_everything_as_it_was(
+    net: Net, tmp_path: Path, change: Callable[..., Any]
+) -> None:
+    path, model = tmp_path / "resume.safetensors", net()
+    save_resume(path, model, stepped(model, "sgd"), STATE, fingerprint="abc")
+    tensors, facts = change(*load_tensors(path))
+    save_tensors(path, tensors, **facts)
+    other, scaler = net(seed=5), scaler_of(512.0)
+    optimizer = stepped(other, "sgd")
+    weights, scales = state(other), scaler.state_dict()
+    moments = {
+        index: values["momentum_buffer"].clone()
+        for index, values in optimizer.state_dict()["state"].items()
+    }
+    with pytest.raises((WeightsMismatchError, CorruptFileError), match="delete") as caught:
+        load_resume(path, other, optimizer, "abc", scaler)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert same(state(other), weights)
+    assert scaler.state_dict() == scales
+    found = optimizer.state_dict()["state"]
+    assert found.keys() == moments.keys()
+    assert all(torch.equal(found[n]["momentum_buffer"], moments[n]) for n in moments)
 
 
 def scaler_of(scale: float) -> torch.amp.GradScaler:

@@ -17,7 +17,7 @@ from smskd.methods import Progress
 from smskd.methods.fitnet import FitNet
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
-from smskd.training import METHOD, WEIGHTS
+from smskd.results import METHOD, WEIGHTS
 
 Net = Callable[..., nn.Module]
 
@@ -66,7 +66,7 @@ def test_the_losses_are_what_is_measured_by_hand(
     net: Net, pair: Pair, teacher: nn.Module, data: Any, folder: Path
 ) -> None:
     """A stage's loss, after it and after every later one, with that one's student."""
-    found = retention_matrix(pair, STAGES, folder, data)
+    found = retention_matrix(pair, STAGES, folder, data, CPU)
     assert found["stages"] == NAMES
     theirs = logits(teacher, data)
     for after in range(4):
@@ -79,7 +79,7 @@ def test_the_losses_are_what_is_measured_by_hand(
 def test_a_methods_learnt_parts_are_those_that_its_stage_ended_with(
     net: Net, pair: Pair, teacher: nn.Module, data: Any, folder: Path
 ) -> None:
-    found = retention_matrix(pair, STAGES, folder, data)
+    found = retention_matrix(pair, STAGES, folder, data, CPU)
     fitnet = FitNet()
     fitnet.build(pair)
     learned = load_tensors(folder / NAMES[1] / METHOD)[0]
@@ -100,7 +100,7 @@ def test_a_methods_learnt_parts_are_those_that_its_stage_ended_with(
 
 
 def test_before_its_own_stage_a_loss_was_not_measured(pair: Pair, data: Any, folder: Path) -> None:
-    loss = retention_matrix(pair, STAGES, folder, data)["loss"]
+    loss = retention_matrix(pair, STAGES, folder, data, CPU)["loss"]
     measured = [[value is not None for value in row] for row in loss]
     memory, none = [False] * 4, [False] * 4
     assert measured == [[True] * 4, [False, True, True, True], memory, none]
@@ -109,7 +109,7 @@ def test_before_its_own_stage_a_loss_was_not_measured(pair: Pair, data: Any, fol
 def test_the_accuracy_is_that_of_the_student_after_each_stage(
     net: Net, pair: Pair, data: Any, folder: Path
 ) -> None:
-    found = retention_matrix(pair, STAGES, folder, data)["top1"]
+    found = retention_matrix(pair, STAGES, folder, data, CPU)["top1"]
     expected = [evaluate(student_after(stage, net, folder), data)["top1"] for stage in range(4)]
     assert found == expected
 
@@ -119,11 +119,24 @@ def test_measured_again_it_is_the_same(pair: Pair, data: Any, folder: Path) -> N
     stages = [*STAGES[:1], Stage((MethodSpec("mgd"), MethodSpec("sakd")), epochs=1, lr=0.001)]
     distill(pair.teacher.model, pair.student.model, data, stages, folder / "new", engine=CPU)
     before = torch.random.get_rng_state()
-    first = retention_matrix(pair, stages, folder / "new", data)
+    first = retention_matrix(pair, stages, folder / "new", data, CPU)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.randn(3)
-    assert retention_matrix(pair, stages, folder / "new", data) == first
+    assert retention_matrix(pair, stages, folder / "new", data, CPU) == first
     assert first["loss"][1][1] > 0
+
+
+def test_what_is_measured_is_what_the_stages_left_whatever_the_student_is_now(
+    pair: Pair, student: nn.Module, data: Any, folder: Path
+) -> None:
+    """Also by a method that runs the student itself."""
+    stages = [Stage("sakd", epochs=1, lr=0.01)]
+    distill(pair.teacher.model, student, data, stages, folder / "new", engine=CPU)
+    before = retention_matrix(pair, stages, folder / "new", data, CPU)
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    assert retention_matrix(pair, stages, folder / "new", data, CPU) == before
 
 
 def test_both_networks_are_left_as_they_were(
@@ -135,7 +148,7 @@ def test_both_networks_are_left_as_they_were(
     both = (student, teacher)
     before = [{name: t.clone() for name, t in one.state_dict().items()} for one in both]
     modes = [[module.training for module in one.modules()] for one in both]
-    retention_matrix(pair, STAGES, folder, data)
+    retention_matrix(pair, STAGES, folder, data, CPU)
     for one, was, mode in zip(both, before, modes, strict=True):
         assert all(torch.equal(tensor, was[name]) for name, tensor in one.state_dict().items())
         assert [module.training for module in one.modules()] == mode

@@ -18,9 +18,9 @@ from foundation.errors import CorruptFileError, RunMismatchError, TrainingError
 from smskd import Batch, Engine, Listener, Stage, TeacherViews, distill, keep_teacher_views
 from smskd.distillation import pair_on
 from smskd.pair import Pair
+from smskd.results import METRICS
 from smskd.signals import Signals
 from smskd.teachers import ask_live
-from smskd.training import METRICS
 
 Net = Callable[..., nn.Module]
 

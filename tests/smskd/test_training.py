@@ -20,8 +20,10 @@ from smskd.distillation import pair_on
 from smskd.job import Job
 from smskd.methods import METHODS, Method, Progress
 from smskd.objective import Objective
+from smskd.results import METHOD, METRICS, WEIGHTS, best_epoch
 from smskd.signals import Signals
-from smskd.training import METHOD, METRICS, WEIGHTS, TrainStep, best_epoch, train_stage
+from smskd.train_step import TrainStep
+from smskd.training import train_stage
 
 Net = Callable[..., nn.Module]
 

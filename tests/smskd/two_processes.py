@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from smskd import Batch, Engine, Listener, MethodSpec, Stage, distill
-from smskd.checkpoint import save_model
+from smskd.checkpoint import save_model, save_tensors
+from smskd.objective import feature_reference_loss
 
 CLASSES, SAMPLES, JOINT = 3, 32, 8
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -35,6 +36,7 @@ CASES = {
     **{name: stages(name) for name in ("kd", "at", "rkd", "sp", "pkt", "cc", "dist", "mse", "nst")},
     "crd": stages(CRD),
     "several": stages("kd", "rkd", CRD),
+    "anchored features": stages("kd", reference_feature_weight=2.0, reference_weight=0.5),
     "accumulated": stages("kd", "rkd", accumulate=2, ema_decay=0.8),
     "uncounted": stages("kd", accumulate=3),
     "whole": stages("kd", CRD, epochs=3, keep="best", optimizer="adamw", lr=0.01),
@@ -118,6 +120,20 @@ def run(folder: Path, name: str, listener: Listener) -> None:
     save_model(folder / "ends" / f"{name}-{RANK}.safetensors", student)
 
 
+def feature_losses(folder: Path) -> None:
+    """Of samples whose reference is the larger the later they come: parts are far from alike."""
+    numbers = torch.Generator().manual_seed(0)
+    ours, kept = torch.randn(2, 8, 3, 4, 4, generator=numbers)
+    kept = kept * torch.arange(1, 9).view(8, 1, 1, 1)
+    weights = torch.rand(8, generator=numbers)
+    ours, kept, weights = (one.chunk(WORLD)[RANK] for one in (ours, kept, weights))
+    ours = ours.clone().requires_grad_()
+    loss = feature_reference_loss((ours, 2 * ours), (kept, kept + 1), weights)
+    loss.backward()
+    found = {"loss": loss.detach(), "gradient": ours.grad}
+    save_tensors(folder / "ends" / f"feature loss-{RANK}.safetensors", found)
+
+
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     for name in CASES:
@@ -126,6 +142,7 @@ def main(folder: Path) -> None:
                 run(folder, name, Stop())
             assert list((folder / name).glob("2-*/resume.safetensors")), "it did not stop there"
         run(folder, name, Listener())
+    feature_losses(folder)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.runs import RunFolder
-from smskd.training import METRICS
+from smskd.results import METRICS
 
 
 def test_a_full_disk_stops_with_its_own_code_and_with_more_space_it_goes_on(

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from smskd.checkpoint import load_tensors
-from smskd.training import METRICS
+from smskd.results import METRICS
 
 COMPRESS = Path(sys.executable).with_name("compress")
 STAGES = ("1-kd", "2-at", "3-rkd")

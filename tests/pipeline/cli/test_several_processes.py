@@ -9,7 +9,7 @@ from pathlib import Path
 
 from foundation.files import read_json
 from pipeline.runs import RunFolder
-from smskd.training import METRICS, WEIGHTS
+from smskd.results import METRICS, WEIGHTS
 
 RECIPE = """\
 [data]
