@@ -9,22 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.messages import PRECISION_HINTS, DeviceResult, Job, Message
+from deploy_targets.device.messages import PRECISION_HINTS, DeviceResult, Job
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.timing import MIN_QUERIES
 from deploy_targets.hosts import Host, open_host
 from deploy_targets.measurement import (
-    BundleMeasured,
     HostMeasured,
     Measurement,
+    describe,
     read_measurement,
     write_measurement,
 )
-from deploy_targets.records import RecordError, build
-from foundation.bundle import MANIFEST, Bundle, open_bundle
-from foundation.errors import CompressError, HostError, MissingFileError, UsageError
-from foundation.files import sha256_of
+from foundation.bundle import Bundle, open_bundle
+from foundation.errors import HostError, MissingFileError, UsageError
 
 __all__ = ["MeasureOptions", "Measurement", "measure", "read_measurement", "write_measurement"]
 
@@ -37,8 +36,8 @@ class MeasureOptions:
 
     Attributes:
         threads: for the runtime; None for every core it may use.
-        precision_hint: "f32" to compute in FP32 what the model has in FP32, "auto" for
-            whatever the runtime thinks is fastest.
+        precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
+            "bf16"), "auto" for whatever the runtime thinks is fastest.
         queries: single-image queries to time, at most. A p99 needs 100, and is steady from 1000.
         max_seconds: for them, at most; warm-up and throughput take up to a quarter of it each.
         throughput_batch: images a batch when throughput is measured.
@@ -100,7 +99,7 @@ def measure(
     job = _job(bundle, options)
     facts, result = _run(machine, job, on_progress)
     return Measurement(
-        bundle=_describe(bundle),
+        bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=facts),
         **{name: getattr(result, name) for name in DeviceResult.__dataclass_fields__},
         seconds=round(time.monotonic() - start, 3),
@@ -126,43 +125,13 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
 def _run(machine: Host, job: Job, on_progress: Progress | None) -> tuple[Facts, DeviceResult]:
     facts: Facts | None = None
     for message in machine.stream(job):
-        kind, content = message["kind"], {k: v for k, v in message.items() if k != "kind"}
+        kind, content = message["kind"], content_of(message)
         if kind == "facts":
-            facts = _build(Facts, content, machine)
+            facts = build_answer(Facts, content, machine.name)
         elif kind == "error":
-            raise _error(message, machine)
+            raise error_of(message, machine.name)
         elif kind == "result" and facts is not None:
-            return facts, _build(DeviceResult, content, machine)
+            return facts, build_answer(DeviceResult, content, machine.name)
         elif kind == "progress" and on_progress:
             on_progress(content)
     raise HostError(f"{machine.name}: the measuring process ended without a result; try again")
-
-
-def _build(record: type[Any], content: Message, machine: Host) -> Any:
-    try:
-        return build(record, content)
-    except RecordError as error:
-        raise HostError(
-            f"{machine.name}: its worker answers otherwise than this version does ({error}); "
-            "install the same version there"
-        ) from error
-
-
-def _error(message: Message, machine: Host) -> CompressError:
-    """The error as the worker raised it, of the kind that its exit code stands for."""
-    kinds = {kind.exit_code: kind for kind in CompressError.__subclasses__()}
-    kind = kinds.get(message.get("exit_code", 0), HostError)
-    return kind(f"{machine.name}: {message.get('message', 'measuring failed')}")
-
-
-def _describe(bundle: Bundle) -> BundleMeasured:
-    manifest = bundle.manifest
-    return BundleMeasured(
-        name=manifest.name,
-        role=manifest.role,
-        target=manifest.target,
-        format=manifest.format,
-        precision=manifest.precision,
-        model_bytes=bundle.model_bytes,
-        manifest_sha256=sha256_of(bundle.folder / MANIFEST),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
@@ -16,11 +17,14 @@ from deploy_targets.device.messages import (
     Throughput,
 )
 from deploy_targets.records import RecordError, as_dict, build
+from foundation.bundle import MANIFEST, Bundle
 from foundation.errors import CorruptFileError
-from foundation.files import read_json, write_json
+from foundation.files import read_json, sha256_of, write_json
 
 SCHEMA_VERSION = 1
 KIND = "measurement"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,20 @@ class Measurement:
     started_at: str
 
 
+def describe(bundle: Bundle) -> BundleMeasured:
+    """What a measurement says of a bundle."""
+    manifest = bundle.manifest
+    return BundleMeasured(
+        name=manifest.name,
+        role=manifest.role,
+        target=manifest.target,
+        format=manifest.format,
+        precision=manifest.precision,
+        model_bytes=bundle.model_bytes,
+        manifest_sha256=sha256_of(bundle.folder / MANIFEST),
+    )
+
+
 def write_measurement(path: Path, measurement: Measurement) -> None:
     """Write a measurement as JSON, in one step."""
     write_json(path, as_dict(measurement))
@@ -84,13 +102,21 @@ def read_measurement(path: Path) -> Measurement:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than a measurement of this schema.
     """
+    return read_record(path, Measurement, KIND, SCHEMA_VERSION)
+
+
+def read_record(path: Path, record: type[T], kind: str, version: int) -> T:
+    """Read a JSON file that says what kind of record it is, and in which version.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is anything else.
+    """
     raw = read_json(path)
     found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
-    if found != (KIND, SCHEMA_VERSION):
-        raise CorruptFileError(
-            f"{path}: not a measurement of schema version {SCHEMA_VERSION}; measure again"
-        )
+    if found != (kind, version):
+        raise CorruptFileError(f"{path}: not a {kind} of schema version {version}; measure again")
     try:
-        return build(Measurement, raw)
+        return build(record, raw)
     except RecordError as error:
-        raise CorruptFileError(f"{path}: not a measurement ({error}); measure again") from error
+        raise CorruptFileError(f"{path}: not a {kind} ({error}); measure again") from error

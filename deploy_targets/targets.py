@@ -1,26 +1,38 @@
 """Device classes, described in data: one TOML file each in `profiles/`, or anywhere else.
 
-A profile with `detect = true` may leave out what can be looked up on this machine.
+A profile with `detect = true` may leave out what can be looked up on this machine. The
+ONNX operator set to export for follows from the oldest ONNX Runtime that a profile
+allows, by `foundation.onnx_releases`, unless the profile says one.
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deploy_targets.device import facts
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.records import RecordError, as_dict, build
+from foundation.bundle import RuntimeRange
 from foundation.errors import MissingFileError, RecipeError, unknown_name
+from foundation.manifest import version_numbers
+from foundation.onnx_releases import highest_opset
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 ACTIVATION_TYPES = ("u8", "s8")
 WEIGHT_TYPES = ("s8", "u8")
 CALIBRATIONS = ("minmax", "entropy", "percentile")
 
+# The exporter's operators are those of set 18; every other set is converted from it.
+OLDEST_EXPORTED = 18
+# What the project's tests export and run. Newer sets bring nothing that a classifier needs.
+NEWEST_EXPORTED = 20
+
 _PROFILES = Path(__file__).parent / "profiles"
+_VERSIONS = re.compile(r">=(\d+(?:\.\d+)*)(?:,<(\d+(?:\.\d+)*))?")
 _VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
@@ -45,6 +57,39 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class TargetRuntime:
+    """A runtime that a device class has.
+
+    Attributes:
+        name: such as "onnxruntime".
+        version: the releases that may be there: ">=1.20,<2", or ">=1.20" for any from then on.
+        source: why these.
+    """
+
+    name: str
+    version: str
+    source: str = ""
+
+    @property
+    def range(self) -> RuntimeRange:
+        """The releases as a bundle states them: the newest included, and "1" stands for any 1.x.
+
+        Raises:
+            ValueError: when `version` is no range, or an empty one.
+        """
+        match = _VERSIONS.fullmatch(self.version.replace(" ", ""))
+        if match is None:
+            raise ValueError(f"must be a range such as '>=1.20,<2', but got {self.version!r}")
+        oldest, limit = match.groups()
+        if limit is None:
+            return RuntimeRange(self.name, oldest)
+        allowed = RuntimeRange(self.name, oldest, _last_before(limit))
+        if not allowed.allows(oldest):
+            raise ValueError(f"must leave a version, but got {self.version!r}")
+        return allowed
+
+
+@dataclass(frozen=True)
 class Target:
     """A device class.
 
@@ -54,8 +99,8 @@ class Target:
         cores: logical cores; None if this machine does not tell.
         memory_mb: MiB; None if this machine does not tell.
         features: instruction sets that matter for INT8 and 16-bit floats.
-        runtimes: names, in order of preference.
-        onnx_opset: to export for.
+        runtimes: in order of preference.
+        onnx_opset: to export for: every allowed release of its runtimes runs it.
         threads: for the runtime.
         precisions: that make sense there.
         quantization: how to quantise for it.
@@ -68,7 +113,7 @@ class Target:
     cores: int | None
     memory_mb: int | None
     features: list[str]
-    runtimes: list[str]
+    runtimes: list[TargetRuntime]
     onnx_opset: int
     threads: int
     precisions: list[str]
@@ -78,7 +123,22 @@ class Target:
     @property
     def formats(self) -> list[str]:
         """Export formats that its runtimes take, in order of preference."""
-        return [RUNTIMES.get(name).format for name in self.runtimes]
+        return [RUNTIMES.get(name).format for name in self.runtime_names]
+
+    @property
+    def runtime_names(self) -> list[str]:
+        """Names of its runtimes, in order of preference."""
+        return [runtime.name for runtime in self.runtimes]
+
+    def runtime_for(self, export_format: str) -> RuntimeRange:
+        """The runtime that takes a format there, with the releases that may be there.
+
+        Raises:
+            UnknownNameError: when it has none.
+        """
+        if export_format not in self.formats:
+            raise unknown_name(f"export format of target {self.name}", export_format, self.formats)
+        return self.runtimes[self.formats.index(export_format)].range
 
 
 def target_names() -> list[str]:
@@ -127,11 +187,20 @@ def _load(path: Path) -> Target:
         raise RecipeError(f"{path}: key 'detect' must be true or false, but got {detect!r}")
     if detect:
         raw = {**_detected(), **raw}
+    pinned = "onnx_opset" in raw
     try:
-        target = build(Target, {"name": path.stem, **raw})
+        target = build(Target, {"name": path.stem, "onnx_opset": NEWEST_EXPORTED, **raw})
     except RecordError as error:
         raise RecipeError(f"{path}: {error}") from error
     _check(path, target)
+    highest = _highest_opset(path, target)
+    if not pinned:
+        return replace(target, onnx_opset=min(highest, NEWEST_EXPORTED))
+    if not OLDEST_EXPORTED <= target.onnx_opset <= highest:
+        raise RecipeError(
+            f"{path}: key 'onnx_opset' must be from {OLDEST_EXPORTED}, the exporter's oldest, to "
+            f"{highest}, the highest of its runtimes, but got {target.onnx_opset}"
+        )
     return target
 
 
@@ -174,6 +243,34 @@ def _detected() -> dict[str, Any]:
     }
 
 
+def _highest_opset(path: Path, target: Target) -> int:
+    """The highest operator set that every allowed release of ONNX Runtime runs.
+
+    OpenVINO sets no limit: what it loads on a device is its own format, which the exporter has
+    converted the ONNX file to.
+    """
+    if "onnx" not in target.formats:
+        return NEWEST_EXPORTED
+    runtime = target.runtime_for("onnx")
+    highest = highest_opset(runtime.min_version)
+    if highest is None or highest < OLDEST_EXPORTED:
+        raise RecipeError(
+            f"{path}: key 'runtimes' allows {runtime.name} {runtime.min_version}, which does not "
+            f"run ONNX operator set {OLDEST_EXPORTED}, the exporter's oldest; ask for >=1.14"
+        )
+    return highest
+
+
+def _last_before(limit: str) -> str:
+    """The newest prefix of versions below a limit: "1" of "2", "1.24" of "1.25"."""
+    numbers = list(version_numbers(limit))
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    if not numbers:
+        raise ValueError(f"must leave a version, but nothing is below {limit!r}")
+    return ".".join(map(str, [*numbers[:-1], numbers[-1] - 1]))
+
+
 def _check(path: Path, target: Target) -> None:
     scheme = target.quantization
     one_of = {
@@ -195,5 +292,9 @@ def _check(path: Path, target: Target) -> None:
         value = getattr(target, key)
         if value is not None and value < 1:
             raise RecipeError(f"{path}: key {key!r} must be at least 1, but got {value}")
-    for name in target.runtimes:
-        RUNTIMES.get(name, where=str(path))
+    for index, runtime in enumerate(target.runtimes):
+        RUNTIMES.get(runtime.name, where=str(path))
+        try:
+            _ = runtime.range
+        except ValueError as error:
+            raise RecipeError(f"{path}: key 'runtimes[{index}].version' {error}") from error

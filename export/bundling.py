@@ -1,29 +1,51 @@
-"""From a torch classifier to bundles: written, held against the original, measured, sealed."""
+"""From a classifier to bundles: written, held against the original, measured, sealed."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
-from export.formats import FORMATS, ExportFormat, Predictor
-from export.parity import check, compare
+from export.batches import batch_of, in_batches_of
+from export.card import model_card
+from export.embedding import check_embeddable, embed_preprocessing
+from export.evidence import Made, hold_to_reference
+from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.from_onnx import import_onnx, onnx_predictor
+from export.learnt_quantization import LearntQuantization, takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
-from export.to_onnx import export_onnx, set_metadata
-from foundation.bundle import PROBE, Manifest, Preprocessing, checksums, write_manifest
+from export.runtimes import check_opset, runtime_of
+from export.to_onnx import export_onnx, opset_of, set_metadata
+from foundation.bundle import (
+    BATCH_AXIS,
+    CARD,
+    PROBE,
+    Manifest,
+    Preprocessing,
+    RuntimeRange,
+    TensorSpec,
+    checksums,
+    write_manifest,
+)
 from foundation.errors import ExportError, unknown_name
+from foundation.files import sha256_of, write_text
+from foundation.statistics import wilson_interval
 
 BATCH = 64
+
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
+"""Images, uint8 (N, H, W, C), with their labels (N,)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,35 +53,54 @@ class ExportSource:
     """A trained classifier, and the images that its export needs.
 
     Attributes:
-        model: from prepared images (N, C, H, W) to logits (N, classes); never changed.
+        model: from prepared images (N, C, H, W) to logits (N, classes); never changed. A torch
+            module, or the path of an ONNX file.
         role: "student" or "teacher".
         preprocessing: from a uint8 image to the model's input.
         classes: class names, in the order of the logits.
         calibration: uint8 images (N, H, W, C) that set the INT8 ranges; may be empty without INT8.
         probe_images: uint8 images (N, H, W, C) that parity is checked on and the bundle carries.
         evaluation: uint8 images (N, H, W, C) of the test split with their labels (N,), if any.
+        validation: the same of the validation split.
         origin: where the weights came from, as plain JSON values.
+        learnt: the integers of a form of the model that was trained in INT8; INT8 bundles are
+            made of them where their scheme allows.
     """
 
-    model: nn.Module
+    model: nn.Module | Path
     role: Literal["student", "teacher"]
     preprocessing: Preprocessing
     classes: Sequence[str]
     calibration: NDArray[np.uint8]
     probe_images: NDArray[np.uint8]
-    evaluation: tuple[NDArray[np.uint8], NDArray[np.integer[Any]]] | None = None
+    evaluation: Labelled | None = None
+    validation: Labelled | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    learnt: LearntQuantization | None = None
 
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """One bundle that is wanted of a source."""
+    """One bundle that is wanted of a source.
+
+    Attributes:
+        target: the target that the bundle is for.
+        format: export format.
+        precision: number format.
+        scheme: how to quantise, where `precision` asks for it.
+        opset: ONNX operator set to export with; of a user's ONNX file, the newest allowed.
+        runtime: which versions of its runtime the target has; None for all that are known to
+            load what is written.
+        embed_preprocessing: the graph takes uint8 images (N, H, W, C) and prepares them itself.
+    """
 
     target: str
     format: str
     precision: str
     scheme: QuantizationScheme = field(default_factory=QuantizationScheme)
     opset: int = 20
+    runtime: RuntimeRange | None = None
+    embed_preprocessing: bool = False
 
 
 def bundle_name(role: str, request: BundleRequest) -> str:
@@ -76,16 +117,17 @@ def make_bundles(
 ) -> list[Manifest]:
     """Make the requested bundles, each in its folder under `root`, in the order of `requests`.
 
-    Torch exports once per opset, and nothing is begun before every request is known to make sense.
+    The original is exported once per opset, and nothing is begun before every request is known
+    to make sense.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
         ExportError: as `export_fp32_onnx` and `make_bundle`; bundles finished before stay.
+        MissingFileError, CorruptFileError: when a source's ONNX file is not what it must be.
         NoSpaceError: when the disk is full.
     """
     report = on_progress or (lambda _: None)
-    for request in requests:
-        _format_for(source, request.format, request.precision)
+    _check_requests(source, requests)
     manifests = []
     with scratch_folder(root / ".export.tmp") as scratch:
         for request in requests:
@@ -103,6 +145,8 @@ def make_bundles(
                 precision=request.precision,
                 scheme=request.scheme,
                 folder=root / name,
+                runtime=request.runtime,
+                embed=request.embed_preprocessing,
             )
             manifests.append(manifest)
     return manifests
@@ -113,10 +157,14 @@ def export_fp32_onnx(source: ExportSource, path: Path, opset: int) -> None:
 
     Raises:
         ExportError: when the exporter cannot take the model.
+        MissingFileError, CorruptFileError: when it is an ONNX file that is not what it must be.
     """
     shape = source.preprocessing
-    example = torch.zeros(1, shape.channels, shape.height, shape.width)
-    export_onnx(source.model, example, path, opset)
+    if isinstance(source.model, Path):
+        import_onnx(source.model, shape, path, opset)
+    else:
+        example = torch.zeros(1, shape.channels, shape.height, shape.width)
+        export_onnx(source.model, example, path, opset)
     metadata = {
         "preprocessing": asdict(source.preprocessing),
         "classes": list(source.classes),
@@ -134,8 +182,12 @@ def make_bundle(
     precision: str,
     scheme: QuantizationScheme,
     folder: Path,
+    runtime: RuntimeRange | None = None,
+    embed: bool = False,
 ) -> Manifest:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
+
+    What disagrees with the original is kept, with the evidence, in `failed/` beside `folder`.
 
     Args:
         source: the original.
@@ -145,6 +197,8 @@ def make_bundle(
         precision: number format.
         scheme: how to quantise, where `precision` asks for it.
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
+        runtime: the versions that the target has; None for those known to load the model.
+        embed: the graph takes uint8 images (N, H, W, C) and prepares them itself.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -152,21 +206,37 @@ def make_bundle(
             agree with the original.
         NoSpaceError: when the disk is full.
     """
-    export_format = _format_for(source, format, precision)
+    export_format = _format_for(source, format, precision, scheme)
     name = folder.name
+    learnt = source.learnt if takes_learnt(precision, scheme) else None
+    integers = None if learnt is None else learnt.network(scheme.activation_type)
+    original = source.model if integers is None else integers
     with (
         replacing_folder(folder) as temporary,
         failing_as(f"{name}: cannot be made", "try another format, opset or scheme"),
     ):
-        reference = _logits(torch_predictor(source.model), source.probe_images, source)
-        _check_classes(reference, source)
+        preprocessing, batch = source.preprocessing, batch_of(onnx_file)
+        reference = _logits(_predictor(original), source.probe_images, preprocessing)
+        _check_reference(reference, source)
         calibration = _calibration(source, export_format, precision)
-        written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
-        predict = export_format.load(temporary / written.model_file)
-        parity = compare(reference, _logits(predict, source.probe_images, source))
-        check(parity, precision, name)
-        accuracy = _accuracy(predict, source)
+        if integers is not None:
+            kind, opset = scheme.activation_type, opset_of(onnx.load(onnx_file))
+            written = write_learnt(
+                integers, preprocessing, export_format, temporary, activation_type=kind, opset=opset
+            )
+        else:
+            written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
+        if embed:
+            written, preprocessing = _embedded(written, format, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
+
+        model_file = temporary / written.model_file
+        predict = in_batches_of(export_format.load(model_file), batch)
+        outputs = _logits(predict, source.probe_images, preprocessing)
+        made = Made(name, format, precision, temporary, model_file, onnx_file, preprocessing)
+        parity = hold_to_reference(made, reference, outputs, folder.parent / "failed" / name)
+
+        exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
             name=name,
             role=source.role,
@@ -174,27 +244,50 @@ def make_bundle(
             format=format,
             precision=precision,
             model_file=written.model_file,
-            input_name=written.input_name,
-            output_name=written.output_name,
-            preprocessing=source.preprocessing,
+            input=_input_spec(written.input_name, preprocessing, batch),
+            output=TensorSpec(
+                written.output_name, "float32", "NC", [batch or BATCH_AXIS, len(source.classes)]
+            ),
+            preprocessing=preprocessing,
             classes=list(source.classes),
             files=checksums(temporary),
-            format_facts={"torch": torch.__version__} | written.facts,
-            parity=asdict(parity),
-            accuracy=accuracy,
-            origin=source.origin,
+            opset=written.facts.get("opsets", {}).get("ai.onnx"),
+            runtime=runtime or runtime_of(format, written.facts),
+            format_facts=exporter | written.facts,
+            parity=parity,
+            accuracy=_accuracy(predict, source, preprocessing),
+            origin=source.origin | (learnt.origin if learnt is not None else {}),
         )
+        write_text(temporary / CARD, model_card(manifest, temporary))
+        card = {CARD: sha256_of(temporary / CARD)}
+        manifest = replace(manifest, files=dict(sorted((manifest.files | card).items())))
         write_manifest(temporary, manifest)
     return manifest
 
 
-def _format_for(source: ExportSource, name: str, precision: str) -> ExportFormat:
+def _check_requests(source: ExportSource, requests: Sequence[BundleRequest]) -> None:
+    names = [bundle_name(source.role, request) for request in requests]
+    for name, request in zip(names, requests, strict=True):
+        _format_for(source, request.format, request.precision, request.scheme)
+        if request.embed_preprocessing:
+            check_embeddable(request.format)
+        if request.runtime is not None:
+            check_opset(request.runtime, request.opset, name)
+        if names.count(name) > 1:
+            raise ExportError(f"{name}: is asked for twice; ask for it once")
+
+
+def _format_for(
+    source: ExportSource, name: str, precision: str, scheme: QuantizationScheme
+) -> ExportFormat:
     export_format = FORMATS.get(name)()
     if precision not in export_format.precisions:
         raise unknown_name(
             "precision", precision, export_format.precisions, f"export format {name!r}"
         )
-    if precision in export_format.calibrated and not len(source.calibration):
+    learnt = source.learnt is not None and takes_learnt(precision, scheme)
+    calibrated = precision in export_format.calibrated and scheme.needs_images()
+    if calibrated and not learnt and not len(source.calibration):
         raise ExportError(
             f"{name} {precision} needs calibration images, but there are none; "
             "give some, or ask for fp32"
@@ -205,35 +298,78 @@ def _format_for(source: ExportSource, name: str, precision: str) -> ExportFormat
 def _calibration(
     source: ExportSource, export_format: ExportFormat, precision: str
 ) -> NDArray[np.float32]:
-    if precision in export_format.calibrated:
+    if precision in export_format.calibrated and len(source.calibration):
         return source.preprocessing.apply(source.calibration)
     shape = source.preprocessing
     return np.empty((0, shape.channels, shape.height, shape.width), np.float32)
 
 
-def _check_classes(reference: NDArray[np.float32], source: ExportSource) -> None:
+def _predictor(original: nn.Module | Path) -> Predictor:
+    if isinstance(original, Path):
+        return onnx_predictor(original)
+    return torch_predictor(original)
+
+
+def _check_reference(reference: NDArray[np.float32], source: ExportSource) -> None:
+    whole = isinstance(source.model, Path)
+    what = str(source.model) if whole else type(source.model).__name__
     if reference.shape != (len(source.probe_images), len(source.classes)):
         raise ExportError(
-            f"{type(source.model).__name__} gives logits of shape {reference.shape} for "
+            f"{what} gives logits of shape {reference.shape} for "
             f"{len(source.probe_images)} images and {len(source.classes)} classes; "
             "give the class names that it was trained on"
         )
+    if not np.isfinite(reference).all():
+        raise ExportError(
+            f"{what}: the original gave logits that are not finite; "
+            "check the weights it was made from"
+        )
+
+
+def _embedded(
+    written: Written, export_format: str, folder: Path, preprocessing: Preprocessing
+) -> tuple[Written, Preprocessing]:
+    model_file = folder / written.model_file
+    name = embed_preprocessing(export_format, model_file, preprocessing)
+    embedded = replace(preprocessing, embedded=True)
+    if export_format == "onnx":
+        set_metadata(model_file, {"preprocessing": json.dumps(asdict(embedded))})
+    return replace(written, input_name=name), embedded
+
+
+def _input_spec(name: str, preprocessing: Preprocessing, batch: int | None) -> TensorSpec:
+    image, first = (preprocessing.height, preprocessing.width), batch or BATCH_AXIS
+    if preprocessing.embedded:
+        return TensorSpec(name, "uint8", "NHWC", [first, *image, preprocessing.channels])
+    return TensorSpec(name, "float32", "NCHW", [first, preprocessing.channels, *image])
 
 
 def _logits(
-    predict: Predictor, images: NDArray[np.uint8], source: ExportSource
+    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
     """Logits (N, classes) for uint8 images (N, H, W, C), a batch at a time."""
     if not len(images):
         raise ExportError("there are no images to check the model on; give some")
     starts = range(0, len(images), BATCH)
-    prepare = source.preprocessing.apply
+    prepare = preprocessing.prepare
     return np.concatenate([predict(prepare(images[at : at + BATCH])) for at in starts])
 
 
-def _accuracy(predict: Predictor, source: ExportSource) -> dict[str, Any]:
-    if source.evaluation is None:
-        return {}
-    images, labels = source.evaluation
-    right = _logits(predict, images, source).argmax(1) == labels
-    return {"top1": float(right.mean()), "n": len(labels), "split": "test"}
+def _accuracy(
+    predict: Predictor, source: ExportSource, preprocessing: Preprocessing
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if source.evaluation is not None:
+        right, n = _right(predict, source.evaluation, preprocessing)
+        low, high = wilson_interval(right, n)
+        found = {"top1": right / n, "n": n, "split": "test", "low": low, "high": high}
+    if source.validation is not None:
+        right, n = _right(predict, source.validation, preprocessing)
+        found["validation"] = {"top1": right / n, "n": n}
+    return found
+
+
+def _right(predict: Predictor, images: Labelled, preprocessing: Preprocessing) -> tuple[int, int]:
+    """How many of how many images are named rightly."""
+    pixels, labels = images
+    return int((_logits(predict, pixels, preprocessing).argmax(1) == labels).sum()), len(labels)

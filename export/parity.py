@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import ExportError
+
+_CEILING_DB = 200.0  # logits without any error; JSON has no infinity
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,26 @@ class Parity:
         relative_error: the same, as a share of the reference's largest logit by magnitude.
         top1_agreement: share of images, 0..1, for which both name the same class.
         n: number of images.
+        signal_to_noise_db: power of what the reference's logits tell of the images, over the
+            error's power, in decibels, -200..200. Told is what differs between an image's
+            classes and between the images: what softmax ignores and what all images share are
+            taken out of the signal.
     """
 
     max_abs_error: float
     relative_error: float
     top1_agreement: float
     n: int
+    signal_to_noise_db: float = _CEILING_DB
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a precision is allowed: at most this error, at least this agreement."""
+    """What a precision is allowed: at most this error, at least this agreement and signal."""
 
     relative_error: float
     top1_agreement: float
+    signal_to_noise_db: float = -_CEILING_DB
 
 
 TOLERANCES = {
@@ -40,9 +49,19 @@ TOLERANCES = {
     "fp32": Tolerance(relative_error=1e-4, top1_agreement=0.0),
     # Weights keep 11 significant bits (5e-4 each); a few layers deep that stays below 1e-2.
     "fp16": Tolerance(relative_error=1e-2, top1_agreement=0.0),
-    # 256 steps move every logit, so only the decision can be held to; what the quantisation
-    # costs is the accuracy in the manifest, and the gate's business. This finds broken graphs.
-    "int8": Tolerance(relative_error=float("inf"), top1_agreement=0.8),
+    # 8 significant bits (4e-3 each) in weights and activations: 4e-3 to 5e-2 were seen, with 47 dB.
+    "bf16": Tolerance(relative_error=1e-1, top1_agreement=0.8, signal_to_noise_db=20.0),
+    # 256 steps move every logit, so no single one can be held to. A model that knows nothing of
+    # the images is at 0 dB at best, whatever it answers (a constant 0, another network's logits
+    # -3); sound quantisations of small CNNs and a ViT gave 16 to 36, and one that had clipped its
+    # activations 3. At 6 dB the error is half as large as what the logits say. This finds broken
+    # graphs; what the quantisation costs is the accuracy in the manifest, and the gate's business.
+    "int8": Tolerance(relative_error=float("inf"), top1_agreement=0.8, signal_to_noise_db=6.0),
+}
+
+_REMEDY = {
+    "bf16": "use fp16 or fp32",
+    "int8": "use more calibration images or another quantisation scheme",
 }
 
 
@@ -70,7 +89,35 @@ def compare(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Par
     error = float(np.abs(reference.astype(np.float64) - outputs).max())
     largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
     agreement = float((reference.argmax(1) == outputs.argmax(1)).mean())
-    return Parity(error, error / largest, agreement, len(reference))
+    decibels = signal_to_noise_db(reference, outputs)
+    return Parity(error, error / largest, agreement, len(reference), decibels)
+
+
+def signal_to_noise_db(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
+    """Power of what `reference` tells of its images over the power of the error, in decibels.
+
+    Args:
+        reference: logits, shape (N, classes). With one image there is nothing to tell it
+            from, so all that differs between its classes counts as told.
+        outputs: the other model's, same shape.
+
+    Returns:
+        -200 (nothing told) to 200 (no error).
+    """
+    signal = reference - reference.mean(axis=1, keepdims=True, dtype=np.float64)
+    error = outputs.astype(np.float64) - reference
+    error -= error.mean(axis=1, keepdims=True)
+    power = float(np.square(signal).sum())
+    if len(signal) > 1:
+        # Around the mean of so few images, its own share in that mean is missing.
+        power = float(np.square(signal - signal.mean(axis=0)).sum())
+        power *= len(signal) / (len(signal) - 1)
+    noise = float(np.square(error).sum())
+    if noise == 0.0:
+        return _CEILING_DB
+    if power == 0.0:
+        return -_CEILING_DB
+    return max(-_CEILING_DB, min(_CEILING_DB, 10 * math.log10(power / noise)))
 
 
 def check(parity: Parity, precision: str, what: str) -> None:
@@ -78,7 +125,7 @@ def check(parity: Parity, precision: str, what: str) -> None:
 
     Args:
         parity: what was measured.
-        precision: "fp32", "fp16", "int8", or one that a new format brings.
+        precision: "fp32", "fp16", "bf16", "int8", or one that a new format brings.
         what: the bundle that is named in the message.
 
     Raises:
@@ -95,5 +142,11 @@ def check(parity: Parity, precision: str, what: str) -> None:
         raise ExportError(
             f"{what}: {precision} names the original's class for {parity.top1_agreement:.0%} of "
             f"{parity.n} probe images, at least {tolerance.top1_agreement:.0%} are needed; "
-            "use more calibration images or another quantisation scheme"
+            f"{_REMEDY.get(precision, _REMEDY['int8'])}"
+        )
+    if not parity.signal_to_noise_db >= tolerance.signal_to_noise_db:
+        raise ExportError(
+            f"{what}: {precision} logits tell {parity.signal_to_noise_db:.1f} dB of the original's "
+            f"over their error, at least {tolerance.signal_to_noise_db:g} dB are needed; "
+            f"{_REMEDY.get(precision, _REMEDY['int8'])}"
         )

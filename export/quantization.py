@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 INTEGER_TYPES = ("u8", "s8")
 CALIBRATIONS = ("minmax", "percentile", "entropy")
+METHODS = ("static", "dynamic")
+PRESETS = ("auto", "performance", "mixed")
 
 
 @dataclass(frozen=True)
 class QuantizationScheme:
-    """A post-training static quantisation scheme.
+    """A post-training quantisation scheme.
 
     Attributes:
         activation_type: "u8" (asymmetric) or "s8" (symmetric).
@@ -19,6 +21,16 @@ class QuantizationScheme:
         reduce_range: 7-bit weights, for CPUs whose 8-bit products can overflow (x86 without VNNI).
         calibration: how an activation's range follows from the calibration images:
             "minmax", "percentile" or "entropy".
+        method: "static" (ranges are fixed now, from images) or "dynamic" (a runtime finds them
+            at each call; ONNX only, and only for matrix products).
+        excluded: operators that stay in floating point, by their names in the FP32 ONNX graph.
+        bias_correction: take the mean error that quantised weights make out of the biases
+            (OpenVINO; NNCF's full algorithm, for its fast one loses where maps are small).
+        smooth_quant: even out activations' channels into the weights first (OpenVINO);
+            None: where the graph has attention.
+        preset: OpenVINO's activations: "performance" is symmetric, "mixed" asymmetric where it
+            helps; "auto" follows `activation_type`.
+        reason: why this scheme, in a line; it goes into the bundle.
 
     Raises:
         ValueError: when a value is none of these.
@@ -29,12 +41,20 @@ class QuantizationScheme:
     per_channel: bool = True
     reduce_range: bool = False
     calibration: str = "minmax"
+    method: str = "static"
+    excluded: tuple[str, ...] = ()
+    bias_correction: bool = False
+    smooth_quant: bool | None = None
+    preset: str = "auto"
+    reason: str = ""
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("activation_type", self.activation_type, INTEGER_TYPES),
             ("weight_type", self.weight_type, INTEGER_TYPES),
             ("calibration", self.calibration, CALIBRATIONS),
+            ("method", self.method, METHODS),
+            ("preset", self.preset, PRESETS),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, but got {value!r}")
@@ -43,3 +63,26 @@ class QuantizationScheme:
                 "no runtime has s8 activations with u8 weights, "
                 "but got activation_type='s8', weight_type='u8'"
             )
+
+    def needs_images(self) -> bool:
+        """Whether calibration images are needed."""
+        return self.method == "static"
+
+
+def other_schemes(scheme: QuantizationScheme, format_name: str) -> list[QuantizationScheme]:
+    """Schemes that run as fast as `scheme` and may lose less, the likeliest first.
+
+    Only what the calibration changes: the types stay, since the target's kernels ask for them.
+    """
+    if format_name == "openvino":
+        changes = [
+            {"bias_correction": not scheme.bias_correction},
+            {"calibration": "minmax" if scheme.calibration != "minmax" else "percentile"},
+        ]
+        if scheme.preset == "performance" or (
+            scheme.preset == "auto" and scheme.activation_type == "s8"
+        ):
+            changes.append({"preset": "mixed"})
+    else:
+        changes = [{"calibration": name} for name in CALIBRATIONS if name != scheme.calibration]
+    return [replace(scheme, **change) for change in changes]  # type: ignore[arg-type]

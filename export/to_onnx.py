@@ -38,7 +38,9 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, opset: int) -> No
         graph = _traced(model, example, opset)
         _check_opset(graph, name, opset)
         _check_contract(graph, name)
-        write_bytes(path, _cleaned(graph).SerializeToString(deterministic=True))
+        # The exporter asks for the newest file version that it knows; older runtimes refuse that.
+        graph.ir_version = onnx.helper.find_min_ir_version_for(graph.opset_import)
+        write_bytes(path, cleaned(graph).SerializeToString(deterministic=True))
 
 
 def set_metadata(path: Path, metadata: dict[str, str]) -> None:
@@ -57,6 +59,22 @@ def set_metadata(path: Path, metadata: dict[str, str]) -> None:
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of the standard operator set that a model uses."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+
+
+def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model optimised, with the shapes of all its values, and checked.
+
+    The exporter notes a stack trace, with this machine's paths, at every node. Slimming
+    builds the graph anew and leaves them out.
+    """
+    import onnxslim  # noqa: PLC0415 (heavy)
+
+    with quiet():
+        slim = onnxslim.slim(model)
+    del slim.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(slim, check_type=True, strict_mode=True)
+    onnx.checker.check_model(inferred, full_check=True)
+    return inferred
 
 
 def _traced(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:
@@ -99,19 +117,3 @@ def _check_contract(graph: onnx.ModelProto, name: str) -> None:
             f"{name} is not a classifier from images (N, C, H, W) to logits (N, classes): it has "
             f"{len(inputs)} inputs and outputs of shape {shapes}; wrap it in a module that is"
         )
-
-
-def _cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Optimised, with shapes, and checked.
-
-    The exporter notes a stack trace, with this machine's paths, at every node. Slimming
-    builds the graph anew and leaves them out.
-    """
-    import onnxslim  # noqa: PLC0415 (heavy)
-
-    with quiet():
-        slim = onnxslim.slim(model)
-    del slim.graph.value_info[:]
-    inferred = onnx.shape_inference.infer_shapes(slim, check_type=True, strict_mode=True)
-    onnx.checker.check_model(inferred, full_check=True)
-    return inferred

@@ -5,109 +5,45 @@ A bundle is a folder:
     bundle.json   what is in it: input and output, preprocessing, classes, checksums, origin
     model.*       the model, in the format's own files
     probe.npz     a few real images (uint8 NHWC) and the logits the original gave for them
+    README.md     the model card, for the person who receives it
 
 Everything that a device needs to run and check the model is here, and reading it
-needs nothing but the standard library and numpy.
+needs nothing but the standard library and numpy. `packing` makes one file of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
+from foundation.manifest import (
+    BATCH_AXIS,
+    SCHEMA_VERSION,
+    Manifest,
+    Preprocessing,
+    RuntimeRange,
+    TensorSpec,
+)
+from foundation.parsing import parse_manifest
 
-SCHEMA_VERSION = 1
+__all__ = [
+    "BATCH_AXIS", "CARD", "MANIFEST", "PROBE", "SCHEMA_VERSION", "Bundle", "Manifest",
+    "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle", "read_manifest",
+    "write_manifest",
+]  # fmt: skip
+
 MANIFEST = "bundle.json"
 PROBE = "probe.npz"
+CARD = "README.md"
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a uint8 image becomes the model's input: `(pixel / 255 - mean) / std`, then to NCHW.
-
-    Attributes:
-        height, width, channels: size of the image that the model takes.
-        mean, std: one value a channel, on the scale 0..1.
-        resize: how another size is brought to it, as a Pillow filter name.
-    """
-
-    height: int
-    width: int
-    channels: int
-    mean: list[float]
-    std: list[float]
-    resize: str = "bilinear"
-
-    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Prepare images.
-
-        Args:
-            images: uint8, shape (N, height, width, channels).
-
-        Returns:
-            float32, shape (N, channels, height, width), C-contiguous.
-
-        Raises:
-            ValueError: when the shape or dtype is another.
-        """
-        expected = (self.height, self.width, self.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise ValueError(
-                f"images must be uint8 (N, {', '.join(map(str, expected))}), "
-                f"but got {images.dtype} {images.shape}"
-            )
-        mean = np.asarray(self.mean, np.float32)
-        std = np.asarray(self.std, np.float32)
-        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
-        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The content of `bundle.json`.
-
-    Attributes:
-        name: the bundle's own name, such as "local-onnx-int8".
-        role: "student" or "teacher".
-        target: the target it was made for.
-        format: export format, such as "onnx" or "openvino".
-        precision: the number format that was asked for: "fp32", "fp16" or "int8".
-        model_file: the file that a runtime opens.
-        input_name, output_name: names in the model's graph.
-        preprocessing: from a uint8 image to the input.
-        classes: class names, in the order of the logits.
-        files: SHA-256 of every file of the bundle but `bundle.json`.
-        format_facts: what the format has to say of itself (opset, quantisation scheme, ...).
-        parity: how the model's outputs agree with the original's on the probe images.
-        accuracy: top-1 on the split named in it, with the number of images.
-        origin: where it came from: the weights' checksum, the recipe, versions.
-    """
-
-    name: str
-    role: str
-    target: str
-    format: str
-    precision: str
-    model_file: str
-    input_name: str
-    output_name: str
-    preprocessing: Preprocessing
-    classes: list[str]
-    files: dict[str, str]
-    format_facts: dict[str, Any] = field(default_factory=dict)
-    parity: dict[str, Any] = field(default_factory=dict)
-    accuracy: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
-
-
-Part = TypeVar("Part", Preprocessing, Manifest)
+_LARGEST_PROBE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -122,91 +58,129 @@ class Bundle:
         return self.folder / self.manifest.model_file
 
     @property
+    def model_files(self) -> list[str]:
+        """The model's own files, probe and card aside."""
+        return [name for name in self.manifest.files if name not in (PROBE, CARD)]
+
+    @property
     def model_bytes(self) -> int:
-        """Size of the model's own files, probe and manifest aside."""
-        return sum(
-            (self.folder / name).stat().st_size for name in self.manifest.files if name != PROBE
-        )
+        """Size of the model's own files."""
+        return sum((self.folder / name).stat().st_size for name in self.model_files)
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """What the model takes for uint8 images (N, height, width, channels).
+
+        Raises:
+            ValueError: when the shape or dtype is another.
+        """
+        return self.manifest.preprocessing.prepare(images)
 
     def probe(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Probe images (uint8, NHWC) and the original's logits for them (float32, (N, classes))."""
-        with np.load(self.folder / PROBE, allow_pickle=False) as arrays:
-            return arrays["images"], arrays["logits"]
+        """Probe images (uint8, NHWC, at least one) and the original's logits (N, classes).
+
+        Raises:
+            CorruptFileError: when it cannot be read without running code, or does not fit.
+        """
+        path = self.folder / PROBE
+        try:
+            images, logits = _read_probe(path)
+            self.manifest.preprocessing.check(images)
+            expected = (len(images), len(self.manifest.classes))
+            if logits.dtype != np.float32 or logits.shape != expected or not len(images):
+                raise ValueError(
+                    f"logits are {logits.dtype} {logits.shape} for {expected[0]} images and "
+                    f"{expected[1]} classes"
+                )
+            if not np.isfinite(logits).all():
+                raise ValueError("a logit is not finite")
+        # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CorruptFileError(
+                f"{path}: not a usable probe ({reason}); export the bundle again"
+            ) from error
+        return images, logits
+
+    def extra_files(self) -> list[str]:
+        """Files in the folder that the manifest does not list, and so vouches for none of."""
+        known = {MANIFEST, *self.manifest.files}
+        names = (path.relative_to(self.folder).as_posix() for path in _not_folders(self.folder))
+        return [name for name in names if name not in known]
 
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a bundle folder but its manifest, by relative POSIX path."""
     return {
         path.relative_to(folder).as_posix(): sha256_of(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        for path in _not_folders(folder)
+        if path.name != MANIFEST
     }
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json`, the last file of a bundle: a folder without it is not a bundle."""
-    write_json(folder / MANIFEST, asdict(manifest))
+    """Write `bundle.json`, the last file of a bundle: a folder without it is not a bundle.
+
+    Raises:
+        ValueError: when the manifest describes what cannot be.
+    """
+    content = asdict(manifest)
+    parse_manifest(content)
+    write_json(folder / MANIFEST, content)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """What a bundle says of itself, before any of its files is looked at.
+
+    Raises:
+        MissingFileError: when there is no bundle.
+        CorruptFileError: when the manifest describes what cannot be, or names a path outside.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingFileError(
+            f"{folder}: not a bundle (no {MANIFEST}); make one with `compress export`"
+        )
+    _check_inside(folder, MANIFEST)
+    try:
+        return parse_manifest(read_json(path))
+    except ValueError as error:
+        raise CorruptFileError(
+            f"{path}: not a bundle manifest ({error}); do not use it, export the bundle again"
+        ) from error
 
 
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file against its recorded checksum.
 
+    Files that are not listed are left alone; `Bundle.extra_files` names them.
+
     Raises:
         MissingFileError: when the folder, the manifest or a file is not there.
-        CorruptFileError: when a file was changed, or a path leaves the folder.
+        CorruptFileError: when a file was changed, or a path leaves the folder, or the manifest
+            describes what cannot be.
     """
-    if not (folder / MANIFEST).is_file():
-        raise MissingFileError(
-            f"{folder}: not a bundle (no {MANIFEST}); make one with `compress export`"
-        )
-    manifest = _parse_manifest(folder / MANIFEST)
+    manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         _check_inside(folder, name)
         check_sha256(folder / name, expected)
-    if manifest.model_file not in manifest.files:
-        raise CorruptFileError(
-            f"{folder / MANIFEST}: model file {manifest.model_file!r} has no checksum; export again"
-        )
     return Bundle(folder, manifest)
 
 
-def _parse_manifest(path: Path) -> Manifest:
-    raw = read_json(path)
-    try:
-        version = raw["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise CorruptFileError(
-                f"{path}: schema version {version}, but this program reads {SCHEMA_VERSION}; "
-                "export the bundle again"
-            )
-        known = {f.name for f in fields(Manifest)}
-        raw["preprocessing"] = _checked(Preprocessing(**raw["preprocessing"]))
-        return _checked(Manifest(**{key: value for key, value in raw.items() if key in known}))
-    except (KeyError, TypeError) as error:
-        raise CorruptFileError(f"{path}: not a bundle manifest ({error}); export again") from error
-
-
-def _checked(part: Part) -> Part:
-    """The part, if every value of it has its annotated type."""
-    for name, hint in get_type_hints(type(part)).items():
-        if not _is_of(getattr(part, name), hint):
-            raise TypeError(f"{name} is {getattr(part, name)!r}")
-    return part
-
-
-def _is_of(value: Any, hint: Any) -> bool:
-    if hint is Any:
-        return True
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_is_of(v, get_args(hint)[0]) for v in value)
-    if get_origin(hint) is dict:
-        return isinstance(value, dict) and all(_is_of(v, get_args(hint)[1]) for v in value.values())
-    return isinstance(value, int | float if hint is float else hint)
+def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _LARGEST_PROBE:
+        raise ValueError(f"it unpacks to {size} bytes")
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["images"], arrays["logits"]
 
 
 def _check_inside(folder: Path, name: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise CorruptFileError(
-            f"{folder / MANIFEST}: path {name!r} leaves the bundle; do not use it"
-        )
+    """The manifest's paths are plain ones; on the disk a link may still lead elsewhere."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise CorruptFileError(f"{path}: is a link that leaves the bundle; do not use it")
+
+
+def _not_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())

@@ -74,13 +74,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         MissingFileError: when there is no such file.
-        CorruptFileError: when it is not JSON.
+        CorruptFileError: when it is not JSON, or names a key twice.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    # Decoding errors are ValueErrors; nested too deeply, a file exhausts the parser's stack.
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(
             f"{path}: not valid JSON ({error}); delete it to make it anew"
         ) from error
@@ -107,6 +108,16 @@ def check_sha256(path: Path, expected: str) -> None:
             f"{path}: checksum differs (recorded {expected[:12]}…, found {found[:12]}…); "
             "delete it to make it anew"
         )
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Of two equal keys Python keeps the last and others the first, so the file means nothing.
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} stands there twice")
+    return table
 
 
 def _umask() -> int:

@@ -25,7 +25,7 @@ def targets_table(name: str | None) -> Outcome:
                 each,
                 target.arch,
                 str(target.cores or "–"),
-                ", ".join(target.runtimes),
+                ", ".join(target.runtime_names),
                 ", ".join(target.precisions),
                 alias + target.description,
             ]
@@ -80,8 +80,8 @@ def models_table(pattern: str | None = None) -> Outcome:
 def _own_models(pattern: str) -> Outcome:
     import torch  # noqa: PLC0415
 
+    from pipeline.costs import parameter_count  # noqa: PLC0415 - torch
     from pipeline.models import LIBRARIES, MODELS, build_model  # noqa: PLC0415 - torch
-    from pipeline.networks import parameter_count  # noqa: PLC0415 - torch
 
     names = fnmatch.filter(MODELS.names(), pattern) or [pattern]
     with torch.device("meta"):  # Counts need no numbers.

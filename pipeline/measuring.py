@@ -17,7 +17,7 @@ from pipeline.recipe import BenchRecipe, GateRecipe, Recipe
 from pipeline.recipe_file import load_recipe, read_toml, validated
 from pipeline.runs import RunFolder, open_run
 from pipeline.steps.bench import bench
-from pipeline.steps.gate import gate, read_measurements
+from pipeline.steps.gate import gate
 
 
 def bench_only(
@@ -42,15 +42,18 @@ def bench_only(
 
 def report_only(path: Path | None) -> Outcome:
     """Write a run's report from what lies in its folder."""
+    from pipeline.report.content import gather  # noqa: PLC0415
+    from pipeline.report.terminal import shown_of  # noqa: PLC0415
     from pipeline.steps.report import report  # noqa: PLC0415 - matplotlib, which a gate needs not
 
     run = open_run(path)
     with run.locked():
         written = report(run)
-    measured = [measurement_table(read_measurements(run))] if run.measurement_paths() else []
+    content = gather(run)
+    measured = [measurement_table(content.measurements)] if content.measurements else []
     return Outcome(
         {"run": str(run.path), "written": [str(file) for file in written]},
-        [*measured, *(f"written: {file}" for file in written)],
+        [*measured, *shown_of(content), *(f"written: {file}" for file in written)],
     )
 
 

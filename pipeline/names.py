@@ -9,15 +9,19 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from deploy_targets.hosts import HOSTS
 from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
-from foundation.errors import RecipeError, unknown_name
+from foundation.errors import ModelMismatchError, RecipeError, unknown_name
 from pipeline.data import DATASETS
 from pipeline.gate import METRICS
 from pipeline.models import find_factory
-from pipeline.recipe import MethodRecipe
+from pipeline.pruning import require_torch_pruning
+from pipeline.recipe import AUTO, MethodRecipe
 from pipeline.recipe_file import RecipeFile
+from pipeline.sources import is_graph
 from pipeline.steps.export import requests_for
 from smskd.methods import METHODS, settings_of
 from smskd.objective import make_method
+from smskd.quantizing import check_quantizable
+from smskd.stage import Stage
 from smskd.weightings import WEIGHTINGS
 
 
@@ -31,12 +35,15 @@ def check_names(file: RecipeFile) -> None:
     recipe = file.recipe
     DATASETS.get(recipe.data.name.partition(":")[0], file.where("data", "name"))
     find_factory(recipe.teacher.model, file.where("teacher", "model"))
-    find_factory(recipe.student.model, file.where("student", "model"))
+    if not is_graph(recipe.student.model):
+        find_factory(recipe.student.model, file.where("student", "model"))
     for number, stage in enumerate(recipe.stages):
         WEIGHTINGS.get(stage.weighting, file.where("stages", number, "weighting"))
         for place, method in enumerate(stage.methods):
             where = file.where("stages", number, "methods", place)
             _check_method(method, recipe.data.augment.mix, where)
+        _check_quantizable(stage, file.where("stages", number, "methods"))
+    _check_pruning(file)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
     for metric in recipe.gate.limits:
@@ -67,6 +74,30 @@ def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
         )
 
 
+def _check_pruning(file: RecipeFile) -> None:
+    stages = file.recipe.stages
+    if stages[0].prune is not None:
+        raise RecipeError(
+            f"{file.where('stages', 0, 'prune')}: before the first stage it is the student that is "
+            "pruned; write it as student.prune"
+        )
+    for number, stage in enumerate(stages):
+        if stage.prune is not None and stage.anchored and stage.reference_feature_weight:
+            raise RecipeError(
+                f"{file.where('stages', number, 'prune')}: a pruned student's features cannot be "
+                "held against those of the student before; leave reference_feature_weight out"
+            )
+    if any(file.recipe.pruned_before(number + 1) is not None for number in range(len(stages))):
+        require_torch_pruning()
+
+
+def _check_quantizable(stage: Stage, where: str) -> None:
+    try:
+        check_quantizable(stage)
+    except ModelMismatchError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
 def _check_export(file: RecipeFile) -> None:
     asked = file.recipe.export
     for name in asked.formats or []:
@@ -74,8 +105,9 @@ def _check_export(file: RecipeFile) -> None:
     formats = [FORMATS.get(name) for name in asked.formats or FORMATS.names()]
     known = {precision for export_format in formats for precision in export_format.precisions}
     for precision in asked.precisions or []:
-        if precision not in known:
-            raise unknown_name("precision", precision, known, file.where("export", "precisions"))
+        if precision not in {*known, AUTO}:
+            at = file.where("export", "precisions")
+            raise unknown_name("precision", precision, {*known, AUTO}, at)
     for number, target in enumerate(asked.targets):
         if not target.endswith(".toml") and target not in target_names():
             at = file.where("export", "targets", number)

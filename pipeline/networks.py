@@ -16,9 +16,11 @@ from foundation.errors import (
 )
 from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.forms import PRUNED, read_form, reform
 from pipeline.models import LIBRARIES, build_model, names_weights, pretrained_tensors
 from pipeline.runs import RunFolder
 from smskd.checkpoint import load_model
+from smskd.distillation import stage_folder
 from smskd.engine import derive_seed
 from smskd.foreign import load_state
 from smskd.results import WEIGHTS
@@ -110,27 +112,36 @@ def weights_identity(given: str | None) -> str | None:
 def trained_teacher(run: RunFolder) -> nn.Module:
     """The run's teacher with its weights."""
     recipe = run.recipe()
-    size = recipe.data.teacher_image_size
-    return _trained(run, recipe.teacher.model, run.teacher / WEIGHTS, "teacher", size)
+    teacher = _new_before_weights(run, "teacher", recipe.teacher.model, run.teacher / WEIGHTS)
+    load_model(run.teacher / WEIGHTS, teacher)
+    return teacher.eval()
 
 
 def trained_student(run: RunFolder) -> nn.Module:
-    """The run's student as the last stage left it."""
-    return _trained(run, run.recipe().student.model, run.student, "student")
+    """The run's student as the last stage left it, in the form that pruning gave it."""
+    student = _new_before_weights(run, "student", run.recipe().student.model, run.student)
+    for path in form_paths(run).values():
+        reform(student, read_form(path), str(path))
+    load_model(run.student, student)
+    return student.eval()
 
 
-def _trained(
-    run: RunFolder, model: str, weights: Path, role: str, image_size: int | None = None
-) -> nn.Module:
+def form_paths(run: RunFolder) -> dict[int, Path]:
+    """Where the student lies as pruning left it, by the number of the stage that follows."""
+    recipe = run.recipe()
+    numbered = enumerate(recipe.stages, start=1)
+    return {
+        number: run.stages / stage_folder(number, stage) / PRUNED
+        for number, stage in numbered
+        if recipe.pruned_before(number) is not None
+    }
+
+
+def _new_before_weights(run: RunFolder, role: str, model: str, weights: Path) -> nn.Module:
     if not weights.is_file():
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
-    network = new_network(model, read_facts(run.data), run.recipe().seed, role, image_size)
-    load_model(weights, network)
-    return network.eval()
-
-
-def parameter_count(network: nn.Module) -> int:
-    """How many numbers a network has learned."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    recipe = run.recipe()
+    size = recipe.data.teacher_image_size if role == "teacher" else None
+    return new_network(model, read_facts(run.data), recipe.seed, role, size)

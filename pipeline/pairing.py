@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from foundation.errors import RecipeError
 from pipeline.data.facts import DataFacts
 from pipeline.recipe import Recipe
+from pipeline.students import prune_in_place
 from smskd.objective import Objective
 from smskd.pair import Taps, make_pair
 
@@ -29,6 +32,8 @@ def taps_of(recipe: Recipe) -> Taps | None:
 def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student: nn.Module) -> None:
     """Build every stage once on blank images, so that a mismatch is told of before the training.
 
+    The student is pruned before the stages that ask for it, and is not to be trained any more.
+
     Raises:
         ModelMismatchError: when networks and methods do not go together.
         UnknownNameError: when a network has no such tap.
@@ -37,7 +42,8 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
     size = recipe.data.teacher_image_size
     images = torch.zeros(2, shape.channels, shape.height, shape.width)
     theirs = torch.zeros(2, shape.channels, size, size) if size else images
-    pair = make_pair(
+    paired = partial(
+        make_pair,
         student,
         teacher,
         images,
@@ -45,6 +51,9 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
         taps=taps_of(recipe),
         samples=facts.counts["student_train"],
     )
+    pair = paired()
     with torch.random.fork_rng():
-        for stage in recipe.stages:
+        for number, stage in enumerate(recipe.stages, start=1):
+            if number > 1 and prune_in_place(student, recipe, facts, number):
+                pair = paired()
             Objective(stage, pair)

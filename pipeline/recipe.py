@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 from deploy_targets.device.timing import MIN_QUERIES
 from smskd.engine import Engine
-from smskd.stage import MethodSpec, Stage
+from smskd.stage import MethodSpec, Stage, check_sequence
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -58,9 +58,15 @@ class TrainingRecipe(Stage):
 
 @dataclass(config=_STRICT, frozen=True)
 class StageRecipe(TrainingRecipe):
-    """One stage of the distillation: one method, or a weighted set of methods."""
+    """One stage of the distillation: one method, or a weighted set of methods.
+
+    Attributes:
+        prune: share of the student's channels that is taken out before the stage; before the
+            first one it is the student's own `prune`.
+    """
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
+    prune: Fraction | None = None
     epochs: PositiveInt = 10
     reference_weight: NonNegativeFloat = 0.1
     reference_temperature: PositiveFloat = 4.0
@@ -106,6 +112,8 @@ class DataRecipe(Section):
         image_size: height and width of what the student sees, and of what ships; None takes the
             dataset's own.
         teacher_image_size: height and width of what the teacher sees; None takes the student's.
+        mean, std: of each channel on the scale 0..1, where weights from elsewhere were trained with
+            others than the training images have; None takes the training images'.
         split_seed: decides which images are train, validation and test, apart from the run's
             seed, so that runs of several seeds share one test set.
         val_fraction: part of the training images that is held out for every choice.
@@ -126,6 +134,8 @@ class DataRecipe(Section):
     name: str = "digits"
     image_size: PositiveInt | None = None
     teacher_image_size: PositiveInt | None = None
+    mean: list[float] | None = None
+    std: list[PositiveFloat] | None = None
     split_seed: Seed = 0
     val_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
@@ -172,11 +182,25 @@ class StudentRecipe(Section):
 
     Attributes:
         model: a registered model, "torchvision/NAME", "timm/NAME", or "package.module:factory".
+        weights: what it starts from, as the teacher's; None draws them from the seed.
         taps: as the teacher's, and as many.
+        prune: share of its channels that is taken out before the first stage; None keeps all.
+        prune_importance: by what the least important channels are found, before later stages too:
+            the L2 norm of all weights that hang on a channel, the batch-norm scale, or chance.
+        prune_multiple: each layer keeps a multiple of so many channels, the nearest to the share;
+            kernels work in blocks, and a block that is half empty takes as long as a full one.
     """
 
     model: str = "resnet8"
+    weights: str | None = None
     taps: list[str] | None = None
+    prune: Fraction | None = None
+    prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
+    prune_multiple: PositiveInt = 8
+
+
+AUTO = "auto"
+AUTO_MAX_DROP = 1.0
 
 
 class ExportRecipe(Section):
@@ -185,14 +209,40 @@ class ExportRecipe(Section):
     Attributes:
         targets: names of targets, or paths of target profiles.
         formats: export formats; None takes what the target prefers.
-        precisions: number formats; None takes what the target prefers.
+        precisions: number formats; None takes what the target prefers; ["auto"] tries all of them
+            and says which one ships.
+        max_drop: percentage points of validation accuracy that lower precision may cost; given,
+            operators are kept in floating point until it holds. With "auto" one point, if unset.
+        max_trials: bundles of a format that are tried for that at most.
+        embed_preprocessing: graphs take uint8 images (N, H, W, C) and prepare them themselves.
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
     """
 
     targets: Annotated[list[str], Field(min_length=1)] = ["local"]
     formats: list[str] | None = None
     precisions: list[str] | None = None
+    max_drop: NonNegativeFloat | None = None
+    max_trials: PositiveInt = 12
+    embed_preprocessing: bool = False
     teacher: bool = True
+
+    @property
+    def limit(self) -> float | None:
+        """Percentage points that the one that ships may lose; None where none is chosen."""
+        if self.max_drop is None and self.precisions == [AUTO]:
+            return AUTO_MAX_DROP
+        return self.max_drop
+
+    @model_validator(mode="after")
+    def _auto_stands_alone(self) -> Self:
+        if AUTO in (self.precisions or []) and self.precisions != [AUTO]:
+            raise ValueError(f'"{AUTO}" tries every precision; leave out the others')
+        if self.limit is not None and len(self.targets) > 1:
+            raise ValueError(
+                f"what ships is chosen for one target, but got targets = {self.targets}; "
+                "export for one at a time"
+            )
+        return self
 
 
 class BenchRecipe(Section):
@@ -276,8 +326,9 @@ class Recipe(Section):
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()
     stages: Annotated[list[StageRecipe], Field(min_length=1)] = [
-        StageRecipe(methods=(MethodRecipe("kd"),)),
+        # The order that measured best: docs/results.md.
         StageRecipe(methods=(MethodRecipe("at"),)),
+        StageRecipe(methods=(MethodRecipe("kd"),)),
         StageRecipe(methods=(MethodRecipe("rkd"),)),
     ]
     engine: EngineRecipe = EngineRecipe()
@@ -285,3 +336,28 @@ class Recipe(Section):
     bench: BenchRecipe = BenchRecipe()
     gate: GateRecipe = GateRecipe()
     study: StudyRecipe = StudyRecipe()
+
+    @model_validator(mode="after")
+    def _quantises_last(self) -> Self:
+        check_sequence(self.stages)
+        last = self.stages[-1]
+        if last.quantized and len(self.stages) == 1:
+            raise ValueError(
+                "a stage that quantises goes on from a trained student, but it is the only stage; "
+                "put another before it"
+            )
+        if last.quantized and last.prune is not None:
+            raise ValueError(
+                f"a stage that quantises cannot begin with pruning, but got prune = {last.prune}; "
+                "prune before an earlier stage"
+            )
+        return self
+
+    @property
+    def learns_integers(self) -> bool:
+        """Whether the last stage trains the student with 8-bit numbers."""
+        return self.stages[-1].quantized
+
+    def pruned_before(self, number: int) -> float | None:
+        """Share of the student's channels that goes before a stage, counted from 1; or None."""
+        return self.student.prune if number == 1 else self.stages[number - 1].prune

@@ -22,6 +22,11 @@ Place = tuple[str | int, ...]
 S = TypeVar("S", bound=BaseModel)
 
 _COMMAND_LINE = "command line"
+_QUANT = "quant"
+# A folded batch norm no longer evens out gradients, and a few large ones would undo the student.
+_QUANT_STAGE = {
+    "methods": "kd", "quantize": "int8", "epochs": 3, "lr": 0.005, "max_grad_norm": 1.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
     content, source = ({}, Source()) if path is None else read_toml(path, "recipe")
     if path is not None:
         content.setdefault("name", path.stem)
-    _spell_out_methods(content)
+    _spell_out_stages(content)
     for place, value in (overrides or {}).items():
         _lay_over(content, place, value)
-    _spell_out_methods(content)
+    _spell_out_stages(content)
     source = replace(source, overridden=tuple(map(_parsed_place, overrides or {})))
     return RecipeFile(validated(Recipe, content, source), source)
 
@@ -145,11 +150,22 @@ def parse_override(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _spell_out_methods(content: dict[str, Any]) -> None:
-    """`methods = "kd"` is short for `methods = [{ name = "kd" }]`, and so inside a list."""
+def _spell_out_stages(content: dict[str, Any]) -> None:
+    """`methods = "kd"` is short for `methods = [{ name = "kd" }]`, and so inside a list.
+
+    `methods = "quant"` is short for a last stage of kd with 8-bit numbers; such a stage goes on
+    from a trained student, so its own defaults are fewer epochs and a lower rate.
+    """
     stages = content.get("stages")
     for stage in stages if isinstance(stages, list) else []:
-        if isinstance(stage, dict) and isinstance(stage.get("methods"), str | list):
+        if not isinstance(stage, dict):
+            continue
+        if stage.get("methods") == _QUANT:
+            stage["methods"] = _QUANT_STAGE["methods"]
+            stage.setdefault("quantize", _QUANT_STAGE["quantize"])
+        if stage.get("quantize", "none") != "none":
+            stage.update(_QUANT_STAGE | stage)
+        if isinstance(stage.get("methods"), str | list):
             methods = stage["methods"]
             listed = methods if isinstance(methods, list) else [methods]
             stage["methods"] = [{"name": m} if isinstance(m, str) else m for m in listed]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.table import Table
 
+from deploy_targets.records import as_dict
 from foundation.bundle import open_bundle
+from foundation.errors import CompressError
 from pipeline.display import (
     Outcome,
     measurement_table,
@@ -22,14 +27,20 @@ from pipeline.display import (
 from pipeline.measuring import bench_shown, changed_section
 from pipeline.names import check_names
 from pipeline.processes import join_processes, leads
+from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
+from pipeline.report.terminal import shown_of_shipping
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
+from pipeline.shipping import read_shipping
+from pipeline.steps.adopt import adopt, check_there
 from pipeline.steps.distil import distil
-from pipeline.steps.export import export
+from pipeline.steps.export import export, export_teacher
 from pipeline.steps.gate import gate
 from pipeline.steps.prepare import TrainingData, prepare
 from pipeline.steps.report import report
+from pipeline.steps.ship import Watch, ship
 from pipeline.steps.teach import teach
+from pipeline.trial_display import shipping_display
 
 
 def walk(file: RecipeFile, path: Path | None) -> Outcome:
@@ -49,7 +60,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         if not leads():
             return Outcome({}, [])
         _heading(console, "export")
-        export(run, recipe.export, lambda line: console.print(f"  {line}"))
+        _export(run, recipe, console)
         _heading(console, "bench")
         measurements = bench_shown(run, recipe.bench, console)
         verdict = gate(run, recipe.gate) if recipe.gate.limits else None
@@ -60,7 +71,8 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         "report": [str(one) for one in written],
         "verdict": verdict.as_dict() if verdict else None,
     }
-    shown = [_stage_table(run), measurement_table(measurements)]
+    shown: list[RenderableType] = [_stage_table(run), *_pruned_lines(run)]
+    shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
     lines = [f"report: {one}" for one in written]
     return Outcome(content, [*shown, *lines], verdict is None or verdict.passed)
@@ -74,7 +86,7 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     with run.locked():
         _train(run, file, progress_console())
     content = {"run": str(run.path), "networks": run.record()["networks"]}
-    return Outcome(content, [_stage_table(run), f"student: {run.student}"])
+    return Outcome(content, [_stage_table(run), *_pruned_lines(run), f"student: {run.student}"])
 
 
 def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
@@ -89,8 +101,53 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
     check_names(RecipeFile(asked))
     console = progress_console()
     with run.locked():
-        folders = export(run, asked.export, lambda line: console.print(f"  {line}"))
+        folders = _export(run, asked, console)
     return _bundle_outcome(run, folders)
+
+
+def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
+    """Bundles of a network that was trained elsewhere; a run folder is made for it."""
+    check_names(file)
+    check_there(file.recipe.student)
+    console = progress_console()
+    path = path or DEFAULT_ROOT / file.recipe.name
+    with _gone_unless_adopted(path):
+        run = start_run(path, file.recipe)
+        with run.locked():
+            data = TrainingData(file)
+            prepare(run, data)
+            adopt(run, data)
+    with run.locked():
+        folders = _export(run, file.recipe, console)
+    return _bundle_outcome(run, folders)
+
+
+@contextmanager
+def _gone_unless_adopted(path: Path) -> Iterator[None]:
+    """A new run folder goes again with the mistake that it began with: the next try is another's,
+    and `runs/` holds none that cannot be gone on with."""
+    new = not path.exists()
+    try:
+        yield
+    except (CompressError, OSError):
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _export(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]:
+    """The bundles that are asked for, or those from which the one that ships was chosen."""
+
+    def say(line: str) -> None:
+        console.print(f"  {escape(line)}")
+
+    if recipe.export.limit is None:
+        return export(run, recipe.export, say)
+    with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
+        folders = ship(run, recipe.export, recipe.bench, Watch(say, on_trial, on_round))
+    if recipe.export.teacher:
+        folders += export_teacher(run, recipe.export, say)
+    return folders
 
 
 def _train(run: RunFolder, file: RecipeFile, console: Console) -> None:
@@ -113,14 +170,38 @@ def _stage_table(run: RunFolder) -> Table:
             role,
             network["model"],
             f"{network['parameters']:,}",
+            _macs(network),
             number(100 * network["validation"]["top1"], 2),
             number(100 * network["test"]["top1"], 2),
         ]
         for role, network in networks.items()
     ]
     return table_of(
-        "Networks", ["role", "model", "parameters", "validation top-1 %", "test top-1 %"], rows
+        "Networks",
+        ["role", "model", "parameters", "million MACs", "validation top-1 %", "test top-1 %"],
+        rows,
     )
+
+
+def _pruned_lines(run: RunFolder) -> list[str]:
+    """What each pruning of the student left, a line each."""
+    costs = [
+        (one["before_stage"], one["before"], one["after"])
+        for one in run.record()["networks"]["student"].get("pruned", [])
+    ]
+    return [
+        f"pruned before stage {stage}: {before['parameters']:,} → {after['parameters']:,} "
+        f"parameters, {_macs(before)} → {_macs(after)} million MACs"
+        for stage, before, after in costs
+    ]
+
+
+def _macs(cost: dict[str, Any]) -> str:
+    return number(_millions(cost.get("macs")), 1)
+
+
+def _millions(count: int | None) -> float | None:
+    return None if count is None else count / 1e6
 
 
 def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
@@ -137,6 +218,7 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
         for bundle in bundles
     ]
     columns = ["bundle", "kB", "test top-1 %", "relative error", "same top-1 %", "folder"]
+    shipping = read_shipping(run.shipping_path) if _has_shipping(run, folders) else None
     content = {
         "run": str(run.path),
         "bundles": [
@@ -149,5 +231,17 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
             }
             for bundle in bundles
         ],
+        "ships": as_dict(shipping) if shipping else None,
     }
-    return Outcome(content, [table_of("Bundles", columns, rows)])
+    shown: list[Any] = [table_of("Bundles", columns, rows)]
+    if shipping:
+        shown += shown_of_shipping(shipping)
+    return Outcome(content, shown)
+
+
+def _has_shipping(run: RunFolder, folders: list[Path]) -> bool:
+    """Whether what ships was chosen among these very bundles."""
+    if not run.shipping_path.exists():
+        return False
+    chosen = read_shipping(run.shipping_path).chosen
+    return chosen in {folder.name for folder in folders}

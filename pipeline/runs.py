@@ -2,7 +2,7 @@
 
 runs/NAME/
   recipe.toml  run.json  data/  teacher/  stages/  student.safetensors
-  bundles/  bench/  report.html  report.md  gate.json
+  bundles/  shipping.json  bench/  report.html  report.md  gate.json
 """
 
 from __future__ import annotations
@@ -82,12 +82,27 @@ class RunFolder:
         return self.path / "student.safetensors"
 
     @property
+    def student_graph(self) -> Path:
+        """The student where it is an ONNX file that was adopted, and not a network of torch."""
+        return self.path / "student.onnx"
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there is a teacher; an adopted network has none."""
+        return (self.teacher / "weights.safetensors").is_file()
+
+    @property
     def bundles(self) -> Path:
         return self.path / "bundles"
 
     @property
     def bench(self) -> Path:
         return self.path / "bench"
+
+    @property
+    def shipping_path(self) -> Path:
+        """Which bundle ships, and why; see `pipeline.shipping`."""
+        return self.path / "shipping.json"
 
     @property
     def verdict_path(self) -> Path:

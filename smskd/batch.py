@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from foundation.errors import DataLayoutError
+from foundation.errors import DataLayoutError, TrainingError
 
 
 class Batch(NamedTuple):
@@ -60,6 +61,19 @@ def as_batch(given: Sequence[Any]) -> Batch:
     raise DataLayoutError(
         f"a batch must be tensors (images, labels) or (images, labels, ids), but got {what}"
     )
+
+
+def first_batch(batches: Batches) -> Batch:
+    """The batch that a loader gives first, for looking at shapes.
+
+    Raises:
+        TrainingError: when there is none.
+    """
+    # A shuffling loader draws the caller's own random numbers, which are none of our business.
+    with torch.random.fork_rng():
+        for given in batches:
+            return as_batch(given)
+    raise TrainingError("the training data gave no batch")
 
 
 def sample_count(batches: Batches) -> int | None:

@@ -5,20 +5,20 @@ Sequential Multi-Stage Knowledge Distillation, arXiv 2601.15657.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
-from foundation.errors import TrainingError
-from smskd.batch import Batch, Batches, as_batch, sample_count
+from foundation.errors import ModelMismatchError
+from smskd.batch import Batches, first_batch, sample_count
 from smskd.engine import Engine
 from smskd.job import Job
 from smskd.listening import Listener
 from smskd.pair import Pair, Taps, make_pair
-from smskd.stage import Stage
+from smskd.quantizing import check_quantizable
+from smskd.stage import Stage, check_sequence
 from smskd.taps import TappedModel
 from smskd.teacher_views import TeacherViews
 from smskd.training import train_stage
@@ -37,6 +37,7 @@ def distill(
     engine: Engine | None = None,
     listener: Listener | None = None,
     views: TeacherViews | None = None,
+    between: Callable[[int, nn.Module], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Take a student through the stages. Called again on the same folder, it goes on.
 
@@ -56,26 +57,39 @@ def distill(
         engine: device and precision.
         listener: is told what happens.
         views: what the teacher said about fixed views of the samples; then it is not asked again.
+        between: is called before every stage but the first, with the stage's number and the
+            student, which it may change in place, its shapes too (structured pruning); alike
+            each time. The stage's reference is the student before that.
 
     Returns:
         Each stage's metrics.
 
     Raises:
-        ModelMismatchError: when student and teacher cannot be matched.
+        ModelMismatchError: when student and teacher cannot be matched, or a stage that quantises
+            has a method that needs more than logits.
+        ValueError: when a stage before the last quantises.
         WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
     """
+    check_sequence(stages)
+    for stage in stages:
+        check_quantizable(stage)
     pair = pair_on(teacher, student, train, taps)
     results: list[dict[str, Any]] = []
     for index, stage in enumerate(stages, start=1):
-        anchored = index > 1 and stage.anchored
+        # What a stage quantises is what it can hold on to, whoever trained it.
+        anchored = (index > 1 or stage.quantized) and stage.anchored
         tapped = stage.reference_feature_weight > 0
+        reference = pair.student.frozen_copy(with_taps=tapped) if anchored else None
+        if between is not None and index > 1:
+            between(index, student)
+            pair = _paired_anew(pair, train, stage, has_features=reference is not None and tapped)
         job = Job(
             stage=stage,
             index=index,
             student=pair.student,
             pair=pair,
-            reference=pair.student.frozen_copy(with_taps=tapped) if anchored else None,
+            reference=reference,
             train=train,
             validation=validation,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
@@ -132,7 +146,7 @@ def pair_on(
         ModelMismatchError: when they cannot be matched.
         TrainingError: when the data gives no batch.
     """
-    batch = _first_batch(train)
+    batch = first_batch(train)
     student.to(batch.images.device)
     teacher.to(batch.images.device)
     ours, theirs = batch.images[:2], batch.seen_by_teacher[:2]
@@ -146,14 +160,22 @@ def pair_on(
     )
 
 
+def _paired_anew(old: Pair, train: Batches, stage: Stage, *, has_features: bool) -> Pair:
+    """The pair with the shapes that the student has now, at the same taps.
+
+    Raises:
+        ModelMismatchError: when its features cannot be held against the reference's any more.
+    """
+    student, teacher = old.student, old.teacher
+    pair = pair_on(teacher.model, student.model, train, (student.taps, teacher.taps))
+    if has_features and pair.student_shapes.features != old.student_shapes.features:
+        raise ModelMismatchError(
+            f"stage {stage.name}: the student's features have other shapes than its reference's "
+            f"now, but got {stage.reference_feature_weight=}; leave it out"
+        )
+    return pair
+
+
 def stage_folder(index: int, stage: Stage) -> str:
     """Name of a stage's folder: its place in the sequence and its methods, such as "2-at"."""
     return f"{index}-{stage.name}"
-
-
-def _first_batch(batches: Batches) -> Batch:
-    # A shuffling loader draws the caller's own random numbers, which are none of our business.
-    with torch.random.fork_rng():
-        for given in batches:
-            return as_batch(given)
-    raise TrainingError("the training data gave no batch")

@@ -54,10 +54,12 @@ class Job:
 def fingerprint(job: Job) -> str:
     """What the stage's result depends on; work that lies in its folder is gone on with if equal.
 
-    The first stage's student is left out: a caller may draw it anew before each call.
+    The first stage's student is left out, for a caller may draw it anew before each call; but not
+    where it is quantised, for then it was trained.
     """
     asked = [job.stage.as_dict(), job.index, job.seed, job.student.taps]
-    start = content_sha256(job.student.model.state_dict()) if job.index > 1 else None
+    trained = job.index > 1 or job.stage.quantized
+    start = content_sha256(job.student.model.state_dict()) if trained else None
     teacher = content_sha256(job.pair.teacher.model.state_dict()) if job.pair else None
     taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
     kept = job.views.facts if job.views else None

@@ -13,6 +13,7 @@ from smskd.checkpoint import save_model, save_tensors
 from smskd.job import Job
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
+RANGES = "ranges.safetensors"
 
 
 def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -27,6 +28,8 @@ def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     if not isinstance(metrics, dict) or metrics.get("fingerprint") != fingerprint:
         return None
     check_sha256(folder / WEIGHTS, metrics["weights_sha256"])
+    if "ranges_sha256" in metrics:
+        check_sha256(folder / RANGES, metrics["ranges_sha256"])
     return metrics
 
 
@@ -36,6 +39,8 @@ def write_result(
     network: nn.Module,
     learned: Mapping[str, Tensor],
     history: list[dict[str, Any]],
+    *,
+    ranges: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the student, the methods' learnt parts if there are any, and last the metrics.
 
@@ -45,6 +50,7 @@ def write_result(
         network: what the stage hands on.
         learned: the objective's state.
         history: one record an epoch.
+        ranges: of the activations, where the stage quantised.
     """
     folder = job.folder
     save_model(folder / WEIGHTS, network)
@@ -61,6 +67,9 @@ def write_result(
         "seconds": sum(record["seconds"] for record in history),
         "weights_sha256": sha256_of(folder / WEIGHTS),
     }
+    if ranges is not None:
+        save_tensors(folder / RANGES, ranges)
+        metrics["ranges_sha256"] = sha256_of(folder / RANGES)
     write_json(folder / METRICS, metrics)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
@@ -11,12 +11,18 @@ from foundation.errors import unknown_name
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "constant"]
 KeepName = Literal["last", "best"]
+QuantizeName = Literal["none", "int8"]
 _POSITIVE = ("lr", "reference_temperature", "max_grad_norm")
 _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
     "warmup_epochs",
 )  # fmt: skip
-_CHOICES = {"optimizer": OptimizerName, "schedule": ScheduleName, "keep": KeepName}
+_CHOICES = {
+    "optimizer": OptimizerName,
+    "schedule": ScheduleName,
+    "keep": KeepName,
+    "quantize": QuantizeName,
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Stage:
         ema_decay: the stage hands on a running mean of the student's weights, of which each step
             keeps this share; None hands on the weights themselves.
         keep: which epoch's student the stage hands on: the last, or the best by validation.
+        quantize: "int8" trains with 8-bit weights and activations, batch-norm statistics at rest;
+            the last stage may, and its methods hear logits alone.
 
     Raises:
         ValueError: when a value is impossible, or a method stands there twice.
@@ -76,6 +84,7 @@ class Stage:
     accumulate: int = 1
     ema_decay: float | None = None
     keep: KeepName = "last"
+    quantize: QuantizeName = "none"
 
     def __post_init__(self) -> None:
         if isinstance(self.methods, str):
@@ -100,6 +109,11 @@ class Stage:
         for name, choice in _CHOICES.items():
             if getattr(self, name) not in get_args(choice):
                 raise unknown_name(name, getattr(self, name), get_args(choice))
+        if self.quantized and self.reference_feature_weight:
+            raise ValueError(
+                "a stage that quantises hears logits alone, "
+                f"but got {self.reference_feature_weight=}; leave it out"
+            )
 
     @property
     def method_specs(self) -> tuple[MethodSpec, ...]:
@@ -109,8 +123,14 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The methods' names joined by "+", or "labels" for plain training."""
-        return "+".join(method.name for method in self.method_specs) or "labels"
+        """The methods' names joined by "+", or "labels" for plain training; and "int8"."""
+        names = [method.name for method in self.method_specs] or ["labels"]
+        return "+".join([*names, self.quantize] if self.quantized else names)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the student is trained with 8-bit numbers."""
+        return self.quantize != "none"
 
     @property
     def anchored(self) -> bool:
@@ -121,3 +141,17 @@ class Stage:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for telling one stage from another."""
         return asdict(self)
+
+
+def check_sequence(stages: Sequence[Stage]) -> None:
+    """Make sure that only the last stage quantises: what follows would train float numbers again.
+
+    Raises:
+        ValueError: when another does.
+    """
+    for number, stage in enumerate(stages[:-1], start=1):
+        if stage.quantized:
+            raise ValueError(
+                f"only the last stage can quantise, but stage {number} of {len(stages)} "
+                f"({stage.name}) does; put it at the end"
+            )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from foundation.errors import TrainingError
 from foundation.files import read_json
-from smskd.batch import Batch, Batches, as_batch
+from smskd.batch import Batch, Batches, as_batch, first_batch
 from smskd.checkpoint import load_model, load_tensors, save_model
 from smskd.compiling import reading
 from smskd.descent import Descent
@@ -22,10 +22,11 @@ from smskd.job import Job, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
+from smskd.quantizing import fake_quantized, put_back, ranges_in
 from smskd.results import METRICS, WEIGHTS, best_epoch, finished_metrics, write_result
 from smskd.resuming import ResumeState, load_resume, save_resume
 from smskd.schedule import learning_rate
-from smskd.taps import evaluating, keeping_modes
+from smskd.taps import TappedModel, evaluating, keeping_modes
 from smskd.teachers import AskTeacher, ask_live, make_teacher, needs_features
 from smskd.train_step import TrainStep
 
@@ -64,10 +65,16 @@ class _StageRun:
         for tapped in (job.student, job.reference, job.pair.teacher if job.pair else None):
             if tapped is not None:
                 job.engine.place(tapped.model, self.device)
-        self.step = TrainStep(job.student, Objective(job.stage, job.pair), job.stage.ema_decay)
+        self.student = self._quantized() if job.stage.quantized else job.student
+        self.step = TrainStep(self.student, Objective(job.stage, job.pair), job.stage.ema_decay)
         self.descent = Descent(self.fabric, self.step, job.stage)
         self.ask_teacher: AskTeacher | None = None
         self.history: list[dict[str, Any]] = []
+
+    def _quantized(self) -> TappedModel:
+        student = self.job.student.model
+        example = self.job.engine.place_images(first_batch(self.job.train).images, self.device)
+        return TappedModel(fake_quantized(student, example).to(self.device))
 
     def run(self) -> dict[str, Any]:
         done = self._resume()
@@ -81,7 +88,7 @@ class _StageRun:
 
     def _start_networks(self, running: ExitStack) -> None:
         job, compiled = self.job, self.job.engine.compile
-        self.step.read = running.enter_context(reading(job.student, compiled))
+        self.step.read = running.enter_context(reading(self.student, compiled))
         if job.pair is None:
             return
         running.enter_context(evaluating(job.pair.teacher.model))
@@ -207,7 +214,7 @@ class _StageRun:
         wait_for_all()
         metrics: dict[str, Any] = read_json(folder / METRICS)
         # From the file: so every process goes on with the same student, batch-norm included.
-        load_model(folder / WEIGHTS, self.step.student)
+        load_model(folder / WEIGHTS, self.job.student.model)
         self.job.listener.stage_done(self.stage.name, metrics["seconds"])
         return metrics
 
@@ -216,7 +223,11 @@ class _StageRun:
         if self.stage.keep == "best":
             network.load_state_dict(load_tensors(folder / _BEST)[0])
         learned = self.step.objective.state_dict()
-        write_result(self.job, self.fingerprint, network, learned, self.history)
+        ranges = None
+        if self.stage.quantized:
+            ranges = ranges_in(network)
+            network = put_back(network, self.job.student.model)
+        write_result(self.job, self.fingerprint, network, learned, self.history, ranges=ranges)
         for leftover in (_RESUME, _BEST):
             (folder / leftover).unlink(missing_ok=True)
 

@@ -6,12 +6,13 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import Accuracy, Parity
-from foundation.bundle import Bundle, Preprocessing
+from foundation.bundle import Bundle
 from foundation.errors import (
     CorruptFileError,
     DataLayoutError,
@@ -19,27 +20,21 @@ from foundation.errors import (
     ModelMismatchError,
 )
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+Prepare = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 EVALUATION_BATCH = 64
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
-def load_probe(bundle: Bundle) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The prepared probe images (float32, NCHW, at least one) and the original's logits.
+def load_probe(bundle: Bundle) -> tuple[NDArray[Any], NDArray[np.float32]]:
+    """The probe images as the model takes them (at least one) and the original's logits.
 
     Raises:
         CorruptFileError: when the probe cannot be read or does not fit the bundle.
     """
-    try:
-        images, logits = bundle.probe()
-        if len(images) == 0 or len(images) != len(logits):
-            raise ValueError(f"{len(images)} images and {len(logits)} rows of logits")
-        return bundle.manifest.preprocessing.apply(images), logits
-    except _UNREADABLE as error:
-        raise CorruptFileError(
-            f"{bundle.folder / 'probe.npz'}: not a usable probe ({error}); export the bundle again"
-        ) from error
+    images, logits = bundle.probe()
+    return bundle.prepare(images), logits
 
 
 def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Parity:
@@ -68,8 +63,13 @@ def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Pari
     )
 
 
-def accuracy(run: Run, path: Path, preprocessing: Preprocessing) -> Accuracy:
+def accuracy(run: Run, path: Path, prepare: Prepare) -> Accuracy:
     """Top-1 accuracy of `run` on an evaluation file, 64 images at a time.
+
+    Args:
+        run: from prepared images to logits.
+        path: the file.
+        prepare: from uint8 images to what `run` takes, such as `Bundle.prepare`.
 
     Raises:
         MissingFileError: when there is no such file.
@@ -81,7 +81,7 @@ def accuracy(run: Run, path: Path, preprocessing: Preprocessing) -> Accuracy:
     for start in range(0, len(images), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
         try:
-            batch = preprocessing.apply(images[part])
+            batch = prepare(images[part])
         except ValueError as error:
             raise DataLayoutError(f"{path}: {error}") from error
         correct += int((run(batch).argmax(1) == labels[part]).sum())

@@ -1,8 +1,13 @@
-"""What passes between a host and its measuring process: one job in, JSON lines out.
+"""What passes between a host and the processes on it, as JSON.
 
-A line is an object with a `kind`: "progress" (which step of how many), "facts"
-(of the device), then, last, either "result" (a `DeviceResult`) or "error" (an exit
-code of `foundation.errors` and a message of one line).
+What comes back is lines, each an object with a `kind`:
+
+- from the `worker`, which is given one `Job`: "progress" (which step of how many),
+  "facts" (of the device), then, last, a "result" (a `DeviceResult`);
+- from the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
+  one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
+- from both, last, when something is wrong, an "error" (an exit code of
+  `foundation.errors` and a message of one line).
 """
 
 from __future__ import annotations
@@ -16,29 +21,61 @@ PRECISION_HINTS = ("f32", "auto")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One measurement to make.
+class EngineJob:
+    """A bundle to load.
 
     Attributes:
         bundle: the bundle's folder, as the process that does the job sees it.
         runtime: name of the runtime, such as "onnxruntime".
         threads: threads for the runtime; None for every core the process may use.
-        precision_hint: "f32" to compute in FP32 what the model has in FP32, "auto" for
-            whatever the runtime thinks is fastest.
-        queries: single-image queries to time, at most.
-        max_seconds: time for them, at most.
-        throughput_batch: images a batch when throughput is measured.
-        evaluation: an .npz of `images` (uint8, NHWC) and `labels` (integers), or None.
+        precision_hint: "f32" to compute as the bundle says: in BF16 a bundle of precision
+            "bf16", in FP32 what any other has in FP32; "auto" for whatever the runtime
+            thinks is fastest.
     """
 
     bundle: str
     runtime: str
     threads: int | None = None
     precision_hint: str = "f32"
+
+
+@dataclass(frozen=True)
+class Job(EngineJob):
+    """One measurement to make; its warm-up takes up to a quarter of `max_seconds`.
+
+    Attributes:
+        queries: single-image queries to time, at most.
+        max_seconds: time for them, at most.
+        throughput_batch: images a batch when throughput is measured.
+        evaluation: an .npz of `images` (uint8, NHWC) and `labels` (integers), or None.
+    """
+
     queries: int = 1000
     max_seconds: float = 20.0
     throughput_batch: int = 16
     evaluation: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerJob(EngineJob):
+    """A bundle to load and keep; `warmup_seconds` bounds its warm-up."""
+
+    warmup_seconds: float = 5.0
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Single-image queries for a server to time now: up to `queries`, at least two."""
+
+    queries: int
+    max_seconds: float
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Nanoseconds of each query of a turn."""
+
+    ns: list[int]
 
 
 @dataclass(frozen=True)
@@ -56,7 +93,11 @@ class ExecutedPrecision:
 
 @dataclass(frozen=True)
 class RuntimeUsed:
-    """The runtime, its settings and what they came to."""
+    """The runtime, its settings and what they came to.
+
+    Attributes:
+        precision_hint: what the runtime was told: "f32", "bf16" or "auto".
+    """
 
     name: str
     version: str
@@ -146,3 +187,13 @@ class DeviceResult:
     startup_ms: Startup
     accuracy: Accuracy | None
     parity: Parity
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A server whose engine is loaded, checked and warm."""
+
+    runtime: RuntimeUsed
+    parity: Parity
+    startup_ms: Startup
+    warmup_n: int

@@ -6,11 +6,31 @@ A host is written as a URL; its scheme chooses the entry. `local` alone is this 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
 
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.messages import Job, Message
+from deploy_targets.device.messages import Job, Message, ServerJob
 from foundation.registry import Registry
+
+
+class Server(Protocol):
+    """A process on a host that keeps one engine loaded; `deploy_targets.device.server` is it."""
+
+    def send(self, record: Any) -> None:
+        """Pass a record on to it, as one line of JSON."""
+        ...
+
+    def receive(self, seconds: float | None = None) -> Message:
+        """Its next message.
+
+        Args:
+            seconds: to wait at most.
+
+        Raises:
+            HostError: when it has ended, the link is cut or the time is over.
+        """
+        ...
 
 
 class Host(Protocol):
@@ -44,6 +64,23 @@ class Host(Protocol):
 
         Raises:
             HostError: when the host cannot be reached or the process ends without either.
+        """
+        ...
+
+    def serve(self, job: ServerJob) -> AbstractContextManager[Server]:
+        """Start a process there that loads a bundle and waits for turns.
+
+        Several may be open at once; each is a process of its own.
+
+        Args:
+            job: its paths are this machine's, as with `stream`.
+
+        Returns:
+            The server, whose first message is a "ready" or an "error". Leaving the context
+            ends the process, whatever it is doing.
+
+        Raises:
+            HostError: on entering, when the host cannot be reached.
         """
         ...
 

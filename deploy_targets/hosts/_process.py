@@ -1,4 +1,4 @@
-"""A measuring process at the end of a command: job in, messages out, a clear word if it dies."""
+"""A process at the end of a command: JSON lines in and out, and a clear word if it dies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,110 @@ import json
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
 
-from deploy_targets.device.messages import Job, Message
+from deploy_targets.device.messages import Job, Message, ServerJob
 from deploy_targets.records import as_dict
 from foundation.errors import HostError
 
 WORKER = "deploy_targets.device.worker"
+SERVER = "deploy_targets.device.server"
 _FINAL = {"result", "error"}
 _SECONDS_TO_LEAVE = 10
+
+
+class DeviceProcess:
+    """A worker or server, here or at the other end of a transport. Closing it leaves nothing.
+
+    Args:
+        command: starts it, here or through a transport.
+        host: name for messages to the user.
+        environment: of the command; None for our own.
+
+    Raises:
+        HostError: when it cannot be started.
+    """
+
+    def __init__(
+        self, command: Sequence[str], host: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._host = host
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                text=True,
+                encoding="utf-8",
+            )
+        except OSError as error:
+            self._errors.close()
+            raise HostError(
+                f"{host}: cannot start {command[0]} ({error.strerror}); check that it is there"
+            ) from error
+
+    def send(self, record: Any) -> None:
+        """Write a record as one line. That the process is gone shows when it is listened to."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(as_dict(record)) + "\n")
+            self._process.stdin.flush()
+
+    def end_input(self) -> None:
+        """Say that nothing more will be sent."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+
+    def receive(self, seconds: float | None = None) -> Message:
+        """The next message.
+
+        Args:
+            seconds: to wait for it at most; then the process is killed. None for ever.
+
+        Raises:
+            HostError: when the process has ended, is too late or writes something else.
+        """
+        assert self._process.stdout is not None
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        with _alarm(seconds, give_up):
+            line = self._process.stdout.readline()
+        if late.is_set():
+            raise HostError(
+                f"{self._host}: the measuring process did not answer within {seconds:.0f} s; "
+                "check what else runs there, or give it more time"
+            )
+        if not line:
+            raise HostError(
+                f"{self._host}: the measuring process {_end(self._process.wait())} "
+                f"before it had a result{_last_words(self._errors)}"
+            )
+        return _parse(line, self._host)
+
+    def leave(self) -> None:
+        """Let it end by itself, for a while."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_SECONDS_TO_LEAVE)
+
+    def close(self) -> None:
+        """Kill it, if it still lives, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+        self.end_input()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._errors.close()
 
 
 def stream_job(
@@ -33,47 +127,51 @@ def stream_job(
     Raises:
         HostError: when it cannot be started, writes something else or ends without a last message.
     """
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                text=True,
-                encoding="utf-8",
-            )
-        except OSError as error:
-            raise HostError(
-                f"{host}: cannot start {command[0]} ({error.strerror}); check that it is there"
-            ) from error
-        try:
-            yield from _messages(process, job, host, errors)
-        finally:
-            process.kill()
-            process.wait()
+    with contextlib.closing(DeviceProcess(command, host, environment)) as process:
+        process.send(job)
+        process.end_input()
+        while True:
+            message = process.receive()
+            yield message
+            if message["kind"] in _FINAL:
+                process.leave()
+                return
 
 
-def _messages(
-    process: subprocess.Popen[str], job: Job, host: str, errors: IO[bytes]
-) -> Iterator[Message]:
-    assert process.stdin is not None and process.stdout is not None
-    # A process that is already gone shows as the end of its output.
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(json.dumps(as_dict(job)))
-        process.stdin.close()
-    for line in process.stdout:
-        message = _parse(line, host)
-        yield message
-        if message["kind"] in _FINAL:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_SECONDS_TO_LEAVE)
-            return
-    raise HostError(
-        f"{host}: the measuring process {_end(process.wait())} before it had a result"
-        f"{_last_words(errors)}"
-    )
+@contextlib.contextmanager
+def serve_job(
+    command: Sequence[str], job: ServerJob, host: str, environment: Mapping[str, str] | None = None
+) -> Iterator[DeviceProcess]:
+    """Start a server and give it its job; leaving the context ends it.
+
+    Args:
+        command: starts the server, here or through a transport.
+        job: with the paths that the server sees.
+        host: name for messages to the user.
+        environment: of the command; None for our own.
+
+    Raises:
+        HostError: when it cannot be started.
+    """
+    # Several run at once: a message says which of them it was.
+    name = f"{host} ({Path(job.bundle).name})"
+    with contextlib.closing(DeviceProcess(command, name, environment)) as process:
+        process.send(job)
+        yield process
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _parse(line: str, host: str) -> Message:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deploy_targets.device.facts import Facts, collect
-from deploy_targets.device.messages import Job, Message
-from deploy_targets.hosts import HOSTS
-from deploy_targets.hosts._process import WORKER, stream_job
+from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.hosts import HOSTS, Server
+from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
 from foundation.errors import HostError
 
 _SOURCES = Path(__file__).resolve().parents[2]
@@ -29,10 +30,15 @@ class LocalHost:
         return collect()
 
     def stream(self, job: Job) -> Iterator[Message]:
-        # -P keeps the current folder off the import path: a file there may be called numpy.py.
-        yield from stream_job(
-            [sys.executable, "-P", "-m", WORKER], job, self.name, environment=_environment()
-        )
+        yield from stream_job(_command(WORKER), job, self.name, environment=_environment())
+
+    def serve(self, job: ServerJob) -> AbstractContextManager[Server]:
+        return serve_job(_command(SERVER), job, self.name, environment=_environment())
+
+
+def _command(module: str) -> list[str]:
+    # -P keeps the current folder off the import path: a file there may be called numpy.py.
+    return [sys.executable, "-P", "-m", module]
 
 
 def _environment() -> dict[str, str]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.quantization import QuantizationScheme
 from foundation.registry import Registry
+
+if TYPE_CHECKING:
+    from export.formats._graph import Graph
 
 Predictor: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From float32 images (N, C, H, W) to float32 logits (N, classes)."""
@@ -75,11 +79,70 @@ class ExportFormat(ABC):
         """Open a written model for checking, on this CPU, with no precision lost on the way.
 
         That shows what is in the file; what a device makes of it, the device side measures.
+        A model that is meant for bf16 runs in bf16, where this CPU has it.
         """
 
     def predict(self, model_file: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) of a written model for prepared images (N, C, H, W)."""
         return self.load(model_file)(batch)
 
+    def precision_of(self, model_file: Path) -> str:
+        """The precision that a written model looks like: "int8" where the format cannot tell."""
+        del model_file
+        return "int8"
+
+    def read_tensors(
+        self, model_file: Path, names: Sequence[str], images: NDArray[Any]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Values of tensors inside a written model, of those that it still has.
+
+        Args:
+            model_file: the written model.
+            names: tensors of the FP32 ONNX graph.
+            images: prepared images, shape (N, C, H, W).
+        """
+        del model_file, names, images
+        return {}
+
+    def operator_times(
+        self, model_file: Path, images: NDArray[Any], runs: int
+    ) -> dict[tuple[str, ...], float]:
+        """Milliseconds of what a runtime executes, on one thread of this CPU.
+
+        Each entry is named by the operators or tensors of the FP32 ONNX graph that it was made
+        of, as far as the runtime tells; empty where it tells nothing.
+        """
+        del model_file, images, runs
+        return {}
+
 
 FORMATS: Registry[type[ExportFormat]] = Registry("export format", "export.formats")
+
+
+def quantization_facts(
+    scheme: QuantizationScheme,
+    calibration_images: int,
+    graph: Graph,
+    kept: Sequence[str],
+    not_applied: Sequence[str],
+) -> dict[str, Any]:
+    """What a bundle records of its quantisation.
+
+    Args:
+        scheme: what was asked for.
+        calibration_images: their number.
+        graph: the FP32 graph.
+        kept: its convolutions and products that stayed in floating point.
+        not_applied: settings of the scheme that the format's quantiser lacks.
+    """
+    every = graph.main()
+    left = [name for name in every if name in set(kept)]
+    done = Counter(graph.operators[name].kind for name in every if name not in set(kept))
+    return asdict(scheme) | {
+        "excluded": list(scheme.excluded),
+        "reason": scheme.reason or "no reason was given: the default scheme",
+        "calibration_images": calibration_images,
+        "operators_quantized": dict(sorted(done.items())),
+        "operators_kept": left,
+        "not_applied": list(not_applied),
+    }

@@ -1,10 +1,12 @@
-"""ONNX for ONNX Runtime: FP32 as exported, INT8 as static quantise-dequantise (QDQ) graph."""
+"""ONNX for ONNX Runtime: FP32 as exported, FP16 as storage, INT8 static (QDQ) or dynamic."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,21 +15,24 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from export._libraries import quiet
-from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
+from export.formats._half import with_half_weights
+from export.formats._onnx_int8 import kept_operators, quantizer
+from export.formats._profile import repeat, typical
 from export.quantization import QuantizationScheme
-from foundation.errors import ExportError
 from foundation.files import write_bytes
 
 MODEL_FILE = "model.onnx"
-_LARGEST_BATCH = 32
 _ERRORS_ONLY = 3
+_CPU = ["CPUExecutionProvider"]
+_KERNEL = "_kernel_time"
+_DEQUANTIZED = "{}_DequantizeLinear_Output"
 
 
 @FORMATS.register("onnx")
 class OnnxFormat(ExportFormat):
     name: ClassVar[str] = "onnx"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
 
     def write(
         self,
@@ -40,8 +45,10 @@ class OnnxFormat(ExportFormat):
         target = folder / MODEL_FILE
         facts: dict[str, Any] = {"onnxruntime": onnxruntime.__version__}
         if precision == "int8":
-            quantize(source, target, calibration, scheme)
-            facts["quantization"] = asdict(scheme) | {"calibration_images": len(calibration)}
+            facts["quantization"] = quantize(source, target, calibration, scheme)
+        elif precision == "fp16":
+            facts["half_weights"] = _store_half(source, target)
+            facts["computes_in"] = "fp32"
         else:
             shutil.copyfile(source, target)
         model = onnx.load(target)
@@ -52,11 +59,7 @@ class OnnxFormat(ExportFormat):
         return Written(MODEL_FILE, model.graph.input[0].name, model.graph.output[0].name, facts)
 
     def load(self, model_file: Path) -> Predictor:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _ERRORS_ONLY
-        session = onnxruntime.InferenceSession(
-            model_file, options, providers=["CPUExecutionProvider"]
-        )
+        session = _session(model_file, _options())
         input_name = session.get_inputs()[0].name
 
         def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -65,81 +68,98 @@ class OnnxFormat(ExportFormat):
 
         return predict
 
+    def precision_of(self, model_file: Path) -> str:
+        model = onnx.load(model_file, load_external_data=False)
+        kinds = {node.op_type for node in model.graph.node}
+        if kinds & {"QuantizeLinear", "DynamicQuantizeLinear"}:
+            return "int8"
+        types = {entry.data_type for entry in model.graph.initializer}
+        return "fp16" if onnx.TensorProto.FLOAT16 in types else "fp32"
+
+    def read_tensors(
+        self, model_file: Path, names: Sequence[str], images: NDArray[Any]
+    ) -> dict[str, NDArray[np.float32]]:
+        model = onnx.load(model_file)
+        made = {tensor for node in model.graph.node for tensor in node.output}
+        # A quantised tensor is what those who read it get: rounded to its 256 steps.
+        places = {
+            name: place
+            for name in names
+            for place in (name, _DEQUANTIZED.format(name))
+            if place in made
+        }
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=place) for place in places.values())
+        if not places:
+            return {}
+        options = _options()
+        # What an optimiser fuses has no tensors in between.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = _session(model.SerializeToString(), options)
+        values = session.run(list(places.values()), {session.get_inputs()[0].name: images})
+        return dict(zip(places, values, strict=True))
+
+    def operator_times(
+        self, model_file: Path, images: NDArray[Any], runs: int
+    ) -> dict[tuple[str, ...], float]:
+        with tempfile.TemporaryDirectory() as scratch:
+            options = _options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(scratch, "profile"))
+            options.intra_op_num_threads = 1
+            session = _session(model_file, options)
+            feed = {session.get_inputs()[0].name: images}
+            repeat(lambda: session.run(None, feed), runs)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        durations = defaultdict(list)
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
+                durations[event["name"].removesuffix(_KERNEL)].append(event["dur"] / 1000)
+        return {(name,): typical(times) for name, times in durations.items()}
+
 
 def quantize(
     source: Path, target: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
-) -> None:
-    """Write `source` (FP32 ONNX) as static INT8 QDQ ONNX.
+) -> dict[str, Any]:
+    """Write `source` (FP32 ONNX) as INT8 ONNX.
 
     Args:
         source: FP32 ONNX file.
         target: the file to write.
-        calibration: prepared images, shape (N, C, H, W).
+        calibration: prepared images, shape (N, C, H, W); may be empty for a dynamic scheme.
         scheme: types and ranges.
 
-    Raises:
-        ExportError: when there is nothing in the graph that can be quantised.
-    """
-    from onnxruntime.quantization import (  # noqa: PLC0415 (half a second)
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+    Returns:
+        The facts of the quantisation.
 
-    types = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "percentile": CalibrationMethod.Percentile,
-        "entropy": CalibrationMethod.Entropy,
-    }
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch, quiet():
-        prepared, quantized = Path(scratch, "prepared.onnx"), Path(scratch, "quantized.onnx")
-        quant_pre_process(source, prepared)
-        quantize_static(
-            prepared,
-            quantized,
-            _reader(onnx.load(source).graph.input[0].name, calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=scheme.per_channel,
-            reduce_range=scheme.reduce_range,
-            activation_type=types[scheme.activation_type],
-            weight_type=types[scheme.weight_type],
-            calibrate_method=methods[scheme.calibration],
-            extra_options={
-                "ActivationSymmetric": scheme.activation_type == "s8",
-                "WeightSymmetric": True,
-            },
-        )
-        model = onnx.load(quantized)
-    if not any(node.op_type == "QuantizeLinear" for node in model.graph.node):
-        raise ExportError(
-            "ONNX Runtime found nothing to quantise in this model; export it as fp32 instead"
-        )
-    _drop_unused_opsets(model)
+    Raises:
+        ExportError: when there is nothing in the graph that can be quantised, or an excluded
+            operator does not exist.
+    """
+    with quantizer(source, calibration, scheme) as prepared:
+        model = prepared.quantized(excluded=scheme.excluded)
+        graph = prepared.source
+    write_bytes(target, model.SerializeToString(deterministic=True))
+    lacking = ["bias_correction"] * scheme.bias_correction
+    lacking += ["smooth_quant"] * bool(scheme.smooth_quant)
+    lacking += ["preset"] * (scheme.preset != "auto")
+    images = len(calibration) if scheme.needs_images() else 0
+    return quantization_facts(scheme, images, graph, kept_operators(graph, model), lacking)
+
+
+def _store_half(source: Path, target: Path) -> int:
+    model = onnx.load(source)
+    count = with_half_weights(model)
     onnx.checker.check_model(model)
     write_bytes(target, model.SerializeToString(deterministic=True))
+    return count
 
 
-def _reader(input_name: str, images: NDArray[np.float32]) -> Any:
-    """A calibration reader over batches of one size: the histogram methods stack them."""
-    from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
-
-    size = max(size for size in range(1, _LARGEST_BATCH + 1) if len(images) % size == 0)
-    batches = iter(images[start : start + size] for start in range(0, len(images), size))
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            batch = next(batches, None)
-            return None if batch is None else {input_name: batch}
-
-    return Reader()
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    return options
 
 
-def _drop_unused_opsets(model: onnx.ModelProto) -> None:
-    """ONNX Runtime declares every operator set that it knows; other readers may know fewer."""
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
+def _session(model: Path | bytes, options: Any) -> Any:
+    return onnxruntime.InferenceSession(model, options, providers=_CPU)

@@ -1,8 +1,9 @@
-"""OpenVINO IR: FP32, FP16 weights, or INT8 by NNCF's post-training quantisation."""
+"""OpenVINO IR: FP32, FP16 weights, the same to be run in BF16, or INT8 by NNCF."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,17 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export._libraries import quiet
-from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
+from export.formats._graph import Graph
+from export.formats._profile import repeat, typical
 from export.quantization import QuantizationScheme
-from foundation.errors import ExportError
 
 MODEL_FILE = "model.xml"
+# Where the IR itself says in which precision it is to be run.
+_RUN_IN = ["export", "inference_precision"]
 
 
 @FORMATS.register("openvino")
 class OpenVinoFormat(ExportFormat):
     name: ClassVar[str] = "openvino"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16", "bf16", "int8")
 
     def write(
         self,
@@ -38,37 +42,86 @@ class OpenVinoFormat(ExportFormat):
         with quiet():
             model = openvino.convert_model(source)
         if precision == "int8":
-            model, facts["quantization"] = quantize(model, calibration, scheme)
-        openvino.save_model(model, folder / MODEL_FILE, compress_to_fp16=precision == "fp16")
+            model, facts["quantization"] = quantize(model, source, calibration, scheme)
+        if precision == "bf16":
+            model.set_rt_info("bf16", _RUN_IN)
+            facts["inference_precision_hint"] = "bf16"
+        openvino.save_model(
+            model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
+        )
         input_name, output_name = model.input().get_any_name(), model.output().get_any_name()
         return Written(MODEL_FILE, input_name, output_name, facts)
 
     def load(self, model_file: Path) -> Predictor:
-        import openvino  # noqa: PLC0415
-
-        # Without the hint, OpenVINO computes in bf16 where the CPU can, and says nothing.
-        compiled = openvino.Core().compile_model(
-            model_file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-        )
+        compiled = _compiled(_read(model_file))
 
         def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             return np.array(compiled(batch)[0], np.float32)
 
         return predict
 
+    def precision_of(self, model_file: Path) -> str:
+        model = _read(model_file)
+        if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
+            return "int8"
+        if model.has_rt_info(_RUN_IN):
+            return str(model.get_rt_info(_RUN_IN).value)
+        types = {
+            node.get_output_element_type(0).get_type_name()
+            for node in model.get_ops()
+            if node.get_type_name() == "Constant"
+        }
+        return "fp16" if "f16" in types else "fp32"
+
+    def read_tensors(
+        self, model_file: Path, names: Sequence[str], images: NDArray[Any]
+    ) -> dict[str, NDArray[np.float32]]:
+        model = _read(model_file)
+        asked = set(names)
+        model.add_outputs(
+            [
+                output
+                for node in model.get_ordered_ops()
+                if node.get_type_name() != "Result"
+                for output in node.outputs()
+                if output.get_names() & asked
+            ]
+        )
+        values = _compiled(model)(images)
+        return {
+            name: np.array(value)
+            for output, value in values.items()
+            for name in output.get_names() & asked
+        }
+
+    def operator_times(
+        self, model_file: Path, images: NDArray[Any], runs: int
+    ) -> dict[tuple[str, ...], float]:
+        compiled = _compiled(_read(model_file), PERF_COUNT=True, INFERENCE_NUM_THREADS=1)
+        request = compiled.create_infer_request()
+        durations = defaultdict(list)
+
+        def run() -> None:
+            request.infer([images])
+            for entry in request.profiling_info:
+                durations[entry.node_name].append(entry.real_time.total_seconds() * 1000)
+
+        repeat(run, runs)
+        originals = {
+            node.get_friendly_name(): node.get_rt_info()["originalLayersNames"].value
+            for node in compiled.get_runtime_model().get_ordered_ops()
+        }
+        times: dict[tuple[str, ...], float] = defaultdict(float)
+        for name, found in durations.items():
+            parts = originals.get(name) or name
+            times[tuple(filter(None, parts.split(",")))] += typical(found)
+        return dict(times)
+
 
 def quantize(
-    model: Any, calibration: NDArray[np.float32], scheme: QuantizationScheme
+    model: Any, source: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
 ) -> tuple[Any, dict[str, Any]]:
-    """Quantise an OpenVINO model to INT8.
-
-    NNCF chooses the sign of an activation by its values. What the scheme decides is the
-    preset: "s8" activations are symmetric around zero, "u8" ones may be asymmetric.
-
-    Args:
-        model: FP32 `openvino.Model`.
-        calibration: prepared images, shape (N, C, H, W).
-        scheme: types and ranges.
+    """Quantise an OpenVINO model that was converted from `source` (FP32 ONNX).
 
     Returns:
         The quantised `openvino.Model`, and the facts of its quantisation.
@@ -76,55 +129,34 @@ def quantize(
     Raises:
         ExportError: when NNCF has no such scheme, or finds nothing to quantise.
     """
-    _check_scheme(scheme)
-    with quiet():
-        import nncf  # noqa: PLC0415 (three seconds)
+    import onnx  # noqa: PLC0415
 
-        preset = (
-            nncf.QuantizationPreset.PERFORMANCE
-            if scheme.activation_type == "s8"
-            else nncf.QuantizationPreset.MIXED
-        )
-        quantized = nncf.quantize(
-            model,
-            nncf.Dataset([calibration[i : i + 1] for i in range(len(calibration))]),
-            preset=preset,
-            subset_size=len(calibration),
-            advanced_parameters=_advanced_parameters(scheme),
-        )
-    if not any(node.get_type_name() == "FakeQuantize" for node in quantized.get_ops()):
-        raise ExportError("NNCF found nothing to quantise in this model; export it as fp32 instead")
-    return quantized, asdict(scheme) | {
-        "calibration_images": len(calibration),
-        "preset": preset.value,
+    from export.formats import _openvino_int8 as int8  # noqa: PLC0415
+
+    graph = Graph(onnx.load(source, load_external_data=False))
+    quantized = int8.quantized(model, graph, calibration, scheme)
+    kept = int8.kept_operators(quantized, graph)
+    with quiet():
+        import nncf  # noqa: PLC0415
+    facts = quantization_facts(scheme, len(calibration), graph, kept, [])
+    return quantized, facts | {
+        "preset": int8.preset_of(scheme),
+        "smooth_quant": int8.smooths(scheme, graph),
         "nncf": nncf.__version__,
     }
 
 
-def _check_scheme(scheme: QuantizationScheme) -> None:
-    if scheme.weight_type != "s8":
-        raise ExportError(
-            f"OpenVINO has s8 weights only, but got weight_type={scheme.weight_type!r}; use 's8'"
-        )
-    if scheme.calibration == "entropy":
-        raise ExportError(
-            "NNCF has no entropy calibration; use calibration 'minmax' or 'percentile'"
-        )
+def _read(model_file: Path) -> Any:
+    import openvino  # noqa: PLC0415
+
+    return openvino.Core().read_model(model_file)
 
 
-def _advanced_parameters(scheme: QuantizationScheme) -> Any:
-    from nncf.quantization import advanced_parameters as advanced  # noqa: PLC0415
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet  # noqa: PLC0415
+def _compiled(model: Any, **options: Any) -> Any:
+    import openvino  # noqa: PLC0415
 
-    return advanced.AdvancedQuantizationParameters(
-        # NNCF's remedy for overflowing 8-bit products is the 7-bit weight range.
-        overflow_fix=(
-            advanced.OverflowFix.ENABLE if scheme.reduce_range else advanced.OverflowFix.DISABLE
-        ),
-        weights_quantization_params=advanced.QuantizationParameters(per_channel=scheme.per_channel),
-        activations_range_estimator_params=(
-            RangeEstimatorParametersSet.MINMAX
-            if scheme.calibration == "minmax"
-            else RangeEstimatorParametersSet.MEAN_QUANTILE
-        ),
+    # Without the hint, OpenVINO computes in bf16 where the CPU can, and says nothing.
+    precision = model.get_rt_info(_RUN_IN).value if model.has_rt_info(_RUN_IN) else "f32"
+    return openvino.Core().compile_model(
+        model, "CPU", {"INFERENCE_PRECISION_HINT": precision} | options
     )

@@ -17,7 +17,7 @@ __all__ = ["app", "main"]
 
 # In the order in which help lists them: the road first.
 COMMANDS = (
-    "run", "distill", "export", "bench", "report", "gate", "study",
+    "run", "distill", "export", "bundle", "bench", "report", "gate", "study",
     "targets", "methods", "models", "datasets", "doctor",
 )  # fmt: skip
 for _command in COMMANDS:

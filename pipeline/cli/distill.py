@@ -13,7 +13,7 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
 @app.command(
     epilog="Examples:  compress distill recipes/digits.toml  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
-    "--stages kd,at,rkd --epochs 2  ·  compress distill --data cifar100 "
+    "--stages at,kd,rkd --epochs 2  ·  compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill recipes/digits.toml",
 )
@@ -49,8 +49,19 @@ def distill(
     student: Annotated[
         str | None, typer.Option(help="The student's model (student.model).")
     ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the student's channels to take out before the first stage, 0..1 "
+            "(student.prune)."
+        ),
+    ] = None,
     stages: Annotated[
-        str | None, typer.Option(help="Methods of the stages, in order: kd,at,rkd (stages).")
+        str | None,
+        typer.Option(
+            help="Methods of the stages, in order: at,kd,rkd; at the end quant, which trains "
+            "with 8-bit numbers (stages)."
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every stage (stages.N.epochs).")
@@ -79,6 +90,7 @@ def distill(
         "teacher.training.epochs": teacher_epochs,
         "data.teacher_views": teacher_views,
         "student.model": student,
+        "student.prune": prune,
         "seed": seed,
     }
     overrides = {place: value for place, value in overrides.items() if value is not None}

@@ -6,15 +6,25 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunArgument, app, present
+from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
 
 
 @app.command(
     epilog="Examples:  compress export --target rpi  ·  "
-    "compress export runs/digits --target local --format onnx --precision int8",
+    "compress export runs/digits --target local --format onnx --precision int8  ·  "
+    "compress export runs/digits --target local --precision auto --max-drop 0.5  ·  "
+    "compress export weights.pt --model torchvision/resnet18 --data folder:photos --target rpi  ·  "
+    "compress export mine.models:net --data folder:photos  ·  "
+    "compress export model.onnx --data folder:photos --precision auto",
 )
 def export(
-    run: RunArgument = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run folder (the one used last when left out), weights, module:factory, "
+            "or an ONNX file."
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(help="Device class, or path of a profile; may be repeated (export.targets)."),
@@ -25,22 +35,83 @@ def export(
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option(help="fp32, fp16, int8; may be repeated (export.precisions)."),
+        typer.Option(
+            help="fp32, fp16, bf16, int8; may be repeated. auto: try them, time them against each "
+            "other and say which ships (export.precisions)."
+        ),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Points of validation accuracy that lower precision may cost; operators stay in "
+            "floating point until it holds (export.max_drop)."
+        ),
+    ] = None,
+    max_trials: Annotated[
+        int | None,
+        typer.Option(help="Bundles of a format tried for that at most (export.max_trials)."),
+    ] = None,
+    embed_preprocessing: Annotated[
+        bool | None,
+        typer.Option(
+            "--embed-preprocessing/--no-embed-preprocessing",
+            help="Models take uint8 images, NHWC, and prepare them (export.embed_preprocessing).",
+        ),
     ] = None,
     teacher: Annotated[
         bool | None,
         typer.Option("--teacher/--no-teacher", help="Also the teacher (export.teacher)."),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Of weights: the model that they are of (student.model).")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a network from elsewhere: images to calibrate and to judge it on, a dataset "
+            "or folder:PATH (data.name)."
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Height and width that it takes (data.image_size)."),
+    ] = None,
+    run: RunOption = None,
+    set: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Export a run's student: ONNX and OpenVINO, FP32 to INT8, each held against the original."""
-    from pipeline.road import export_only  # noqa: PLC0415
+    """Export a student: ONNX and OpenVINO, FP32 to INT8, each held against the original.
+
+    A network from elsewhere gets a run folder too, so that bench, report and gate work on it.
+    """
+    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.sources import as_run, foreign_source  # noqa: PLC0415
 
     asked: dict[str, Any] = {
         "targets": target,
         "formats": format,
         "precisions": precision,
+        "max_drop": max_drop,
+        "max_trials": max_trials,
+        "embed_preprocessing": embed_preprocessing,
         "teacher": teacher,
     }
-    outcome = export_only(run, {key: value for key, value in asked.items() if value is not None})
+    asked = {key: value for key, value in asked.items() if value is not None}
+    further = dict(map(parse_override, set or []))
+    foreign = foreign_source(source, model)
+    if foreign is None:
+        path = as_run(source, run, {"--data": data, "--image-size": image_size, "--set": set})
+        from pipeline.road import export_only  # noqa: PLC0415
+
+        outcome = export_only(path, asked)
+    else:
+        overrides = {
+            **foreign.recipe_keys(data, image_size),
+            **{f"export.{key}": value for key, value in asked.items()},
+            **further,
+        }
+        file = load_recipe(None, overrides)
+        from pipeline.road import adopt_and_export  # noqa: PLC0415
+
+        outcome = adopt_and_export(file, run)
     present(outcome, json)

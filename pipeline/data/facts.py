@@ -14,7 +14,8 @@ from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import read_json, replacing, write_json
 from pipeline.data.images import ArrayImages
 
-FACTS, CALIBRATION, PROBE, TEST = "facts.json", "calibration.npz", "probe.npz", "test.npz"
+FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
+VALIDATION, TEST = "validation.npz", "test.npz"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.bundle import Preprocessing
+from foundation.errors import RecipeError
 from pipeline.data import Dataset
 from pipeline.data.cut import cut
 from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
@@ -54,6 +55,7 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
 
     Raises:
         DataLayoutError: when there are too few images to cut.
+        RecipeError: when a given mean or deviation is for another number of channels.
     """
     labels = dataset.train.labels
     train_ids, validation_ids = cut(labels, np.arange(len(labels)), recipe.val_fraction, recipe)
@@ -61,7 +63,7 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
     if recipe.student_fraction < 1:
         _, student_ids = cut(labels, train_ids, recipe.student_fraction, recipe)
     train = Subset(dataset.train, train_ids)
-    preprocessing = _preprocessing(train, recipe.image_size)
+    preprocessing = _with_statistics(_preprocessing(train, recipe.image_size), recipe)
     return Splits(
         train=train,
         student_train=Subset(dataset.train, student_ids),
@@ -76,6 +78,17 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
 def at_size(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
     """The same mean and deviation for images of another height and width; None leaves them."""
     return preprocessing if size is None else replace(preprocessing, height=size, width=size)
+
+
+def _with_statistics(found: Preprocessing, recipe: DataRecipe) -> Preprocessing:
+    """The mean and deviation that the recipe gives, where it gives any."""
+    for name, given in (("mean", recipe.mean), ("std", recipe.std)):
+        if given is not None and len(given) != found.channels:
+            raise RecipeError(
+                f"data.{name} = {given} has {len(given)} values, but the images have "
+                f"{found.channels} channels; give one value a channel"
+            )
+    return replace(found, mean=recipe.mean or found.mean, std=recipe.std or found.std)
 
 
 def _preprocessing(train: ImageSet, size: int | None) -> Preprocessing:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deploy_targets.measurement import Measurement, read_measurement
-from foundation.bundle import MANIFEST
 from foundation.errors import MissingFileError
 from foundation.files import read_json
 from pipeline.data.facts import DataFacts, read_facts
-from pipeline.gate import teacher_for, top1_percent
-from pipeline.recipe import Recipe
+from pipeline.report.bundles import Exported, read_exported
+from pipeline.report.headline import Headline, headline_of, host_to_show
+from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
 from pipeline.runs import RunFolder
+from pipeline.shipping import Shipping, read_shipping
 
-
-@dataclass(frozen=True)
-class Headline:
-    """The teacher and the bundle to ship, side by side.
-
-    Attributes:
-        speedup: median latency of the teacher over the student's, on one host.
-        shrink: size of the teacher's model over the student's.
-        drop: percentage points of top-1 below the teacher; negative when above.
-    """
-
-    student: Measurement
-    teacher: Measurement
-    speedup: float | None
-    shrink: float
-    drop: float | None
+_METRICS, _WEIGHTS = "metrics.json", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -37,23 +25,40 @@ class ReportContent:
     """All facts of a report.
 
     Attributes:
+        networks: what run.json tells of the student and, if there is one, the teacher.
+        adopted: where the student comes from, if it was trained elsewhere.
         stages: metrics of the stages, in order.
         teacher_training: metrics of the teacher's training; None when its weights were given.
         measurements: teachers first, then by name.
-        exported: manifests by bundle name: parity and accuracy as exported.
+        exported: bundles by name.
+        shipping: which bundle ships and why; None when nobody asked for a choice.
+        headline: the bundle to ship, measured.
         verdict: the gate's, or None when it was not asked.
+        waterfall: from teacher to INT8, for one target, with the latencies of one host.
+        host: that host; None when nothing was measured.
     """
 
     name: str
-    recipe: Recipe
     record: dict[str, Any]
     data: DataFacts
+    networks: dict[str, dict[str, Any]]
+    adopted: str | None
     stages: list[dict[str, Any]]
     teacher_training: dict[str, Any] | None
     measurements: list[Measurement]
-    exported: dict[str, dict[str, Any]]
-    verdict: dict[str, Any] | None
+    exported: dict[str, Exported]
+    shipping: Shipping | None
     headline: Headline | None
+    verdict: dict[str, Any] | None
+    waterfall: list[Step]
+    host: str | None
+
+    @property
+    def shipped(self) -> str | None:
+        """Name of the bundle to ship."""
+        if self.shipping is not None:
+            return self.shipping.chosen
+        return None if self.headline is None else self.headline.shipped.bundle.name
 
 
 def gather(run: RunFolder) -> ReportContent:
@@ -64,51 +69,95 @@ def gather(run: RunFolder) -> ReportContent:
         CorruptFileError: when a file cannot be understood.
     """
     record = run.record()
-    if "student" not in record.get("networks", {}):
+    networks = record.get("networks", {})
+    if "student" not in networks:
         raise MissingFileError(f"{run.path}: no student yet to report on; run `compress distill`")
     measurements = sorted(
         map(read_measurement, run.measurement_paths()),
         key=lambda one: (one.bundle.role != "teacher", one.bundle.name, one.host.name),
     )
+    folders = run.bundle_folders()
+    exported = {folder.name: read_exported(folder, measurements) for folder in folders}
+    stages = _stages(run)
+    shipping = _shipping(run, exported)
     verdict = read_json(run.verdict_path) if run.verdict_path.exists() else None
-    teacher_metrics = run.teacher / "metrics.json"
+    headline = headline_of(measurements, shipping, verdict)
+    host = host_to_show(measurements, shipping)
+    latencies = _latencies(measurements, shipping, host)
+    student_steps = _torch_steps(run, networks, stages)
+    bundles = _of_one_target(exported, shipping, headline)
+    teacher_metrics = run.teacher / _METRICS
     return ReportContent(
         name=record["name"],
-        recipe=run.recipe(),
         record=record,
         data=read_facts(run.data),
-        stages=_stages(run),
+        networks=networks,
+        adopted=record.get("adopted"),
+        stages=stages,
         teacher_training=read_json(teacher_metrics) if teacher_metrics.exists() else None,
         measurements=measurements,
-        exported={folder.name: read_json(folder / MANIFEST) for folder in run.bundle_folders()},
+        exported=exported,
+        shipping=shipping,
+        headline=headline,
         verdict=verdict,
-        headline=_headline(measurements, verdict),
+        waterfall=[*student_steps, *bundle_steps(bundles, student_steps[-1], latencies)],
+        host=host or (shipping.measured_on if shipping else None),
     )
 
 
 def _stages(run: RunFolder) -> list[dict[str, Any]]:
-    metrics = [read_json(path) for path in run.stages.glob("*/metrics.json")]
+    metrics = [read_json(path) for path in run.stages.glob(f"*/{_METRICS}")]
     return sorted(metrics, key=lambda stage: stage["index"])
 
 
-def _headline(measurements: list[Measurement], verdict: dict[str, Any] | None) -> Headline | None:
-    """The fastest student bundle, of those that keep the budget if any does, and its teacher."""
-    students = [one for one in measurements if one.bundle.role == "student"]
-    broken = {check["bundle"] for check in (verdict or {}).get("checks", []) if not check["passed"]}
-    keeping = [one for one in students if one.bundle.name not in broken]
-    candidates = [one for one in keeping or students if one.latency_ms.p50 is not None]
-    if not candidates:
+def _shipping(run: RunFolder, exported: Mapping[str, Exported]) -> Shipping | None:
+    """The record of what ships; None where it speaks of a bundle that is not there any more."""
+    if not run.shipping_path.exists():
         return None
-    student = min(candidates, key=lambda one: one.latency_ms.p50 or 0)
-    teacher = teacher_for(student, measurements)
-    if teacher is None:
-        return None
-    ours, theirs = top1_percent(student), top1_percent(teacher)
-    fast, slow = student.latency_ms.p50, teacher.latency_ms.p50
-    return Headline(
-        student=student,
-        teacher=teacher,
-        speedup=slow / fast if fast and slow else None,
-        shrink=teacher.bundle.model_bytes / student.bundle.model_bytes,
-        drop=None if ours is None or theirs is None else theirs - ours,
+    shipping = read_shipping(run.shipping_path)
+    return shipping if shipping.chosen in exported else None
+
+
+def _torch_steps(
+    run: RunFolder, networks: Mapping[str, Any], stages: Sequence[dict[str, Any]]
+) -> list[Step]:
+    """Teacher, stages and student, as far as there are any."""
+    steps: list[Step] = []
+    if "teacher" in networks:
+        weights = _bytes_in(run.teacher / _WEIGHTS)
+        steps.append(network_step("teacher", networks["teacher"], weights))
+    folders = [run.stages / f"{stage['index']}-{stage['name']}" for stage in stages]
+    sizes = [_bytes_in(folder / _WEIGHTS) for folder in folders]
+    pruned = networks["student"].get("pruned", [])
+    steps += stage_steps(
+        list(zip(stages, sizes, strict=True)), steps[-1] if steps else None, pruned
     )
+    weights = _bytes_in(run.student_graph) or _bytes_in(run.student)
+    source = steps[-1] if steps else None
+    return [*steps, network_step("student", networks["student"], weights, source)]
+
+
+def _of_one_target(
+    exported: Mapping[str, Exported], shipping: Shipping | None, headline: Headline | None
+) -> list[Exported]:
+    """The student's bundles for the target that is shipped to, or else the first."""
+    bundles = [one for one in exported.values() if one.manifest.role == "student"]
+    targets = sorted({one.manifest.target for one in bundles})
+    if shipping is not None:
+        targets.insert(0, shipping.target)
+    elif headline is not None:
+        targets.insert(0, headline.shipped.bundle.target)
+    return [one for one in bundles if one.manifest.target == targets[0]]
+
+
+def _latencies(
+    measurements: Sequence[Measurement], shipping: Shipping | None, host: str | None
+) -> dict[str, float]:
+    """Median milliseconds by bundle: measured on the host, or while the choice was made there."""
+    found = {one.bundle: one.p50_ms for one in shipping.candidates} if shipping else {}
+    found |= {one.bundle.name: one.latency_ms.p50 for one in measurements if one.host.name == host}
+    return {name: ms for name, ms in found.items() if ms is not None}
+
+
+def _bytes_in(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None

@@ -13,9 +13,10 @@ from pipeline.gate import top1_percent
 from pipeline.pages.drawing import draw_axes, draw_figure
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.
-_COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
-_OTHER = "#5b6472"
-_MARKERS = {"fp32": "o", "fp16": "s", "int8": "D"}
+COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
+OTHER_COLOUR = "#5b6472"
+_MARKERS = {"fp32": "o", "fp16": "s", "bf16": "^", "int8": "D"}
+_LONGEST_TAIL = 2.5  # times the longest median
 _STAGE_COLOURS = ("#2563a8", "#c2571a", "#2f8f5b", "#7d4fa8", "#a88a1e")
 
 
@@ -47,7 +48,7 @@ def accuracy_against(
     def draw(axes: Axes) -> None:
         for one, cost, top1 in points:
             teacher = one.bundle.role == "teacher"
-            colour = _COLOURS.get(one.bundle.format, _OTHER)
+            colour = COLOURS.get(one.bundle.format, OTHER_COLOUR)
             axes.plot(
                 cost,
                 top1,
@@ -81,21 +82,27 @@ def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
     if not measurements:
         return ""
 
+    # A tail far out, which other work on the machine makes, would press all bars to the edge.
+    furthest = _LONGEST_TAIL * max((one.latency_ms.p50 or 0 for one in measurements), default=0)
+
     def draw(axes: Axes) -> None:
         names = [point_name(one) for one in measurements]
         for row, one in enumerate(measurements):
             latency = one.latency_ms
             if latency.p50 is None:
                 continue
-            colour = _COLOURS.get(one.bundle.format, _OTHER)
+            colour = COLOURS.get(one.bundle.format, OTHER_COLOUR)
             axes.barh(row, latency.p50, color=colour, height=0.55)
+            words, end = f" {latency.p50:.3g} ms", latency.p50
             tail = latency.p99 or latency.p95 or latency.p90
             if tail is not None:
-                axes.plot([latency.p50, tail], [row, row], color="#1f2733", linewidth=1.2)
-                axes.plot(tail, row, "|", color="#1f2733", markersize=9)
+                end = min(tail, furthest)
+                axes.plot([latency.p50, end], [row, row], color="#1f2733", linewidth=1.2)
+                axes.plot(end, row, "|" if tail == end else ">", color="#1f2733", markersize=7)
+                words += "" if tail == end else f", tail to {tail:.3g}"
             axes.annotate(
-                f" {latency.p50:.3g} ms",
-                (tail or latency.p50, row),
+                words,
+                (end, row),
                 va="center",
                 fontsize=9,
                 xytext=(4, 0),
@@ -103,7 +110,7 @@ def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
             )
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
-        axes.margins(x=0.15)
+        axes.margins(x=0.2)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("milliseconds for one image: bar p50, whisker to p99")
 

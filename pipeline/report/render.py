@@ -9,8 +9,19 @@ from markupsafe import Markup
 from pipeline.display import number
 from pipeline.gate import top1_percent
 from pipeline.pages import templates_of
+from pipeline.reasons import limit_words
 from pipeline.report import figures
 from pipeline.report.content import ReportContent
+from pipeline.report.tables import (
+    Words,
+    bundle_table,
+    points,
+    ran_in,
+    scheme_table,
+    shipping_table,
+    waterfall_table,
+)
+from pipeline.report.waterfall_figure import waterfall
 
 
 def render_html(content: ReportContent) -> str:
@@ -22,7 +33,9 @@ def render_html(content: ReportContent) -> str:
 
 def render_markdown(content: ReportContent) -> str:
     """The report as GitHub-flavoured Markdown, tables only."""
-    summary = templates_of("pipeline.report", autoescape=False).get_template("summary.md.j2")
+    templates = templates_of("pipeline.report", autoescape=False)
+    templates.filters["cell"] = _cell
+    summary = templates.get_template("summary.md.j2")
     return summary.render(content=content, **_helpers(content)).rstrip() + "\n"
 
 
@@ -30,13 +43,30 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
     return {
         "gate": _gate(content.verdict),
         "several_hosts": len({one.host.name for one in content.measurements}) > 1,
-        "networks": content.record["networks"],
+        "limit_words": limit_words,
+        "networks": content.networks,
         "number": number,
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
-        "signed": _signed,
+        "ran_in": ran_in,
+        "signed": lambda drop: points(None if drop is None else -drop),
+        "tables": _tables(content),
         "top1": top1_percent,
     }
+
+
+def _tables(content: ReportContent) -> dict[str, Words | None]:
+    return {
+        "waterfall": waterfall_table(content.waterfall, content.shipped),
+        "shipping": shipping_table(content.shipping) if content.shipping else None,
+        "bundles": bundle_table(content) if content.exported else None,
+        "schemes": scheme_table(content),
+    }
+
+
+def _cell(words: str) -> str:
+    """Text that stays within a cell of a Markdown table."""
+    return " ".join(words.split()).replace("|", "\\|")
 
 
 def _gate(verdict: dict[str, Any] | None) -> dict[str, Any]:
@@ -51,18 +81,11 @@ def _gate(verdict: dict[str, Any] | None) -> dict[str, Any]:
     return {"rows": rows, "judged": list(next(iter(rows.values()), {}))}
 
 
-def _signed(drop: float | None) -> str:
-    """A drop in percentage points as a change: 1.5 lost is "−1.50 points"."""
-    if drop is None:
-        return "–"
-    sign = "±" if round(drop, 2) == 0 else "−" if drop > 0 else "+"
-    return f"{sign}{abs(drop):.2f} points"
-
-
 def _figures(content: ReportContent) -> dict[str, str]:
-    teacher = content.record["networks"]["teacher"]["validation"]["top1"]
+    teacher = content.networks.get("teacher", {}).get("validation", {}).get("top1")
     shown = content.measurements
     return {
+        "waterfall": waterfall(content.waterfall, content.shipped, "waterfall"),
         "latency": figures.accuracy_against(
             shown, lambda one: one.latency_ms.p50, "median latency of one image, ms", "latency"
         ),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,12 +14,14 @@ from deploy_targets.targets import Target, load_target
 from export.bundling import BundleRequest, ExportSource, bundle_name, make_bundles
 from export.formats import FORMATS
 from export.quantization import QuantizationScheme
+from foundation.bundle import MANIFEST
 from foundation.errors import UsageError
 from foundation.files import sha256_of
-from pipeline.data.facts import CALIBRATION, PROBE, TEST, read_facts, read_images
+from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
 from pipeline.data.images import ArrayImages
+from pipeline.integers import learnt_integers
 from pipeline.networks import trained_student, trained_teacher
-from pipeline.recipe import ExportRecipe
+from pipeline.recipe import AUTO, ExportRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
 from pipeline.steps.prepare import Role
@@ -44,9 +48,21 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
         target = load_target(name)
         requests = requests_for(target, asked)
         folders += _export_role(run, "student", requests, say)
-        if asked.teacher:
-            baselines = [r for r in requests if r.precision == "fp32"]
-            folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
+    if asked.teacher:
+        folders += export_teacher(run, asked, say)
+    return folders
+
+
+def export_teacher(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+    """Make an FP32 bundle of the teacher in each format, if the run has a teacher.
+
+    Errors as `export`.
+    """
+    folders: list[Path] = []
+    for name in asked.targets if run.has_teacher else []:
+        requests = requests_for(load_target(name), asked)
+        baselines = [request for request in requests if request.precision == "fp32"]
+        folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
     return folders
 
 
@@ -57,7 +73,8 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
         UsageError: when there are none.
     """
     formats = [name for name in asked.formats or target.formats if name in target.formats]
-    wanted = asked.precisions or target.precisions
+    every = asked.precisions in (None, [AUTO])
+    wanted = target.precisions if every else asked.precisions or []
     rules = target.quantization
     scheme = QuantizationScheme(
         activation_type=rules.activation_type,
@@ -65,9 +82,18 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
         per_channel=rules.per_channel,
         reduce_range=rules.reduce_range,
         calibration=rules.calibration,
+        reason=rules.reason,
     )
     requests = [
-        BundleRequest(target.name, name, precision, scheme, target.onnx_opset)
+        BundleRequest(
+            target.name,
+            name,
+            precision,
+            scheme,
+            target.onnx_opset,
+            target.runtime_for(name),
+            asked.embed_preprocessing,
+        )
         for name in formats
         for precision in wanted
         if precision in target.precisions and precision in FORMATS.get(name).precisions
@@ -87,44 +113,109 @@ def _as_fp32(requests: list[BundleRequest]) -> list[BundleRequest]:
 def _export_role(
     run: RunFolder, role: Role, requests: list[BundleRequest], say: Callable[[str], None]
 ) -> list[Path]:
-    weights = run.student if role == "student" else run.teacher / WEIGHTS
     folders = [run.bundles / bundle_name(role, request) for request in requests]
-    depends_on = {
+    depends_on: dict[str, Any] = {
         "requests": [recipe_values(request) for request in requests],
-        "weights": sha256_of(weights) if weights.is_file() else None,
+        "weights": weights_of(run, role),
     }
-    with run.step(f"export {requests[0].target} {role}", **depends_on) as step:
+    if role == "student":
+        depends_on["learnt"] = learnt_origin(run)
+    with run.step(step_name(requests[0].target, role), **depends_on) as step:
         if step.needed:
-            make_bundles(_source(run, role, weights), requests, run.bundles, say)
-            files = (path for folder in folders for path in folder.rglob("*"))
-            step.products = sorted(path for path in files if path.is_file())
+            step.products = write_bundles(run, export_source(run, role), requests, say)
     return folders
 
 
-def _source(run: RunFolder, role: Role, weights: Path) -> ExportSource:
+def step_name(target: str, role: Role) -> str:
+    """The step that makes a role's bundles for a target, all of them or those that could ship.
+
+    One name for both: each replaces bundles of the other, and then has made them.
+    """
+    return f"export {target} {role}"
+
+
+def write_bundles(
+    run: RunFolder,
+    source: ExportSource,
+    requests: Sequence[BundleRequest],
+    say: Callable[[str], None],
+) -> list[Path]:
+    """Make bundles in the run folder, and give all their files; errors as `make_bundles`.
+
+    What was said of bundles that are not these any more goes: which of them ships.
+    """
+    folders = [run.bundles / bundle_name(source.role, request) for request in requests]
+    before = _manifests(folders)
+    try:
+        make_bundles(source, requests, run.bundles, say)
+    finally:
+        if any(_manifests(folders).get(folder) != digest for folder, digest in before.items()):
+            run.shipping_path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds what was made before, or what failed
+            run.bundles.rmdir()
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def _manifests(folders: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 of the manifests of those that are there, by folder."""
+    paths = {folder: folder / MANIFEST for folder in folders}
+    return {folder: sha256_of(path) for folder, path in paths.items() if path.is_file()}
+
+
+def weights_of(run: RunFolder, role: Role) -> str | None:
+    """SHA-256 of what a role's bundles are made of; None where there is nothing yet."""
+    path = _model_file(run, role)
+    return sha256_of(path) if path.is_file() else None
+
+
+def learnt_origin(run: RunFolder) -> dict[str, Any] | None:
+    """Where integers that the student was trained with came from; None where it was not."""
+    learnt = learnt_integers(run)
+    return learnt.origin if learnt else None
+
+
+def export_source(run: RunFolder, role: Role) -> ExportSource:
+    """A network of the run, with the images that its export needs.
+
+    Raises:
+        MissingFileError: when the run has no such network yet.
+    """
     facts = read_facts(run.data)
     student = role == "student"
 
     def images(use: str) -> ArrayImages:
         return read_images(run.data / facts.images_for(role, use))
 
-    test = images(TEST)
-    network: nn.Module = trained_student(run) if student else trained_teacher(run)
-    record = run.record()
+    test, validation = images(TEST), images(VALIDATION)
+    record, learnt = run.record(), learnt_integers(run) if student else None
     return ExportSource(
-        model=network,
+        model=_model(run, role),
         role=role,
         preprocessing=facts.preprocessing if student else facts.teacher_preprocessing,
         classes=facts.classes,
         calibration=images(CALIBRATION).pixels,
         probe_images=images(PROBE).pixels,
         evaluation=(test.pixels, test.labels),
+        validation=(validation.pixels, validation.labels),
         origin={
             "run": record["name"],
             "model": record["networks"][role]["model"],
             "dataset": facts.name,
-            "weights_sha256": sha256_of(weights),
+            "weights_sha256": weights_of(run, role),
             "commit": record["commit"],
             "versions": record["versions"],
         },
+        learnt=learnt,
     )
+
+
+def _model(run: RunFolder, role: Role) -> nn.Module | Path:
+    if role == "teacher":
+        return trained_teacher(run)
+    return run.student_graph if run.student_graph.is_file() else trained_student(run)
+
+
+def _model_file(run: RunFolder, role: Role) -> Path:
+    if role == "teacher":
+        return run.teacher / WEIGHTS
+    return run.student_graph if run.student_graph.is_file() else run.student

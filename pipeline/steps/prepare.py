@@ -11,6 +11,7 @@ from pipeline.data.facts import (
     CALIBRATION,
     PROBE,
     TEST,
+    VALIDATION,
     DataFacts,
     write_facts,
     write_images,
@@ -109,6 +110,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         uses = {
             CALIBRATION: (splits.train, recipe.calibration_images),
             PROBE: (splits.validation, _PROBE_IMAGES),
+            VALIDATION: (splits.validation, recipe.evaluation_images),
             TEST: (splits.test, recipe.evaluation_images),
         }
         step.products = [write_facts(run.data, facts)]

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
+from pipeline.costs import cost_of
 from pipeline.data.facts import read_facts
-from pipeline.networks import load_weights, new_network, parameter_count, weights_identity
+from pipeline.networks import load_weights, new_network, weights_identity
 from pipeline.pairing import check_pairing
 from pipeline.processes import share
 from pipeline.runs import RunFolder
 from pipeline.steps.prepare import Role, TrainingData
+from pipeline.students import new_student
 from smskd.checkpoint import save_model
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.results import METRICS, WEIGHTS
+
+_SEEN_BY = {"student": "preprocessing", "teacher": "teacher_preprocessing"}
 
 
 def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
@@ -34,7 +39,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         size = recipe.data.teacher_image_size
         network = new_network(recipe.teacher.model, facts, recipe.seed, "teacher", size)
         # A student that does not fit is told of now, not after the teacher's training.
-        student = new_network(recipe.student.model, facts, recipe.seed, "student")
+        student = new_student(recipe, facts)
         check_pairing(recipe, facts, network, student)
         if given is not None:
             load_weights(given, recipe.teacher.model, network)
@@ -57,15 +62,31 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
 
 
 def note_network(
-    run: RunFolder, role: Role, model: str, network: nn.Module, data: TrainingData
+    run: RunFolder,
+    role: Role,
+    model: str,
+    network: nn.Module,
+    data: TrainingData,
+    **more: Any,
 ) -> None:
-    """Write into run.json what a network is and how well it does on the test images."""
+    """Write into run.json what a network is, what it costs and how well it does on test images.
+
+    Args:
+        run: the run folder.
+        role: the network's.
+        model: its name in the recipe.
+        network: with its weights.
+        data: with validation and test images.
+        more: further facts of it, as JSON values.
+    """
     parts = {"test": data.splits.test, "validation": data.splits.validation}
     device = next(network.parameters()).device
     worth: dict[str, Any] = {
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
+    shape = getattr(read_facts(run.data), _SEEN_BY[role])
+    images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     networks = run.record().get("networks", {})
-    networks[role] = {"model": model, "parameters": parameter_count(network), **worth}
+    networks[role] = {"model": model, **cost_of(network, images), **worth, **more}
     run.note(networks=networks)

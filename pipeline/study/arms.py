@@ -63,6 +63,12 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         UnknownNameError: when a method or stage in [study] is none.
         RecipeError: when an order or a number of stages is impossible.
     """
+    _check_unpruned(file)
+    if file.recipe.learns_integers:
+        where = file.where("stages", len(file.recipe.stages) - 1, "quantize")
+        raise RecipeError(
+            f"{where}: the arms of a study compare students in float; leave the stage out"
+        )
     stages = [_plain(stage) for stage in file.recipe.stages]
     arms = [_alone(stages), *_single_methods(stages)]
     if len(_methods(stages)) > 1:
@@ -92,6 +98,15 @@ def spread(budget: int, shares: Sequence[int]) -> list[int]:
 def _plain(stage: Stage) -> Stage:
     """A stage of the recipe as the library's, which may be without methods."""
     return Stage(**{field.name: getattr(stage, field.name) for field in fields(Stage)})
+
+
+def _check_unpruned(file: RecipeFile) -> None:
+    for number, stage in enumerate(file.recipe.stages):
+        if stage.prune is not None:
+            raise RecipeError(
+                f"{file.where('stages', number, 'prune')}: the arms of a study compare one "
+                "student; leave it out, or prune before the first stage, with student.prune"
+            )
 
 
 def _methods(stages: Sequence[Stage]) -> dict[str, tuple[MethodSpec, Stage]]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.costs import parameter_count
 from pipeline.data.facts import DataFacts, read_facts
-from pipeline.networks import new_network, parameter_count
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
+from pipeline.students import new_student
 from pipeline.study.arms import ALONE, Arm, baseline_name
 from pipeline.study.folder import SCHEMA_VERSION, ArmResult, StudyFolder
 from pipeline.study.processes import Failure
@@ -119,7 +120,7 @@ def gather(
     records = {seed: study.teacher(seed).record()["networks"] for seed in teachers}
     facts = read_facts(study.teacher(teachers[0]).data)
     teacher = next(iter(records.values()))["teacher"]
-    student = new_network(recipe.student.model, facts, recipe.seed, "student")
+    student = new_student(recipe, facts)
     return Findings(
         recipe=recipe,
         data=facts,

@@ -11,12 +11,13 @@ from typing import Any
 
 from foundation.files import write_text
 from pipeline.data.facts import read_facts
-from pipeline.networks import new_network, trained_teacher
+from pipeline.networks import trained_teacher
 from pipeline.pairing import taps_of
 from pipeline.recipe_file import RecipeFile
 from pipeline.runs import start_run
 from pipeline.steps.prepare import TrainingData, prepare
 from pipeline.steps.teach import teach
+from pipeline.students import new_student
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, write_result
 from pipeline.study.tasks import Task
@@ -105,7 +106,7 @@ class _Bench:
         self.data = TrainingData(file)
         self.teacher_run = task.study.teacher(task.teacher_seed)
         facts = read_facts(self.teacher_run.data)
-        self.student = new_network(self.recipe.student.model, facts, self.seed, "student")
+        self.student = new_student(self.recipe, facts)
         self.teacher = trained_teacher(self.teacher_run)
         self.taps = taps_of(self.recipe)
         self.batches = self.data.batches(self.data.splits.student_train, self.seed)

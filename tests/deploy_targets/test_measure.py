@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deploy_targets.measure import MeasureOptions, measure, read_measurement, write_measurement
-from foundation.bundle import open_bundle
+from foundation.bundle import RuntimeRange, open_bundle, read_manifest, write_manifest
 from foundation.errors import (
     CorruptFileError,
     DataLayoutError,
@@ -91,6 +91,33 @@ def test_an_int8_bundle_is_seen_to_run_in_8_bits_and_to_differ(int8_bundle):
     assert result.runtime.executed_precision.summary == "int8"
     assert result.parity.max_abs_error > 1e-4
     assert result.parity.relative_error < 0.1
+
+
+def test_a_bf16_bundle_is_run_as_it_says_and_what_ran_is_recorded(openvino_bf16_bundle):
+    result = measure(openvino_bf16_bundle, options=QUICK)
+    assert result.bundle.precision == "bf16"
+    assert result.runtime.precision_hint == "bf16"
+    assert result.runtime.executed_precision.summary in {"bf16", "f32"}
+    left_to_itself = measure(openvino_bf16_bundle, options=replace(QUICK, precision_hint="auto"))
+    assert left_to_itself.runtime.precision_hint == "auto"
+
+
+@pytest.mark.parametrize("fixture", ["embedded_bundle", "openvino_embedded_bundle"])
+def test_a_bundle_with_embedded_preprocessing_is_given_raw_images(fixture, request, tmp_path):
+    folder = request.getfixturevalue(fixture)
+    images, logits = open_bundle(folder).probe()
+    np.savez(tmp_path / "e.npz", images=images, labels=logits.argmax(1))
+    result = measure(folder, options=replace(QUICK, evaluation=tmp_path / "e.npz"))
+    assert result.parity.max_abs_error < 1e-4
+    assert (result.accuracy.top1, result.accuracy.n) == (1.0, 5)
+
+
+def test_a_host_with_another_release_than_the_bundle_is_for_is_refused(onnx_bundle, copy_of):
+    folder = copy_of(onnx_bundle)
+    future = RuntimeRange("onnxruntime", "99.1")
+    write_manifest(folder, replace(read_manifest(folder), runtime=future))
+    with pytest.raises(HostError, match=r"^local: .*is for onnxruntime 99\.1 or newer, but"):
+        measure(folder, options=QUICK)
 
 
 def test_accuracy_is_measured_on_the_evaluation_file(onnx_bundle, tmp_path):
@@ -197,7 +224,7 @@ def test_an_option_that_makes_no_sense_is_refused_and_quoted(option, value):
 
 def test_importing_measure_brings_no_heavy_library():
     loaded = in_fresh_python(
-        "import sys, deploy_targets.measure, deploy_targets.targets\n"
+        "import sys, deploy_targets.measure, deploy_targets.compare, deploy_targets.targets\n"
         "deploy_targets.targets.load_target('local').formats\n"
         "heavy = ['torch', 'onnx', 'onnxruntime', 'openvino', 'nncf', 'psutil', 'cpuinfo',\n"
         "         'typer', 'rich', 'pydantic', 'pipeline', 'export', 'smskd']\n"
@@ -217,4 +244,4 @@ def test_the_device_side_imports_where_only_python_and_numpy_are():
         "for name in names: importlib.import_module(name)\n"
         "print(len(names))"
     )
-    assert int(imported) >= 7
+    assert int(imported) >= 10

@@ -2,11 +2,21 @@
 
 import re
 
+import numpy as np
+import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from deploy_targets.device import facts
-from deploy_targets.targets import detected_quantization, load_target, target_names
+from deploy_targets.targets import (
+    TargetRuntime,
+    detected_quantization,
+    load_target,
+    target_names,
+)
+from foundation.bundle import RuntimeRange
 from foundation.errors import MissingFileError, RecipeError, UnknownNameError
+from foundation.onnx_releases import highest_opset
 
 OWN = """
 description = "A board of one's own"
@@ -14,10 +24,16 @@ arch = "aarch64"
 cores = 2
 memory_mb = 512
 features = ["asimd"]
-runtimes = ["openvino", "onnxruntime"]
-onnx_opset = 20
 threads = 2
 precisions = ["fp32"]
+
+[[runtimes]]
+name = "openvino"
+version = ">=2025.4"
+
+[[runtimes]]
+name = "onnxruntime"
+version = ">=1.20,<2"
 
 [quantization]
 activation_type = "s8"
@@ -44,6 +60,8 @@ def profile(tmp_path):
 def test_every_shipped_profile_loads_and_names_its_sources(name):
     target = load_target(name)
     assert target.sources
+    assert all(runtime.source for runtime in target.runtimes)
+    assert target.onnx_opset == 20
     assert target.quantization.reason
     assert set(target.formats) <= {"onnx", "openvino"}
 
@@ -102,6 +120,74 @@ def test_a_path_is_a_target_too(profile):
     assert target.formats == ["openvino", "onnx"]
 
 
+def test_a_profile_without_runtimes_is_refused(profile):
+    text = re.sub(r"\[\[runtimes\]\][^\[]*", "", OWN).replace("threads", "runtimes = []\nthreads")
+    with pytest.raises(RecipeError, match="key 'runtimes' must name at least one"):
+        load_target(profile(text=text))
+
+
+def test_each_format_has_its_runtime_with_the_versions_that_a_bundle_will_name(profile):
+    target = load_target(profile())
+    assert target.runtime_names == ["openvino", "onnxruntime"]
+    assert target.runtime_for("onnx") == RuntimeRange("onnxruntime", "1.20", "1")
+    assert target.runtime_for("openvino") == RuntimeRange("openvino", "2025.4", None)
+    with pytest.raises(UnknownNameError, match=r"format of target own 'onx', did you mean 'onnx'"):
+        target.runtime_for("onx")
+
+
+@pytest.mark.parametrize(
+    ("version", "within", "without"),
+    [
+        (">=1.20,<2", ["1.20", "1.20.0", "1.20.1", "1.32.0"], ["1.19.2", "2.0.0", "2"]),
+        (">=1.20, <1.25", ["1.20.1", "1.24.9"], ["1.25.0", "1.26"]),
+        (">=1.20.1,<1.20.3", ["1.20.2"], ["1.20.0", "1.20.3"]),
+        (">=1.20,<2.0", ["1.99"], ["2.0.0"]),
+        (">=2025.0", ["2025.0.0", "2030.1"], ["2024.6.0"]),
+    ],
+)
+def test_a_version_range_takes_its_lower_end_in_and_leaves_its_upper_end_out(
+    version, within, without
+):
+    allowed = TargetRuntime("any", version).range
+    assert [v for v in [*within, *without] if allowed.allows(v)] == within
+
+
+@pytest.mark.parametrize(
+    ("version", "opset"),
+    [(">=1.14", 18), (">=1.16.3,<2", 19), (">=1.17", 20), (">=1.20", 20), (">=1.32", 20)],
+)
+def test_the_operator_set_follows_from_the_oldest_onnx_runtime_up_to_what_we_export(
+    profile, version, opset
+):
+    assert load_target(profile(">=1.20,<2", version)).onnx_opset == opset
+
+
+def test_a_profile_may_say_the_operator_set_itself(profile):
+    assert load_target(profile("threads", "onnx_opset = 18\nthreads")).onnx_opset == 18
+    assert load_target(profile("threads", "onnx_opset = 21\nthreads")).onnx_opset == 21
+
+
+def test_openvino_alone_limits_no_operator_set(profile):
+    text = OWN.replace('[[runtimes]]\nname = "onnxruntime"\nversion = ">=1.20,<2"\n', "")
+    target = load_target(profile(text=text))
+    assert (target.formats, target.onnx_opset) == (["openvino"], 20)
+
+
+def test_the_table_of_operator_sets_holds_for_the_installed_onnx_runtime():
+    highest = highest_opset(onnxruntime.__version__)
+    relu = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "relu",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+    )
+    model = helper.make_model(relu, opset_imports=[helper.make_opsetid("", highest)], ir_version=10)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    assert session.run(None, {"x": np.array([-1], np.float32)})[0] == 0
+
+
 def test_an_own_profile_may_stand_for_a_shipped_one(profile):
     assert load_target(profile(text='alias_of = "rpi4"\n')).name == "rpi4"
 
@@ -129,7 +215,14 @@ def test_a_missing_file_is_named(tmp_path):
         ("per_channel", "per_chanel", "did you mean 'quantization.per_channel'"),
         ('activation_type = "s8"', 'activation_type = "i8"', "must be one of u8, s8"),
         ('"fp32"', '"fp64"', "key 'precisions' must be one of"),
-        ('"openvino", "onnxruntime"', "", "key 'runtimes' must name at least one"),
+        ("[[runtimes]]", "[[runtime]]", "unknown key 'runtime', did you mean 'runtimes'"),
+        ("version", "versoin", "unknown key 'runtimes[0].versoin', did you mean 'runtimes"),
+        (">=1.20,<2", "1.20", "key 'runtimes[1].version' must be a range such as '>=1.20,<2', but"),
+        (">=1.20,<2", ">=1.20,<1.20", "key 'runtimes[1].version' must leave a version, but got"),
+        (">=1.20,<2", ">=1.20,<0", "key 'runtimes[1].version' must leave a version"),
+        (">=1.20,<2", ">=1.13", "which does not run ONNX operator set 18"),
+        ("threads", "onnx_opset = 17\nthreads", "must be from 18, the exporter's oldest, to 21"),
+        ("threads", "onnx_opset = 22\nthreads", "to 21, the highest of its runtimes, but got 22"),
         ("arch", "name", "key 'name' is not for a profile"),
         ("arch", "detect = 1\narch", "key 'detect' must be true or false"),
         ("arch", 'alias_of = "rpi4"\narch', "no other key"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from export.bundling import (
     export_fp32_onnx,
     make_bundles,
 )
+from export.to_onnx import export_onnx
 from foundation.bundle import Manifest, Preprocessing
 
 CLASSES = ["top-left", "top-right", "bottom-left", "bottom-right"]
@@ -118,3 +121,63 @@ def bundles(
         f"{request.format}-{request.precision}": (root / bundle_name("student", request), manifest)
         for request, manifest in zip(requests, manifests, strict=True)
     }
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An FP32 ONNX file of a trained network, and prepared images with their labels."""
+
+    file: Path
+    calibration: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def plain_chain() -> tuple[nn.Module, Exported]:
+    """Three convolutions and a linear head in a row, trained; not yet exported."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(12, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.Linear(12 * 16, len(CLASSES)),
+    )
+    prepare = Preprocessing(32, 32, 3, [0.4] * 3, [0.25] * 3).apply
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for step in range(40):
+        images, labels = draw(32, 3, seed=100 + step)
+        loss = F.cross_entropy(model(torch.from_numpy(prepare(images))), torch.from_numpy(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    images, labels = draw(200, 3, seed=3)
+    data = Exported(Path(), prepare(draw(32, 3, seed=1)[0]), prepare(images), labels)
+    return model, data
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Convolutions in a row that bear quantisation well."""
+    model, data = plain_chain()
+    file = tmp_path_factory.mktemp("chain") / "chain.onnx"
+    export_onnx(model, torch.zeros(1, 3, 32, 32), file, opset=20)
+    return dataclasses.replace(data, file=file)
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The same function as `chain`, with a channel between the first two convolutions so large
+    that one scale for all of them leaves the others less than a step."""
+    model, data = plain_chain()
+    with torch.no_grad():
+        model[0].weight[0] *= 3000
+        model[0].bias[0] *= 3000
+        model[2].weight[:, 0] /= 3000
+    file = tmp_path_factory.mktemp("hostile") / "hostile.onnx"
+    export_onnx(model, torch.zeros(1, 3, 32, 32), file, opset=20)
+    return dataclasses.replace(data, file=file)

@@ -2,24 +2,34 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
+import openvino
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from export.bundling import BundleRequest, ExportSource, bundle_name, make_bundle, make_bundles
 from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.parity import TOLERANCES
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
-from foundation.bundle import Manifest, open_bundle
+from foundation.bundle import Manifest, RuntimeRange, TensorSpec, open_bundle
 from foundation.errors import CorruptFileError, ExportError, UnknownNameError
+from foundation.statistics import wilson_interval
 
 Bundles = dict[str, tuple[Path, Manifest]]
 EVERY = ["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-fp16", "openvino-int8"]
 SCHEME = QuantizationScheme()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -32,12 +42,13 @@ def test_a_bundle_opens_and_says_what_was_made(
     assert folder.name == manifest.name == f"local-{kind}"
     assert f"{manifest.format}-{manifest.precision}" == kind
     assert (manifest.role, manifest.target) == ("student", "local")
-    assert (manifest.input_name, manifest.output_name) == ("input", "logits")
+    assert manifest.input == TensorSpec("input", "float32", "NCHW", ["batch", 3, 32, 32])
+    assert manifest.output == TensorSpec("logits", "float32", "NC", ["batch", 4])
     assert manifest.classes == source.classes
     assert manifest.preprocessing == source.preprocessing
     assert manifest.origin == source.origin
     model_files = ["model.onnx"] if manifest.format == "onnx" else ["model.bin", "model.xml"]
-    assert sorted(manifest.files) == [*model_files, "probe.npz"]
+    assert sorted(manifest.files) == ["README.md", *model_files, "probe.npz"]
     assert {path.name for path in folder.iterdir()} == {*manifest.files, "bundle.json"}
 
 
@@ -64,8 +75,15 @@ def test_parity_and_accuracy_are_measured_on_the_written_file(
     assert source.evaluation is not None
     test_images, labels = source.evaluation
     right = predict(source.preprocessing.apply(test_images)).argmax(1) == labels
-    assert manifest.accuracy == {"top1": right.mean(), "n": 150, "split": "test"}
+    low, high = wilson_interval(int(right.sum()), 150)
+    assert manifest.accuracy == {
+        "top1": right.mean(), "n": 150, "split": "test", "low": low, "high": high,
+    }  # fmt: skip
     assert manifest.accuracy["top1"] > 0.8
+    limits = TOLERANCES[manifest.precision]
+    assert manifest.parity["tolerance"]["top1_agreement"] == limits.top1_agreement
+    expected = None if limits.relative_error == float("inf") else limits.relative_error
+    assert manifest.parity["tolerance"]["relative_error"] == expected
 
 
 def test_lower_precision_costs_some_error_and_some_bytes_less(bundles: Bundles) -> None:
@@ -117,6 +135,20 @@ def test_one_channel_works_in_every_format_and_precision(
     assert len(said) == 1 + len(EVERY)
 
 
+def test_a_bundle_says_which_runtimes_load_it(
+    bundles: Bundles, source: ExportSource, onnx_file: Path, tmp_path: Path
+) -> None:
+    assert bundles["onnx-int8"][1].runtime == RuntimeRange("onnxruntime", "1.17")
+    assert bundles["onnx-int8"][1].opset == 20
+    vino = bundles["openvino-fp32"][1]
+    assert (vino.runtime.name, vino.opset) == ("openvino", None)
+    assert vino.runtime.allows(openvino.__version__)
+    asked = RuntimeRange("onnxruntime", "1.20", "1.99")
+    request = BundleRequest("local", "onnx", "fp32", runtime=asked)
+    (manifest,) = make_bundles(source, [request], tmp_path)
+    assert manifest.runtime == asked
+
+
 def test_a_teachers_bundle_says_so_in_its_name() -> None:
     request = BundleRequest("rpi", "onnx", "int8")
     assert bundle_name("student", request) == "rpi-onnx-int8"
@@ -134,13 +166,70 @@ def test_a_model_that_disagrees_leaves_no_bundle_and_keeps_the_earlier_one(
     folder = tmp_path / "local-onnx-fp32"
     with pytest.raises(ExportError, match="local-onnx-fp32: fp32 logits differ"):
         make_bundle(perturbed, onnx_file, **wanted, folder=folder)
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == ["failed"]
 
     manifest = make_bundle(source, onnx_file, **wanted, folder=folder)
+    assert names(tmp_path) == ["local-onnx-fp32"]  # what failed before is no evidence any more
     with pytest.raises(ExportError, match="fp32 logits differ"):
         make_bundle(perturbed, onnx_file, **wanted, folder=folder)
-    assert list(tmp_path.iterdir()) == [folder]
+    assert names(tmp_path) == ["failed", "local-onnx-fp32"]
     assert open_bundle(folder).manifest == manifest
+
+
+@pytest.mark.parametrize(
+    ("export_format", "embed", "files"),
+    [
+        ("onnx", False, ["model.onnx"]),
+        ("onnx", True, ["model.onnx"]),
+        ("openvino", False, ["model.bin", "model.xml"]),
+    ],
+)
+def test_a_failed_parity_keeps_the_model_and_says_where(
+    *,
+    export_format: str,
+    embed: bool,
+    files: list[str],
+    source: ExportSource,
+    onnx_file: Path,
+    tmp_path: Path,
+) -> None:
+    """The ONNX file is spoilt behind the exporter's back, in the second convolution."""
+    spoilt = onnx.load(onnx_file)
+    second = [node for node in spoilt.graph.node if node.op_type == "Conv"][1]
+    weights = next(entry for entry in spoilt.graph.initializer if entry.name == second.input[1])
+    weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name))
+    onnx.save(spoilt, tmp_path / "spoilt.onnx")
+    with pytest.raises(ExportError) as caught:
+        make_bundle(
+            source,
+            tmp_path / "spoilt.onnx",
+            target="local",
+            format=export_format,
+            precision="fp32",
+            scheme=SCHEME,
+            folder=tmp_path / "b" / "local-x",
+            embed=embed,
+        )
+    kept = tmp_path / "b" / "failed" / "local-x"
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith("local-x: fp32 logits differ")
+    assert message.endswith(f"what was made is kept in {kept}")
+    assert names(kept) == sorted([*files, "parity.json", "probe.npz"])
+    assert names(tmp_path / "b") == ["failed"]
+    told = json.loads((kept / "parity.json").read_text())
+    assert told["parity"]["relative_error"] > told["tolerance"]["relative_error"] == 1e-4
+    assert told["parity"]["n"] == 20
+    assert told["bundle"] == "local-x"
+    if embed:
+        assert told["layers"] is None
+    else:
+        assert told["layers"]["line"] in message
+    with np.load(kept / "probe.npz") as probe:
+        model = FORMATS.get(export_format)().load(kept / files[-1])
+        prepared = probe["images"] if embed else source.preprocessing.apply(probe["images"])
+        apart = np.abs(model(prepared) - probe["logits"]).max()
+    assert apart == pytest.approx(told["parity"]["max_abs_error"], rel=1e-3)
 
 
 def test_an_int8_model_that_names_other_classes_is_refused(
@@ -159,7 +248,7 @@ def test_an_int8_model_that_names_other_classes_is_refused(
             scheme=SCHEME,
             folder=tmp_path / "local-onnx-int8",
         )
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == ["failed"]
 
 
 def test_unknown_formats_and_precisions_are_refused_before_anything_is_made(
@@ -169,8 +258,13 @@ def test_unknown_formats_and_precisions_are_refused_before_anything_is_made(
     good = BundleRequest("local", "onnx", "fp32")
     with pytest.raises(UnknownNameError, match=r"unknown export format 'onx'.*onnx, openvino"):
         make_bundles(source, [good, BundleRequest("a", "onx", "fp32")], tmp_path, said.append)
-    with pytest.raises(UnknownNameError, match=r"format 'onnx': .*'fp16'.*fp32, int8"):
-        make_bundles(source, [good, BundleRequest("a", "onnx", "fp16")], tmp_path, said.append)
+    with pytest.raises(UnknownNameError, match=r"format 'onnx': .*'fp8'.*fp32, int8"):
+        make_bundles(source, [good, BundleRequest("a", "onnx", "fp8")], tmp_path, said.append)
+    with pytest.raises(ExportError, match="local-onnx-fp32: is asked for twice"):
+        make_bundles(source, [good, good], tmp_path, said.append)
+    old = dataclasses.replace(good, runtime=RuntimeRange("onnxruntime", "1.16"))
+    with pytest.raises(ExportError, match=r"opset 20 needs onnxruntime 1\.17.*may have 1\.16"):
+        make_bundles(source, [old], tmp_path, said.append)
     without = dataclasses.replace(source, calibration=source.calibration[:0])
     with pytest.raises(ExportError, match="int8 needs calibration images"):
         make_bundles(without, [good, BundleRequest("a", "onnx", "int8")], tmp_path, said.append)

@@ -67,6 +67,17 @@ def test_the_graph_is_named_dynamic_folded_and_checked(onnx_file: Path) -> None:
     assert {name for node in model.graph.node[:-1] for name in node.output} <= named
 
 
+@pytest.mark.parametrize(("opset", "oldest_ir"), [(18, 8), (20, 9)])
+def test_the_file_is_of_the_oldest_version_that_has_its_operators(
+    opset: int, oldest_ir: int, tmp_path: Path
+) -> None:
+    """ONNX Runtime 1.14 knows operator set 18, but refuses files of version 10."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
+    export_onnx(model, torch.zeros(1, 3, 8, 8), tmp_path / "model.onnx", opset=opset)
+    written = onnx.load(tmp_path / "model.onnx")
+    assert (written.ir_version, opset_of(written)) == (oldest_ir, opset)
+
+
 def test_the_file_stands_alone_and_tells_nothing_of_the_source_code(onnx_file: Path) -> None:
     assert [path.name for path in onnx_file.parent.iterdir()] == ["model.onnx"]
     content = onnx_file.read_bytes()

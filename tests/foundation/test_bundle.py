@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ import numpy as np
 import pytest
 
 from foundation.bundle import (
+    CARD,
     MANIFEST,
     PROBE,
     SCHEMA_VERSION,
     Manifest,
     Preprocessing,
+    RuntimeRange,
+    TensorSpec,
     checksums,
     open_bundle,
     write_manifest,
@@ -33,6 +37,7 @@ def bundle(tmp_path: Path) -> Path:
     (folder / "parts").mkdir(parents=True)
     (folder / "model.bin").write_bytes(b"weights")
     (folder / "parts" / "more.bin").write_bytes(b"more weights")
+    (folder / CARD).write_text("A model of cats and dogs.")
     np.savez(folder / PROBE, images=IMAGES, logits=LOGITS)
     write_manifest(folder, manifest_of(folder))
     return folder
@@ -46,12 +51,13 @@ def manifest_of(folder: Path) -> Manifest:
         format="onnx",
         precision="int8",
         model_file="model.bin",
-        input_name="image",
-        output_name="logits",
+        input=TensorSpec("image", "float32", "NCHW", ["batch", 2, 2, 3]),
+        output=TensorSpec("logits", "float32", "NC", ["batch", 2]),
         preprocessing=PREPROCESSING,
         classes=["cat", "dog"],
         files=checksums(folder),
-        format_facts={"opset": 20},
+        opset=20,
+        runtime=RuntimeRange("onnxruntime", "1.17"),
         origin={"seed": 0},
     )
 
@@ -74,7 +80,7 @@ def test_a_bundle_comes_back_as_it_was(bundle: Path) -> None:
 
 
 def test_checksums_are_of_all_files_but_the_manifest(bundle: Path) -> None:
-    assert list(checksums(bundle)) == ["model.bin", "parts/more.bin", PROBE]
+    assert list(checksums(bundle)) == [CARD, "model.bin", "parts/more.bin", PROBE]
 
 
 def test_a_bundle_can_be_moved(bundle: Path, tmp_path: Path) -> None:
@@ -106,13 +112,141 @@ def test_a_folder_without_a_manifest_is_not_a_bundle(bundle: Path, tmp_path: Pat
             open_bundle(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret", "parts/../../secret", "/etc/hostname"])
+@pytest.mark.parametrize(
+    "name",
+    ["../secret", "parts/../../secret", "/etc/hostname", "..\\secret", "C:\\secret", "C:secret"],
+)
 def test_a_path_that_leaves_the_folder_is_refused_unread(bundle: Path, name: str) -> None:
     (bundle.parent / "secret").write_bytes(b"")
     change(bundle, lambda raw: raw["files"].update({name: "0" * 64}))
     with pytest.raises(CorruptFileError, match="leaves the bundle") as caught:
         open_bundle(bundle)
-    assert name in str(caught.value)
+    assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["./model.bin", "parts//more.bin", ".", "", "model\n.bin"])
+def test_a_path_that_is_not_written_plainly_is_refused(bundle: Path, name: str) -> None:
+    change(bundle, lambda raw: raw["files"].update({name: "0" * 64}))
+    with pytest.raises(CorruptFileError, match="not written plainly") as caught:
+        open_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["file", "folder", "manifest"])
+def test_a_link_that_leaves_the_folder_is_refused(bundle: Path, where: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    name = {"file": "model.bin", "folder": "parts", "manifest": MANIFEST}[where]
+    shutil.move(bundle / name, outside)
+    (bundle / name).symlink_to(outside)
+    with pytest.raises(CorruptFileError, match=rf"{name}.*a link that leaves the bundle"):
+        open_bundle(bundle)
+
+
+def test_a_link_within_the_folder_will_do(bundle: Path) -> None:
+    (bundle / "model.bin").rename(bundle / "parts" / "kept.bin")
+    (bundle / "model.bin").symlink_to(bundle / "parts" / "kept.bin")
+    assert open_bundle(bundle).model_path.read_bytes() == b"weights"
+
+
+def test_a_path_that_stands_there_twice_is_refused(bundle: Path) -> None:
+    text = (bundle / MANIFEST).read_text()
+    line = next(line for line in text.splitlines() if '"model.bin": ' in line)
+    (bundle / MANIFEST).write_text(text.replace(line, f"{line}\n{line}"))
+    with pytest.raises(CorruptFileError, match=r"key 'model\.bin' stands there twice"):
+        open_bundle(bundle)
+
+
+def test_two_paths_that_are_one_to_some_file_systems_are_refused(bundle: Path) -> None:
+    (bundle / "MODEL.bin").write_bytes(b"weights")
+    change(bundle, lambda raw: raw["files"].update({"MODEL.bin": raw["files"]["model.bin"]}))
+    with pytest.raises(CorruptFileError, match=r"path 'model\.bin' stands there 2 times"):
+        open_bundle(bundle)
+
+
+def test_files_that_are_not_listed_are_tolerated_and_named(bundle: Path) -> None:
+    assert open_bundle(bundle).extra_files() == []
+    (bundle / "parts" / "note.txt").write_text("mine")
+    (bundle / "link").symlink_to("/nowhere")
+    assert open_bundle(bundle).extra_files() == ["link", "parts/note.txt"]
+
+
+IMPOSSIBLE = {
+    "a dtype": ("input", {"dtype": "float16"}, r"input 'image' is float16"),
+    "an input of another size": (
+        "input",
+        {"shape": ["batch", 2, 2, 4]},
+        r"is float32 NCHW \[.*4\]",
+    ),
+    "a layout": ("input", {"layout": "NHWC"}, "is float32 NHWC"),
+    "no axes": ("input", {"shape": []}, "input"),
+    "no images at once": ("input", {"shape": [0, 2, 2, 3]}, "input"),
+    "another batch name": ("input", {"shape": ["n", 2, 2, 3]}, "input"),
+    "no name": ("input", {"name": ""}, "input ''"),
+    "an output of other classes": ("output", {"shape": ["batch", 3]}, "output 'logits'"),
+    "a mean too few": ("preprocessing", {"mean": [0.5]}, r"mean is \[0\.5\].*2 channels"),
+    "no deviation": ("preprocessing", {"std": [0.0, 1.0]}, "std is .* above 0"),
+    "a mean that is no number": ("preprocessing", {"mean": [float("nan"), 0.0]}, "mean is"),
+    "no height": ("preprocessing", {"height": 0}, "0 × 3 × 2"),
+    "embedded, but floats": ("preprocessing", {"embedded": True}, "it is uint8 NHWC"),
+    "a version": ("runtime", {"min_version": "new"}, "version 'new' is none"),
+    "an empty range": ("runtime", {"max_version": "1.16"}, "no version .* 1.17 to 1.16"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_what_cannot_be_is_refused_in_one_line(bundle: Path, case: str) -> None:
+    part, values, words = IMPOSSIBLE[case]
+    change(bundle, lambda raw: raw[part].update(values))
+    with pytest.raises(CorruptFileError, match=words) as caught:
+        open_bundle(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "a\nb"])
+def test_a_bundles_name_is_a_plain_one(bundle: Path, name: str) -> None:
+    change(bundle, lambda raw: raw.update(name=name))
+    with pytest.raises(CorruptFileError, match="is not a plain name"):
+        open_bundle(bundle)
+
+
+def test_a_manifest_that_cannot_be_is_not_written(bundle: Path) -> None:
+    before = (bundle / MANIFEST).read_bytes()
+    with pytest.raises(ValueError, match="preprocessing and classes"):
+        write_manifest(bundle, replace(manifest_of(bundle), classes=[]))
+    assert (bundle / MANIFEST).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("version", "allowed"),
+    [
+        ("1.16.3", False), ("1.17.0", True), ("1.17", True), ("1.20.1", True), ("1.20", True),
+        ("1.21.0", False), ("2.0", False), ("1.18.0-dev+cpu", True), ("unknown", False),
+    ],
+)  # fmt: skip
+def test_a_range_of_versions_has_both_its_ends(version: str, allowed: bool) -> None:
+    assert RuntimeRange("r", "1.17", "1.20").allows(version) is allowed
+
+
+def test_a_range_may_be_open_at_its_end() -> None:
+    assert RuntimeRange("r", "2024.1").allows("2031.0.0-rc1")
+    assert str(RuntimeRange("r", "2024.1")) == "r 2024.1 or newer"
+    assert str(RuntimeRange("r", "1.17", "1.20")) == "r 1.17 to 1.20.x"
+
+
+def test_embedded_preprocessing_takes_the_images_themselves(bundle: Path) -> None:
+    def embed(raw: dict[str, Any]) -> None:
+        raw["preprocessing"]["embedded"] = True
+        raw["input"].update(dtype="uint8", layout="NHWC", shape=["batch", 2, 3, 2])
+
+    np.testing.assert_array_equal(open_bundle(bundle).prepare(IMAGES), PREPROCESSING.apply(IMAGES))
+    change(bundle, embed)
+    opened = open_bundle(bundle)
+    prepared = opened.prepare(IMAGES[:, :, ::-1])
+    np.testing.assert_array_equal(prepared, IMAGES[:, :, ::-1])
+    assert prepared.dtype == np.uint8
+    assert prepared.flags.c_contiguous
+    with pytest.raises(ValueError, match=r"uint8 \(N, 2, 3, 2\), but got"):
+        opened.prepare(IMAGES[:, :1])
 
 
 def test_a_model_without_a_checksum_is_refused(bundle: Path) -> None:
@@ -190,7 +324,38 @@ def test_keys_that_a_later_version_adds_are_passed_over(bundle: Path) -> None:
 def test_a_pickle_among_the_probe_images_does_not_run(bundle: Path) -> None:
     np.savez(bundle / PROBE, images=np.array([{}], dtype=object), logits=LOGITS)
     write_manifest(bundle, replace(manifest_of(bundle), files=checksums(bundle)))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(CorruptFileError, match=r"not a usable probe .*allow_pickle=False"):
+        open_bundle(bundle).probe()
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": IMAGES},
+        {"images": IMAGES, "logits": LOGITS[:1]},
+        {"images": IMAGES, "logits": LOGITS[:, :1]},
+        {"images": IMAGES, "logits": LOGITS.astype(np.float64)},
+        {"images": IMAGES, "logits": np.full_like(LOGITS, np.inf)},
+        {"images": IMAGES[:0], "logits": LOGITS[:0]},
+        {"images": IMAGES[:, :1], "logits": LOGITS},
+        {"images": IMAGES.astype(np.int16), "logits": LOGITS},
+    ],
+)
+def test_a_probe_that_does_not_fit_is_refused(bundle: Path, arrays: dict[str, np.ndarray]) -> None:
+    np.savez(bundle / PROBE, **arrays)
+    write_manifest(bundle, replace(manifest_of(bundle), files=checksums(bundle)))
+    with pytest.raises(CorruptFileError, match=r"probe\.npz: not a usable probe") as caught:
+        open_bundle(bundle).probe()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_probe_that_claims_more_than_it_has_is_refused(bundle: Path) -> None:
+    """A header may promise any shape: numpy makes room for it before it reads."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (1 << 50, 2, 3, 2)}
+    with zipfile.ZipFile(bundle / PROBE, "w") as archive, archive.open("images.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    write_manifest(bundle, replace(manifest_of(bundle), files=checksums(bundle)))
+    with pytest.raises(CorruptFileError, match="not a usable probe"):
         open_bundle(bundle).probe()
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,12 +96,21 @@ class Road:
     said: Said
 
 
-def in_environment(command: list[str], cwd: Path) -> Said:
+def environment() -> dict[str, str]:
     # One thread: on cores that others use too, threads that wait for each other double the time.
     settings = {"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    environment = {**os.environ, **settings}
+    return {**os.environ, **settings}
+
+
+def in_environment(command: list[str], cwd: Path) -> Said:
     done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command,
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     return Said(done.returncode, done.stdout, done.stderr)
 
@@ -113,6 +123,33 @@ def compress() -> Command:
         return in_environment([str(COMPRESS), *map(str, arguments)], cwd)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """As `compress`, but imports are paid for once: for tests that call many commands."""
+    folder, numbers = tmp_path_factory.mktemp("said"), itertools.count()
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("forks.py"))],
+        env=environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as forks:
+        assert forks.stdin and forks.stdout
+        orders, codes = forks.stdin, forks.stdout
+
+        def call(*arguments: object, cwd: Path) -> Said:
+            stem = folder / str(next(numbers))
+            order = {"arguments": [*map(str, arguments)], "cwd": str(cwd), "stem": str(stem)}
+            orders.write(json.dumps(order) + "\n")
+            orders.flush()
+            code = int(codes.readline())
+            out, err = (stem.with_suffix(end).read_text() for end in (".out", ".err"))
+            return Said(code, out, err)
+
+        yield call
+        orders.close()
 
 
 @pytest.fixture(scope="session")

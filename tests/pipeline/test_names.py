@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,32 @@ def test_a_target_that_takes_nothing_of_what_is_asked_is_told_before_the_trainin
 ) -> None:
     with pytest.raises(UsageError, match="target rpi4 takes onnx in fp32, int8"):
         check(tmp_path, '[export]\ntargets = ["rpi4"]\nformats = ["openvino"]')
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "words"),
+    [
+        ("[[stages]]\nprune = 0.3", "line 2, stages[0].prune", "write it as student.prune"),
+        (
+            "[[stages]]\n[[stages]]\nprune = 0.3\nreference_feature_weight = 0.1",
+            "line 3, stages[1].prune",
+            "leave reference_feature_weight out",
+        ),
+    ],
+)
+def test_pruning_that_makes_no_sense_is_told_with_its_place(
+    tmp_path: Path, text: str, where: str, words: str
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        check(tmp_path, text)
+    assert f"x.toml {where}: " in str(refused.value)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["[student]\nprune = 0.3", "[[stages]]\n[[stages]]\nprune = 0.3"])
+def test_pruning_without_its_library_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    with pytest.raises(ModelMismatchError, match="pip install torch-pruning"):
+        check(tmp_path, text)

@@ -19,7 +19,6 @@ from pipeline.models import build_model
 from pipeline.networks import (
     load_weights,
     new_network,
-    parameter_count,
     trained_student,
     trained_teacher,
     weights_identity,
@@ -94,10 +93,6 @@ def test_a_network_that_was_not_trained_yet_is_told_of(tmp_path: Path, load, rol
     run = start_run(tmp_path / "x", Recipe())
     with pytest.raises(MissingFileError, match=f"no {role} in this run yet"):
         load(run)
-
-
-def test_parameters_are_counted() -> None:
-    assert parameter_count(torch.nn.Linear(3, 4)) == 16
 
 
 def test_a_network_may_see_images_of_its_own_size() -> None:

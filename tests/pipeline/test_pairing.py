@@ -59,3 +59,18 @@ def test_a_method_that_the_networks_cannot_serve_is_told_of_before_training() ->
 
 def test_a_teacher_of_larger_images_is_looked_at_with_them() -> None:
     check(recipe(data__teacher_image_size=16))
+
+
+def test_stages_are_built_on_the_student_as_pruning_leaves_it() -> None:
+    pytest.importorskip("torch_pruning", reason="torch-pruning is not installed (extra `prune`)")
+    asked = recipe(stages=[{"methods": "kd"}, {"methods": "fitnet", "prune": 0.5}])
+    teacher, student = (build_model(name, 2, 1) for name in ("resnet14", "resnet8"))
+    check_pairing(asked, FACTS, teacher, student)
+    assert student.layer3[0].conv1.out_channels == 32
+
+
+def test_a_student_that_a_later_stage_cannot_prune_is_told_of_before_training() -> None:
+    pytest.importorskip("torch_pruning", reason="torch-pruning is not installed (extra `prune`)")
+    asked = recipe(stages=[{"methods": "kd"}, {"methods": "kd", "prune": 0.01}])
+    with pytest.raises(ModelMismatchError, match=r"0\.01 of its channels.* are none"):
+        check(asked)

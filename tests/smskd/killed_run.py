@@ -50,12 +50,12 @@ class Network(nn.Sequential):
 class Killer(Listener):
     """Kills the process after a batch of an epoch of a stage, all counted from 1."""
 
-    def __init__(self, place: tuple[int, int, int] | None) -> None:
-        self.place = place
+    def __init__(self, place: tuple[int, int, int] | None, stages: list[Stage]) -> None:
+        self.place, self.stages = place, [stage.name for stage in stages]
         self.stage = self.epoch = 0
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
-        self.stage = [stage.name for stage in stages_of("sgd", "last")].index(name) + 1
+        self.stage = self.stages.index(name) + 1
         self.epoch = done + 1
 
     def epoch_done(self, record: dict[str, Any]) -> None:
@@ -67,14 +67,19 @@ class Killer(Listener):
 
 
 def stages_of(optimizer: str, keep: str) -> list[Stage]:
-    """Running means, steps of two batches, and methods that draw, route and remember."""
+    """Running means, steps of two batches, and methods that draw, route and remember.
+
+    With adamw a last stage trains with 8-bit numbers, whose ranges follow the batches.
+    """
     crd = MethodSpec("crd", settings={"negatives": 8})
     settings = {"optimizer": optimizer, "keep": keep, "lr": 0.02, "max_grad_norm": 5.0}
-    return [
+    stages = [
         Stage("kd", EPOCHS, accumulate=2, ema_decay=0.8, **settings),
         Stage(tuple(map(MethodSpec, ("fitnet", "mgd", "sakd"))), EPOCHS, **settings),
         Stage((MethodSpec("rkd"), crd), EPOCHS, reference_feature_weight=0.1, **settings),
     ]
+    last = Stage("kd", EPOCHS, ema_decay=0.8, quantize="int8", **settings)
+    return [*stages, last] if optimizer == "adamw" else stages
 
 
 def batches() -> torch.utils.data.DataLoader[tuple[Tensor, ...]]:
@@ -90,16 +95,16 @@ def run(folder: Path, optimizer: str, keep: str, killed_at: tuple[int, int, int]
     torch.set_num_threads(1)
     torch.manual_seed(1)
     teacher, student = Network(6), Network(4)
-    data = batches()
+    data, stages = batches(), stages_of(optimizer, keep)
     distill(
         teacher,
         student,
         data,
-        stages_of(optimizer, keep),
+        stages,
         folder,
         validation=data,
         engine=Engine(accelerator="cpu"),
-        listener=Killer(killed_at),
+        listener=Killer(killed_at, stages),
     )
     save_model(folder / "student.safetensors", student)
 

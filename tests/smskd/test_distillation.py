@@ -300,3 +300,80 @@ def test_no_training_data_is_an_error(net: Net, teacher: nn.Module, tmp_path: Pa
 def test_training_alone_has_no_methods(net: Net, data: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="without a teacher there are no methods, but got"):
         train_alone(net(), data, Stage("kd", epochs=1), tmp_path, engine=CPU)
+
+
+def halve(model: nn.Module) -> None:
+    """Take half of the features of `mlp` away, in place."""
+    first, last = model[1], model[3]
+    first.weight, first.bias = (nn.Parameter(p.data[:4].clone()) for p in first.parameters())
+    last.weight = nn.Parameter(last.weight.data[:, :4].clone())
+    first.out_features = last.in_features = 4
+
+
+class Between:
+    """Halves the student before the second stage; notes when it was called, and with whom."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, nn.Module]] = []
+
+    def __call__(self, number: int, student: nn.Module) -> None:
+        self.calls.append((number, student))
+        if number == 2:
+            halve(student)
+
+
+def test_between_stages_the_student_may_change_its_shapes(
+    teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    student, between = mlp(), Between()
+    distill(
+        teacher, student, data, THREE, tmp_path,
+        taps=(["1"], ["stem"]), engine=CPU, between=between,
+    )  # fmt: skip
+    assert between.calls == [(2, student), (3, student)]
+    widths = [
+        load_tensors(tmp_path / stage_folder(number, stage) / WEIGHTS)[0]["1.bias"].shape[0]
+        for number, stage in enumerate(THREE, start=1)
+    ]
+    assert widths == [8, 4, 4]
+    learned = load_tensors(tmp_path / "2-fitnet/method.safetensors")[0].values()
+    assert any(4 in tensor.shape[:2] for tensor in learned)  # built on the new shapes
+
+
+def test_a_student_that_changed_its_shapes_is_taken_up_again(
+    teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    students, notes = [mlp(), mlp()], Trained()
+    students[1].load_state_dict(students[0].state_dict())
+    for student in students:
+        distill(
+            teacher, student, data, [Stage("kd", epochs=1), Stage("rkd", epochs=1)], tmp_path,
+            engine=CPU, between=Between(), listener=notes,
+        )  # fmt: skip
+    assert notes.trained == ["kd", "rkd"]
+    assert same(*map(state, students))
+
+
+def test_the_reference_is_the_student_before_it_changed(
+    teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    Counted.ran = []
+    student = nn.Sequential(*mlp())
+    counted = Counted(student)
+    distill(
+        teacher, counted, data, THREE[:2], tmp_path, taps=(["inner.1"], ["stem"]), engine=CPU,
+        between=lambda _number, changed: halve(changed.inner),
+    )  # fmt: skip
+    (reference,) = (one for one in Counted.ran if one is not counted)
+    assert (reference.inner[1].out_features, student[1].out_features) == (8, 4)
+
+
+def test_features_of_other_shapes_cannot_be_held_against_the_references(
+    teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    stages = [Stage("kd", epochs=1), Stage("kd", epochs=1, reference_feature_weight=0.1)]
+    with pytest.raises(ModelMismatchError, match="reference_feature_weight"):
+        distill(
+            teacher, mlp(), data, stages, tmp_path,
+            taps=(["1"], ["stem"]), engine=CPU, between=Between(),
+        )  # fmt: skip

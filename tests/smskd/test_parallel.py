@@ -19,7 +19,7 @@ from smskd.parallel import gathered, rank, world_size
 PROGRAM = Path(__file__).parent / "two_processes.py"
 CASES = [
     "kd", "at", "rkd", "sp", "pkt", "cc", "dist", "mse", "nst", "crd", "several",
-    "anchored features", "accumulated", "uncounted", "whole", "stopped",
+    "anchored features", "accumulated", "uncounted", "8-bit", "whole", "stopped",
 ]  # fmt: skip
 
 

@@ -110,9 +110,11 @@ def test_a_killed_run_ends_as_one_that_never_stopped(run: Run, places: tuple[str
     assert_same(run(*places), run())
 
 
-def test_adamw_is_taken_up_with_its_moments(run: Run) -> None:
-    killed, whole = run("2.2.3", "3.3.1", optimizer="adamw"), run(optimizer="adamw")
+def test_adamw_is_taken_up_with_its_moments_and_8_bit_numbers_with_their_ranges(run: Run) -> None:
+    places = ("2.2.3", "3.3.1", "4.1.2", "4.3.4")
+    killed, whole = run(*places, optimizer="adamw"), run(optimizer="adamw")
     assert_same(killed, whole)
+    assert "4-kd+int8/ranges.safetensors" in files_of(whole)
     assert not torch.equal(
         *(files_of(folder)["student.safetensors"]["10.weight"] for folder in (whole, run()))
     )

@@ -39,6 +39,7 @@ CASES = {
     "anchored features": stages("kd", reference_feature_weight=2.0, reference_weight=0.5),
     "accumulated": stages("kd", "rkd", accumulate=2, ema_decay=0.8),
     "uncounted": stages("kd", accumulate=3),
+    "8-bit": [*stages("kd")[:1], *stages("kd", quantize="int8")[:1]],
     "whole": stages("kd", CRD, epochs=3, keep="best", optimizer="adamw", lr=0.01),
     "stopped": stages("kd", CRD, epochs=3, keep="best", optimizer="adamw", lr=0.01),
 }

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
+from foundation.bundle import Bundle
 from foundation.errors import HostError, ModelMismatchError, unknown_name
 from foundation.registry import Registry
 
@@ -30,7 +31,7 @@ class Model:
         path: the file to open; others of the same model lie beside it.
         input_name, output_name: names in its graph.
         threads: how many the runtime may use.
-        precision_hint: "f32", or "auto" for what the runtime thinks is fastest.
+        precision_hint: "f32", "bf16", or "auto" for what the runtime thinks is fastest.
     """
 
     path: Path
@@ -43,8 +44,8 @@ class Model:
 class Session(Protocol):
     """A model that is loaded and can be run."""
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Logits (N, classes) of prepared images (N, channels, height, width)."""
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits (N, classes) of N images as the model takes them: float32 or uint8."""
         ...
 
     def executed_precision(self) -> ExecutedPrecision:
@@ -101,6 +102,20 @@ def open_runtime(name: str) -> Runtime:
             f"runtime {name!r} cannot be imported on this host ({one_line(error)}); "
             f"install it there with `pip install {runtime.package}`"
         ) from error
+
+
+def check_version(bundle: Bundle, name: str, version: str) -> None:
+    """Make sure that a runtime is one of the releases that a bundle was made for.
+
+    Raises:
+        HostError: when it is another.
+    """
+    wanted = bundle.manifest.runtime
+    if wanted.name == name and not wanted.allows(version):
+        raise HostError(
+            f"{bundle.folder}: is for {wanted}, but this host has {version}; install one of these "
+            "there, or export for a target that allows it"
+        )
 
 
 def load_session(runtime: Runtime, model: Model) -> Session:

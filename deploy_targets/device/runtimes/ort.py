@@ -19,13 +19,14 @@ _FORMATS = {
     "float": "f32", "float16": "f16", "bfloat16": "bf16", "double": "f64",
     "uint8": "u8", "int8": "i8",
 }  # fmt: skip
+_INPUTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 _PROVIDERS = ["CPUExecutionProvider"]
 _ERRORS_ONLY = 3
 
 
 @RUNTIMES.register("onnxruntime")
 class OnnxRuntime:
-    """ONNX Runtime never lowers the precision of a model by itself, so the hint changes nothing."""
+    """ONNX Runtime computes in the graph's own precision, so the hint changes nothing."""
 
     format: ClassVar[str] = "onnx"
     package: ClassVar[str] = "onnxruntime"
@@ -50,7 +51,7 @@ class OrtSession:
         self._input_name = model.input_name
         self._session = self._open(self._options())
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = self._session.run(
             self._output_names, {self._input_name: batch}
         )[0]
@@ -77,17 +78,20 @@ class OrtSession:
         options.log_severity_level = _ERRORS_ONLY
         return options
 
-    def _zeros(self, session: Any) -> NDArray[np.float32]:
-        (shape,) = (i.shape for i in session.get_inputs() if i.name == self._input_name)
-        return np.zeros([size if isinstance(size, int) else 1 for size in shape], np.float32)
+    def _zeros(self, session: Any) -> NDArray[Any]:
+        """An input that the model takes: its free sizes are 1."""
+        (taken,) = (i for i in session.get_inputs() if i.name == self._input_name)
+        sizes = [size if isinstance(size, int) else 1 for size in taken.shape]
+        return np.zeros(sizes, _INPUTS[taken.type])
 
 
 def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:
     """The format in which each convolution or matrix product of a profile ran."""
     for event in events:
-        if event.get("cat") != "Node":
+        arguments = event.get("args", {})
+        # Older releases (1.20 does) tell of fences around the kernel too, without shapes.
+        if event.get("cat") != "Node" or "input_type_shape" not in arguments:
             continue
-        arguments = event["args"]
         if any(name in arguments["op_name"] for name in _COMPUTE):
             inputs = [kind for entry in arguments["input_type_shape"] for kind in entry]
             yield _format(arguments["op_name"], inputs)

@@ -69,51 +69,51 @@ def test_accuracy_is_the_share_of_right_first_classes_over_more_than_one_batch(t
         sizes.append(len(batch))
         return brighter_channel(batch)
 
-    result = accuracy(run, save_evaluation(tmp_path / "e.npz", pixels, labels), ONE_PIXEL)
+    result = accuracy(run, save_evaluation(tmp_path / "e.npz", pixels, labels), ONE_PIXEL.prepare)
     assert (result.top1, result.n) == (125 / 150, 150)
     assert sizes == [64, 64, 22]
 
 
 def test_a_missing_evaluation_file_is_named(tmp_path):
     with pytest.raises(MissingFileError, match=r"none\.npz"):
-        accuracy(brighter_channel, tmp_path / "none.npz", ONE_PIXEL)
+        accuracy(brighter_channel, tmp_path / "none.npz", ONE_PIXEL.prepare)
 
 
 def test_an_evaluation_file_that_is_no_archive_is_corrupt(tmp_path):
     (tmp_path / "e.npz").write_bytes(b"PK\x03\x04 not really")
     with pytest.raises(CorruptFileError, match=r"e\.npz"):
-        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL.prepare)
 
 
 def test_an_evaluation_file_without_labels_is_corrupt(tmp_path):
     np.savez(tmp_path / "e.npz", images=np.zeros((1, 1, 1, 2), np.uint8))
     with pytest.raises(CorruptFileError, match="labels"):
-        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL.prepare)
 
 
 def test_a_pickle_in_an_evaluation_file_is_not_opened(tmp_path):
     np.savez(tmp_path / "e.npz", images=np.array([{}], object), labels=np.array([0]))
     with pytest.raises(CorruptFileError, match="pickle"):
-        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL.prepare)
 
 
 @pytest.mark.parametrize("labels", [np.array([0, 1]), np.array([0.5]), np.array([[0]])])
 def test_labels_that_do_not_fit_the_images_are_refused(tmp_path, labels):
     path = save_evaluation(tmp_path / "e.npz", [[1, 2]], labels)
     with pytest.raises(DataLayoutError, match="labels"):
-        accuracy(brighter_channel, path, ONE_PIXEL)
+        accuracy(brighter_channel, path, ONE_PIXEL.prepare)
 
 
 def test_images_of_another_size_are_refused(tmp_path):
     np.savez(tmp_path / "e.npz", images=np.zeros((1, 2, 2, 2), np.uint8), labels=np.array([0]))
     with pytest.raises(DataLayoutError, match=r"\(1, 2, 2, 2\)"):
-        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL)
+        accuracy(brighter_channel, tmp_path / "e.npz", ONE_PIXEL.prepare)
 
 
 def test_an_evaluation_file_without_images_is_refused(tmp_path):
     path = save_evaluation(tmp_path / "e.npz", [], np.zeros(0, int))
     with pytest.raises(DataLayoutError, match="no image"):
-        accuracy(brighter_channel, path, ONE_PIXEL)
+        accuracy(brighter_channel, path, ONE_PIXEL.prepare)
 
 
 def test_a_probe_is_prepared_as_the_manifest_says(onnx_bundle):
@@ -121,6 +121,15 @@ def test_a_probe_is_prepared_as_the_manifest_says(onnx_bundle):
     assert images.shape == (5, 3, 8, 8)
     assert images.dtype == np.float32
     assert logits.shape == (5, 3)
+
+
+def test_the_probe_of_a_bundle_with_embedded_preprocessing_is_the_images_themselves(
+    embedded_bundle,
+):
+    bundle = open_bundle(embedded_bundle)
+    images, _ = load_probe(bundle)
+    assert images.dtype == np.uint8
+    assert np.array_equal(images, bundle.probe()[0])
 
 
 def test_a_probe_that_cannot_be_read_is_corrupt(onnx_bundle, copy_of):

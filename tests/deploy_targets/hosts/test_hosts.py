@@ -3,18 +3,23 @@
 import os
 import shutil
 import sys
+import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deploy_targets.device.messages import Job
+from deploy_targets.compare import CompareOptions, compare
+from deploy_targets.device.facts import collect
+from deploy_targets.device.messages import Job, ServerJob, Turn
 from deploy_targets.hosts import HOSTS, open_host
-from deploy_targets.hosts._process import WORKER, stream_job
+from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
 from deploy_targets.measure import MeasureOptions, measure
 from foundation.errors import HostError, UnknownNameError
 
 JOB = Job(bundle="toy", runtime="onnxruntime")
+SERVER_JOB = ServerJob(bundle="toys/toy", runtime="onnxruntime")
 
 
 def stream(code):
@@ -95,6 +100,38 @@ def test_closing_the_stream_ends_the_process():
         os.kill(pid, 0)
 
 
+def test_a_server_hears_records_and_answers_until_it_is_left():
+    code = (
+        "import json, os, sys\n"
+        "for line in sys.stdin:\n"
+        "    asked = json.loads(line)\n"
+        "    print(json.dumps({'kind': 'heard', 'pid': os.getpid(), 'asked': asked}), flush=True)\n"
+    )
+    with serve_job([sys.executable, "-c", code], SERVER_JOB, "toy-host") as server:
+        assert server.receive(60)["asked"]["bundle"] == "toys/toy"
+        server.send(Turn(3, 0.5))
+        answer = server.receive(60)
+        assert answer["asked"] == {"queries": 3, "max_seconds": 0.5}
+    with pytest.raises(ProcessLookupError):
+        os.kill(answer["pid"], 0)
+
+
+def test_a_server_that_does_not_answer_in_time_is_killed_and_named():
+    code = "import time; time.sleep(600)"
+    with (
+        serve_job([sys.executable, "-c", code], SERVER_JOB, "toy-host") as server,
+        pytest.raises(HostError, match=r"^toy-host \(toy\): .*did not answer within 1 s"),
+    ):
+        server.receive(1)
+
+
+def test_a_server_that_is_gone_is_noticed_when_it_is_listened_to():
+    with serve_job([sys.executable, "-c", "pass"], SERVER_JOB, "toy-host") as server:
+        with pytest.raises(HostError, match=r"^toy-host \(toy\): .*exit code 0"):
+            server.receive(60)
+        server.send(Turn(3, 0.5))
+
+
 def test_a_command_that_is_not_there_is_named():
     with pytest.raises(HostError, match="cannot start no-such-command"):
         list(stream_job(["no-such-command"], JOB, "toy-host"))
@@ -106,7 +143,7 @@ def test_a_host_that_keeps_its_files_elsewhere_is_one_registered_class(onnx_bund
             self.name = url
 
         def facts(self):
-            raise NotImplementedError
+            return collect()
 
         def stream(self, job):
             there = Path(shutil.copytree(job.bundle, tmp_path / "there" / "bundle"))
@@ -114,11 +151,20 @@ def test_a_host_that_keeps_its_files_elsewhere_is_one_registered_class(onnx_bund
                 [sys.executable, "-m", WORKER], replace(job, bundle=str(there)), self.name
             )
 
+        @contextmanager
+        def serve(self, job):
+            there = Path(shutil.copytree(job.bundle, tmp_path / "there" / str(time.time_ns())))
+            moved = replace(job, bundle=str(there))
+            with serve_job([sys.executable, "-m", SERVER], moved, self.name) as server:
+                yield server
+
     HOSTS.register("elsewhere")(Elsewhere)
     try:
         quick = MeasureOptions(threads=1, queries=10, max_seconds=0.2)
         result = measure(onnx_bundle, host="elsewhere://shelf", options=quick)
+        shared = CompareOptions(threads=1, rounds=6, fresh=False, queries=2, max_seconds=0.2)
+        both = compare([onnx_bundle] * 2, host="elsewhere://shelf", options=shared)
     finally:
         del HOSTS._entries["elsewhere"]
-    assert result.host.name == "elsewhere://shelf"
+    assert result.host.name == both.host.name == "elsewhere://shelf"
     assert (tmp_path / "there" / "bundle" / "bundle.json").is_file()

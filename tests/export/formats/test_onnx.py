@@ -4,17 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 from export.bundling import ExportSource
 from export.formats import FORMATS
-from export.parity import compare
+from export.formats._graph import MAIN, Graph
+from export.parity import TOLERANCES, compare
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("onnx")()
+MODEL = "model.onnx"
 
 
 def zero_points(model: onnx.ModelProto) -> tuple[set[np.dtype], set[np.dtype], set[int]]:
@@ -110,6 +113,137 @@ def test_int8_takes_any_batch_size_and_keeps_its_metadata(
     assert FORMAT.predict(path, images).shape == (batch, 4)
     keys = {entry.key for entry in onnx.load(path).metadata_props}
     assert {"preprocessing", "classes", "origin"} <= keys
+
+
+def optimised(file: Path, folder: Path) -> list[str]:
+    """The operators that ONNX Runtime is left with when it has opened a file."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
+
+
+def test_fp16_halves_the_weights_and_runs_the_very_operators_of_fp32(
+    attention_file: Path, tmp_path: Path
+) -> None:
+    written = FORMAT.write(attention_file, "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
+    file = tmp_path / "model.onnx"
+    model = onnx.load(file)
+    onnx.checker.check_model(model, full_check=True)
+    assert written.facts["half_weights"] == sum(n.op_type == "Cast" for n in model.graph.node) > 5
+    assert written.facts["computes_in"] == "fp32"
+
+    def weights(path: Path) -> int:
+        return sum(numpy_helper.to_array(e).nbytes for e in onnx.load(path).graph.initializer)
+
+    assert weights(file) < 0.55 * weights(attention_file)
+    assert optimised(file, tmp_path) == optimised(attention_file, tmp_path)
+    images = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
+    parity = compare(FORMAT.predict(attention_file, images), FORMAT.predict(file, images))
+    assert 1e-6 < parity.relative_error < TOLERANCES["fp16"].relative_error
+
+
+def test_a_weight_that_float16_cannot_hold_stays(onnx_file: Path, tmp_path: Path) -> None:
+    model = onnx.load(onnx_file)
+    entry = max(model.graph.initializer, key=lambda entry: numpy_helper.to_array(entry).size)
+    value = numpy_helper.to_array(entry).copy()
+    value.flat[0] = 1e6
+    entry.CopyFrom(numpy_helper.from_array(value, entry.name))
+    onnx.save(model, tmp_path / "large.onnx")
+    FORMAT.write(tmp_path / "large.onnx", "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
+    kept = {e.name: e.data_type for e in onnx.load(tmp_path / "model.onnx").graph.initializer}
+    assert kept[entry.name] == onnx.TensorProto.FLOAT
+    assert onnx.TensorProto.FLOAT16 in kept.values()
+
+
+def test_dynamic_int8_takes_products_only_and_needs_no_images(
+    onnx_file: Path, source: ExportSource, tmp_path: Path
+) -> None:
+    scheme = QuantizationScheme(method="dynamic")
+    written = FORMAT.write(onnx_file, "int8", tmp_path, np.empty((0, 3, 32, 32)), scheme)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert "MatMulInteger" in kinds
+    assert "Conv" in kinds
+    assert "ConvInteger" not in kinds
+    facts = written.facts["quantization"]
+    assert facts["calibration_images"] == 0
+    assert facts["operators_quantized"] == {"Gemm": 1}
+    assert len(facts["operators_kept"]) == 2
+    images = source.preprocessing.apply(source.probe_images)
+    parity = compare(FORMAT.predict(onnx_file, images), FORMAT.predict(tmp_path / MODEL, images))
+    assert parity.signal_to_noise_db > 20
+    assert parity.relative_error > 1e-4  # or nothing was quantised
+
+
+def test_excluded_operators_stay_in_floating_point(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    _, second, head = Graph(onnx.load(onnx_file)).main()
+    scheme = QuantizationScheme(excluded=(second, head), reason="two did the harm")
+    facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration, scheme).facts["quantization"]
+    assert facts["operators_kept"] == facts["excluded"] == [second, head]
+    assert facts["operators_quantized"] == {"Conv": 1}
+    assert facts["reason"] == "two did the harm"
+    model = onnx.load(tmp_path / MODEL)
+    floats = {e.name for e in model.graph.initializer if e.data_type == onnx.TensorProto.FLOAT}
+    reads = {node.name: node.input[1] for node in model.graph.node if node.name in (second, head)}
+    assert set(reads.values()) <= floats
+    assert zero_points(model)[2] == {8}  # the first convolution's channels, and no other weight
+
+
+def test_an_operator_that_is_not_there_cannot_be_excluded(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    scheme = QuantizationScheme(excluded=("node_nothing",))
+    with pytest.raises(ExportError, match="no operator 'node_nothing'"):
+        FORMAT.write(onnx_file, "int8", tmp_path, calibration, scheme)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_transformer_only_products_and_convolutions_are_quantised(
+    attention_file: Path, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
+    written = FORMAT.write(attention_file, "int8", tmp_path, images, QuantizationScheme())
+    model = onnx.load(tmp_path / MODEL)
+    graph = Graph(model)
+    rounded = [o for o in graph.operators.values() if o.kind == "QuantizeLinear"]
+    for operator in rounded:
+        (back,) = graph.consumers[operator.outputs[0]]
+        around = graph.consumers[graph.operators[back].outputs[0]]
+        around += [graph.producers[name] for name in operator.inputs if name in graph.producers]
+        # What is rounded is what a product reads or gives, and nothing in between.
+        assert any(graph.operators[name].kind in MAIN for name in around), operator
+    assert len(rounded) > 10
+    assert written.facts["quantization"]["operators_kept"] == []
+    parity = compare(
+        FORMAT.predict(attention_file, images), FORMAT.predict(tmp_path / MODEL, images)
+    )
+    assert parity.signal_to_noise_db > 20
+
+
+def test_operators_without_names_are_quantised_and_excluded_too(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    model = onnx.load(onnx_file)
+    for node in model.graph.node:
+        node.name = ""
+    nameless = tmp_path / "nameless.onnx"
+    onnx.save(model, nameless)
+    _, second, _ = Graph(model).main()
+    scheme = QuantizationScheme(excluded=(second,))
+    facts = FORMAT.write(nameless, "int8", tmp_path, calibration, scheme).facts["quantization"]
+    assert facts["operators_kept"] == [second]
+    assert facts["operators_quantized"] == {"Conv": 1, "Gemm": 1}
+
+
+def test_settings_that_onnx_runtime_lacks_are_named(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    scheme = QuantizationScheme(bias_correction=True, smooth_quant=True, preset="mixed")
+    facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration, scheme).facts["quantization"]
+    assert facts["not_applied"] == ["bias_correction", "smooth_quant", "preset"]
 
 
 def test_a_model_with_nothing_to_quantise_is_refused(

@@ -3,17 +3,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 
 from export.bundling import ExportSource
 from export.formats import FORMATS
-from export.parity import compare
+from export.formats._graph import Graph
+from export.formats._openvino_int8 import friendly_names
+from export.parity import check, compare
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("openvino")()
+MODEL = "model.xml"
 
 
 def operations(model_file: Path) -> list[openvino.Node]:
@@ -121,6 +125,7 @@ def test_weights_have_a_scale_for_each_channel_or_one_for_all(
     [
         (QuantizationScheme(weight_type="u8"), "s8 weights only"),
         (QuantizationScheme(calibration="entropy"), "no entropy calibration"),
+        (QuantizationScheme(method="dynamic"), "no dynamic INT8"),
     ],
 )
 def test_a_scheme_that_openvino_lacks_is_refused(
@@ -132,3 +137,94 @@ def test_a_scheme_that_openvino_lacks_is_refused(
 ) -> None:
     with pytest.raises(ExportError, match=message):
         FORMAT.write(onnx_file, "int8", tmp_path, calibration, scheme)
+
+
+def test_bf16_stores_half_and_is_run_in_bf16_where_the_cpu_has_it(
+    onnx_file: Path, source: ExportSource, tmp_path: Path
+) -> None:
+    errors = {}
+    images = source.preprocessing.apply(source.probe_images)
+    expected = torch_predictor(source.model)(images)
+    for precision in ("fp16", "bf16"):
+        (folder := tmp_path / precision).mkdir()
+        written = FORMAT.write(onnx_file, precision, folder, np.empty((0,)), QuantizationScheme())
+        assert set(stored_weights(folder / MODEL).values()) == {"f16"}
+        assert FORMAT.precision_of(folder / MODEL) == precision
+        errors[precision] = compare(expected, FORMAT.predict(folder / MODEL, images))
+    assert written.facts["inference_precision_hint"] == "bf16"
+    check(errors["bf16"], "bf16", "bundle")
+    if "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        assert errors["bf16"].relative_error > 2 * errors["fp16"].relative_error
+
+
+def quantised_inputs(model_file: Path) -> dict[str, bool]:
+    """For each convolution and product, whether it reads quantised activations."""
+    return {
+        node.get_friendly_name().split("/")[0]: node.input_value(0).get_node().get_type_name()
+        == "FakeQuantize"
+        for node in operations(model_file)
+        if node.get_type_name() in {"Convolution", "GroupConvolution", "MatMul"}
+    }
+
+
+def test_operators_are_excluded_by_their_onnx_names(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    first, second, head = Graph(onnx.load(onnx_file)).main()
+    scheme = QuantizationScheme(excluded=(second, head))
+    facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], scheme).facts["quantization"]
+    assert facts["operators_kept"] == facts["excluded"] == [second, head]
+    assert facts["operators_quantized"] == {"Conv": 1}
+    assert quantised_inputs(tmp_path / MODEL) == {first: True, second: False, head: False}
+    with pytest.raises(ExportError, match="no operator 'node_nothing'"):
+        scheme = QuantizationScheme(excluded=("node_nothing",))
+        FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], scheme)
+
+
+def test_every_operator_of_an_attention_graph_has_a_name_in_openvino(attention_file: Path) -> None:
+    """The converter fuses attention's products into one node and takes Gemm apart."""
+    graph = Graph(onnx.load(attention_file))
+    model = openvino.convert_model(attention_file)
+    kinds = {node.get_friendly_name(): node.get_type_name() for node in model.get_ops()}
+    for operator in graph.main():
+        names = friendly_names(model, graph, (operator,))
+        found = {kinds[name] for name in names}
+        assert found & {"Convolution", "MatMul", "ScaledDotProductAttention"}, operator
+        assert len(names) <= 3, operator
+
+
+def test_transformers_are_smoothed_and_others_only_on_demand(
+    attention_file: Path, onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
+    written = FORMAT.write(attention_file, "int8", tmp_path, images, QuantizationScheme())
+    assert written.facts["quantization"]["smooth_quant"] is True
+    names = [node.get_friendly_name() for node in operations(tmp_path / MODEL)]
+    assert any("smooth_quant" in name for name in names)
+    logits = FORMATS.get("onnx")().predict(attention_file, images)
+    assert compare(logits, FORMAT.predict(tmp_path / MODEL, images)).signal_to_noise_db > 20
+
+    plain = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], QuantizationScheme())
+    assert plain.facts["quantization"]["smooth_quant"] is False
+
+
+def test_biases_are_corrected_on_demand(
+    onnx_file: Path, calibration: np.ndarray, source: ExportSource, tmp_path: Path
+) -> None:
+    images = source.preprocessing.apply(source.probe_images)
+    logits = []
+    for corrected in (False, True):
+        scheme = QuantizationScheme(bias_correction=corrected)
+        facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], scheme).facts
+        assert facts["quantization"]["bias_correction"] is corrected
+        logits.append(FORMAT.predict(tmp_path / MODEL, images))
+    assert not np.array_equal(*logits)
+    assert compare(*logits).signal_to_noise_db > 15
+
+
+def test_the_preset_can_be_named_against_the_activations_type(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path
+) -> None:
+    scheme = QuantizationScheme(preset="performance")
+    facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], scheme).facts["quantization"]
+    assert facts["preset"] == "performance"

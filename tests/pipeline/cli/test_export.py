@@ -14,10 +14,13 @@ arch = "aarch64"
 cores = 2
 memory_mb = 512
 features = []
-runtimes = ["onnxruntime"]
 onnx_opset = 20
 threads = 2
 precisions = ["fp32", "int8"]
+
+[[runtimes]]
+name = "onnxruntime"
+version = ">=1.20"
 
 [quantization]
 activation_type = "s8"

@@ -32,6 +32,7 @@ def test_every_command_is_listed(compress, tmp_path: Path) -> None:
     said = compress("--help", cwd=tmp_path)
     assert said.code == 0
     registered = {command.callback.__name__ for command in app.registered_commands}
+    registered |= {group.typer_instance.info.name for group in app.registered_groups}
     assert registered == set(COMMANDS)
     for name in registered:
         assert re.search(rf"^\W*{name}\b.*\w{{3}}", said.out, re.MULTILINE), name

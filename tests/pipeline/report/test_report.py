@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from deploy_targets.measurement import read_measurement
+from foundation.bundle import read_manifest, write_manifest
+from foundation.errors import CorruptFileError
 from pipeline.report.content import gather
+from pipeline.report.tables import ran_in
 from pipeline.runs import RunFolder
+from pipeline.shipping import read_shipping, write_shipping
+from pipeline.steps.report import report
 
 # Attributes through which a browser would fetch something by itself.
 FETCHING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
@@ -126,7 +135,192 @@ def test_the_headline_is_the_fastest_student_that_keeps_the_budget(road) -> None
     students = [one for one in content.measurements if one.bundle.role == "student"]
     assert content.headline is not None
     fastest = min(one.latency_ms.p50 for one in students)
-    assert content.headline.student.latency_ms.p50 == fastest
-    teacher = content.headline.teacher
+    assert content.headline.shipped.latency_ms.p50 == fastest
+    teacher = content.headline.baseline
+    assert teacher is not None
     assert teacher.bundle.role == "teacher"
     assert content.headline.speedup == pytest.approx(teacher.latency_ms.p50 / fastest)
+
+
+class TestWhatShips:
+    @pytest.fixture(scope="class")
+    def page(self, shipped: RunFolder) -> Page:
+        return Page((shipped.path / "report.html").read_text())
+
+    def test_is_the_chosen_bundle_with_its_reason(self, page: Page, shipped: RunFolder) -> None:
+        record = read_shipping(shipped.shipping_path)
+        content = gather(shipped)
+        assert content.headline is not None
+        assert content.headline.shipped.bundle.name == content.shipped == "local-onnx-int8"
+        for text in (page.words, (shipped.path / "report.md").read_text()):
+            assert record.reason in text
+            assert "1.00 (0.30 to 1.70)" in text
+            assert "2.00 (1.90 to 2.10)" in text
+
+    def test_is_chosen_even_where_another_is_faster_and_keeps_the_budget(
+        self, shipped: RunFolder, tmp_path: Path
+    ) -> None:
+        run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
+        record = read_shipping(run.shipping_path)
+        slow = max(
+            (one for one in gather(run).measurements if one.bundle.role == "student"),
+            key=lambda one: one.latency_ms.p50,
+        )
+        write_shipping(run.shipping_path, replace(record, chosen=slow.bundle.name))
+        headline = gather(run).headline
+        assert headline is not None
+        assert headline.shipped.bundle.name == slow.bundle.name
+
+    def test_is_told_when_the_limit_is_not_kept(self, shipped: RunFolder, tmp_path: Path) -> None:
+        run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
+        record = read_shipping(run.shipping_path)
+        missed = replace(record, met=False, advice="another road <i>", max_drop=1.0)
+        write_shipping(run.shipping_path, missed)
+        html, summary = report(run)
+        assert "Nothing keeps the accuracy limit of 1 point." in html.read_text()
+        assert "another road &lt;i&gt;" in html.read_text()
+        assert "Nothing keeps the accuracy limit of 1 point." in summary.read_text()
+
+    def test_is_left_out_when_its_bundle_is_not_there_any_more(
+        self, shipped: RunFolder, tmp_path: Path
+    ) -> None:
+        run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
+        shutil.rmtree(run.bundles / "local-onnx-int8")
+        assert gather(run).shipping is None
+        html, _ = report(run)
+        assert "What ships, and why" not in html.read_text()
+
+    def test_says_for_each_bundle_how_and_why_it_was_quantised(self, page: Page) -> None:
+        assert page.words.count("for the <b>kernels</b>") == 2
+        for words in ("activation type", "per channel", "calibration images 256", "node_conv"):
+            assert words in page.words
+
+    def test_says_what_ran_and_how_sure_the_accuracy_is(
+        self, page: Page, shipped: RunFolder
+    ) -> None:
+        for folder in shipped.bundle_folders():
+            accuracy = read_manifest(folder).accuracy
+            interval = f"({100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f})"
+            assert interval in page.words
+        one = read_measurement(shipped.bench / "local-onnx-int8@local.json")
+        assert ran_in(one.runtime.executed_precision) in page.words
+
+    def test_stands_in_the_waterfall(self, shipped: RunFolder) -> None:
+        steps = {step.name: step for step in gather(shipped).waterfall}
+        assert list(steps) == [
+            "teacher", "1 kd", "2 at", "3 rkd", "student",
+            "onnx fp32", "onnx int8", "openvino fp32", "openvino int8",
+        ]  # fmt: skip
+        int8 = steps["onnx int8"]
+        assert (int8.split, int8.reached) == ("validation", pytest.approx(89.0))
+        assert int8.change == pytest.approx(-1.0)
+        assert int8.source is steps["onnx fp32"]
+        measured = read_measurement(shipped.bench / "local-onnx-int8@local.json")
+        assert int8.latency_ms == measured.latency_ms.p50
+        assert int8.size_bytes == measured.bundle.model_bytes
+        assert all(step.latency_ms is None for step in steps.values() if step.bundle is None)
+        weights = shipped.stages / "2-at" / "weights.safetensors"
+        assert steps["2 at"].size_bytes == weights.stat().st_size
+        metrics = json.loads((shipped.stages / "2-at" / "metrics.json").read_text())
+        assert steps["2 at"].reached == pytest.approx(100 * metrics["last"]["val_top1"])
+
+    def test_is_marked_in_the_figure(self, shipped: RunFolder) -> None:
+        html = (shipped.path / "report.html").read_text()
+        figure = html[html.index('<figure class="wide">') :]
+        assert figure[: figure.index("</figure>")].count(">ships<") == 1
+
+    def test_is_shown_on_the_terminal(self, shipped: RunFolder, compress, tmp_path: Path) -> None:
+        run = shutil.copytree(shipped.path, tmp_path / "tiny")
+        said = compress("report", run, cwd=tmp_path)
+        assert said.code == 0, said.err
+        assert "ships: local-onnx-int8" in said.out
+        assert "Step by step" in said.out
+
+    def test_takes_latencies_from_the_choice_where_nothing_was_benched(
+        self, shipped: RunFolder, tmp_path: Path
+    ) -> None:
+        run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
+        shutil.rmtree(run.bench)
+        content = gather(run)
+        steps = {step.name: step for step in content.waterfall}
+        assert steps["onnx int8"].latency_ms == 2.0
+        assert content.host == "local"
+        assert content.headline is None
+        assert content.shipped == "local-onnx-int8"
+        report(run)
+
+
+def test_accuracy_on_test_images_is_marked_where_none_on_validation_is_known(
+    tiny_copy,
+) -> None:
+    run = tiny_copy("unvalidated")
+    for folder in run.bundle_folders():
+        manifest = read_manifest(folder)
+        accuracy = {k: v for k, v in manifest.accuracy.items() if k != "validation"}
+        write_manifest(folder, replace(manifest, accuracy=accuracy))
+    step = next(one for one in gather(run).waterfall if one.name == "onnx fp32")
+    networks = run.record()["networks"]
+    assert step.split == "test"
+    # Against the student on the same images, and not on those of validation.
+    assert step.change == pytest.approx(step.reached - 100 * networks["student"]["test"]["top1"])
+    html, summary = report(run)
+    for path in (html, summary):
+        assert f"{step.reached:.2f} *" in path.read_text()
+    assert "* On the test images" in html.read_text()
+
+
+class TestAnAdoptedNetwork:
+    @pytest.fixture(scope="class")
+    def page(self, adopted: RunFolder) -> Page:
+        return Page((adopted.path / "report.html").read_text())
+
+    def test_is_said_to_come_from_elsewhere(self, page: Page, adopted: RunFolder) -> None:
+        for text in (page.words, (adopted.path / "report.md").read_text()):
+            assert "trained elsewhere and taken over from zoo/net.onnx" in text
+            assert "taught" not in text
+
+    def test_has_no_distillation(self, page: Page) -> None:
+        assert "Distillation" not in page.words
+        assert "on the labels" not in page.words
+
+    def test_is_compared_with_itself_in_fp32(self, adopted: RunFolder) -> None:
+        content = gather(adopted)
+        headline = content.headline
+        assert headline is not None
+        ours = headline.shipped.bundle
+        if ours.precision == "fp32":
+            assert headline.baseline is None
+        else:
+            assert headline.baseline is not None
+            assert headline.baseline.bundle.name == f"local-{ours.format}-fp32"
+
+    def test_has_a_waterfall_that_begins_with_itself(self, adopted: RunFolder) -> None:
+        steps = gather(adopted).waterfall
+        assert [step.name for step in steps[:2]] == ["student", "onnx fp32"]
+        assert steps[0].source is None
+        assert steps[1].source is steps[0]
+
+    def test_needs_no_bundles_and_no_measurements(self, adopted: RunFolder, tmp_path: Path) -> None:
+        run = RunFolder(Path(shutil.copytree(adopted.path, tmp_path / "tiny")))
+        for folder in (run.bundles, run.bench):
+            shutil.rmtree(folder)
+        html, summary = report(run)
+        assert "student" in html.read_text()
+        assert "| student |" in summary.read_text()
+
+    def test_shows_its_own_figures_when_fp32_ships(
+        self, adopted: RunFolder, tmp_path: Path
+    ) -> None:
+        run = RunFolder(Path(shutil.copytree(adopted.path, tmp_path / "tiny")))
+        for path in run.measurement_paths():
+            if "onnx-fp32" not in path.name:
+                path.unlink()
+        html, _ = report(run)
+        assert "nothing to compare it with" in html.read_text()
+
+
+def test_a_choice_that_cannot_be_read_is_one_line(shipped: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
+    run.shipping_path.write_text("{}")
+    with pytest.raises(CorruptFileError, match=r"shipping\.json: not a shipping record"):
+        gather(run)

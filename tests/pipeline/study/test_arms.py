@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from foundation.errors import CompressError, RecipeError, UnknownNameError
+from pipeline.recipe import StageRecipe
 from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, spread
 from smskd.stage import MethodSpec, Stage
@@ -31,6 +33,11 @@ epochs = 4
 """
 OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs",
              "max_grad_norm", "accumulate", "ema_decay", "keep")  # fmt: skip
+
+
+def values_of(stage: StageRecipe) -> dict[str, Any]:
+    """What the library knows of a stage; pruning is the recipe's own."""
+    return {name: value for name, value in stage.as_dict().items() if name != "prune"}
 
 
 def file_of(folder: Path, study: str = "", stages: str = RECIPE) -> RecipeFile:
@@ -91,7 +98,7 @@ def test_all_at_once_holds_every_method_with_its_weight(arms: dict[str, Arm]) ->
 
 
 def test_the_smskd_arms_differ_in_the_weighting_alone(arms: dict[str, Arm], tmp_path: Path) -> None:
-    asked = [stage.as_dict() for stage in file_of(tmp_path).recipe.stages]
+    asked = [values_of(stage) for stage in file_of(tmp_path).recipe.stages]
     for weighting in WEIGHTINGS.names():
         stages = [stage.as_dict() for stage in arms[f"smskd-{weighting}"].stages]
         assert {stage["weighting"] for stage in stages} == {weighting}
@@ -101,7 +108,7 @@ def test_the_smskd_arms_differ_in_the_weighting_alone(arms: dict[str, Arm], tmp_
 def test_an_order_takes_each_stage_with_all_its_settings(
     arms: dict[str, Arm], tmp_path: Path
 ) -> None:
-    kd, at, rkd = (stage.as_dict() for stage in file_of(tmp_path).recipe.stages)
+    kd, at, rkd = (values_of(stage) for stage in file_of(tmp_path).recipe.stages)
     assert [stage.as_dict() for stage in arms["order-at-rkd-kd"].stages] == [at, rkd, kd]
 
 
@@ -183,3 +190,9 @@ def test_what_cannot_be_an_arm_is_told_of_with_its_place(
 def test_arms_are_stages_of_the_library_and_not_of_the_recipe(arms: dict[str, Arm]) -> None:
     # A recipe's stage refuses to be without methods, which the student alone is.
     assert {type(stage) for arm in arms.values() for stage in arm.stages} == {Stage}
+
+
+def test_a_study_refuses_a_stage_that_prunes(tmp_path: Path) -> None:
+    file = file_of(tmp_path, stages=f"{RECIPE}prune = 0.3\n")
+    with pytest.raises(RecipeError, match=r"stages\[2\]\.prune: .*student\.prune"):
+        chosen_arms(file)

@@ -1,5 +1,7 @@
 """Each runtime with real models: its logits, its precision, its refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import openvino
 import pytest
@@ -8,27 +10,33 @@ from deploy_targets.device.checks import load_probe, parity
 from deploy_targets.device.runtimes import (
     RUNTIMES,
     Model,
+    check_version,
     load_session,
     one_line,
     open_runtime,
     runtime_for,
     summarise_precision,
 )
-from foundation.bundle import open_bundle
+from deploy_targets.device.runtimes.ort import _compute_formats
+from foundation.bundle import RuntimeRange, open_bundle
 from foundation.errors import HostError, ModelMismatchError, UnknownNameError
 
 
 def session_of(folder, hint="f32"):
     bundle = open_bundle(folder)
     runtime = open_runtime(runtime_for(bundle.manifest.format))
-    return load_session(runtime, Model(bundle.model_path, "image", "logits", 1, hint))
+    image = bundle.manifest.input.name
+    return load_session(runtime, Model(bundle.model_path, image, "logits", 1, hint))
 
 
 def precision_of(folder, hint="f32"):
     return session_of(folder, hint).executed_precision()
 
 
-@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+@pytest.mark.parametrize(
+    "fixture",
+    ["onnx_bundle", "openvino_bundle", "embedded_bundle", "openvino_embedded_bundle"],
+)
 def test_logits_agree_with_the_reference_for_one_image_and_for_many(fixture, request):
     folder = request.getfixturevalue(fixture)
     session = session_of(folder)
@@ -48,7 +56,10 @@ def test_a_result_is_not_overwritten_by_the_next(fixture, request):
     assert np.array_equal(first, kept)
 
 
-@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+@pytest.mark.parametrize(
+    "fixture",
+    ["onnx_bundle", "openvino_bundle", "embedded_bundle", "openvino_embedded_bundle"],
+)
 def test_an_fp32_model_runs_its_convolution_and_its_product_in_f32(fixture, request):
     precision = precision_of(request.getfixturevalue(fixture))
     assert precision.summary == "f32"
@@ -67,6 +78,35 @@ def test_openvino_left_to_itself_reports_the_precision_it_chose(openvino_bundle)
     compiled = openvino.Core().compile_model(openvino_bundle / "model.xml", "CPU")
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     assert precision_of(openvino_bundle, "auto").summary == chosen
+
+
+def test_events_of_older_onnx_runtimes_that_carry_no_shapes_are_passed_over():
+    arguments = {"op_name": "Conv", "input_type_shape": [{"float": [1, 3, 8, 8]}]}
+    fence = {"cat": "Node", "name": "conv_fence_before", "args": {"op_name": "Conv"}}
+    kernel = {"cat": "Node", "name": "conv_kernel_time", "args": arguments}
+    session = {"cat": "Session", "name": "model_run"}
+    assert list(_compute_formats([session, fence, kernel, fence])) == ["f32"]
+
+
+def test_openvino_is_told_bf16_and_what_it_made_of_it_is_reported(openvino_bundle):
+    settings = {"INFERENCE_PRECISION_HINT": "bf16"}
+    compiled = openvino.Core().compile_model(openvino_bundle / "model.xml", "CPU", settings)
+    # "f32" where the CPU has no bf16.
+    taken = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert precision_of(openvino_bundle, "bf16").summary == taken
+
+
+def test_a_release_outside_the_bundles_range_is_refused_with_both_versions(onnx_bundle):
+    bundle = open_bundle(onnx_bundle)
+    ranged = RuntimeRange("onnxruntime", "1.20", "1")
+    bundle = replace(bundle, manifest=replace(bundle.manifest, runtime=ranged))
+    for version in ("1.20.0", "1.32.1"):
+        check_version(bundle, "onnxruntime", version)
+    for version in ("1.19.2", "2.0.0"):
+        with pytest.raises(
+            HostError, match=rf"onnxruntime 1\.20 to 1, but this host has {version}"
+        ):
+            check_version(bundle, "onnxruntime", version)
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path):

@@ -1,0 +1,285 @@
+"""Which of several bundles is faster on a host, and how sure that is.
+
+**Interleaved.** A machine is never the same for long: clocks rise and fall, other work
+comes and goes. Bundles measured one after the other are measured on different machines;
+taking turns, all of them see the same changes. A round goes through the bundles and back
+again (A B B A), so that a steady drift falls on each alike, and the difference of two
+bundles is taken within the round.
+
+**A process each.** Runtimes keep pools of threads that spin for work; two of them in one
+process have cost up to 1.6 times the latency. Each bundle has a process that keeps it
+loaded, and all but the one whose turn it is wait for their input.
+
+**Rounds are what is counted.** Queries of one turn are alike because they share a moment,
+so thousands of them are not thousands of witnesses. A round gives one ratio for a pair,
+and the interval comes from the rounds.
+
+**Fresh processes each round.** Where a process happens to have its memory stays with it
+for life: a resnet20 of 0.4 ms, in 14 processes, had latencies that differed by 2 %
+(standard deviation), while turns of one process differed by 1 %. Rounds that share their
+processes share that luck, and are sure of a difference that is not the bundles'.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deploy_targets.answers import build_answer, content_of, error_of
+from deploy_targets.comparison import (
+    FASTER,
+    NO_DIFFERENCE,
+    SLOWER,
+    Candidate,
+    Comparison,
+    Ratio,
+    read_comparison,
+    write_comparison,
+)
+from deploy_targets.device.messages import PRECISION_HINTS, Message, Ready, Samples, ServerJob, Turn
+from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.timing import MIN_QUERIES, summarise
+from deploy_targets.hosts import Host, Server, open_host
+from deploy_targets.intervals import Interval, fewest_differences, signed_rank_interval
+from deploy_targets.measurement import HostMeasured, describe
+from foundation.bundle import Bundle, open_bundle
+from foundation.errors import HostError, UsageError
+
+__all__ = ["CompareOptions", "Comparison", "compare", "read_comparison", "write_comparison"]
+
+Progress = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+CONFIDENCE = 0.95
+_TURNS_A_ROUND = 2
+_WARMUP_SHARE = 0.25
+# On top of the time that a server was given: a slow device may load for long, and has to time
+# two queries whatever they take.
+_PATIENCE_S = 300.0
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How to compare.
+
+    Attributes:
+        threads: for each runtime; None for every core it may use.
+        precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
+            "bf16"), "auto" for whatever the runtime thinks is fastest.
+        rounds: in each of which every bundle has two turns; more make the interval narrower.
+        fresh: start the processes anew for each round. Without it, all rounds share one process
+            a bundle: sooner done, by the time of all loads but one, and good for differences
+            well above 5 %, but a smaller one may be the processes' and not the bundles'.
+        queries: single-image queries to time in a turn, at most.
+        max_seconds: for all turns of all bundles together; warm-ups take up to a quarter more
+            and loading what it takes, and each turn times two queries at least.
+
+    Raises:
+        UsageError: when a value makes no sense.
+    """
+
+    threads: int | None = None
+    precision_hint: str = "f32"
+    rounds: int = 10
+    fresh: bool = True
+    queries: int = 200
+    max_seconds: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, but got {self.threads}")
+        if self.precision_hint not in PRECISION_HINTS:
+            raise UsageError(
+                f"precision hint must be one of {', '.join(PRECISION_HINTS)}, "
+                f"but got {self.precision_hint!r}"
+            )
+        fewest = fewest_differences(CONFIDENCE)
+        if self.rounds < fewest:
+            raise UsageError(
+                f"rounds must be at least {fewest} for an interval, but got {self.rounds}"
+            )
+        if self.queries < MIN_QUERIES:
+            raise UsageError(f"queries must be at least {MIN_QUERIES}, but got {self.queries}")
+        if not 0 < self.max_seconds < float("inf"):
+            raise UsageError(f"max seconds must be above 0, but got {self.max_seconds}")
+
+
+@dataclass
+class _Contestant:
+    """A bundle, what its first server said of itself, and its samples of each turn (ns)."""
+
+    bundle: Bundle
+    turns: list[list[int]] = field(default_factory=list)
+    ready: Ready | None = None
+
+
+_Served = tuple[_Contestant, Server]
+
+
+def compare(
+    bundles: Sequence[Path],
+    host: str = "local",
+    options: CompareOptions | None = None,
+    on_progress: Progress | None = None,
+) -> Comparison:
+    """Time bundles in turns on a host, each in a process of its own.
+
+    Args:
+        bundles: folders of at least two bundles, on this machine; the first is the baseline.
+        host: URL of the host, such as "local".
+        options: how to compare; None for the defaults.
+        on_progress: called as each step begins, with `step` ("loading" or "round"), `number`
+            and `of`, and `bundle` (its name) while loading.
+
+    Raises:
+        UsageError: when there is nothing to compare.
+        MissingFileError, CorruptFileError: when a bundle is not as it must be.
+        UnknownNameError: when no runtime takes a bundle's format, or no transport knows the host.
+        HostError: when the host cannot be reached, lacks a runtime, or a process failed. No
+            process is left then.
+        ModelMismatchError: when a runtime refuses a model or its outputs are no logits.
+    """
+    options = options or CompareOptions()
+    if len(bundles) < 2:
+        raise UsageError(f"a comparison needs at least two bundles, but got {len(bundles)}")
+    tell = on_progress or (lambda _: None)
+    started_at, start = datetime.now(UTC), time.monotonic()
+    contestants = [_Contestant(open_bundle(folder)) for folder in bundles]
+    machine = open_host(host)
+    measured_on = HostMeasured(name=machine.name, facts=machine.facts())
+    launches = options.rounds if options.fresh else 1
+    for launch in range(launches):
+        with ExitStack() as stack:
+            row = _load_all(_from_either_end(contestants, launch), machine, options, stack, tell)
+            for index in range(options.rounds // launches):
+                tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
+                _play_round(_from_either_end(row, index), options, machine)
+    return Comparison(
+        host=measured_on,
+        rounds=options.rounds,
+        fresh=options.fresh,
+        candidates=_candidates(contestants),
+        seconds=round(time.monotonic() - start, 3),
+        started_at=started_at.isoformat(timespec="seconds"),
+    )
+
+
+def ratio_to_baseline(round_ms: Sequence[float], baseline_ms: Sequence[float]) -> Ratio:
+    """Compare two bundles by their typical latencies in the same rounds.
+
+    Args:
+        round_ms, baseline_ms: positive, a value for each round, in the same order.
+
+    Raises:
+        ValueError: when there are too few rounds for an interval.
+    """
+    logs = [math.log(own / other) for own, other in zip(round_ms, baseline_ms, strict=True)]
+    found = signed_rank_interval(logs, CONFIDENCE)
+    return Ratio(
+        estimate=math.exp(found.estimate),
+        low=math.exp(found.low),
+        high=math.exp(found.high),
+        confidence=CONFIDENCE,
+        verdict=_verdict(found),
+    )
+
+
+def _verdict(log_ratio: Interval) -> str:
+    if log_ratio.high < 0:
+        return FASTER
+    if log_ratio.low > 0:
+        return SLOWER
+    return NO_DIFFERENCE
+
+
+def _load_all(
+    contestants: Sequence[_Contestant],
+    machine: Host,
+    options: CompareOptions,
+    stack: ExitStack,
+    tell: Progress,
+) -> list[_Served]:
+    """Start a server for each, one after the other: a warm-up wants the machine alone."""
+    row = []
+    launches, of = options.rounds if options.fresh else 1, len(contestants)
+    for number, one in enumerate(contestants, start=1):
+        name = one.bundle.manifest.name
+        if one.ready is None:
+            tell({"step": "loading", "bundle": name, "number": number, "of": of})
+        job = ServerJob(
+            bundle=str(one.bundle.folder.resolve()),
+            runtime=runtime_for(one.bundle.manifest.format),
+            threads=options.threads,
+            precision_hint=options.precision_hint,
+            warmup_seconds=options.max_seconds * _WARMUP_SHARE / (of * launches),
+        )
+        server = stack.enter_context(machine.serve(job))
+        answer = _answer(server, "ready", job.warmup_seconds, machine)
+        one.ready = one.ready or build_answer(Ready, answer, machine.name)
+        row.append((one, server))
+    return row
+
+
+def _play_round(row: Sequence[_Served], options: CompareOptions, machine: Host) -> None:
+    """Through the bundles and back again."""
+    turns = _TURNS_A_ROUND * len(row) * options.rounds
+    turn = Turn(queries=options.queries, max_seconds=options.max_seconds / turns)
+    for one, server in (*row, *reversed(row)):
+        server.send(turn)
+        answer = _answer(server, "samples", turn.max_seconds, machine)
+        one.turns.append(build_answer(Samples, answer, machine.name).ns)
+
+
+def _from_either_end(row: Sequence[T], index: int) -> Sequence[T]:
+    """In the order given, and every other time the other way round."""
+    return row[::-1] if index % 2 else row
+
+
+def _answer(server: Server, kind: str, seconds: float, machine: Host) -> Message:
+    """The content of the server's next message, which must be of that kind."""
+    message = server.receive(seconds + _PATIENCE_S)
+    if message["kind"] == "error":
+        raise error_of(message, machine.name)
+    if message["kind"] != kind:
+        raise HostError(
+            f"{machine.name}: expected {kind!r} of its worker, but got {message['kind']!r}; "
+            "install the same version there"
+        )
+    return content_of(message)
+
+
+def _candidates(contestants: Sequence[_Contestant]) -> list[Candidate]:
+    baseline_ms = _round_ms(contestants[0].turns)
+    return [
+        _candidate(one, baseline_ms if index else None) for index, one in enumerate(contestants)
+    ]
+
+
+def _candidate(one: _Contestant, baseline_ms: Sequence[float] | None) -> Candidate:
+    assert one.ready is not None
+    round_ms = _round_ms(one.turns)
+    return Candidate(
+        bundle=describe(one.bundle),
+        runtime=one.ready.runtime,
+        latency_ms=summarise([ns for turn in one.turns for ns in turn], one.ready.warmup_n),
+        round_ms=round_ms,
+        parity=one.ready.parity,
+        against_baseline=ratio_to_baseline(round_ms, baseline_ms) if baseline_ms else None,
+    )
+
+
+def _round_ms(turns: Sequence[Sequence[int]]) -> list[float]:
+    """A round's typical latency: the geometric mean of its two turns' medians."""
+    medians = [statistics.median(turn) / _NS_PER_MS for turn in turns]
+    return [
+        statistics.geometric_mean(medians[i : i + _TURNS_A_ROUND])
+        for i in range(0, len(medians), _TURNS_A_ROUND)
+    ]

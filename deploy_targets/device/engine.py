@@ -1,0 +1,140 @@
+"""One bundle loaded in one runtime: what every process on the device begins with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_targets.device import checks, facts
+from deploy_targets.device.messages import EngineJob, Memory, Parity, RuntimeUsed, Startup
+from deploy_targets.device.runtimes import (
+    Model,
+    Session,
+    check_version,
+    load_session,
+    one_line,
+    open_runtime,
+)
+from foundation.bundle import Bundle, open_bundle
+from foundation.errors import ModelMismatchError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A bundle in a runtime that has answered once.
+
+    Attributes:
+        images: the probe images as the model takes them, at least one.
+        reference: the original's logits for them.
+        version: of the runtime's library.
+        precision_hint: that the runtime was given.
+        before_load_mb: resident memory before the runtime was imported.
+    """
+
+    bundle: Bundle
+    runtime: str
+    version: str
+    threads: int
+    precision_hint: str
+    session: Session
+    images: NDArray[Any]
+    reference: NDArray[np.float32]
+    startup: Startup
+    before_load_mb: float | None
+
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits of prepared images.
+
+        Raises:
+            ModelMismatchError: when the model does not run on them.
+        """
+        return _run(self.session, self.bundle, batch)
+
+    def parity(self) -> Parity:
+        """How its answers to the probe images, one by one, agree with the original's.
+
+        Raises:
+            ModelMismatchError: when they are no logits.
+        """
+        one_by_one = [self.run(self.images[i : i + 1]) for i in range(len(self.images))]
+        return checks.parity(np.concatenate(one_by_one), self.reference)
+
+    def used(self) -> RuntimeUsed:
+        """The runtime and its settings, with the precision that it really runs in."""
+        return RuntimeUsed(
+            name=self.runtime,
+            version=self.version,
+            threads=self.threads,
+            precision_hint=self.precision_hint,
+            executed_precision=self.session.executed_precision(),
+        )
+
+    def memory(self) -> Memory:
+        """Peak until now, and what the process had before the runtime came."""
+        return Memory(peak=facts.resident_mb("VmHWM"), before_load=self.before_load_mb)
+
+
+def load_engine(job: EngineJob) -> Engine:
+    """Open the bundle, import the runtime, load the model and let it answer once.
+
+    Raises:
+        CompressError: of the kind that fits, when bundle or runtime is at fault.
+    """
+    bundle = open_bundle(Path(job.bundle))
+    images, reference = checks.load_probe(bundle)
+    before_load = facts.resident_mb("VmRSS")
+    runtime, import_ms = _timed(lambda: open_runtime(job.runtime))
+    check_version(bundle, job.runtime, runtime.version)
+    model = Model(
+        path=bundle.model_path,
+        input_name=bundle.manifest.input.name,
+        output_name=bundle.manifest.output.name,
+        threads=job.threads or facts.usable_cores() or 1,
+        precision_hint=_hint(job.precision_hint, bundle.manifest.precision),
+    )
+    session, load_ms = _timed(lambda: load_session(runtime, model))
+    _, first_ms = _timed(lambda: _run(session, bundle, images[:1]))
+    return Engine(
+        bundle=bundle,
+        runtime=job.runtime,
+        version=runtime.version,
+        threads=model.threads,
+        precision_hint=model.precision_hint,
+        session=session,
+        images=images,
+        reference=reference,
+        startup=Startup(import_=import_ms, load=load_ms, first_inference=first_ms),
+        before_load_mb=before_load,
+    )
+
+
+def _hint(asked: str, precision: str) -> str:
+    """What the runtime is told: "f32" means "as the bundle says", and it may say bf16."""
+    return "bf16" if asked == "f32" and precision == "bf16" else asked
+
+
+def _run(session: Session, bundle: Bundle, batch: NDArray[Any]) -> NDArray[np.float32]:
+    """Run, with failures that say which model and which input it was."""
+    try:
+        return session.run(batch)
+    # Each runtime has exceptions of its own, with nothing in common but this.
+    except Exception as error:
+        raise ModelMismatchError(
+            f"{bundle.model_path}: does not run on input {batch.dtype} {batch.shape} "
+            f"({one_line(error)}); "
+            "export it with a free batch size and the size of its preprocessing"
+        ) from error
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter_ns()
+    value = call()
+    return value, (time.perf_counter_ns() - started) / 1e6

@@ -1,0 +1,67 @@
+"""The model card: what a bundle is, told to the person who receives it and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from foundation.bundle import PROBE, Manifest
+
+_COLOURS = {1: "grey", 3: "RGB"}
+_PRECISIONS = {
+    "fp32": "32-bit floating point, as it was trained",
+    "fp16": "weights kept as 16-bit floating point, half the size; rounding costs little",
+    "bf16": "computed in bfloat16 where the CPU can, which is faster; the hint below asks for it",
+    "int8": "quantised to 8-bit integers: about a quarter of the size, and faster on most CPUs",
+}
+
+
+def model_card(manifest: Manifest, folder: Path) -> str:
+    """The card, as Markdown.
+
+    Args:
+        manifest: the bundle's, with all files but the card.
+        folder: where these files are.
+    """
+    quantization = manifest.format_facts.get("quantization", {})
+    environment = Environment(
+        loader=PackageLoader("export", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, read as text; what could break a line is made plain
+    )
+    environment.filters |= {"repr": repr, "plain": _plain, "percent": "{:.2%}".format}
+    sizes = {name: (folder / name).stat().st_size for name in manifest.files}
+    return environment.get_template("card.md.j2").render(
+        m=manifest,
+        shape=manifest.preprocessing,
+        colour=_COLOURS.get(manifest.preprocessing.channels, "its own"),
+        precision=_PRECISIONS.get(manifest.precision, "a number format of its own"),
+        scheme=_scheme(quantization),
+        reason=quantization.get("reason", ""),
+        sizes=sizes,
+        model_bytes=sum(size for name, size in sizes.items() if name != PROBE),
+    )
+
+
+def _scheme(quantization: dict[str, Any]) -> list[str]:
+    """What a quantisation scheme has and does, in words, a line each; its reason aside."""
+    told = {key: value for key, value in quantization.items() if key != "reason" and value}
+    return [f"{key.replace('_', ' ')}: {_words(value)}" for key, value in told.items()]
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{_words(key)} {_words(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return "yes" if value is True else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    """Text that stays on its line and in its cell."""
+    return " ".join(str(value).split()).replace("|", "\\|").replace("`", "'")

@@ -1,0 +1,247 @@
+"""INT8 by ONNX Runtime's quantiser: static as a QDQ graph, dynamic for matrix products."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export._libraries import quiet
+from export.formats._graph import MAIN, Graph, name_of
+from export.quantization import QuantizationScheme
+from foundation.errors import ExportError
+
+_LARGEST_BATCH = 32
+# In a transformer LayerNorm, Softmax, GELU and the residual sums stay in floating point: 7 dB
+# better on a small ViT than all that can be quantised, and no slower.
+_ATTENTION_TYPES = ("Conv", "Gemm", "MatMul")
+# The runtime has kernels that take integers and give floats for both. Rounding what they give
+# cost a small ViT 4 dB and a seventh of its time, and a head's logits are left with 256 values.
+_FLOAT_RESULTS = ("Gemm", "MatMul")
+# ConvInteger ran 10 to 50 times slower than the FP32 convolution, so dynamic is for products.
+_DYNAMIC_TYPES = ("MatMul", "Gemm")
+
+
+class Quantizer:
+    """An FP32 ONNX file, ready to be quantised in several ways on one calibration."""
+
+    def __init__(
+        self,
+        source: Path,
+        calibration: NDArray[np.float32],
+        scheme: QuantizationScheme,
+        scratch: Path,
+    ) -> None:
+        """Prepare the graph as ONNX Runtime asks for.
+
+        Args:
+            source: FP32 ONNX file.
+            calibration: prepared images, shape (N, C, H, W).
+            scheme: types and ranges.
+            scratch: an empty folder that outlives this.
+        """
+        model = _named(onnx.load(source))
+        self.source = Graph(model)
+        self._input = model.graph.input[0].name
+        self._calibration = calibration
+        self._scheme = scheme
+        self._scratch = scratch
+        self._prepared = scratch / "prepared.onnx"
+        _prepare(model, self._prepared)
+        self._graph = Graph(onnx.load(self._prepared, load_external_data=False))
+
+    def candidates(self) -> list[str]:
+        """Operators of the source that this scheme quantises and that do arithmetic."""
+        kinds = self._kinds()
+        return [o.name for o in self.source.operators.values() if o.kind in kinds]
+
+    def quantized(self, excluded: tuple[str, ...] = ()) -> onnx.ModelProto:
+        """The model in INT8, but for `excluded`.
+
+        Raises:
+            ExportError: when there is no such operator, or nothing that can be quantised.
+        """
+        self.source.check(excluded)
+        model = self._made(excluded=excluded)
+        if model is None:
+            raise ExportError(
+                "ONNX Runtime found nothing to quantise in this model; export it as fp32 instead"
+            )
+        return model
+
+    def quantized_alone(self, operator: str) -> onnx.ModelProto | None:
+        """The model with nothing in INT8 but one operator; None where it cannot be alone."""
+        return self._made(only=(operator,))
+
+    def _made(
+        self, excluded: tuple[str, ...] = (), only: tuple[str, ...] = ()
+    ) -> onnx.ModelProto | None:
+        target = self._scratch / "quantized.onnx"
+        names = {
+            "nodes_to_exclude": self._prepared_names(excluded),
+            "nodes_to_quantize": self._prepared_names(only),
+        }
+        with quiet():
+            if self._scheme.method == "dynamic":
+                self._dynamic(target, names)
+            else:
+                self._static(target, names)
+        model = onnx.load(target)
+        if not any(n.op_type.startswith(("Quantize", "DynamicQuantize")) for n in model.graph.node):
+            return None
+        _drop_unused_opsets(model)
+        onnx.checker.check_model(model)
+        return model
+
+    def _static(self, target: Path, names: dict[str, list[str]]) -> None:
+        from onnxruntime.quantization import (  # noqa: PLC0415 (half a second)
+            CalibrationMethod,
+            QuantFormat,
+            quantize_static,
+        )
+
+        methods = {
+            "minmax": CalibrationMethod.MinMax,
+            "percentile": CalibrationMethod.Percentile,
+            "entropy": CalibrationMethod.Entropy,
+        }
+        types = _types()
+        # One calibration serves all the models of a ranking.
+        ranges = {"calibration_cache_path": self._scratch / "ranges.json"}
+        quantize_static(
+            self._prepared,
+            target,
+            _reader(self._input, self._calibration),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=self._op_types(),
+            per_channel=self._scheme.per_channel,
+            reduce_range=self._scheme.reduce_range,
+            activation_type=types[self._scheme.activation_type],
+            weight_type=types[self._scheme.weight_type],
+            calibrate_method=methods[self._scheme.calibration],
+            extra_options={
+                "ActivationSymmetric": self._scheme.activation_type == "s8",
+                "WeightSymmetric": True,
+                "OpTypesToExcludeOutputQuantization": list(_FLOAT_RESULTS),
+            },
+            **names,
+            **(ranges if names["nodes_to_quantize"] else {}),
+        )
+
+    def _dynamic(self, target: Path, names: dict[str, list[str]]) -> None:
+        from onnxruntime.quantization import quantize_dynamic  # noqa: PLC0415
+
+        quantize_dynamic(
+            self._prepared,
+            target,
+            op_types_to_quantize=list(_DYNAMIC_TYPES),
+            per_channel=self._scheme.per_channel,
+            reduce_range=self._scheme.reduce_range,
+            weight_type=_types()[self._scheme.weight_type],
+            **names,
+        )
+
+    def _op_types(self) -> list[str] | None:
+        return list(_ATTENTION_TYPES) if self.source.has_attention() else None
+
+    def _kinds(self) -> set[str]:
+        from onnxruntime.quantization.registry import QLinearOpsRegistry  # noqa: PLC0415
+
+        if self._scheme.method == "dynamic":
+            return set(_DYNAMIC_TYPES)
+        known = set(self._op_types() or QLinearOpsRegistry)
+        return (known & (MAIN | _OTHER_ARITHMETIC)) | (known & MAIN)
+
+    def _prepared_names(self, names: tuple[str, ...]) -> list[str]:
+        """The prepared graph's nodes for operators of the source; fusing may have renamed them."""
+        found = []
+        for name in names:
+            if name in self._graph.operators:
+                found.append(name)
+                continue
+            tensor = self.source.surviving(name, self._graph.producers)
+            if tensor is not None:
+                found.append(self._graph.producers[tensor])
+        return found
+
+
+_OTHER_ARITHMETIC = {
+    "Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid", "Softmax",
+}  # fmt: skip
+
+
+@contextmanager
+def quantizer(
+    source: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
+) -> Iterator[Quantizer]:
+    """A `Quantizer` with a scratch folder of its own."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield Quantizer(source, calibration, scheme, Path(scratch))
+
+
+def kept_operators(source: Graph, model: onnx.ModelProto) -> list[str]:
+    """The convolutions and products of the source that compute in floating point in `model`."""
+    made_by = {tensor: node.op_type for node in model.graph.node for tensor in node.output}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type not in MAIN or node.name not in source.operators:
+            continue
+        activations = source.operators[node.name].inputs
+        quantised = sum(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
+        if quantised < min(2, len(activations) + 1):
+            kept.append(node.name)
+    return kept
+
+
+def _types() -> dict[str, Any]:
+    from onnxruntime.quantization import QuantType  # noqa: PLC0415
+
+    return {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """ONNX Runtime's quantiser leaves operators in or out by name, so each must have one."""
+    for node in model.graph.node:
+        node.name = name_of(node)
+    return model
+
+
+def _prepare(model: onnx.ModelProto, target: Path) -> None:
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
+
+    with quiet():
+        try:
+            quant_pre_process(model, target)
+        except Exception:
+            # Symbolic shape inference knows fewer operators than ONNX's own, which is enough
+            # where the exporter has written the shapes.
+            quant_pre_process(model, target, skip_symbolic_shape=True)
+
+
+def _reader(input_name: str, images: NDArray[np.float32]) -> Any:
+    """A calibration reader over batches of one size: the histogram methods stack them."""
+    from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
+
+    size = max(size for size in range(1, _LARGEST_BATCH + 1) if len(images) % size == 0)
+    batches = iter(images[start : start + size] for start in range(0, len(images), size))
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            batch = next(batches, None)
+            return None if batch is None else {input_name: batch}
+
+    return Reader()
+
+
+def _drop_unused_opsets(model: onnx.ModelProto) -> None:
+    """ONNX Runtime declares every operator set that it knows; other readers may know fewer."""
+    used = {node.domain for node in model.graph.node} | {""}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

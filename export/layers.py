@@ -1,0 +1,220 @@
+"""Where does a written model part from the FP32 graph? Tensor by tensor, in order of execution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from export.formats import FORMATS
+from export.formats._graph import MAIN, Graph
+
+# How far a tensor may be off, as a share of its own root mean square. INT8 errors of many layers
+# add up to a tenth or two; a broken operator makes an error as large as the tensor.
+_TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1, "int8": 0.3}
+_JUMP = 2.0
+_IMAGES = 4
+_CHUNK_BYTES = 384 * 2**20
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One tensor of the FP32 graph in the written model.
+
+    Attributes:
+        operator: the operator that makes it in the FP32 graph.
+        kind: that operator's type.
+        tensor: its name.
+        relative_error: root mean square of the difference, as a share of the tensor's own.
+    """
+
+    operator: str
+    kind: str
+    tensor: str
+    relative_error: float
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """How the tensors of a written model differ from the FP32 graph's.
+
+    Attributes:
+        layers: the tensors that both have, in order of execution.
+        first: where the error first jumps above `tolerance` for good, or None. Its operator is
+            the convolution or product to blame where that is fused with what follows.
+        tolerance: what the precision is allowed.
+        precision: the written model's.
+    """
+
+    layers: list[LayerError]
+    first: LayerError | None
+    tolerance: float
+    precision: str
+
+    @property
+    def line(self) -> str:
+        """One sentence for an error message."""
+        if not self.layers:
+            return "no tensor of the FP32 graph is left in the written model to compare"
+        if self.first is None:
+            within = [x for x in self.layers if x.relative_error <= self.tolerance]
+            worst = max(within or self.layers, key=lambda layer: layer.relative_error)
+            return (
+                f"no operator parts from the FP32 ONNX graph by more than {self.tolerance:g} "
+                f"(the most is {worst.relative_error:.1e} at {worst.operator!r})"
+            )
+        return (
+            f"the outputs first part at {self.first.kind} {self.first.operator!r}: its result is "
+            f"off by {self.first.relative_error:.1e} of its size, {self.precision} is allowed "
+            f"{self.tolerance:g}"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self) | {"line": self.line}
+
+
+def first_divergence(
+    reference_onnx: Path,
+    model_file: Path,
+    format: str,  # noqa: A002 (the manifest's own word)
+    images: NDArray[np.float32],
+    precision: str | None = None,
+) -> LayerReport:
+    """Compare a written model with the FP32 ONNX file that it was made from, layer by layer.
+
+    Both run with nothing fused away that has a name, and only as many tensors at once as
+    fit into a few hundred megabytes a model.
+
+    Args:
+        reference_onnx: the FP32 file.
+        model_file: the written model; takes the same input (not one with embedded preprocessing).
+        format: of the written model.
+        images: prepared images, shape (N, C, H, W); the first few are used.
+        precision: of the written model; None: what its operators and weights look like.
+
+    Raises:
+        UnknownNameError: when there is no such format.
+    """
+    written = FORMATS.get(format)()
+    graph, sizes, batch = _read(reference_onnx)
+    images = images[: batch or _IMAGES]
+    reader = FORMATS.get("onnx")()
+    errors: dict[str, float] = {}
+    for names in _chunks(graph, sizes, len(images)):
+        found = written.read_tensors(model_file, names, images)
+        if not found:
+            continue
+        for name, expected in reader.read_tensors(reference_onnx, list(found), images).items():
+            if expected.dtype == np.float32 and expected.shape == found[name].shape:
+                errors[name] = _relative_error(expected, found[name])
+    layers = [
+        LayerError(operator.name, operator.kind, tensor, errors[tensor])
+        for operator in graph.operators.values()
+        for tensor in operator.outputs
+        if tensor in errors
+    ]
+    precision = precision or written.precision_of(model_file)
+    tolerance = _TOLERANCES.get(precision, _TOLERANCES["int8"])
+    return LayerReport(layers, _first(graph, layers, errors, tolerance), tolerance, precision)
+
+
+def _first(
+    graph: Graph, layers: Sequence[LayerError], errors: dict[str, float], tolerance: float
+) -> LayerError | None:
+    """The first tensor above the tolerance for good that is far worse than what it is made from.
+
+    Errors that only add up have no such place: then the first above the tolerance.
+    """
+    lasting = _lasting(graph, errors, tolerance)
+    above = [layer for layer in layers if layer.tensor in lasting]
+    for layer in above:
+        feeding = [errors[name] for name in _compared_inputs(graph, layer.operator, errors)]
+        if not layer.relative_error <= _JUMP * max(feeding, default=0.0):
+            return _blamed(graph, layer, errors)
+    return _blamed(graph, above[0], errors) if above else None
+
+
+def _lasting(graph: Graph, errors: dict[str, float], tolerance: float) -> set[str]:
+    """Tensors above the tolerance from which a way leads to an output through nothing below it.
+
+    An error that is gone in all that is made of the tensor was none: a runtime may keep
+    something else, or nothing, under the name of a tensor that it does not need.
+    """
+    lasting: set[str] = set()
+    for operator in reversed(graph.operators.values()):
+        for tensor in operator.outputs:
+            behind = [out for c in graph.consumers[tensor] for out in graph.operators[c].outputs]
+            if (tensor not in errors or not errors[tensor] <= tolerance) and (
+                not behind or lasting & set(behind)
+            ):
+                lasting.add(tensor)
+    return lasting & set(errors)
+
+
+def _compared_inputs(graph: Graph, operator: str, errors: dict[str, float]) -> Iterator[str]:
+    """The nearest tensors upstream that were compared."""
+    for name in graph.operators[operator].inputs:
+        if name in errors:
+            yield name
+        elif name in graph.producers:
+            yield from _compared_inputs(graph, graph.producers[name], errors)
+
+
+def _blamed(graph: Graph, layer: LayerError, errors: dict[str, float]) -> LayerError:
+    """The layer, or the convolution or product that was fused with it and left no tensor."""
+    queue = [layer.operator]
+    for name in queue:
+        operator = graph.operators[name]
+        if operator.kind in MAIN:
+            return LayerError(name, operator.kind, layer.tensor, layer.relative_error)
+        queue += [
+            graph.producers[tensor]
+            for tensor in operator.inputs
+            if tensor in graph.producers and tensor not in errors
+        ]
+    return layer
+
+
+def _relative_error(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """The error's share of the tensor; 1e9 for what is not a number, so that JSON can hold it."""
+    difference = found.astype(np.float64) - expected
+    size = math.sqrt(float(np.square(expected, dtype=np.float64).mean())) if expected.size else 0.0
+    error = math.sqrt(float(np.square(difference).mean())) if expected.size else 0.0
+    if not math.isfinite(error):
+        return 1e9
+    return min(1e9, error / max(size, float(np.finfo(np.float32).tiny)))
+
+
+def _read(file: Path) -> tuple[Graph, dict[str, int], int | None]:
+    """The graph of an ONNX file, bytes of its tensors for one image, and its fixed batch if any."""
+    model = onnx.load(file)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    sizes = {
+        value.name: 4 * math.prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+        for value in (*inferred.value_info, *inferred.output)
+        if value.type.tensor_type.HasField("shape")
+    }
+    return Graph(model), sizes, model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
+
+
+def _chunks(graph: Graph, sizes: dict[str, int], images: int) -> Iterator[list[str]]:
+    """Tensors in order of execution, a few at a time, so that their values fit into memory."""
+    chunk: list[str] = []
+    total = 0
+    for operator in graph.operators.values():
+        for tensor in operator.outputs:
+            size = images * sizes[tensor] if tensor in sizes else _CHUNK_BYTES // 16
+            if chunk and total + size > _CHUNK_BYTES:
+                yield chunk
+                chunk, total = [], 0
+            chunk.append(tensor)
+            total += size
+    if chunk:
+        yield chunk

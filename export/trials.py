@@ -1,0 +1,183 @@
+"""Trials of a search: what was made and measured, held against FP32, and kept in files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.quantization import QuantizationScheme
+from foundation.errors import CorruptFileError
+from foundation.files import read_json, write_json
+
+_Z_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that could be made: a precision, and how to quantise where it is INT8."""
+
+    precision: str
+    scheme: QuantizationScheme = field(default_factory=QuantizationScheme)
+
+    @property
+    def label(self) -> str:
+        """A few words for a progress line."""
+        if self.precision != "int8":
+            return self.precision
+        count = len(self.scheme.excluded)
+        kept = f", {count} operator{'s' if count > 1 else ''} kept" if count else ""
+        corrected = ", biases corrected" if self.scheme.bias_correction else ""
+        return f"int8 {self.scheme.calibration}{corrected}{kept}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """What makes a difference, as plain JSON values."""
+        if self.precision != "int8":
+            return {"precision": self.precision}
+        scheme = asdict(self.scheme) | {"excluded": list(self.scheme.excluded)}
+        scheme.pop("reason")  # words change nothing
+        return {"precision": "int8", "scheme": scheme}
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What the caller measured of a candidate.
+
+    Attributes:
+        correct: whether each validation image was named rightly, shape (N,), in the same order
+            for every candidate.
+        milliseconds: time of one image; None if it was not measured.
+        bundle: what the caller calls the model that it made.
+        facts: whatever else is to be recorded, as plain JSON values.
+    """
+
+    correct: NDArray[np.bool_]
+    milliseconds: float | None = None
+    bundle: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """A trial held against FP32 on the same images.
+
+    Attributes:
+        candidate: what was made.
+        trial: what was measured; None if it could not be made.
+        drop: accuracy lost, in points; below zero where it rose.
+        low, high: its 95 % confidence interval, in points.
+        error: why it could not be made.
+        resumed: it was made by an earlier call.
+    """
+
+    candidate: Candidate
+    trial: Trial | None
+    drop: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    error: str = ""
+    resumed: bool = False
+
+    def meets(self, limit: float) -> bool:
+        """Whether the accuracy falls by no more than `limit` points."""
+        return self.trial is not None and self.drop <= limit
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the validation images, 0..1."""
+        return float(self.trial.correct.mean()) if self.trial else math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        """The trial as plain JSON values, without the single images."""
+        common = {"candidate": self.candidate.as_dict(), "label": self.candidate.label}
+        if self.trial is None:
+            return common | {"error": self.error}
+        return common | {
+            "accuracy": self.accuracy,
+            "n": len(self.trial.correct),
+            "drop": self.drop,
+            "low": self.low,
+            "high": self.high,
+            "milliseconds": self.trial.milliseconds,
+            "bundle": self.trial.bundle,
+            "facts": self.trial.facts,
+        }
+
+
+def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Accuracy lost from `before` to `after` on the same images, with its 95 % interval, in points.
+
+    Only the images on which the two differ tell anything, so the interval is far narrower than
+    that of two accuracies. It is Bonett and Price's adjusted Wald interval for paired shares
+    (2012), which holds where few images differ or none.
+
+    Raises:
+        ValueError: when they are not of the same images.
+    """
+    if before.shape != after.shape or before.ndim != 1 or not before.size:
+        raise ValueError(f"must be of the same images, but got {before.shape} and {after.shape}")
+    n = before.size
+    lost, won = int((before & ~after).sum()), int((~before & after).sum())
+    p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
+    spread = _Z_95 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
+    middle = p_lost - p_won
+    return 100 * (lost - won) / n, 100 * (middle - spread), 100 * (middle + spread)
+
+
+class TrialFiles:
+    """Finished trials, one file each in a folder; without a folder none is kept."""
+
+    def __init__(self, folder: Path | None, context: str) -> None:
+        """`context`: what a trial depends on besides its candidate."""
+        self._folder = folder
+        self._context = context
+
+    def write(self, candidate: Candidate, trial: Trial | None, error: str) -> None:
+        """Keep a trial, or the reason why there is none."""
+        if self._folder is None:
+            return
+        content: dict[str, Any] = {"candidate": candidate.as_dict(), "error": error}
+        if trial:
+            content |= {
+                "correct": np.packbits(trial.correct).tobytes().hex(),
+                "n": len(trial.correct),
+                "milliseconds": trial.milliseconds,
+                "bundle": trial.bundle,
+                "facts": trial.facts,
+            }
+        write_json(self._file(self._folder, candidate), content)
+
+    def read(self, candidate: Candidate) -> tuple[Trial | None, str] | None:
+        """What `write` kept; None if it kept nothing, or nothing that can be read any more."""
+        if self._folder is None or not (file := self._file(self._folder, candidate)).is_file():
+            return None
+        try:
+            content = read_json(file)
+            if content["error"]:
+                return None, str(content["error"])
+            return _parsed(content), ""
+        except (CorruptFileError, KeyError, TypeError, ValueError):
+            return None
+
+    def _file(self, folder: Path, candidate: Candidate) -> Path:
+        text = json.dumps([candidate.as_dict(), self._context], sort_keys=True)
+        return folder / f"trial-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+
+
+def _parsed(content: Any) -> Trial:
+    bits = np.frombuffer(bytes.fromhex(content["correct"]), np.uint8)
+    if not 0 < content["n"] <= 8 * len(bits):
+        raise ValueError(f"{content['n']} images in {len(bits)} bytes")
+    time = content["milliseconds"]
+    return Trial(
+        np.unpackbits(bits, count=content["n"]).astype(bool),
+        None if time is None else float(time),
+        str(content["bundle"]),
+        dict(content["facts"]),
+    )

@@ -1,0 +1,173 @@
+"""The records of `bundle.json`; `parsing` reads them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 2
+BATCH_AXIS = "batch"
+
+LEADING_NUMBERS = re.compile(r"\d+(\.\d+)*")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a uint8 image becomes the model's input: `(pixel / 255 - mean) / std`, then to NCHW.
+
+    Attributes:
+        height, width, channels: size of the image that the model takes.
+        mean, std: one value a channel, on the scale 0..1.
+        resize: how another size is brought to it, as a Pillow filter name.
+        embedded: all of this but resizing is done inside the graph, which takes the images.
+    """
+
+    height: int
+    width: int
+    channels: int
+    mean: list[float]
+    std: list[float]
+    resize: str = "bilinear"
+    embedded: bool = False
+
+    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Normalise images.
+
+        Args:
+            images: uint8, shape (N, height, width, channels).
+
+        Returns:
+            float32, shape (N, channels, height, width), C-contiguous.
+
+        Raises:
+            ValueError: when the shape or dtype is another.
+        """
+        self.check(images)
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """What the model takes: the images themselves if `embedded`, `apply(images)` if not.
+
+        Raises:
+            ValueError: when the shape or dtype is another than (N, height, width, channels) uint8.
+        """
+        if not self.embedded:
+            return self.apply(images)
+        self.check(images)
+        return np.ascontiguousarray(images)
+
+    def check(self, images: NDArray[Any]) -> None:
+        """Raise a ValueError unless images are uint8 (N, height, width, channels)."""
+        expected = (self.height, self.width, self.channels)
+        if images.dtype != np.uint8 or images.shape[1:] != expected:
+            raise ValueError(
+                f"images must be uint8 (N, {', '.join(map(str, expected))}), "
+                f"but got {images.dtype} {images.shape}"
+            )
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph's input or output.
+
+    Attributes:
+        name: in the graph.
+        dtype: "float32" or "uint8".
+        layout: a letter an axis: "NCHW", "NHWC" or "NC".
+        shape: sizes; "batch" where any number will do.
+    """
+
+    name: str
+    dtype: str
+    layout: str
+    shape: list[int | str]
+
+    @property
+    def batch(self) -> int | None:
+        """How many images it takes at once; None where any number will do."""
+        first = self.shape[0]
+        return first if isinstance(first, int) else None
+
+
+@dataclass(frozen=True)
+class RuntimeRange:
+    """The runtime that a bundle is for, and its versions that can load it.
+
+    Attributes:
+        name: of the runtime, such as "onnxruntime".
+        min_version, max_version: oldest and newest, such as "1.17"; both included, and "1.32"
+            stands for every 1.32.x. None: no newest one is known.
+    """
+
+    name: str
+    min_version: str
+    max_version: str | None = None
+
+    def __str__(self) -> str:
+        newest = "or newer" if self.max_version is None else f"to {self.max_version}.x"
+        return f"{self.name} {self.min_version} {newest}"
+
+    def allows(self, version: str) -> bool:
+        """Whether a version, such as "1.32.0" or "2026.4.1-rc1", is within the range."""
+        found = version_numbers(version)
+        newest = version_numbers(self.max_version or "")
+        return found >= version_numbers(self.min_version) and found[: len(newest)] <= newest
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `bundle.json`.
+
+    Attributes:
+        name: the bundle's own name, such as "local-onnx-int8".
+        role: "student" or "teacher".
+        target: the target it was made for.
+        format: export format, such as "onnx" or "openvino".
+        precision: the number format that was asked for: "fp32", "fp16", "bf16" or "int8".
+        model_file: the file that a runtime opens.
+        input: float32 NCHW, or uint8 NHWC where preprocessing is embedded.
+        output: the logits, float32 (batch, classes).
+        preprocessing: from a uint8 image to the input.
+        classes: class names, in the order of the logits.
+        files: SHA-256 of every file of the bundle but `bundle.json`, by relative POSIX path.
+        opset: the ONNX operator set that the model was exported with, if it was.
+        runtime: what loads it.
+        format_facts: what the format has to say of itself (quantisation scheme, ...).
+        parity: how the model's outputs agree with the original's on the probe images, and the
+            `tolerance` that they were held to.
+        accuracy: `top1` on the `split` with its `n` images, and the 95 % interval `low` to `high`
+            of that figure (Wilson); empty if it was not measured.
+        origin: where it came from: the weights' checksum, the recipe, versions.
+    """
+
+    name: str
+    role: str
+    target: str
+    format: str
+    precision: str
+    model_file: str
+    input: TensorSpec
+    output: TensorSpec
+    preprocessing: Preprocessing
+    classes: list[str]
+    files: dict[str, str]
+    opset: int | None
+    runtime: RuntimeRange
+    format_facts: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    accuracy: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with: (1, 32, 0) of "1.32.0+cpu"; () if there are none."""
+    match = LEADING_NUMBERS.match(version)
+    return tuple(map(int, match[0].split("."))) if match else ()

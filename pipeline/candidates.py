@@ -1,0 +1,99 @@
+"""A bundle that could ship, and what is known of it. No torch is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from deploy_targets import comparison
+
+FULL = "fp32"
+
+# Shares of few images differ by less than this only in how they were computed.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Latency of FP32 over a bundle's, in the same format: above 1 the bundle is the faster one.
+
+    Attributes:
+        low, high: its 95 % confidence interval.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def words(self) -> str:
+        return f"{self.estimate:.2f}× ({self.low:.2f} to {self.high:.2f})"
+
+
+def speedup_of(found: comparison.Ratio) -> Ratio:
+    """The ratio the other way round: a comparison divides by its baseline's latency."""
+    return Ratio(1 / found.estimate, 1 / found.high, 1 / found.low)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle that could ship.
+
+    Attributes:
+        validation_top1: 0..1.
+        drop: percentage points below FP32 on the same validation images; negative when above.
+        drop_low, drop_high: its 95 % confidence interval.
+        p50_ms: median latency of one image; None where it was not measured.
+        ratio: against FP32 of the same format; None for that one, and where it was not measured.
+        executed: the precision that the runtime ran most operators in, where it tells.
+        meets_limit: whether the drop keeps the limit; see `keeps_limit`.
+        excluded: operators that were kept in higher precision.
+    """
+
+    bundle: str
+    format: str
+    precision: str
+    validation_top1: float
+    drop: float
+    drop_low: float
+    drop_high: float
+    model_bytes: int
+    p50_ms: float | None
+    ratio: Ratio | None
+    executed: str | None
+    meets_limit: bool
+    excluded: list[str] = field(default_factory=list)
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether it was shown to be faster than FP32 of the same format."""
+        return self.ratio is not None and self.ratio.low > 1
+
+    @property
+    def drop_words(self) -> str:
+        """Its accuracy against FP32: "0.20 points below FP32 (−0.10 to 0.50)"."""
+        if round(self.drop, 2) == 0:
+            return f"as accurate as FP32 ({_signed(self.drop_low)} to {_signed(self.drop_high)})"
+        if self.drop < 0:
+            interval = f"{_signed(-self.drop_high)} to {_signed(-self.drop_low)}"
+            return f"{-self.drop:.2f} points above FP32 ({interval})"
+        interval = f"{_signed(self.drop_low)} to {_signed(self.drop_high)}"
+        return f"{self.drop:.2f} points below FP32 ({interval})"
+
+
+def keeps_limit(drop: float, max_drop: float | None) -> bool:
+    """Whether a drop, in percentage points, is within the limit; without one, any is."""
+    return max_drop is None or drop <= max_drop + _ROUNDING
+
+
+def latency_of(one: Candidate) -> float:
+    """Median latency in milliseconds; infinite where it was not measured, so that it sorts last."""
+    return float("inf") if one.p50_ms is None else one.p50_ms
+
+
+def size_of(one: Candidate) -> tuple[int, str]:
+    """The smallest first; the name decides between equals."""
+    return one.model_bytes, one.bundle
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 2) + 0.0:.2f}".replace("-", "−")

@@ -1,0 +1,95 @@
+"""What a report says of each bundle, from its manifest and what was measured of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.measurement import Measurement
+from foundation.bundle import Bundle, Manifest, read_manifest
+
+_SETTINGS = (
+    "method", "activation_type", "weight_type", "per_channel", "reduce_range", "calibration",
+    "calibration_images", "preset", "bias_correction", "smooth_quant",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle.
+
+    Attributes:
+        manifest: what it says of itself.
+        model_bytes: size of the model's files; None where they did not travel with the run.
+        executed: what its operators ran in, by host.
+    """
+
+    manifest: Manifest
+    model_bytes: int | None
+    executed: dict[str, ExecutedPrecision]
+
+    @cached_property
+    def top1(self) -> dict[str, float]:
+        """Accuracy as exported, in percent, by split."""
+        accuracy = self.manifest.accuracy
+        found = {"validation": accuracy.get("validation"), accuracy.get("split", "test"): accuracy}
+        return {name: 100 * one["top1"] for name, one in found.items() if one and "top1" in one}
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % of the accuracy on the test images, in percent."""
+        accuracy = self.manifest.accuracy
+        if "low" not in accuracy:
+            return None
+        return 100 * accuracy["low"], 100 * accuracy["high"]
+
+    @property
+    def quantization(self) -> dict[str, Any]:
+        """The scheme that it was quantised by; empty if it was not."""
+        found: dict[str, Any] = self.manifest.format_facts.get("quantization", {})
+        return found
+
+    @property
+    def kept(self) -> list[str]:
+        """Operators that stayed in higher precision."""
+        scheme = self.quantization
+        return list(scheme.get("operators_kept") or scheme.get("excluded") or [])
+
+    @property
+    def scheme(self) -> str:
+        """The settings of the scheme that say something, in words."""
+        told = {name: self.quantization.get(name) for name in _SETTINGS}
+        return ", ".join(
+            name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
+            for name, value in told.items()
+            if value not in (None, False, "auto", "none")
+        )
+
+
+def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported:
+    """A bundle of a run; its checksums are not looked at.
+
+    Raises:
+        CorruptFileError: when its manifest cannot be understood.
+    """
+    bundle = Bundle(folder, read_manifest(folder))
+    return Exported(
+        manifest=bundle.manifest,
+        model_bytes=_model_bytes(bundle),
+        executed={
+            one.host.name: one.runtime.executed_precision
+            for one in measurements
+            if one.bundle.name == folder.name
+        },
+    )
+
+
+def _model_bytes(bundle: Bundle) -> int | None:
+    try:
+        return bundle.model_bytes
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,184 @@
+"""The report's tables as words, alike in the page, in the Markdown and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy_targets.device.messages import ExecutedPrecision
+from pipeline.display import number
+from pipeline.report.bundles import Exported
+from pipeline.report.content import ReportContent
+from pipeline.report.waterfall import Step
+from pipeline.shipping import Candidate, Shipping
+
+_KEPT = "kept in higher precision"
+NOTHING, TEST_MARK = "–", " *"
+_PROSE = frozenset({"ran in", "than", "what it is", "quantised", "why so", _KEPT})
+
+
+@dataclass(frozen=True)
+class Words:
+    """A table of words.
+
+    Attributes:
+        heads: of the columns; the first column names the row.
+        rows: as long as `heads`.
+        marked: the name of the row that matters most.
+        quiet: names of rows that are there for comparison.
+    """
+
+    heads: list[str]
+    rows: list[list[str]]
+    marked: str | None = None
+    quiet: frozenset[str] = frozenset()
+
+    @property
+    def prose(self) -> list[bool]:
+        """Which columns are words and stand to the left: the first, and those that say so."""
+        return [place == 0 or head in _PROSE for place, head in enumerate(self.heads)]
+
+    @property
+    def starred(self) -> bool:
+        """Whether a cell has the mark of what was measured on other images than the rest."""
+        return any(cell.endswith(TEST_MARK) for row in self.rows for cell in row)
+
+
+def waterfall_table(steps: Sequence[Step], shipped: str | None) -> Words:
+    """A row a step: where it stands, and what changed since the step it comes from."""
+    timed = any(step.latency_ms is not None for step in steps)
+    heads = ["step", "top-1 %", "change", "size kB", "times smaller"]
+    heads += ["p50 ms", "times faster"] if timed else []
+    return Words(
+        heads=[*heads, "than", "what it is"],
+        rows=[_step_row(step, timed=timed) for step in steps],
+        marked=next((step.name for step in steps if shipped and step.bundle == shipped), None),
+        quiet=frozenset({"teacher"}),
+    )
+
+
+def shipping_table(shipping: Shipping) -> Words:
+    """A row a candidate, with what the choice was made by."""
+    heads = [
+        "bundle", "ran in", "validation top-1 %", "points below FP32 (95 %)", "size kB", "p50 ms",
+        "times as fast as FP32 (95 %)", "within the limit", _KEPT,
+    ]  # fmt: skip
+    rows = [_candidate_row(one) for one in shipping.candidates]
+    return Words(heads, rows, marked=shipping.chosen)
+
+
+def bundle_table(content: ReportContent) -> Words:
+    """A row a bundle: what exporting it cost, and what it ran in."""
+    bundles = content.exported.values()
+    heads = [
+        "bundle", "ran in", "test top-1 % (95 %)", "against torch", "largest logit error, relative",
+        "same class on the probe",
+    ]  # fmt: skip
+    return Words(
+        heads=heads,
+        rows=[_bundle_row(one, content) for one in bundles],
+        marked=content.shipped,
+        quiet=frozenset(one.manifest.name for one in bundles if one.manifest.role == "teacher"),
+    )
+
+
+def scheme_table(content: ReportContent) -> Words | None:
+    """A row a quantised bundle: how, why, and what was left out; None where there is none."""
+    rows = [
+        [
+            one.manifest.name,
+            one.scheme,
+            str(one.quantization.get("reason") or NOTHING),
+            ", ".join(one.kept) or "none",
+        ]
+        for one in content.exported.values()
+        if one.quantization
+    ]
+    heads = ["bundle", "quantised", "why so", _KEPT]
+    return Words(heads, rows) if rows else None
+
+
+def points(change: float | None) -> str:
+    """A change in percentage points: "−1.50", "+0.20", "±0.00"."""
+    if change is None:
+        return NOTHING
+    sign = "±" if round(change, 2) == 0 else "+" if change > 0 else "−"
+    return f"{sign}{abs(change):.2f}"
+
+
+def ran_in(executed: ExecutedPrecision) -> str:
+    """The precision of most operators, and how many ran in each: "int8 (u8 9, f32 2)"."""
+    counts = sorted(executed.operators.items(), key=lambda item: (-item[1], item[0]))
+    if len(counts) < 2:
+        return executed.summary
+    return f"{executed.summary} ({', '.join(f'{name} {count}' for name, count in counts)})"
+
+
+def _step_row(step: Step, *, timed: bool) -> list[str]:
+    mark = TEST_MARK if step.split == "test" else ""
+    row = [
+        step.name,
+        f"{number(step.reached, 2)}{mark}",
+        points(step.change),
+        number(_kilo(step.size_bytes), 0),
+        number(step.shrink, 2),
+    ]
+    row += [number(step.latency_ms, 3), number(step.speedup, 2)] if timed else []
+    return [*row, step.source.name if step.source else "", step.what]
+
+
+def _candidate_row(one: Candidate) -> list[str]:
+    ratio = one.ratio
+    return [
+        one.bundle,
+        one.executed or NOTHING,
+        number(100 * one.validation_top1, 2),
+        _with_interval(one.drop, one.drop_low, one.drop_high),
+        number(_kilo(one.model_bytes), 0),
+        number(one.p50_ms, 3),
+        _with_interval(ratio.estimate, ratio.low, ratio.high) if ratio else NOTHING,
+        "yes" if one.meets_limit else "no",
+        _counted(one.excluded),
+    ]
+
+
+def _bundle_row(one: Exported, content: ReportContent) -> list[str]:
+    manifest, parity = one.manifest, one.manifest.parity
+    test = content.networks.get(manifest.role, {}).get("test", {}).get("top1")
+    exported, error = one.top1.get("test"), parity.get("relative_error")
+    interval = f" ({one.interval[0]:.2f} to {one.interval[1]:.2f})" if one.interval else ""
+    agreement = parity.get("top1_agreement")
+    return [
+        manifest.name,
+        _executed(one),
+        f"{number(exported, 2)}{interval}",
+        points(None if test is None or exported is None else exported - 100 * test),
+        NOTHING if error is None else f"{error:.1e}",
+        NOTHING if agreement is None else f"{100 * agreement:.1f} % of {parity.get('n')}",
+    ]
+
+
+def _executed(one: Exported) -> str:
+    told = {host: ran_in(executed) for host, executed in one.executed.items()}
+    if len(set(told.values())) > 1:
+        return "; ".join(f"{words} on {host}" for host, words in told.items())
+    return next(iter(told.values()), NOTHING)
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    if low == high:
+        return _plain(value)
+    return f"{_plain(value)} ({_plain(low)} to {_plain(high)})"
+
+
+def _plain(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
+
+
+def _counted(operators: Sequence[str]) -> str:
+    count = len(operators)
+    return f"{count} operator{'' if count == 1 else 's'}" if count else "none"
+
+
+def _kilo(count: int | None) -> float | None:
+    return None if count is None else count / 1e3

@@ -1,0 +1,167 @@
+"""The way from teacher to INT8, step by step: what each did to accuracy, size and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.candidates import FULL
+from pipeline.report.bundles import Exported
+
+Kind = Literal["teacher", "stage", "student", "bundle"]
+
+_SPLITS = ("validation", "test")
+_PRECISIONS = (FULL, "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step.
+
+    Attributes:
+        name: such as "1 kd" or "onnx int8".
+        what: in words: what it is, and what was done.
+        top1: in percent, by the split that it was measured on.
+        size_bytes: of its weights, or of the bundle's model.
+        latency_ms: median of one image; None where it was not measured, so for all in torch.
+        source: what it was made of, and is compared with.
+        bundle, format: the bundle's name and format, if it is one.
+    """
+
+    name: str
+    kind: Kind
+    what: str
+    top1: Mapping[str, float]
+    size_bytes: int | None
+    latency_ms: float | None = None
+    source: Step | None = None
+    bundle: str | None = None
+    format: str | None = None
+
+    @property
+    def split(self) -> str | None:
+        """The images that its accuracy is told on: validation, or for want of it the test."""
+        return next((split for split in _SPLITS if split in self.top1), None)
+
+    @property
+    def reached(self) -> float | None:
+        """Its accuracy there, in percent."""
+        return None if self.split is None else self.top1[self.split]
+
+    @property
+    def before(self) -> float | None:
+        """Its source's accuracy on the same images."""
+        if self.source is None or self.split is None:
+            return None
+        return self.source.top1.get(self.split)
+
+    @property
+    def change(self) -> float | None:
+        """Percentage points that it gained; less than zero where they were lost."""
+        if self.reached is None or self.before is None:
+            return None
+        return self.reached - self.before
+
+    @property
+    def shrink(self) -> float | None:
+        """Size of its source over its own."""
+        return _over(self.source.size_bytes if self.source else None, self.size_bytes)
+
+    @property
+    def speedup(self) -> float | None:
+        """Latency of its source over its own."""
+        return _over(self.source.latency_ms if self.source else None, self.latency_ms)
+
+
+def network_step(
+    role: Literal["teacher", "student"],
+    network: Mapping[str, Any],
+    size_bytes: int | None,
+    source: Step | None = None,
+) -> Step:
+    """The teacher, or the student as all stages left it, as run.json tells of it."""
+    top1 = {split: 100 * network[split]["top1"] for split in _SPLITS if split in network}
+    return Step(role, role, network["model"], top1, size_bytes, source=source)
+
+
+def stage_steps(
+    stages: Sequence[tuple[Mapping[str, Any], int | None]],
+    teacher: Step | None,
+    pruned: Sequence[Mapping[str, Any]],
+) -> list[Step]:
+    """The student after each stage.
+
+    Args:
+        stages: metrics and size of the weights, in order.
+        teacher: whom the first stage is compared with.
+        pruned: what run.json tells of each pruning.
+    """
+    prunings = {one["before_stage"]: one for one in pruned}
+    steps: list[Step] = []
+    for metrics, size_bytes in stages:
+        top1 = metrics["best" if metrics["stage"].get("keep") == "best" else "last"]["val_top1"]
+        steps.append(
+            Step(
+                name=f"{metrics['index']} {metrics['name']}",
+                kind="stage",
+                what=_what_was_done(metrics, prunings.get(metrics["index"])),
+                top1={} if top1 is None else {"validation": 100 * top1},
+                size_bytes=size_bytes,
+                source=steps[-1] if steps else teacher,
+            )
+        )
+    return steps
+
+
+def bundle_steps(
+    bundles: Sequence[Exported], student: Step, latencies: Mapping[str, float]
+) -> list[Step]:
+    """A student's bundles, format by format, FP32 first; the others are compared with it.
+
+    Args:
+        bundles: of one target.
+        student: whom FP32 is compared with.
+        latencies: median milliseconds by the bundle's name.
+    """
+    full: dict[str, Step] = {}
+    steps = []
+    for one in sorted(bundles, key=_order):
+        manifest = one.manifest
+        source = full.get(manifest.format, student)
+        step = Step(
+            name=f"{manifest.format} {manifest.precision}",
+            kind="bundle",
+            what=manifest.name,
+            top1=one.top1,
+            size_bytes=one.model_bytes,
+            latency_ms=latencies.get(manifest.name),
+            source=source,
+            bundle=manifest.name,
+            format=manifest.format,
+        )
+        if manifest.precision == FULL:
+            full[manifest.format] = step
+        steps.append(step)
+    return steps
+
+
+def _order(one: Exported) -> tuple[str, int, str]:
+    known = one.manifest.precision in _PRECISIONS
+    place = _PRECISIONS.index(one.manifest.precision) if known else len(_PRECISIONS)
+    return one.manifest.format, place, one.manifest.name
+
+
+def _what_was_done(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None) -> str:
+    words = [f"{metrics['last']['epoch']} epochs"]
+    if pruning:
+        before, after = (pruning[when]["parameters"] for when in ("before", "after"))
+        words.insert(0, f"pruned from {before:,} to {after:,} parameters")
+    quantize = metrics["stage"].get("quantize", "none")
+    if quantize != "none":
+        words.append(f"trained, and judged here, in {quantize}")
+    return ", ".join(words)
+
+
+def _over(theirs: float | None, ours: float | None) -> float | None:
+    return theirs / ours if theirs and ours else None

@@ -1,0 +1,143 @@
+"""What `compress export` may be given: a run, weights, a network's factory, or an ONNX file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UsageError
+
+GRAPH_SUFFIX = ".onnx"
+_WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
+_FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A trained network that no run of ours made.
+
+    Attributes:
+        given: as the user named it.
+        model: its model, as a recipe names it: a registered one, a factory, or an ONNX file.
+        weights: a checkpoint, or pretrained weights by name; None where `model` has its own.
+    """
+
+    given: str
+    model: str
+    weights: str | None
+
+    @property
+    def name(self) -> str:
+        """A name for its run folder."""
+        if _is_pretrained(self.given):
+            stem = f"{self.model}-{self.given.partition(':')[2]}"
+        else:
+            path = Path(self.given)
+            known = path.suffix.lower() in (GRAPH_SUFFIX, *_WEIGHTS_SUFFIXES)
+            stem = path.stem if known else path.name
+        return _NOT_IN_A_NAME.sub("-", stem).strip("-._") or "foreign"
+
+    def recipe_keys(self, data: str | None, image_size: int | None) -> Mapping[str, Any]:
+        """Where it stands in a recipe, with the data that it is judged on.
+
+        Raises:
+            UsageError: when no data is given.
+        """
+        if data is None:
+            raise UsageError(
+                f"{self.given}: a network from elsewhere needs images to be calibrated and judged "
+                "on; add --data, such as --data folder:PATH"
+            )
+        keys = {
+            "name": self.name,
+            "data.name": data,
+            "data.image_size": image_size,
+            "student.model": self.model,
+            "student.weights": self.weights,
+        }
+        return {key: value for key, value in keys.items() if value is not None}
+
+
+def is_graph(model: str) -> bool:
+    """Whether a recipe's model is an ONNX file rather than a network's name."""
+    return Path(model).suffix.lower() == GRAPH_SUFFIX
+
+
+def foreign_source(given: str | None, model: str | None) -> Foreign | None:
+    """The foreign network that a user means; None when it is a run folder, or nothing was named.
+
+    Args:
+        given: a run folder, weights, "package.module:factory", or an ONNX file.
+        model: the model that weights are of.
+
+    Raises:
+        UsageError: when weights come without a model, or a model with something that needs none.
+    """
+    if given is None or Path(given).is_dir():
+        return _needing_no_model(None, given, model)
+    if is_graph(given):
+        path = str(Path(given))  # without "./", so that it stays the same file for its run
+        return _needing_no_model(Foreign(path, path, None), given, model)
+    if model is not None:
+        path = given if _is_pretrained(given) else str(Path(given))
+        return Foreign(path, model, path)
+    if (
+        Path(given).is_file()
+        or Path(given).suffix.lower() in _WEIGHTS_SUFFIXES
+        or _is_pretrained(given)
+    ):
+        raise UsageError(f"{given}: weights alone do not say what network they are of; add --model")
+    if _FACTORY.fullmatch(given):
+        return Foreign(given, given, None)
+    return None
+
+
+def as_run(given: str | None, run: Path | None, others: Mapping[str, Any]) -> Path | None:
+    """The run folder to export from; None for the one used last.
+
+    Args:
+        given: the source that the user named.
+        run: what `--run` named.
+        others: options that only a network from elsewhere takes, by name.
+
+    Raises:
+        UsageError: when two folders are named, or one of the options.
+    """
+    for name, value in others.items():
+        if value is None:
+            continue
+        if given is not None and not Path(given).is_dir():
+            raise UsageError(
+                f"{given}: neither a run folder, nor weights, module:factory or an ONNX file; "
+                "check the name"
+            )
+        raise UsageError(
+            f"{name} goes with a network from elsewhere; a run's own recipe says it already"
+        )
+    if given is not None and run is not None:
+        raise UsageError(f"{given} and --run {run} both name a run folder; leave out one of them")
+    return Path(given) if given is not None else run
+
+
+def _needing_no_model(
+    source: Foreign | None, given: str | None, model: str | None
+) -> Foreign | None:
+    if model is not None:
+        raise UsageError(
+            f"--model {model} goes with weights, but {given or 'no source'} is a "
+            f"{'run' if source is None else 'graph'}; leave out --model"
+        )
+    return source
+
+
+def _is_pretrained(given: str) -> bool:
+    """Whether it names a library's weights, and no file."""
+    if ":" not in given or Path(given).is_file():
+        return False
+    from pipeline.models import names_weights  # noqa: PLC0415 - torch, for these few alone
+
+    return names_weights(given)

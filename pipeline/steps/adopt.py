@@ -1,0 +1,113 @@
+"""Adopt: a network that was trained elsewhere becomes a run's student, as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.formats import Predictor
+from export.from_onnx import as_one_file, check_classifier, onnx_predictor
+from foundation.errors import MissingFileError, ModelMismatchError
+from foundation.files import sha256_of
+from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
+from pipeline.models import names_weights
+from pipeline.networks import weights_identity
+from pipeline.recipe import StudentRecipe
+from pipeline.runs import RunFolder
+from pipeline.sources import is_graph
+from pipeline.steps.prepare import TrainingData
+from pipeline.steps.teach import note_network
+from pipeline.students import new_student
+from smskd.checkpoint import content_sha256, save_model
+
+_BATCH = 64
+
+
+def check_there(asked: StudentRecipe) -> None:
+    """Make sure that a foreign network's file is there, before any work is begun.
+
+    Raises:
+        MissingFileError: when it is not.
+    """
+    given = asked.model if is_graph(asked.model) else asked.weights
+    if given is not None and not names_weights(given) and not Path(given).is_file():
+        raise MissingFileError(f"{given}: no such file; check the path")
+
+
+def adopt(run: RunFolder, data: TrainingData) -> None:
+    """Leave a foreign network in the run folder as the student, and what it is worth.
+
+    Raises:
+        MissingFileError: when its file is not there.
+        UnknownNameError, ModelMismatchError: when there is no such network, or it does not take
+            the data's images or know its classes.
+        ExportError: when an ONNX file is no classifier of the data's images.
+        WeightsMismatchError, CorruptFileError: when weights do not fit, or cannot be read.
+    """
+    asked = data.file.recipe.student
+    if is_graph(asked.model):
+        _adopt_graph(run, Path(asked.model))
+    else:
+        _adopt_network(run, data)
+    run.note(adopted=asked.weights or asked.model)
+
+
+def _adopt_network(run: RunFolder, data: TrainingData) -> None:
+    recipe = data.file.recipe
+    model, weights = recipe.student.model, recipe.student.weights
+    facts = read_facts(run.data)
+    network = new_student(recipe, facts) if weights is None else None
+    # A factory may give other weights the next time: only they tell.
+    own = content_sha256(network.state_dict()) if network else weights_identity(weights)
+    with run.step("adopt", model=[model, own]) as step:
+        if step.needed:
+            network = network or new_student(recipe, facts)
+            save_model(run.student, network)
+            note_network(run, "student", model, network.eval(), data)
+            step.products = [run.student]
+
+
+def _adopt_graph(run: RunFolder, given: Path) -> None:
+    with run.step("adopt", model=sha256_of(given)) as step:
+        if step.needed:
+            facts = read_facts(run.data)
+            check_classifier(given, facts.preprocessing)
+            predict = onnx_predictor(given)
+            _check_classes(given, predict, facts)
+            parts = {"validation": VALIDATION, "test": TEST}
+            worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
+            parameters = as_one_file(given, run.student_graph)
+            told = {"model": given.name, "parameters": parameters, "macs": None}
+            networks: dict[str, Any] = run.record().get("networks", {})
+            run.note(networks={**networks, "student": told | worth})
+            step.products = [run.student_graph]
+
+
+def _check_classes(given: Path, predict: Predictor, facts: DataFacts) -> None:
+    shape = facts.preprocessing
+    image = np.zeros((1, shape.channels, shape.height, shape.width), np.float32)
+    known = predict(image).shape[1]
+    if known != len(facts.classes):
+        raise ModelMismatchError(
+            f"{given}: gives {known} logits, but the data has {len(facts.classes)} classes; "
+            "give the data that it was trained for"
+        )
+
+
+def _worth(run: RunFolder, facts: DataFacts, predict: Predictor, part: str) -> dict[str, float]:
+    """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder."""
+    images, prepare = read_images(run.data / part), facts.preprocessing.apply
+    starts = range(0, len(images.labels), _BATCH)
+    logits = np.concatenate([predict(prepare(images.pixels[at : at + _BATCH])) for at in starts])
+    right = logits.argmax(1) == images.labels
+    loss = _cross_entropy(logits.astype(np.float64), images.labels)
+    return {"top1": float(right.mean()), "loss": loss, "n": len(right)}
+
+
+def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    shifted = logits - logits.max(1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(1))
+    return float((log_sum - shifted[np.arange(len(labels)), labels]).mean())
