@@ -14,7 +14,8 @@ def install_what_the_docs_show(site: Path) -> None:
     """What pip would leave of such a package."""
     text = DOCS.read_text(encoding="utf-8")
     method, weighting = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (entry_points,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    shown = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (entry_points,) = [block for block in shown if "entry-points" in block]
     package, facts = site / "your_package", site / "your_package-1.0.dist-info"
     package.mkdir(parents=True)
     facts.mkdir()
