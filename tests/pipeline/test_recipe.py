@@ -75,8 +75,8 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
     assert load_recipe(None, {"bench.max_seconds": 5}).recipe.bench.max_seconds == 5.0
 
 
-def test_the_default_road_is_kd_then_at_then_rkd() -> None:
-    assert [stage.name for stage in Recipe().stages] == ["kd", "at", "rkd"]
+def test_the_default_road_is_at_then_kd_then_rkd() -> None:
+    assert [stage.name for stage in Recipe().stages] == ["at", "kd", "rkd"]
 
 
 def test_one_key_of_a_table_does_not_change_the_others() -> None:
