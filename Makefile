@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-slow bench results clean
+.PHONY: help setup demo test lint test-slow test-export bench results clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,6 +32,9 @@ lint: $(STAMP)
 
 test-slow: $(STAMP)  ## The proofs that take minutes
 	$(BIN)/pytest -m slow
+
+test-export: $(STAMP)  ## Eight networks × two formats × FP32 and INT8, and the table of them
+	$(BIN)/pytest -m matrix tests/export/test_matrix.py
 
 bench: demo  ## Training speed and command times as ratios (about 5 minutes after the demo)
 	$(BIN)/python benchmarks/training_speed.py

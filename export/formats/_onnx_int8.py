@@ -215,13 +215,16 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 def _prepare(model: onnx.ModelProto, target: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
+    # From a file: of a model in memory it takes the weights away when it skips a step.
+    source = target.with_stem("named")
+    onnx.save(model, source)
     with quiet():
         try:
-            quant_pre_process(model, target)
+            quant_pre_process(source, target)
         except Exception:
             # Symbolic shape inference knows fewer operators than ONNX's own, which is enough
             # where the exporter has written the shapes.
-            quant_pre_process(model, target, skip_symbolic_shape=True)
+            quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
 def _reader(input_name: str, images: NDArray[np.float32]) -> Any:

@@ -21,8 +21,8 @@ def export(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="A run folder (the one used last when left out), weights, module:factory, "
-            "or an ONNX file."
+            help="A run folder, the one used last when left out; or weights from elsewhere "
+            "(student.weights); or module:factory or an ONNX file (student.model)."
         ),
     ] = None,
     target: Annotated[

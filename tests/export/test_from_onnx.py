@@ -256,11 +256,17 @@ def wrong_type(model: onnx.ModelProto) -> None:
     model.graph.node[1].op_type = "Reelu"
 
 
+def of_nobodys_domain(model: onnx.ModelProto) -> None:
+    model.graph.node[1].domain = "my.own"
+    model.opset_import.append(helper.make_opsetid("my.own", 1))
+
+
 UNFIT: dict[str, tuple[Callable[[onnx.ModelProto], None], str]] = {
     "two outputs": (two_outputs, "not a classifier from one image input"),
     "halves": (of_halves, "its input is FLOAT16, but must be FLOAT"),
     "quantised": (quantised, "is quantised already"),
     "an operator that is none": (wrong_type, "cannot be used .*Reelu"),
+    "an operator of nobody's": (of_nobodys_domain, "uses my.own.Relu, which ONNX Runtime does not"),
 }
 
 

@@ -6,7 +6,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import numpy_helper
+from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+from torch import nn
+from torch.nn import functional as F
 
 from export.bundling import ExportSource
 from export.formats import FORMATS
@@ -14,6 +18,7 @@ from export.formats._graph import MAIN, Graph
 from export.parity import TOLERANCES, compare
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
+from export.to_onnx import export_onnx
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("onnx")()
@@ -260,3 +265,27 @@ def test_a_model_with_nothing_to_quantise_is_refused(
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10), source)
     with pytest.raises(ExportError, match="nothing to quantise"):
         FORMAT.write(source, "int8", tmp_path, calibration, QuantizationScheme())
+
+
+def test_a_graph_that_symbolic_shape_inference_cannot_follow_is_quantised(tmp_path: Path) -> None:
+    """The norm's own shape, which the division is spread over, is where it gives up."""
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3, stride=2)
+            self.head = nn.Linear(8, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(F.normalize(self.conv(x).relu().mean((2, 3)), dim=1))
+
+    source = tmp_path / "normalised.onnx"
+    torch.manual_seed(0)
+    export_onnx(Normalised(), torch.zeros(1, 3, 32, 32), source, opset=20)
+    with pytest.raises(TypeError, match="NoneType"):
+        SymbolicShapeInference.infer_shapes(onnx.load(source))
+    images = np.random.default_rng(0).normal(size=(8, 3, 32, 32)).astype(np.float32)
+    facts = FORMAT.write(source, "int8", tmp_path, images, QuantizationScheme()).facts
+    assert facts["quantization"]["operators_quantized"] == {"Conv": 1, "Gemm": 1}
+    parity = compare(FORMAT.predict(source, images), FORMAT.predict(tmp_path / MODEL, images))
+    assert parity.signal_to_noise_db > 15

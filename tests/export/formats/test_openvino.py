@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+import torch
+from torch import nn
 
 from export.bundling import ExportSource
 from export.formats import FORMATS
@@ -14,6 +16,7 @@ from export.formats._openvino_int8 import friendly_names
 from export.parity import check, compare
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
+from export.to_onnx import export_onnx
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("openvino")()
@@ -228,3 +231,20 @@ def test_the_preset_can_be_named_against_the_activations_type(
     scheme = QuantizationScheme(preset="performance")
     facts = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], scheme).facts["quantization"]
     assert facts["preset"] == "performance"
+
+
+def test_what_is_rounded_in_front_of_a_pool_is_rounded_behind_it(tmp_path: Path) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3),
+        nn.Flatten(),
+        nn.Linear(8 * 6 * 6, 4),
+    )
+    source = tmp_path / "pooled.onnx"
+    export_onnx(network, torch.zeros(1, 3, 16, 16), source, opset=20)
+    images = np.random.default_rng(0).normal(size=(4, 3, 16, 16)).astype(np.float32)
+    facts = FORMAT.write(source, "int8", tmp_path, images, QuantizationScheme()).facts
+    assert facts["quantization"]["operators_kept"] == []
+    assert facts["quantization"]["operators_quantized"] == {"Conv": 2, "Gemm": 1}

@@ -43,10 +43,10 @@ def activation_types(path: Path) -> set[int]:
 
 
 def test_a_target_gets_its_own_bundles_in_its_own_scheme(
-    own: RunFolder, compress, tmp_path: Path
+    own: RunFolder, forked, tmp_path: Path
 ) -> None:
     before = {folder.name for folder in own.bundle_folders()}
-    said = compress("export", "--target", "rpi", "--format", "onnx", "--json", cwd=tmp_path)
+    said = forked("export", "--target", "rpi", "--format", "onnx", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
     made = {bundle["name"] for bundle in said.json()["bundles"]}
     assert made == {"rpi5-onnx-fp32", "rpi5-onnx-int8", "rpi5-teacher-onnx-fp32"}
@@ -61,17 +61,37 @@ def test_a_target_gets_its_own_bundles_in_its_own_scheme(
 
 
 def test_one_bundle_for_a_profile_of_ones_own_without_the_teacher(
-    own: RunFolder, compress, tmp_path: Path
+    own: RunFolder, forked, tmp_path: Path
 ) -> None:
     before = {folder.name for folder in own.bundle_folders()}
     (tmp_path / "board.toml").write_text(BOARD)
-    said = compress(
+    said = forked(
         "export", "runs/tiny", "--target", "board.toml", "--format", "onnx",
         "--precision", "fp32", "--no-teacher", cwd=tmp_path,
     )  # fmt: skip
     assert said.code == 0, said.err
     assert "board-onnx-fp32" in said.out
     assert {folder.name for folder in own.bundle_folders()} - before == {"board-onnx-fp32"}
-    said = compress("bench", "--bundle", "board-onnx-fp32", "--max-seconds", 0.2, cwd=tmp_path)
+    said = forked("bench", "--bundle", "board-onnx-fp32", "--max-seconds", 0.2, cwd=tmp_path)
     assert said.code == 0, said.err
     assert (own.bench / "board-onnx-fp32@local.json").is_file()
+
+
+def test_a_bundle_that_prepares_images_itself_is_as_accurate_on_a_device(
+    own: RunFolder, forked, tmp_path: Path
+) -> None:
+    plain = open_bundle(own.bundles / "local-onnx-fp32").manifest
+    both = ["--format", "onnx", "--format", "openvino", "--precision", "fp32", "--no-teacher"]
+    said = forked("export", *both, "--embed-preprocessing", cwd=tmp_path)
+    assert said.code == 0, said.err
+    names = ("local-onnx-fp32", "local-openvino-fp32")
+    quick = ["--threads", 1, "--queries", 20, "--max-seconds", 0.2, "--json"]
+    asked = [f"--bundle={name}" for name in names]
+    measured = forked("bench", *asked, *quick, cwd=tmp_path)
+    assert measured.code == 0, measured.err
+    for name, one in zip(names, measured.json()["measurements"], strict=True):
+        manifest = open_bundle(own.bundles / name).manifest
+        assert (manifest.input.dtype, manifest.input.layout) == ("uint8", "NHWC")
+        assert manifest.input.shape[1:] == [16, 16, 1]
+        assert manifest.accuracy["top1"] == plain.accuracy["top1"]
+        assert one["accuracy"]["top1"] == plain.accuracy["top1"]

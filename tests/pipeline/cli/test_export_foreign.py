@@ -78,7 +78,7 @@ def test_further_bundles_are_made_of_its_run_alone(brought: Path, forked) -> Non
 
 
 def test_the_same_again_does_nothing_and_other_weights_of_the_same_name_are_taken(
-    brought: Path, forked, draw_photos
+    brought: Path, forked
 ) -> None:
     command = ["export", "mine:net", *DIGITS, *ONNX]
     first = forked(*command, cwd=brought)
@@ -89,7 +89,6 @@ def test_the_same_again_does_nothing_and_other_weights_of_the_same_name_are_take
     assert forked(*command, cwd=brought).code == 0
     assert model.stat().st_mtime_ns == made_at
     code = (brought / "mine.py").read_text().replace("net.safetensors", "hostile.safetensors")
-    (brought / "mine.py").unlink()  # it is a link
     (brought / "mine.py").write_text(code)
     assert forked(*command, cwd=brought).code == 0
     assert model.read_bytes() != before
@@ -217,14 +216,6 @@ def test_a_mistake_is_told_in_one_line_and_leaves_nothing(name: str, brought: Pa
     if command:
         left = {path for path in brought.rglob("*") if path.is_file()} - before
         assert not {path for path in left if "__pycache__" not in path.parts}
-
-
-def test_after_a_mistake_the_right_command_is_not_held_to_the_wrong_one(
-    brought: Path, forked
-) -> None:
-    wrong = forked("export", "net.safetensors", "--model", "resnet14", *DIGITS, cwd=brought)
-    assert wrong.code == 15
-    assert forked("export", *WEIGHTS, *DIGITS, *ONNX, cwd=brought).code == 0
 
 
 def test_a_run_folder_of_another_recipe_is_left_as_it_is(own: RunFolder, brought, forked) -> None:

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from foundation.errors import DataLayoutError
+from foundation.errors import DataLayoutError, RecipeError
 from pipeline.data import Dataset, load_dataset
 from pipeline.data.images import ArrayImages, Subset
 from pipeline.data.splits import split
@@ -64,6 +65,34 @@ def test_mean_and_deviation_are_those_of_the_training_part_alone() -> None:
     prepared = splits.preprocessing.apply(pixels[ids(splits.train)])
     np.testing.assert_allclose(prepared.mean((0, 2, 3)), 0, atol=1e-4)
     np.testing.assert_allclose(prepared.std((0, 2, 3)), 1, atol=1e-4)
+
+
+def test_a_given_mean_and_deviation_stand_in_for_the_images_own_each_for_itself() -> None:
+    found = split(numbered(), DataRecipe()).preprocessing
+    both = DataRecipe(mean=[0.0], std=[0.5], teacher_image_size=4)
+    splits = split(numbered(), both)
+    assert (splits.preprocessing.mean, splits.preprocessing.std) == ([0.0], [0.5])
+    teachers = splits.teacher_preprocessing
+    assert (teachers.mean, teachers.std, teachers.height) == ([0.0], [0.5], 4)
+    one = split(numbered(), DataRecipe(mean=[0.25])).preprocessing
+    assert (one.mean, one.std) == ([0.25], found.std)
+    black = np.zeros((1, 2, 2, 1), np.uint8)
+    np.testing.assert_allclose(one.apply(black), -0.25 / found.std[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+@pytest.mark.parametrize("values", [[], [0.1, 0.2, 0.3]])
+def test_a_mean_or_deviation_for_other_channels_is_refused(name: str, values: list[float]) -> None:
+    with pytest.raises(RecipeError, match=rf"data\.{name} .*{len(values)} values.* 1 channels"):
+        split(numbered(), DataRecipe(**{name: values}))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"std": [0.0]}, {"std": [-1.0]}, {"mean": [float("nan")]}, {"mean": ["0.5"]}]
+)
+def test_an_impossible_mean_or_deviation_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValidationError):
+        DataRecipe(**wrong)
 
 
 def test_mean_and_deviation_of_more_images_than_a_block_are_right() -> None:

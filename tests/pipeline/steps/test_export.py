@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deploy_targets.targets import load_target
@@ -19,8 +21,10 @@ def test_unless_asked_otherwise_a_target_gets_all_it_takes() -> None:
 
 
 def test_a_format_is_made_only_in_precisions_that_it_has() -> None:
-    assert ("openvino", "fp16") in asked("rpi5")
-    assert ("onnx", "fp16") not in asked("rpi5")
+    target = replace(load_target("rpi5"), precisions=["fp32", "bf16"])
+    requests = requests_for(target, ExportRecipe())
+    found = [(request.format, request.precision) for request in requests]
+    assert found == [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 
 
 def test_what_is_asked_narrows_it_down() -> None:
