@@ -24,16 +24,19 @@ SHARED = replace(FRESH, fresh=False)
 
 def workers():
     """Process numbers of the servers that we have started and that still are there."""
-    children = set()
-    for task in Path("/proc/self/task").iterdir():
-        children.update(map(int, (task / "children").read_text().split()))
-    return {pid for pid in children if b"deploy_targets.device.server" in command_of(pid)}
+    there = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return {
+        pid
+        for pid in there
+        if b"deploy_targets.device.server" in read(f"/proc/{pid}/cmdline")
+        and f"PPid:\t{os.getpid()}\n".encode() in read(f"/proc/{pid}/status")
+    }
 
 
-def command_of(pid):
+def read(path):
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # the process has ended
         return b""
 
 
