@@ -9,14 +9,18 @@ import typer
 from pipeline.cli._app import JsonOption, app, present
 
 
-@app.command(epilog="Examples:  compress targets  ·  compress targets rpi")
+@app.command(
+    epilog="Examples:  compress targets  ·  compress targets rpi  ·  "
+    "compress targets my-board.toml\n\n"
+    "Profiles of your own lie in $COMPRESS_TARGETS, or ~/.config/compress/targets (XDG).",
+)
 def targets(
     name: Annotated[
         str | None, typer.Argument(help="One target, or the path of a profile.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """List the targets, or show one whole."""
+    """List the targets, or show one whole: every fact with its source."""
     from pipeline.catalogue import targets_table  # noqa: PLC0415
 
     present(targets_table(name), json)

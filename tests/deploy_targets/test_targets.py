@@ -1,6 +1,7 @@
 """Target profiles: shipped ones, one's own, and wrong ones."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -11,11 +12,18 @@ from deploy_targets.device import facts
 from deploy_targets.targets import (
     TargetRuntime,
     detected_quantization,
+    is_shipped,
     load_target,
+    own_folder,
+    read_target,
+    shipped_names,
     target_names,
+    write_target,
 )
+from deploy_targets.targets.detection import core_name, known_cores, this_machine
+from deploy_targets.targets.profile import SOURCED
 from foundation.bundle import RuntimeRange
-from foundation.errors import MissingFileError, RecipeError, UnknownNameError
+from foundation.errors import CorruptFileError, MissingFileError, RecipeError, UnknownNameError
 from foundation.onnx_releases import highest_opset
 
 OWN = """
@@ -56,18 +64,128 @@ def profile(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("name", target_names())
-def test_every_shipped_profile_loads_and_names_its_sources(name):
+@pytest.mark.parametrize("name", shipped_names())
+def test_no_fact_of_a_shipped_profile_is_without_a_source(name):
     target = load_target(name)
-    assert target.sources
-    assert all(runtime.source for runtime in target.runtimes)
+    assert target.unsourced() == []
+    assert set(target.sources) <= set(SOURCED)
     assert target.onnx_opset == 20
-    assert target.quantization.reason
     assert set(target.formats) <= {"onnx", "openvino"}
 
 
+def test_a_fact_without_a_source_is_found():
+    target = load_target("rpi4")
+    sources = {name: text for name, text in target.sources.items() if name != "clock_mhz"}
+    assert replace(target, sources=sources).unsourced() == ["clock_mhz"]
+    bare = replace(target, runtimes=[TargetRuntime("onnxruntime", ">=1.20")])
+    assert bare.unsourced() == ["runtimes.onnxruntime"]
+
+
 def test_the_shipped_names_include_the_alias():
-    assert target_names() == ["local", "rpi", "rpi4", "rpi5"]
+    assert shipped_names() == [
+        "arm64-generic", "jetson-orin-cpu", "local", "n100", "rk3588", "rpi", "rpi-zero2", "rpi3",
+        "rpi4", "rpi5", "x86-avx2", "x86-vnni",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_peak_is_lanes_by_clock_and_int8_is_never_the_slower(name):
+    target = load_target(name)
+    peak, twice = target.peak_gops(1), target.peak_gops(2)
+    if target.clock_mhz is None:
+        assert peak == {}
+    else:
+        assert peak["fp32"] == target.fp32_per_cycle * target.clock_mhz / 1000
+        assert peak["fp32"] < peak["int8"]
+        assert twice["int8"] == 2 * peak["int8"]
+
+
+def test_a_core_that_is_named_brings_its_rates_unless_the_profile_says_them(profile):
+    named = load_target(profile("cores", 'cpu = "Cortex-A72"\ncores'))
+    assert (named.fp32_per_cycle, named.int8_per_cycle) == (8, 16)
+    assert "Cortex-A72" in named.sources["fp32_per_cycle"]
+    own = load_target(profile("cores", 'cpu = "Cortex-A72"\nfp32_per_cycle = 4\ncores'))
+    assert (own.fp32_per_cycle, own.int8_per_cycle) == (4, 16)
+    assert "fp32_per_cycle" in own.unsourced()
+    assert load_target(profile("cores", 'cpu = "Cortex-A99"\ncores')).per_cycle() == {}
+
+
+def test_big_cores_alone_are_used_where_there_are_little_ones():
+    target = load_target("rk3588")
+    assert target.pin == [4, 5, 6, 7]
+    assert target.threads == len(target.pin) < target.cores
+
+
+@pytest.mark.parametrize("variable", ["COMPRESS_TARGETS", "XDG_CONFIG_HOME"])
+def test_a_profile_of_ones_own_is_found_by_its_name(tmp_path, monkeypatch, variable):
+    monkeypatch.delenv("COMPRESS_TARGETS", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    folder = tmp_path if variable == "COMPRESS_TARGETS" else tmp_path / "compress" / "targets"
+    folder.mkdir(parents=True, exist_ok=True)
+    assert own_folder() == folder
+    (folder / "garage-door.toml").write_text(OWN)
+    (folder / "rpi4.toml").write_text(OWN)
+    (folder / "door.toml").write_text('alias_of = "garage-door"\n')
+    assert {"garage-door", "rpi5"} <= set(target_names())
+    assert load_target("garage-door").memory_mb == 512
+    assert load_target("door").name == "garage-door"
+    assert load_target("rpi4").memory_mb == 512
+    assert [is_shipped(name) for name in ("rpi5", "rpi", "rpi4", "garage-door", "./x.toml")] == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["rk3588", "local", "x86-vnni"])
+def test_a_target_that_is_kept_comes_back_as_it_was(name, tmp_path):
+    target = load_target(name)
+    write_target(tmp_path / "kept.json", target)
+    assert read_target(tmp_path / "kept.json") == target
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"kind": "target"', '"kind": "pie"'), ('"arch"', '"march"'), ('"int8"', '"int9"')],
+)
+def test_what_is_no_kept_target_is_refused(old, new, tmp_path):
+    path = tmp_path / "kept.json"
+    write_target(path, load_target("rpi4"))
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CorruptFileError, match=r"kept\.json: not a target"):
+        read_target(path)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "core"),
+    [
+        ("vendor_id : AuthenticAMD\ncpu family : 26\nmodel : 2\nmodel name : AMD EPYC\n", "Zen 5"),
+        ("vendor_id : AuthenticAMD\ncpu family : 25\nmodel : 17\n", "Zen 4"),
+        ("vendor_id : GenuineIntel\ncpu family : 6\nmodel : 190\n", "Gracemont"),
+        ("vendor_id : GenuineIntel\ncpu family : 6\nmodel : 23\n", None),
+        ("CPU part : 0xd08\n", None),
+        ("", None),
+    ],
+)
+def test_an_x86_core_is_known_by_its_family_and_model(cpuinfo, core, tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    assert core_name(tmp_path) == core
+
+
+def test_the_clock_is_the_highest_that_cpufreq_names_and_unknown_without_it(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("CPU part : 0xd08\ncpu MHz : 2596.122\n")
+    assert this_machine(tmp_path)["clock_mhz"] is None
+    assert this_machine(tmp_path)["cpu"] == "Cortex-A72"
+    cpufreq = tmp_path / "sys/devices/system/cpu/cpu0/cpufreq"
+    cpufreq.mkdir(parents=True)
+    (cpufreq / "cpuinfo_max_freq").write_text("1500000\n")
+    assert this_machine(tmp_path)["clock_mhz"] == 1500
+
+
+def test_no_core_stands_for_two_families_and_models():
+    lines = [line.split() for core in known_cores().values() for line in core.cpuid]
+    every = [(v, f, m) for v, f, a, b in lines for m in range(int(a), int(b) + 1)]
+    assert len(every) == len(set(every))
 
 
 def test_an_alias_is_the_target_it_stands_for():
@@ -208,7 +326,10 @@ def test_a_missing_file_is_named(tmp_path):
     ("old", "new", "message"),
     [
         ("threads = 2", "threds = 2", "unknown key 'threds', did you mean 'threads'"),
-        ("threads = 2", "", "missing key 'threads'"),
+        ('arch = "aarch64"', "", "missing key 'arch'"),
+        ("threads = 2", "threads = 2\nclock_mhz = 0", "key 'clock_mhz' must be above 0"),
+        ("threads = 2", "threads = 2\npin = [1, 1]", "key 'pin' must name each core once"),
+        ("threads = 2", "threads = 2\nsources = ['a book']", "key 'sources' must be a table"),
         ("threads = 2", 'threads = "two"', "key 'threads' must be a whole number"),
         ("threads = 2", "threads = 0", "key 'threads' must be at least 1"),
         ("threads = 2", "threads = ", "not a TOML file"),
