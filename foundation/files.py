@@ -7,11 +7,14 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import CorruptFileError, MissingFileError, NoSpaceError, is_no_space
+
+_READING_UMASK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -121,6 +124,9 @@ def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    # It can only be read by setting it, for the whole process: one thread at a time, and what
+    # another makes meanwhile is private.
+    with _READING_UMASK:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -35,6 +36,7 @@ class Registry(Generic[T]):
         self.package = package
         self._entries: dict[str, T] = {}
         self._discovered = False
+        self._discovering = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files an entry under `name`.
@@ -72,15 +74,17 @@ class Registry(Generic[T]):
         return [(name, self._entries[name]) for name in self.names()]
 
     def _discover(self) -> None:
-        if self._discovered:
-            return
-        self._discovered = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{self.package}.{module.name}")
-        for entry_point in entry_points(group=self.package):
-            entry_point.load()
+        # A thread that asks while another looks has to wait for all that is found.
+        with self._discovering:
+            if self._discovered:
+                return
+            self._discovered = True
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(getattr(package, "__path__", [])):
+                if not module.name.startswith("_"):
+                    importlib.import_module(f"{self.package}.{module.name}")
+            for entry_point in entry_points(group=self.package):
+                entry_point.load()
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -18,6 +18,8 @@ from foundation.errors import HostError
 
 WORKER = "deploy_targets.device.worker"
 SERVER = "deploy_targets.device.server"
+Why = Callable[[int, str, bool], str | None]
+
 _FINAL = {"result", "error"}
 _SECONDS_TO_LEAVE = 10
 
@@ -29,15 +31,21 @@ class DeviceProcess:
         command: starts it, here or through a transport.
         host: name for messages to the user.
         environment: of the command; None for our own.
+        why: a transport's own words for its end: given exit code, standard error and whether there
+            was a message before; None where it has none.
 
     Raises:
         HostError: when it cannot be started.
     """
 
     def __init__(
-        self, command: Sequence[str], host: str, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        host: str,
+        environment: Mapping[str, str] | None = None,
+        why: Why | None = None,
     ) -> None:
-        self._host = host
+        self._host, self._why, self._heard = host, why, False
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         try:
             self._process = subprocess.Popen(
@@ -46,8 +54,6 @@ class DeviceProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 env=environment,
-                text=True,
-                encoding="utf-8",
             )
         except OSError as error:
             self._errors.close()
@@ -57,9 +63,14 @@ class DeviceProcess:
 
     def send(self, record: Any) -> None:
         """Write a record as one line. That the process is gone shows when it is listened to."""
+        plain = record if isinstance(record, dict) else as_dict(record)
+        self.send_bytes(json.dumps(plain).encode() + b"\n")
+
+    def send_bytes(self, content: bytes) -> None:
+        """Write content as it is."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(as_dict(record)) + "\n")
+            self._process.stdin.write(content)
             self._process.stdin.flush()
 
     def end_input(self) -> None:
@@ -92,11 +103,18 @@ class DeviceProcess:
                 "check what else runs there, or give it more time"
             )
         if not line:
-            raise HostError(
-                f"{self._host}: the measuring process {_end(self._process.wait())} "
-                f"before it had a result{_last_words(self._errors)}"
-            )
-        return _parse(line, self._host)
+            raise HostError(f"{self._host}: {self._reason(self._process.wait())}")
+        message = _parse(line.decode(errors="replace"), self._host)
+        self._heard = True
+        return message
+
+    def _reason(self, code: int) -> str:
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace")
+        reason = self._why(code, said, self._heard) if self._why else None
+        return reason or (
+            f"the measuring process {_end(code)} before it had a result{_last_words(said)}"
+        )
 
     def leave(self) -> None:
         """Let it end by itself, for a while."""
@@ -116,7 +134,7 @@ class DeviceProcess:
 def stream_job(
     command: Sequence[str], job: Job, host: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Message]:
-    """Run a worker and yield its messages; closing the iterator kills it.
+    """Run a worker as `stream_from` does.
 
     Args:
         command: starts the worker, here or through a transport.
@@ -127,13 +145,29 @@ def stream_job(
     Raises:
         HostError: when it cannot be started, writes something else or ends without a last message.
     """
-    with contextlib.closing(DeviceProcess(command, host, environment)) as process:
+    yield from stream_from(DeviceProcess(command, host, environment), job)
+
+
+def stream_from(process: DeviceProcess, job: Job, *, tethered: bool = False) -> Iterator[Message]:
+    """Give a worker its job and yield its messages; closing the iterator kills it.
+
+    Args:
+        process: the worker.
+        job: with the paths that the worker sees.
+        tethered: whether it is to end with its input, which then stays open as long as we listen.
+
+    Raises:
+        HostError: when it writes something else or ends without a last message.
+    """
+    with contextlib.closing(process):
         process.send(job)
-        process.end_input()
+        if not tethered:
+            process.end_input()
         while True:
             message = process.receive()
             yield message
             if message["kind"] in _FINAL:
+                process.end_input()
                 process.leave()
                 return
 
@@ -153,11 +187,21 @@ def serve_job(
     Raises:
         HostError: when it cannot be started.
     """
-    # Several run at once: a message says which of them it was.
-    name = f"{host} ({Path(job.bundle).name})"
-    with contextlib.closing(DeviceProcess(command, name, environment)) as process:
+    with serve_from(DeviceProcess(command, server_name(host, job), environment), job) as process:
+        yield process
+
+
+@contextlib.contextmanager
+def serve_from(process: DeviceProcess, job: ServerJob) -> Iterator[DeviceProcess]:
+    """Give a server its job; leaving the context ends it."""
+    with contextlib.closing(process):
         process.send(job)
         yield process
+
+
+def server_name(host: str, job: ServerJob) -> str:
+    """Several run at once: a message says which of them it was."""
+    return f"{host} ({Path(job.bundle).name})"
 
 
 @contextlib.contextmanager
@@ -198,8 +242,6 @@ def _end(code: int) -> str:
     return f"was killed by {name}{hint}"
 
 
-def _last_words(errors: IO[bytes]) -> str:
-    errors.seek(0)
-    lines = errors.read().decode(errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), None)
+def _last_words(said: str) -> str:
+    last = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), None)
     return f"; its last words: {last[:300]}" if last else "; it said nothing"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,3 +124,14 @@ def test_another_distribution_adds_its_own_through_an_entry_point(
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: menagerie\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[beasts]\nokapi = menagerie\n")
     assert registry.names() == ["cat", "okapi"]
+
+
+def test_threads_that_ask_at_once_all_find_what_is_there(package: Package) -> None:
+    registry = package(cat="import time; time.sleep(0.2)\n" + entry("cat"))
+    found: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: found.append(registry.names())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [["cat"]] * 4

@@ -1,0 +1,332 @@
+"""What has to lie on a device before it can measure: put there, looked at, taken away."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deploy_targets.device.facts import Facts
+from deploy_targets.device.runtimes import RUNTIMES
+from deploy_targets.remote.address import SCHEME, parse_address
+from deploy_targets.remote.agent import machine as this_machine
+from deploy_targets.remote.register import Known, forget, remember
+from deploy_targets.remote.session import Say, Session, open_session
+from deploy_targets.remote.sources import device_sources
+from deploy_targets.remote.state import conditions_of, facts_of
+from deploy_targets.remote.wheels import fetch_wheels
+from deploy_targets.targets import Target
+from foundation.errors import HostError, NoSpaceError, UsageError, unknown_name
+from foundation.manifest import RuntimeRange
+
+# Where the device has no network, its pip finds that out at the first of these.
+_PIP_PATIENCE_S = 10.0
+_CLOCK_S = 60.0
+_LITTLE_MB = 200
+_BUSY = 0.5
+_REQUIREMENT = re.compile(r"([A-Za-z][\w.-]*?)((?:[=<>!~]=?=?[\w.*]+,?)*)")
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What a set-up came to.
+
+    Attributes:
+        folder: on the device.
+        made: packages whose environment was made now; that of others was there.
+        runtimes: versions by package, numpy aside.
+        via: by package: "pip" of the device or "wheels" sent from here.
+    """
+
+    host: str
+    folder: str
+    made: list[str]
+    runtimes: dict[str, str]
+    via: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `state` is "ok", "note" or "problem"."""
+
+    state: str
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of a device found."""
+
+    host: str
+    facts: Facts
+    findings: list[Finding]
+
+    @property
+    def good(self) -> bool:
+        """Whether it can measure."""
+        return all(one.state != "problem" for one in self.findings)
+
+
+def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, str]:
+    """What to install, as versions by package: {"onnxruntime": "==1.32.0"}.
+
+    The release that this machine has is taken where it will do, for its answers were checked here.
+
+    Args:
+        target: all of its runtimes, if none is named.
+        runtimes: "onnxruntime", or with a version: "onnxruntime==1.20.1".
+
+    Raises:
+        UnknownNameError: when there is no such runtime.
+        UsageError: when what is asked for is no requirement.
+    """
+    wanted = {}
+    for one in runtimes or (target.runtime_names if target else ["onnxruntime"]):
+        match = _REQUIREMENT.fullmatch(one.replace(" ", ""))
+        if match is None:
+            raise UsageError(f"runtime must be like 'onnxruntime==1.20.1', but got {one!r}")
+        name, version = match.groups()
+        if name not in RUNTIMES.names():
+            raise unknown_name("runtime", name, RUNTIMES.names())
+        allowed = next((r for r in target.runtimes if r.name == name), None) if target else None
+        package = RUNTIMES.get(name).package
+        given = version or (allowed.version.replace(" ", "") if allowed else "")
+        wanted[package] = version or _here(package, allowed.range if allowed else None) or given
+    return wanted
+
+
+def set_up(
+    url: str,
+    packages: dict[str, str],
+    say: Say,
+    wheels: Path | None = None,
+    *,
+    from_here: bool = False,
+) -> SetUp:
+    """Put environments with these packages, and the device side of this program, on a device.
+
+    Where all is there already, nothing is done; where a set-up was cut short, it is gone on with.
+
+    Args:
+        url: of the device.
+        packages: as `packages_for` gives them.
+        say: told what takes its time.
+        wheels: a folder with wheels for the device; None fetches them.
+        from_here: send wheels even where the device's own pip could fetch them.
+
+    Raises:
+        HostError: when it cannot be reached, or a package cannot be had for it.
+        NoSpaceError: when its disk is full.
+    """
+    address = parse_address(url)
+    with open_session(address) as session:
+        tree, files = device_sources()
+        session.bring(tree, files, say)
+        facts = facts_of(session, tree, url)
+        made, via = [], {}
+        for package, version in packages.items():
+            pins = {"numpy": _here("numpy", None) or "", package: version}
+            say(f"{url}: {package}{version}")
+            done = _install(session, url, pins, say, wheels=wheels, from_here=from_here)
+            made += [package] if done["made"] else []
+            via[package] = done["via"]
+    with open_session(address) as session:
+        device = session.device
+    runtimes = {package: device.version_of(package) or "?" for package in device.envs}
+    remember(
+        Known(
+            url=url,
+            board=facts.board,
+            cpu=facts.cpu,
+            arch=facts.arch,
+            python=device.python,
+            folder=device.folder,
+            runtimes=runtimes,
+            set_up_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    )
+    return SetUp(url, device.folder, made, runtimes, via)
+
+
+def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None) -> Checked:
+    """Look at a device: is all there that a measurement needs, and is it in a state for one.
+
+    Args:
+        url: of the device.
+        needs: runtimes, with the releases that will do, such as those of a target or a bundle.
+        arch: that it must be of.
+
+    Raises:
+        HostError: when it cannot be reached.
+    """
+    with open_session(parse_address(url)) as session:
+        device, asked_at = session.device, time.time()
+        tree, files = device_sources()
+        session.bring(tree, files)
+        facts, state = facts_of(session, tree, url), conditions_of(session, tree, url)
+        used = session.ask("size")["used_mb"]
+    findings = [
+        Finding("ok", "link", f"reached; {device.folder} holds {used:,.0f} MB"),
+        Finding("ok", "Python", f"{device.python} ({device.executable}), {device.libc}"),
+        _architecture(facts, arch),
+        *_runtimes(url, device.envs, device.version_of, needs),
+        _disk(device.free_mb),
+        _clock(device.clock - asked_at),
+        _governor(state.governor),
+        _heat(state.temperature_c, state.throttled),
+        _load(state.load_average, facts.usable_cores),
+    ]
+    return Checked(url, facts, findings)
+
+
+def clean(url: str, *, cache_only: bool = False) -> float:
+    """Take away all that was put on a device, or only the bundles and images on it.
+
+    Returns:
+        MiB that were freed.
+
+    Raises:
+        HostError: when it cannot be reached.
+    """
+    with open_session(parse_address(url)) as session:
+        freed: float = session.ask("clean", cache_only=cache_only)["freed_mb"]
+    if not cache_only:
+        forget(url)
+    return freed
+
+
+def machine_of(url: str) -> str:
+    """The same for all URLs of one machine.
+
+    Raises:
+        HostError: when it cannot be reached.
+    """
+    scheme = url.partition("://")[0]
+    if scheme == SCHEME:
+        with open_session(parse_address(url)) as session:
+            return session.device.machine
+    return this_machine() if url == "local" else url
+
+
+def _install(
+    session: Session,
+    url: str,
+    pins: dict[str, str],
+    say: Say,
+    *,
+    wheels: Path | None,
+    from_here: bool,
+) -> dict[str, Any]:
+    """By the device's own pip where it has one and a network, else with wheels from here.
+
+    Of the packages in `pins`, the last is the runtime.
+    """
+    package = list(pins)[-1]
+    asked = {"runtime": package, "module": package, "pins": pins, "patience": _PIP_PATIENCE_S}
+    if session.device.has_pip and wheels is None and not from_here:
+        try:
+            return session.install(**asked, tree=None)
+        except NoSpaceError:
+            raise
+        except HostError as error:
+            reason = str(error).removeprefix(f"{url}: ")
+            say(f"{url}: {reason[:120]}; sending wheels from here")
+    with tempfile.TemporaryDirectory(prefix="wheels-") as scratch:
+        found = fetch_wheels(session.device, pins, Path(scratch), wheels)
+        tree = _wheel_tree(found)
+        session.bring(tree, found, say)
+        return session.install(**asked, tree=tree)
+
+
+def _wheel_tree(wheels: dict[str, Path]) -> str:
+    """By name and release, so that a set-up that was cut short finds again what it had sent."""
+    return f"wheels/{hashlib.sha256(' '.join(sorted(wheels)).encode()).hexdigest()[:16]}"
+
+
+def _here(package: str, allowed: RuntimeRange | None) -> str | None:
+    """The release that this machine has, as a pin; None where it will not do."""
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return f"=={version}" if allowed is None or allowed.allows(version) else None
+
+
+def _architecture(facts: Facts, arch: str | None) -> Finding:
+    cpu = f"{facts.arch}, {facts.cpu or 'unknown'}, {facts.usable_cores} cores"
+    if arch and arch != facts.arch:
+        return Finding("problem", "processor", f"{cpu}, but the target is {arch}")
+    return Finding("ok", "processor", f"{facts.board + ': ' if facts.board else ''}{cpu}")
+
+
+def _runtimes(
+    url: str, envs: dict[str, Any], version_of: Any, needs: Sequence[RuntimeRange]
+) -> list[Finding]:
+    if not envs and not needs:
+        advice = f"none; run `compress device setup --host {url}`"
+        return [Finding("problem", "runtime", advice)]
+    findings = {name: Finding("ok", name, str(version_of(name))) for name in envs}
+    for need in needs:
+        package = RUNTIMES.get(need.name).package
+        version = version_of(package)
+        again = f"`compress device setup --host {url} --runtime {package}`"
+        if version is None:
+            findings[package] = Finding("problem", package, f"not there; run {again}")
+        elif not need.allows(version):
+            detail = f"{version}, but {need} is wanted; run {again}, with ==VERSION if need be"
+            findings[package] = Finding("problem", package, detail)
+    return list(findings.values())
+
+
+def _disk(free_mb: float) -> Finding:
+    if free_mb < _LITTLE_MB:
+        detail = f"{free_mb:,.0f} MB free; free some, or `compress device clean --cache`"
+        return Finding("problem", "disk", detail)
+    return Finding("ok", "disk", f"{free_mb:,.0f} MB free")
+
+
+def _clock(ahead_s: float) -> Finding:
+    if abs(ahead_s) > _CLOCK_S:
+        way = "ahead of" if ahead_s > 0 else "behind"
+        detail = f"{abs(ahead_s):,.0f} s {way} this machine's; times of day there mean little"
+        return Finding("note", "clock", detail)
+    return Finding("ok", "clock", "as here")
+
+
+def _governor(governor: str | None) -> Finding:
+    if governor is None:
+        return Finding("note", "governor", "unavailable: changes of the clock would not be seen")
+    if governor != "performance":
+        return Finding(
+            "note",
+            "governor",
+            f"{governor}; for steady figures: `echo performance | sudo tee "
+            "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor`",
+        )
+    return Finding("ok", "governor", governor)
+
+
+def _heat(celsius: float | None, throttled: bool | None) -> Finding:
+    heat = "temperature unavailable" if celsius is None else f"{celsius:.0f} °C"
+    if throttled:
+        detail = f"{heat}, and throttled now; cool it, or give it a stronger power supply"
+        return Finding("problem", "throttling", detail)
+    flag = "not throttled" if throttled is False else "throttle flags unavailable"
+    return Finding("note" if throttled is None else "ok", "throttling", f"{heat}, {flag}")
+
+
+def _load(load: float | None, cores: int | None) -> Finding:
+    if load is None:
+        return Finding("note", "load", "unavailable")
+    if cores and load > _BUSY * cores:
+        detail = f"{load:.1f} on {cores} cores: something else is at work there"
+        return Finding("note", "load", detail)
+    return Finding("ok", "load", f"{load:.1f}")

@@ -1,0 +1,77 @@
+"""The devices that were set up from here: a small file each, for `compress device list`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy_targets.records import RecordError, as_dict, build
+from foundation.errors import CorruptFileError
+from foundation.files import read_json, write_json
+
+VARIABLE = "COMPRESS_DEVICES"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A device as it was when it was set up last.
+
+    Attributes:
+        url: how it is reached.
+        board, cpu, arch, python: what it is.
+        folder: where all of ours lies there.
+        runtimes: versions by package.
+        set_up_at: ISO 8601, UTC.
+    """
+
+    url: str
+    board: str | None
+    cpu: str | None
+    arch: str
+    python: str
+    folder: str
+    runtimes: dict[str, str]
+    set_up_at: str
+
+
+def register_folder() -> Path:
+    """Where the files lie: COMPRESS_DEVICES, or in the user's state folder."""
+    given, home = os.environ.get(VARIABLE), os.environ.get("XDG_STATE_HOME")
+    if given:
+        return Path(given)
+    return (Path(home) if home else Path.home() / ".local/state") / "compress" / "devices"
+
+
+def known_devices() -> list[Known]:
+    """All of them, by URL.
+
+    Raises:
+        CorruptFileError: when a file is not what was written.
+    """
+    known = [_read(path) for path in sorted(register_folder().glob("*.json"))]
+    return sorted(known, key=lambda one: one.url)
+
+
+def remember(device: Known) -> None:
+    """Put a device on the list, in the place of what was known of it."""
+    write_json(_path(device.url), as_dict(device))
+
+
+def forget(url: str) -> None:
+    """Take a device off the list, if it is there."""
+    _path(url).unlink(missing_ok=True)
+
+
+def _path(url: str) -> Path:
+    return register_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
+
+
+def _read(path: Path) -> Known:
+    try:
+        return build(Known, read_json(path))
+    except RecordError as error:
+        raise CorruptFileError(
+            f"{path}: not a device ({error}); delete it, and set the device up again"
+        ) from error

@@ -1,0 +1,188 @@
+"""A device asked over its link: one call of ssh, at whose other end `agent` answers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy_targets.answers import build_answer, content_of, error_of
+from deploy_targets.hosts._process import DeviceProcess
+from deploy_targets.remote import agent
+from deploy_targets.remote.address import Address
+from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
+from foundation.files import sha256_of
+
+Say = Callable[[str], None]
+
+OLDEST_PYTHON = (3, 11)
+_PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
+_NO_PYTHON = 77
+_ANSWER_SECONDS = 600.0
+_INSTALL_SECONDS = 3600.0
+
+# Takes the program from standard input, so that nothing has to be there before.
+_BOOT = (
+    "import sys;i=sys.stdin.buffer;"
+    "exec(compile(i.read(int(i.readline())),'agent','exec'),{'__name__':'__main__'})"
+)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device's agent says of it.
+
+    Attributes:
+        folder: where all of ours lies there.
+        machine: the same for all ways to reach the same machine, until its next start.
+        arch: "aarch64", ...
+        libc: such as "glibc 2.36".
+        python: version of the Python that is used there, and `executable` its path.
+        bits: 64 or 32: a 64-bit kernel may carry a 32-bit system.
+        has_pip: whether that Python has pip.
+        free_mb: of its disk, in MiB.
+        clock: its time of day, in seconds.
+        envs: what lies in each runtime's environment, by the runtime's name.
+        code, bundles: what was brought.
+    """
+
+    folder: str
+    machine: str
+    arch: str
+    libc: str
+    python: str
+    executable: str
+    bits: int
+    has_pip: bool
+    free_mb: float
+    clock: float
+    envs: dict[str, Any]
+    code: list[str]
+    bundles: list[str]
+
+    def version_of(self, runtime: str) -> str | None:
+        """The installed release of a runtime; None where there is none."""
+        versions = self.envs.get(runtime, {}).get("versions", {})
+        found = next((version for name, version in versions.items() if name != "numpy"), None)
+        return None if found is None else str(found).partition("-")[0]
+
+
+class Session:
+    """A conversation with a device's agent; see `open_session`.
+
+    Attributes:
+        device: what it said when the conversation began.
+    """
+
+    def __init__(self, address: Address, process: DeviceProcess) -> None:
+        self._address, self._process = address, process
+        self.device = build_answer(Device, self.ask("open", folder=address.folder), address.url)
+
+    def ask(
+        self,
+        op: str,
+        *,
+        content: bytes | None = None,
+        seconds: float = _ANSWER_SECONDS,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        """Have the agent do something; see `deploy_targets.remote.agent.Agent`.
+
+        Raises:
+            CompressError: of the kind that fits, when it cannot.
+        """
+        size = {} if content is None else {"bytes": len(content)}
+        self._process.send({"op": op, **fields, **size})
+        if content is not None:
+            self._process.send_bytes(content)
+        message = self._process.receive(seconds)
+        if message["kind"] == "error":
+            raise error_of(message, self._address.url)
+        return content_of(message)
+
+    def bring(self, tree: str, files: Mapping[str, Path], say: Say | None = None) -> str:
+        """Make sure that a folder of these files is on the device.
+
+        What is there is not sent again; a folder appears only with all of its files.
+
+        Args:
+            tree: its name there, which has to change with the content: GROUP/SHA.
+            files: by their names in it.
+            say: told when something has to be sent.
+
+        Returns:
+            The folder there.
+
+        Raises:
+            NoSpaceError: when the device's disk is full.
+            HostError: when the link is lost.
+        """
+        listed = {name: (sha256_of(path), path.stat().st_size) for name, path in files.items()}
+        answer = self.ask("begin", tree=tree, files=listed)
+        if not answer["there"]:
+            size = sum(listed[name][1] for name in answer["wanted"])
+            if say and size:
+                say(f"sending {size / 1e6:,.1f} MB to {self._address.url}")
+            for name in answer["wanted"]:
+                content = files[name].read_bytes()
+                self.ask("put", tree=tree, name=name, sha256=listed[name][0], content=content)
+            self.ask("commit", tree=tree, files=listed)
+        return f"{self.device.folder}/{tree}"
+
+    def install(self, **fields: Any) -> dict[str, Any]:
+        """As `agent.Agent.install`, which may take its time."""
+        return self.ask("install", seconds=_INSTALL_SECONDS, **fields)
+
+
+@contextlib.contextmanager
+def open_session(address: Address) -> Iterator[Session]:
+    """Talk to a device's agent for as long as the block lasts.
+
+    Raises:
+        HostError: when it cannot be reached, has no Python that is new enough, or its folder is not
+            ours.
+    """
+    with contextlib.closing(connect(address, ["sh", "-c", _with_a_python(_BOOT)])) as process:
+        source = Path(agent.__file__).read_bytes()
+        process.send_bytes(f"{len(source)}\n".encode() + source)
+        try:
+            yield Session(address, process)
+        finally:
+            # Only when it is gone is its lock there free.
+            process.end_input()
+            process.leave()
+
+
+def connect(address: Address, remote: list[str], name: str | None = None) -> DeviceProcess:
+    """Start a process on a device.
+
+    Args:
+        address: of the device.
+        remote: the command there.
+        name: for messages to the user; the device's URL if None.
+
+    Raises:
+        HostError: when there is no ssh here.
+    """
+    command = ssh_command(address, remote)
+
+    def why(code: int, said: str, heard: bool) -> str | None:
+        if code == SSH_FAILED:
+            return explain(address, said, heard=heard)
+        if code == _NO_PYTHON:
+            oldest = ".".join(map(str, OLDEST_PYTHON))
+            return f"has no Python of {oldest} or newer; install python3 there"
+        return None
+
+    return DeviceProcess(command, name or address.url, why=why)
+
+
+def _with_a_python(code: str) -> str:
+    """A shell's words that run code in the first Python that is new enough."""
+    check = f"import sys; sys.exit(sys.version_info < {OLDEST_PYTHON})"
+    return (
+        f"for p in {' '.join(_PYTHONS)}; do "
+        f'"$p" -c "{check}" 2>/dev/null && exec "$p" -P -c "{code}"; done; exit {_NO_PYTHON}'
+    )

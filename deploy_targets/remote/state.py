@@ -1,0 +1,40 @@
+"""What a device says of itself, by the very code that a measurement asks there."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from deploy_targets.answers import build_answer
+from deploy_targets.device.facts import Facts
+from deploy_targets.device.messages import Conditions
+from deploy_targets.remote.session import Session
+
+T = TypeVar("T")
+
+_CONDITIONS = (
+    "import dataclasses, json\n"
+    "from deploy_targets.device.conditions import Watch\n"
+    "print(json.dumps(dataclasses.asdict(Watch().now('before'))))"
+)
+
+
+def facts_of(session: Session, tree: str, host: str) -> Facts:
+    """The machine.
+
+    Args:
+        session: with the device.
+        tree: of the device side there.
+        host: for messages to the user.
+    """
+    return _asked(session, tree, host, Facts, ["-m", "deploy_targets.device.facts"])
+
+
+def conditions_of(session: Session, tree: str, host: str) -> Conditions:
+    """The machine at this moment."""
+    return _asked(session, tree, host, Conditions, ["-c", _CONDITIONS])
+
+
+def _asked(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
+    said = session.ask("run", tree=tree, words=words)["output"]
+    return build_answer(record, json.loads(said), host)
