@@ -22,7 +22,6 @@ processes share that luck, and are sure of a difference that is not the bundles'
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -34,30 +33,34 @@ from typing import Any, TypeVar
 
 from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.comparison import (
-    FASTER,
-    NO_DIFFERENCE,
-    SLOWER,
+    CONFIDENCE,
     Candidate,
     Comparison,
     Ratio,
+    ratio_to_baseline,
     read_comparison,
     write_comparison,
 )
 from deploy_targets.device.messages import PRECISION_HINTS, Message, Ready, Samples, ServerJob, Turn
+from deploy_targets.device.percentiles import fewest_queries, nearest_rank
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.timing import MIN_QUERIES, summarise
 from deploy_targets.hosts import Host, Server, open_host
-from deploy_targets.intervals import Interval, fewest_differences, signed_rank_interval
+from deploy_targets.intervals import fewest_differences
 from deploy_targets.measurement import HostMeasured, describe
 from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, UsageError
 
-__all__ = ["CompareOptions", "Comparison", "compare", "read_comparison", "write_comparison"]
+__all__ = [
+    "CompareOptions", "Comparison", "Ratio", "compare", "ratio_to_baseline", "read_comparison",
+    "write_comparison",
+]  # fmt: skip
 
 Progress = Callable[[dict[str, Any]], None]
 T = TypeVar("T")
 
-CONFIDENCE = 0.95
+# Beyond the median, of each round; where its queries are too few, there is none.
+_PERCENTILES = (90.0, 95.0, 99.0)
 _TURNS_A_ROUND = 2
 _WARMUP_SHARE = 0.25
 # On top of the time that a server was given: a slow device may load for long, and has to time
@@ -74,6 +77,8 @@ class CompareOptions:
         threads: for each runtime; None for every core it may use.
         precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
             "bf16"), "auto" for whatever the runtime thinks is fastest.
+        runtime: its name, for all; None for the first that takes a bundle's format.
+        pin: cores to run on, such as "0,1" or "auto"; None for wherever the system puts them.
         rounds: in each of which every bundle has two turns; more make the interval narrower.
         fresh: start the processes anew for each round. Without it, all rounds share one process
             a bundle: sooner done, by the time of all loads but one, and good for differences
@@ -92,6 +97,8 @@ class CompareOptions:
     fresh: bool = True
     queries: int = 200
     max_seconds: float = 20.0
+    runtime: str | None = None
+    pin: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
@@ -172,34 +179,6 @@ def compare(
     )
 
 
-def ratio_to_baseline(round_ms: Sequence[float], baseline_ms: Sequence[float]) -> Ratio:
-    """Compare two bundles by their typical latencies in the same rounds.
-
-    Args:
-        round_ms, baseline_ms: positive, a value for each round, in the same order.
-
-    Raises:
-        ValueError: when there are too few rounds for an interval.
-    """
-    logs = [math.log(own / other) for own, other in zip(round_ms, baseline_ms, strict=True)]
-    found = signed_rank_interval(logs, CONFIDENCE)
-    return Ratio(
-        estimate=math.exp(found.estimate),
-        low=math.exp(found.low),
-        high=math.exp(found.high),
-        confidence=CONFIDENCE,
-        verdict=_verdict(found),
-    )
-
-
-def _verdict(log_ratio: Interval) -> str:
-    if log_ratio.high < 0:
-        return FASTER
-    if log_ratio.low > 0:
-        return SLOWER
-    return NO_DIFFERENCE
-
-
 def _load_all(
     contestants: Sequence[_Contestant],
     machine: Host,
@@ -216,9 +195,10 @@ def _load_all(
             tell({"step": "loading", "bundle": name, "number": number, "of": of})
         job = ServerJob(
             bundle=str(one.bundle.folder.resolve()),
-            runtime=runtime_for(one.bundle.manifest.format),
+            runtime=runtime_for(one.bundle.manifest.format, options.runtime),
             threads=options.threads,
             precision_hint=options.precision_hint,
+            pin=options.pin,
             warmup_seconds=options.max_seconds * _WARMUP_SHARE / (of * launches),
         )
         server = stack.enter_context(machine.serve(job))
@@ -273,6 +253,7 @@ def _candidate(one: _Contestant, baseline_ms: Sequence[float] | None) -> Candida
         round_ms=round_ms,
         parity=one.ready.parity,
         against_baseline=ratio_to_baseline(round_ms, baseline_ms) if baseline_ms else None,
+        round_percentiles_ms=_round_percentiles_ms(one.turns),
     )
 
 
@@ -283,3 +264,16 @@ def _round_ms(turns: Sequence[Sequence[int]]) -> list[float]:
         statistics.geometric_mean(medians[i : i + _TURNS_A_ROUND])
         for i in range(0, len(medians), _TURNS_A_ROUND)
     ]
+
+
+def _round_percentiles_ms(turns: Sequence[Sequence[int]]) -> dict[str, list[float]]:
+    rounds = [
+        sorted(ns / _NS_PER_MS for turn in turns[i : i + _TURNS_A_ROUND] for ns in turn)
+        for i in range(0, len(turns), _TURNS_A_ROUND)
+    ]
+    fewest = min(map(len, rounds))
+    return {
+        f"p{percent:g}": [nearest_rank(one, percent) for one in rounds]
+        for percent in _PERCENTILES
+        if fewest >= fewest_queries(percent)
+    }

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from deploy_targets.device.messages import Latency, Parity, RuntimeUsed
+from deploy_targets.intervals import Interval, signed_rank_interval
 from deploy_targets.measurement import BundleMeasured, HostMeasured, read_record
 from deploy_targets.records import as_dict
 from foundation.files import write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "comparison"
 
-FASTER, SLOWER, NO_DIFFERENCE = "faster", "slower", "no difference"
+CONFIDENCE = 0.95
+FASTER: Literal["faster"] = "faster"
+SLOWER: Literal["slower"] = "slower"
+NO_DIFFERENCE: Literal["no difference"] = "no difference"
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Ratio:
     low: float
     high: float
     confidence: float
-    verdict: str
+    verdict: Literal["faster", "slower", "no difference"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Candidate:
         latency_ms: of single images, the queries of all rounds together.
         round_ms: its typical latency in each round: the geometric mean of the medians of the
             round's two turns.
+        round_percentiles_ms: by "p90" and the like, a value for each round, of its two turns
+            together; only those that the queries of every round carry.
         parity: against the original's logits on the bundle's probe images.
         against_baseline: None for the baseline itself.
     """
@@ -53,6 +62,11 @@ class Candidate:
     round_ms: list[float]
     parity: Parity
     against_baseline: Ratio | None
+    round_percentiles_ms: dict[str, list[float]] = field(default_factory=dict)
+
+    def rounds_of(self, percentile: str) -> list[float] | None:
+        """A value for each round of "p50" and the like; None where a round cannot carry it."""
+        return self.round_ms if percentile == "p50" else self.round_percentiles_ms.get(percentile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +94,42 @@ class Comparison:
     def baseline(self) -> Candidate:
         """What the others are compared with."""
         return self.candidates[0]
+
+    def of(self, manifest_sha256: str) -> Candidate | None:
+        """The candidate that is exactly this bundle; the last of several."""
+        every = [one for one in self.candidates if one.bundle.manifest_sha256 == manifest_sha256]
+        return every[-1] if every else None
+
+
+def ratio_to_baseline(
+    round_ms: Sequence[float], baseline_ms: Sequence[float], confidence: float = CONFIDENCE
+) -> Ratio:
+    """Compare two bundles by their typical latencies in the same rounds.
+
+    Args:
+        round_ms, baseline_ms: positive, a value for each round, in the same order.
+        confidence: of the interval, two-sided.
+
+    Raises:
+        ValueError: when there are too few rounds for an interval.
+    """
+    logs = [math.log(own / other) for own, other in zip(round_ms, baseline_ms, strict=True)]
+    found = signed_rank_interval(logs, confidence)
+    return Ratio(
+        estimate=math.exp(found.estimate),
+        low=math.exp(found.low),
+        high=math.exp(found.high),
+        confidence=confidence,
+        verdict=_verdict(found),
+    )
+
+
+def _verdict(log_ratio: Interval) -> Literal["faster", "slower", "no difference"]:
+    if log_ratio.high < 0:
+        return FASTER
+    if log_ratio.low > 0:
+        return SLOWER
+    return NO_DIFFERENCE
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.answers import build_answer, content_of, error_of
-from deploy_targets.device.facts import Facts
-from deploy_targets.device.messages import PRECISION_HINTS, DeviceResult, Job
+from deploy_targets.answers import content_of, error_of
+from deploy_targets.assembling import Brought
+from deploy_targets.device.messages import (
+    MULTI_STREAM,
+    OFFLINE,
+    PRECISION_HINTS,
+    SCENARIOS,
+    SERVER,
+    SINGLE_STREAM,
+    Job,
+    Scenario,
+)
+from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.pinning import AUTO, parse_cores
 from deploy_targets.device.runtimes import runtime_for
-from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.device.timing import MIN_QUERIES, PERCENTS
 from deploy_targets.hosts import Host, open_host
+from deploy_targets.journal import Journal
 from deploy_targets.measurement import (
     HostMeasured,
     Measurement,
@@ -22,8 +34,10 @@ from deploy_targets.measurement import (
     read_measurement,
     write_measurement,
 )
-from foundation.bundle import Bundle, open_bundle
-from foundation.errors import HostError, MissingFileError, UsageError
+from deploy_targets.records import as_dict
+from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.errors import HostError, MissingFileError, UsageError, unknown_name
+from foundation.files import sha256_of
 
 __all__ = ["MeasureOptions", "Measurement", "measure", "read_measurement", "write_measurement"]
 
@@ -38,10 +52,21 @@ class MeasureOptions:
         threads: for the runtime; None for every core it may use.
         precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
             "bf16"), "auto" for whatever the runtime thinks is fastest.
-        queries: single-image queries to time, at most. A p99 needs 100, and is steady from 1000.
+        queries: to time; more where they take less than `min_seconds`.
+        min_seconds: of timed queries.
         max_seconds: for them, at most; warm-up and throughput take up to a quarter of it each.
         throughput_batch: images a batch when throughput is measured.
         evaluation: .npz of `images` (uint8, NHWC) and `labels` on which to measure accuracy.
+        runtime: its name; None for the first that takes the bundle's format.
+        scenario: "single-stream", "multi-stream", "offline" or "server".
+        batch: images in a query; None for 1, and offline for the throughput's.
+        streams: queries at once; None for 1, and multi-stream for 2.
+        rate: queries a second, on average; the server scenario needs it, and no other takes it.
+        seed: of the times at which they come.
+        pin: cores to run on, such as "0,1" or "0-3"; "auto" for the fastest; None for any.
+        percentiles: to tell of; None for 50, 90, 95 and 99 as far as the queries carry them. What
+            is asked for by name has so many queries as it needs, in the time that there is.
+        power: settings that the target's profile asks for, such as {"governor": "performance"}.
 
     Raises:
         UsageError: when a value makes no sense.
@@ -50,13 +75,25 @@ class MeasureOptions:
     threads: int | None = None
     precision_hint: str = "f32"
     queries: int = 1000
+    min_seconds: float = 1.0
     max_seconds: float = 20.0
     throughput_batch: int = 16
     evaluation: Path | None = None
+    runtime: str | None = None
+    scenario: str = SINGLE_STREAM
+    batch: int | None = None
+    streams: int | None = None
+    rate: float | None = None
+    seed: int = 0
+    pin: str | None = None
+    percentiles: Sequence[float] | None = None
+    power: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, but got {self.threads}")
+        for name in ("threads", "throughput_batch", "batch", "streams"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, but got {value}")
         if self.precision_hint not in PRECISION_HINTS:
             raise UsageError(
                 f"precision hint must be one of {', '.join(PRECISION_HINTS)}, "
@@ -66,10 +103,48 @@ class MeasureOptions:
             raise UsageError(f"queries must be at least {MIN_QUERIES}, but got {self.queries}")
         if not 0 < self.max_seconds < float("inf"):
             raise UsageError(f"max seconds must be above 0, but got {self.max_seconds}")
-        if self.throughput_batch < 1:
+        if not 0 <= self.min_seconds < float("inf"):
+            raise UsageError(f"min seconds must be 0 or more, but got {self.min_seconds}")
+        for percent in self.percentiles or []:
+            if not 0 < percent < 100:
+                raise UsageError(f"percentile must be between 0 and 100, but got {percent:g}")
+        if self.pin not in {None, AUTO}:
+            try:
+                parse_cores(self.pin or "")
+            except ValueError as error:
+                raise UsageError(f"pin {error}") from error
+        self._check_scenario()
+
+    def _check_scenario(self) -> None:
+        if self.scenario not in SCENARIOS:
+            raise unknown_name("scenario", self.scenario, SCENARIOS)
+        if self.scenario == SERVER and self.rate is None:
+            raise UsageError("scenario server: how many queries a second? Give a rate")
+        if self.scenario != SERVER and self.rate is not None:
+            raise UsageError(f"rate {self.rate:g} is for scenario server, not {self.scenario}")
+        if self.rate is not None and not 0 < self.rate < float("inf"):
+            raise UsageError(f"rate must be above 0, but got {self.rate}")
+        if self.scenario == SINGLE_STREAM and (self.streams or 1) > 1:
             raise UsageError(
-                f"throughput batch must be at least 1, but got {self.throughput_batch}"
+                f"scenario {SINGLE_STREAM} has one stream, but got {self.streams}; "
+                f"ask for {MULTI_STREAM}"
             )
+
+    @property
+    def percents(self) -> Sequence[float]:
+        """The percentiles to tell of."""
+        return PERCENTS if self.percentiles is None else self.percentiles
+
+    @property
+    def needed_queries(self) -> int:
+        """How many to time: more than was said where a percentile that was asked for needs it."""
+        return max([self.queries, *map(fewest_queries, self.percentiles or [])])
+
+    def asked_scenario(self) -> Scenario:
+        """The scenario with all its figures."""
+        streams = self.streams or (2 if self.scenario == MULTI_STREAM else None)
+        batch = self.batch or (self.throughput_batch if self.scenario == OFFLINE else 1)
+        return Scenario(self.scenario, batch, streams, self.rate)
 
 
 def measure(
@@ -77,6 +152,7 @@ def measure(
     host: str = "local",
     options: MeasureOptions | None = None,
     on_progress: Progress | None = None,
+    journal: Path | None = None,
 ) -> Measurement:
     """Run a bundle on a host, in a process of its own, and measure it.
 
@@ -85,23 +161,29 @@ def measure(
         host: URL of the host, such as "local".
         options: how to measure; None for the defaults.
         on_progress: called with each progress message: `step`, `number`, `of`.
+        journal: a file in which to keep what the host sends, as it comes. Where it holds a part
+            of the same measurement, because the link or a process was cut, that part is not
+            measured again. It stays; the caller deletes it when the measurement is safe.
 
     Raises:
         MissingFileError, CorruptFileError: when bundle or evaluation file are not as they must be.
         UnknownNameError: when no runtime takes the bundle's format, or no transport knows the host.
+        UsageError: when the runtime that was asked for takes another format, or there is no such
+            core.
         HostError: when the host cannot be reached, lacks the runtime, or the process failed.
         ModelMismatchError: when the runtime refuses the model or its outputs are no logits.
+        NoSpaceError: when the journal does not fit on the disk.
     """
     options = options or MeasureOptions()
     started_at, start = datetime.now(UTC), time.monotonic()
     bundle = open_bundle(bundle_folder)
     machine = open_host(host)
     job = _job(bundle, options)
-    facts, result = _run(machine, job, on_progress)
+    brought = _run(machine, job, journal, _identity(bundle, machine, job), on_progress)
     return Measurement(
         bundle=describe(bundle),
-        host=HostMeasured(name=machine.name, facts=facts),
-        **{name: getattr(result, name) for name in DeviceResult.__dataclass_fields__},
+        host=HostMeasured(name=machine.name, facts=brought.facts()),
+        **brought.figures(job.scenario, options.percents, bundle.manifest.precision, options.power),
         seconds=round(time.monotonic() - start, 3),
         started_at=started_at.isoformat(timespec="seconds"),
     )
@@ -112,26 +194,64 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
         raise MissingFileError(f"{options.evaluation}: no such evaluation file")
     return Job(
         bundle=str(bundle.folder.resolve()),
-        runtime=runtime_for(bundle.manifest.format),
+        runtime=runtime_for(bundle.manifest.format, options.runtime),
         threads=options.threads,
         precision_hint=options.precision_hint,
-        queries=options.queries,
+        pin=options.pin,
+        queries=options.needed_queries,
+        min_seconds=options.min_seconds,
         max_seconds=options.max_seconds,
         throughput_batch=options.throughput_batch,
         evaluation=str(options.evaluation.resolve()) if options.evaluation else None,
+        scenario=options.asked_scenario(),
+        seed=options.seed,
     )
 
 
-def _run(machine: Host, job: Job, on_progress: Progress | None) -> tuple[Facts, DeviceResult]:
-    facts: Facts | None = None
-    for message in machine.stream(job):
-        kind, content = message["kind"], content_of(message)
-        if kind == "facts":
-            facts = build_answer(Facts, content, machine.name)
-        elif kind == "error":
-            raise error_of(message, machine.name)
-        elif kind == "result" and facts is not None:
-            return facts, build_answer(DeviceResult, content, machine.name)
-        elif kind == "progress" and on_progress:
-            on_progress(content)
-    raise HostError(f"{machine.name}: the measuring process ended without a result; try again")
+def _identity(bundle: Bundle, machine: Host, job: Job) -> dict[str, Any]:
+    """What makes it the same measurement when it is asked for again."""
+    files = [bundle.folder / MANIFEST, *([Path(job.evaluation)] if job.evaluation else [])]
+    return {
+        "kind": "job",
+        "host": machine.name,
+        "files": [sha256_of(file) for file in files],
+        **as_dict(job),
+    }
+
+
+def _run(
+    machine: Host,
+    job: Job,
+    path: Path | None,
+    identity: dict[str, Any],
+    on_progress: Progress | None,
+) -> Brought:
+    """Have the job done, or what is left of it."""
+    journal = Journal.open(path, identity)
+    try:
+        brought = Brought.of(journal.messages, machine.name)
+        if not brought.is_whole:
+            _stream(machine, replace(job, done=brought.done), journal, on_progress)
+            brought = Brought.of(journal.messages, machine.name)
+    finally:
+        journal.close()
+    if not brought.is_whole or not brought.records["facts"]:
+        raise HostError(f"{machine.name}: the measuring process ended without a result; try again")
+    return brought
+
+
+def _stream(machine: Host, job: Job, journal: Journal, on_progress: Progress | None) -> None:
+    try:
+        for message in machine.stream(job):
+            if message["kind"] == "error":
+                raise error_of(message, machine.name)
+            if message["kind"] == "progress" and on_progress:
+                on_progress(content_of(message))
+            journal.add(message)
+    except HostError as error:
+        kept = Brought.of(journal.messages, machine.name).done.queries
+        if journal.path is None or not kept:
+            raise
+        raise HostError(
+            f"{error}; the {kept:,} queries timed until then are kept, the same call goes on"
+        ) from error

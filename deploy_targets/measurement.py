@@ -9,19 +9,23 @@ from typing import TypeVar
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
     Accuracy,
+    Conditions,
+    Energy,
     Latency,
     Memory,
     Parity,
     RuntimeUsed,
+    Scenario,
     Startup,
     Throughput,
+    Validity,
 )
 from deploy_targets.records import RecordError, as_dict, build
 from foundation.bundle import MANIFEST, Bundle
 from foundation.errors import CorruptFileError
 from foundation.files import read_json, sha256_of, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 KIND = "measurement"
 
 T = TypeVar("T")
@@ -53,10 +57,15 @@ class Measurement:
     """One bundle measured on one host.
 
     Attributes:
-        latency_ms: single images, in milliseconds.
+        scenario: how queries came.
+        latency_ms: of a query, in milliseconds.
         memory_mb: in MiB.
+        energy: None where the host does not tell.
         accuracy: on the evaluation file, or None if there was none.
         parity: against the original's logits on the bundle's probe images.
+        conditions: of the machine before, during and after.
+        validity: whether all that let the figures speak of the bundle.
+        launches: processes that it took.
         seconds: that the whole took.
         started_at: ISO 8601, UTC.
     """
@@ -66,12 +75,17 @@ class Measurement:
     bundle: BundleMeasured
     host: HostMeasured
     runtime: RuntimeUsed
+    scenario: Scenario
     latency_ms: Latency
     throughput: Throughput
     memory_mb: Memory
     startup_ms: Startup
+    energy: Energy | None
     accuracy: Accuracy | None
     parity: Parity
+    conditions: list[Conditions]
+    validity: Validity
+    launches: int = 1
     seconds: float
     started_at: str
 

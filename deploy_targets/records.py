@@ -34,7 +34,7 @@ def build(record: type[T], raw: object, key: str = "") -> T:
 
     Args:
         record: a dataclass whose fields are scalars, `X | None`, `list[X]`,
-            `dict[str, X]`, `Any` or dataclasses.
+            `dict[str, X]`, `Literal`, `Any` or dataclasses.
         raw: what a JSON or TOML parser gave.
         key: where `raw` stands in the file, for messages, such as "quantization".
 
@@ -75,14 +75,28 @@ def _value(hint: Any, raw: object, key: str) -> Any:
     if hint is float and type(raw) is int:
         return float(raw)
     origin, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin is typing.Literal:
+        return _one_of(arguments, raw, key)
     if type(raw) is not origin:
         raise RecordError(f"{_named(key)} must be {_TYPE_NAMES[origin]}, but got {raw!r}")
     if isinstance(raw, float) and not math.isfinite(raw):
         raise RecordError(f"{_named(key)} must be a finite number, but got {raw}")
+    return _items(arguments, raw, key)
+
+
+def _items(arguments: tuple[Any, ...], raw: object, key: str) -> Any:
+    """The items of a list or a table, each as its type says; anything else as it is."""
     if isinstance(raw, list):
         return [_value(arguments[0], item, f"{key}[{i}]") for i, item in enumerate(raw)]
     if isinstance(raw, dict):
         return {name: _value(arguments[1], item, _join(key, name)) for name, item in raw.items()}
+    return raw
+
+
+def _one_of(known: tuple[Any, ...], raw: object, key: str) -> Any:
+    if raw not in known:
+        names = ", ".join(map(repr, known))
+        raise RecordError(f"{_named(key)} must be one of {names}, but got {raw!r}")
     return raw
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy_targets.device.messages import Accuracy, Parity
+from deploy_targets.device.messages import Accuracy, Counted, Parity
 from foundation.bundle import Bundle
 from foundation.errors import (
     CorruptFileError,
@@ -19,6 +19,7 @@ from foundation.errors import (
     MissingFileError,
     ModelMismatchError,
 )
+from foundation.statistics import wilson_interval
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 Prepare = Callable[[NDArray[np.uint8]], NDArray[Any]]
@@ -63,13 +64,14 @@ def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Pari
     )
 
 
-def accuracy(run: Run, path: Path, prepare: Prepare) -> Accuracy:
-    """Top-1 accuracy of `run` on an evaluation file, 64 images at a time.
+def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iterator[Counted]:
+    """How many images of an evaluation file a model answers rightly, 64 at a time.
 
     Args:
         run: from prepared images to logits.
         path: the file.
         prepare: from uint8 images to what `run` takes, such as `Bundle.prepare`.
+        done: images that were counted before.
 
     Raises:
         MissingFileError: when there is no such file.
@@ -77,15 +79,21 @@ def accuracy(run: Run, path: Path, prepare: Prepare) -> Accuracy:
         DataLayoutError: when its images or labels do not fit each other or the model.
     """
     images, labels = load_evaluation(path)
-    correct = 0
-    for start in range(0, len(images), EVALUATION_BATCH):
+    for start in range(done, len(images), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
         try:
             batch = prepare(images[part])
         except ValueError as error:
             raise DataLayoutError(f"{path}: {error}") from error
-        correct += int((run(batch).argmax(1) == labels[part]).sum())
-    return Accuracy(top1=correct / len(images), n=len(images))
+        yield Counted(int((run(batch).argmax(1) == labels[part]).sum()), len(labels[part]))
+
+
+def accuracy_of(counts: Iterable[Counted]) -> Accuracy:
+    """Top-1 accuracy, of at least one image, with its interval."""
+    every = list(counts)
+    correct, n = sum(one.correct for one in every), sum(one.n for one in every)
+    low, high = wilson_interval(correct, n)
+    return Accuracy(top1=correct / n, n=n, low=low, high=high)
 
 
 def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device import checks, facts
 from deploy_targets.device.messages import EngineJob, Memory, Parity, RuntimeUsed, Startup
+from deploy_targets.device.pinning import pin
 from deploy_targets.device.runtimes import (
     Model,
     Session,
@@ -36,6 +37,7 @@ class Engine:
         reference: the original's logits for them.
         version: of the runtime's library.
         precision_hint: that the runtime was given.
+        pinned: cores that it is kept on; None where it is not.
         before_load_mb: resident memory before the runtime was imported.
     """
 
@@ -44,6 +46,7 @@ class Engine:
     version: str
     threads: int
     precision_hint: str
+    pinned: list[int] | None
     session: Session
     images: NDArray[Any]
     reference: NDArray[np.float32]
@@ -75,21 +78,34 @@ class Engine:
             threads=self.threads,
             precision_hint=self.precision_hint,
             executed_precision=self.session.executed_precision(),
+            pinned=self.pinned,
+            provider=self.session.provider,
         )
 
     def memory(self) -> Memory:
         """Peak until now, and what the process had before the runtime came."""
-        return Memory(peak=facts.resident_mb("VmHWM"), before_load=self.before_load_mb)
+        return Memory(
+            before_load=self.before_load_mb,
+            steady=facts.resident_mb("VmRSS"),
+            peak=facts.resident_mb("VmHWM"),
+        )
 
 
-def load_engine(job: EngineJob) -> Engine:
+def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
     """Open the bundle, import the runtime, load the model and let it answer once.
+
+    Args:
+        job: what to load, and how.
+        streams: inferences that will be wanted at once.
+        batch: images that each will mostly have.
 
     Raises:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
     bundle = open_bundle(Path(job.bundle))
     images, reference = checks.load_probe(bundle)
+    # Before the runtime is there: it looks at the cores when it makes its threads.
+    pinned = pin(job.pin, job.threads)
     before_load = facts.resident_mb("VmRSS")
     runtime, import_ms = _timed(lambda: open_runtime(job.runtime))
     check_version(bundle, job.runtime, runtime.version)
@@ -99,21 +115,29 @@ def load_engine(job: EngineJob) -> Engine:
         output_name=bundle.manifest.output.name,
         threads=job.threads or facts.usable_cores() or 1,
         precision_hint=_hint(job.precision_hint, bundle.manifest.precision),
+        streams=streams,
+        batch=batch,
     )
     session, load_ms = _timed(lambda: load_session(runtime, model))
-    _, first_ms = _timed(lambda: _run(session, bundle, images[:1]))
+    _, first_ms = _timed(lambda: _run(session, bundle, filled(images, batch)))
     return Engine(
         bundle=bundle,
         runtime=job.runtime,
         version=runtime.version,
         threads=model.threads,
         precision_hint=model.precision_hint,
+        pinned=pinned,
         session=session,
         images=images,
         reference=reference,
         startup=Startup(import_=import_ms, load=load_ms, first_inference=first_ms),
         before_load_mb=before_load,
     )
+
+
+def filled(images: NDArray[Any], batch: int, first: int = 0) -> NDArray[Any]:
+    """A batch of that size, images repeated as needed."""
+    return np.ascontiguousarray(images[(first + np.arange(batch)) % len(images)])
 
 
 def _hint(asked: str, precision: str) -> str:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_ROOT = Path("/")
+from deploy_targets.device.linux import ROOT, fields, mib, number, number_in, text
 
 # The instruction sets on which the speed of INT8 and of 16-bit floats depends.
 _FEATURES = {
@@ -28,7 +28,8 @@ _FEATURES = {
 _ARM_PARTS = {
     "0xd03": "Cortex-A53", "0xd04": "Cortex-A35", "0xd05": "Cortex-A55", "0xd07": "Cortex-A57",
     "0xd08": "Cortex-A72", "0xd09": "Cortex-A73", "0xd0a": "Cortex-A75", "0xd0b": "Cortex-A76",
-    "0xd0c": "Neoverse-N1", "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd49": "Neoverse-N2",
+    "0xd0c": "Neoverse-N1", "0xd40": "Neoverse-V1", "0xd41": "Cortex-A78", "0xd42": "Cortex-A78AE",
+    "0xd49": "Neoverse-N2",
 }  # fmt: skip
 
 
@@ -66,18 +67,18 @@ class Facts:
     os: str
 
 
-def collect(root: Path = _ROOT) -> Facts:
+def collect(root: Path = ROOT) -> Facts:
     """Ask this device."""
     cpuinfo = _cpuinfo(root)
     return Facts(
         cpu=_cpu(cpuinfo),
-        board=_text(root / "proc/device-tree/model"),
+        board=text(root / "proc/device-tree/model"),
         arch=architecture(),
         logical_cores=os.cpu_count(),
         usable_cores=usable_cores(),
         memory_mb=_memory_mb(root),
         features=_features(cpuinfo),
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         frequency_mhz=_frequency_mhz(root, cpuinfo),
         temperature_c=_temperature_c(root),
         load_average=_load_average(root),
@@ -99,16 +100,16 @@ def usable_cores() -> int | None:
     return os.cpu_count()
 
 
-def resident_mb(field: str, root: Path = _ROOT) -> float | None:
+def resident_mb(field: str, root: Path = ROOT) -> float | None:
     """Resident memory of this process in MiB: "VmRSS" for now, "VmHWM" for the peak.
 
     `getrusage` will not do: what it calls the peak is inherited from the process that started us.
     """
-    return _kib_to_mib(_fields(root / "proc/self/status").get(field))
+    return mib(fields(root / "proc/self/status").get(field))
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:
-    return _fields(root / "proc/cpuinfo")
+    return fields(root / "proc/cpuinfo")
 
 
 def _cpu(cpuinfo: dict[str, str]) -> str | None:
@@ -125,53 +126,24 @@ def _features(cpuinfo: dict[str, str]) -> list[str] | None:
 
 
 def _memory_mb(root: Path) -> int | None:
-    total = _kib_to_mib(_fields(root / "proc/meminfo").get("MemTotal"))
+    total = mib(fields(root / "proc/meminfo").get("MemTotal"))
     return None if total is None else int(total)
 
 
 def _frequency_mhz(root: Path, cpuinfo: dict[str, str]) -> float | None:
-    khz = _number(_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
-    return khz / 1000 if khz else _number(cpuinfo.get("cpu MHz"))
+    khz = number_in(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    return khz / 1000 if khz else number(cpuinfo.get("cpu MHz"))
 
 
 def _temperature_c(root: Path) -> float | None:
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*/temp"))
-    readings = [value for zone in zones if (value := _number(_text(zone))) is not None]
+    readings = [value for zone in zones if (value := number_in(zone)) is not None]
     return max(readings) / 1000 if readings else None
 
 
 def _load_average(root: Path) -> float | None:
-    text = _text(root / "proc/loadavg")
-    return _number(text.split()[0]) if text else None
-
-
-def _fields(path: Path) -> dict[str, str]:
-    """`key : value` lines; of a repeated key (one a core) the first counts."""
-    fields: dict[str, str] = {}
-    for line in (_text(path) or "").splitlines():
-        key, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(key.strip(), value.strip())
-    return fields
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \t\n") or None
-    except OSError:
-        return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
-
-
-def _kib_to_mib(text: str | None) -> float | None:
-    kib = _number(text.removesuffix("kB")) if text else None
-    return None if kib is None else kib / 1024
+    said = text(root / "proc/loadavg")
+    return number(said.split()[0]) if said else None
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 What comes back is lines, each an object with a `kind`:
 
-- from the `worker`, which is given one `Job`: "progress" (which step of how many),
-  "facts" (of the device), then, last, a "result" (a `DeviceResult`);
+- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (which step
+  of how many), "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed"
+  (`Timed`, a part of the samples), "energy" (`Consumed`), "throughput" (`Throughput`), "counted"
+  (`Counted`, a part of the accuracy), then, last, a "result" (a `DeviceResult`). Whoever keeps
+  them can give them back as the `Done` of another job, which then goes on where this one ended;
 - from the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
   one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
 - from both, last, when something is wrong, an "error" (an exit code of
@@ -19,6 +22,51 @@ Message = dict[str, Any]
 
 PRECISION_HINTS = ("f32", "auto")
 
+SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = SCENARIOS = (
+    "single-stream", "multi-stream", "offline", "server",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How queries came, in MLPerf's words.
+
+    Attributes:
+        name: "single-stream": one after another. "multi-stream": as many at once as there are
+            streams, and the next when all are answered. "offline": all there from the beginning.
+            "server": when they come, at random, and a query that comes too soon waits.
+        batch: images in a query.
+        streams: queries that are worked on at once; None for one.
+        rate: queries a second on average, for server.
+    """
+
+    name: str = SINGLE_STREAM
+    batch: int = 1
+    streams: int | None = None
+    rate: float | None = None
+
+    @property
+    def images_a_query(self) -> int:
+        """Those that are answered when a sample ends."""
+        return self.batch * (self.streams or 1 if self.name == MULTI_STREAM else 1)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What an earlier process of the same job has sent, and need not be done again.
+
+    Attributes:
+        queries: timed.
+        timed_s: seconds that they took.
+        images: of the evaluation file, that were answered.
+        throughput: whether it was measured.
+    """
+
+    queries: int = 0
+    timed_s: float = 0.0
+    images: int = 0
+    throughput: bool = False
+
 
 @dataclass(frozen=True)
 class EngineJob:
@@ -31,12 +79,15 @@ class EngineJob:
         precision_hint: "f32" to compute as the bundle says: in BF16 a bundle of precision
             "bf16", in FP32 what any other has in FP32; "auto" for whatever the runtime
             thinks is fastest.
+        pin: cores to run on, such as "0,1" or "0-3"; "auto" for the fastest, one for each thread;
+            None for wherever the system puts it.
     """
 
     bundle: str
     runtime: str
     threads: int | None = None
     precision_hint: str = "f32"
+    pin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,16 +95,24 @@ class Job(EngineJob):
     """One measurement to make; its warm-up takes up to a quarter of `max_seconds`.
 
     Attributes:
-        queries: single-image queries to time, at most.
+        queries: to time; more where they take less than `min_seconds`.
+        min_seconds: of timed queries: of a moment, the machine's mood is most of what is seen.
         max_seconds: time for them, at most.
         throughput_batch: images a batch when throughput is measured.
         evaluation: an .npz of `images` (uint8, NHWC) and `labels` (integers), or None.
+        scenario: how the queries come.
+        seed: of the times at which they come, for server.
+        done: what need not be done again.
     """
 
     queries: int = 1000
+    min_seconds: float = 1.0
     max_seconds: float = 20.0
     throughput_batch: int = 16
     evaluation: str | None = None
+    scenario: Scenario = Scenario()
+    seed: int = 0
+    done: Done = Done()
 
 
 @dataclass(frozen=True)
@@ -96,7 +155,10 @@ class RuntimeUsed:
     """The runtime, its settings and what they came to.
 
     Attributes:
+        threads: in all.
         precision_hint: what the runtime was told: "f32", "bf16" or "auto".
+        pinned: numbers of the cores that it was kept on; None where it was not.
+        provider: the part of the runtime that computes, where it has several.
     """
 
     name: str
@@ -104,29 +166,66 @@ class RuntimeUsed:
     threads: int
     precision_hint: str
     executed_precision: ExecutedPrecision
+    pinned: list[int] | None = None
+    provider: str | None = None
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """Milliseconds; `low` and `high` are bounds of the true percentile, each at 99 %."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds for one image. A percentile is None when `n` is too small to carry it."""
+    """Milliseconds of a query.
 
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
+    Attributes:
+        percentiles: by "p50", "p99.9" and the like; only those that `n` queries carry.
+        n: queries that were timed.
+        warmup_n: those before them.
+    """
+
+    percentiles: dict[str, Percentile]
     mean: float
     min: float
     max: float
     n: int
     warmup_n: int
 
+    def value_of(self, percentile: str) -> float | None:
+        """Of "p50" and the like; None where the sample does not carry it."""
+        found = self.percentiles.get(percentile)
+        return None if found is None else found.value
+
+    @property
+    def p50(self) -> float | None:
+        return self.value_of("p50")
+
+    @property
+    def p90(self) -> float | None:
+        return self.value_of("p90")
+
+    @property
+    def p95(self) -> float | None:
+        return self.value_of("p95")
+
+    @property
+    def p99(self) -> float | None:
+        return self.value_of("p99")
+
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images a second when they come `batch` at a time."""
+    """Images a second when they come `batch` at a time, with bounds of it."""
 
     batch: int
     images_per_s: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -134,12 +233,26 @@ class Memory:
     """Resident memory of the measuring process, in MiB; None where the system does not tell.
 
     Attributes:
-        peak: the highest up to the end of the single-image queries.
         before_load: just before the runtime was imported.
+        steady: when the last query was done.
+        peak: the highest until then.
     """
 
-    peak: float | None
     before_load: float | None
+    steady: float | None
+    peak: float | None
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What an image costs.
+
+    Attributes:
+        source: what told it, such as "RAPL package-0".
+    """
+
+    joules_per_image: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -153,10 +266,52 @@ class Startup:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy (0..1) over `n` images."""
+    """Top-1 accuracy (0..1) over `n` images, with Wilson's 95 % interval."""
 
     top1: float
     n: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The machine at a moment, as far as it tells; None is "unavailable", and never zero.
+
+    Attributes:
+        at: "before", "during" or "after" the queries; during them, the worst that was seen.
+        governor: the frequency policy of the cores.
+        frequency_mhz: the slowest clock of the cores that are used.
+        temperature_c: of the hottest thermal zone.
+        throttled: whether the machine slows itself down, for heat or want of power.
+        load_average: over the last minute.
+        other_cpu: share of all cores' time that other processes took (0..1).
+        swap_mb: of the machine's memory on disk, MiB.
+    """
+
+    at: str
+    governor: str | None = None
+    frequency_mhz: float | None = None
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    load_average: float | None = None
+    other_cpu: float | None = None
+    swap_mb: float | None = None
+
+
+@dataclass(frozen=True)
+class Validity:
+    """Whether the figures speak of the bundle, or of what else went on.
+
+    Attributes:
+        verdict: "valid" or "suspect".
+        reasons: why suspect.
+        unavailable: what the machine does not tell.
+    """
+
+    verdict: str
+    reasons: list[str]
+    unavailable: list[str]
 
 
 @dataclass(frozen=True)
@@ -177,15 +332,54 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Warmed:
+    """How a process warmed up.
+
+    Attributes:
+        n: queries that it took.
+        steady: False when the time for it was over before queries stopped getting faster.
+    """
+
+    n: int
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A part of the samples.
+
+    Attributes:
+        ns: nanoseconds of each query.
+        span_ns: from the beginning of the first to the end of the last.
+    """
+
+    ns: list[int]
+    span_ns: int
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """Energy of the timed queries of a process."""
+
+    joules: float
+    images: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many of the next `n` images of the evaluation file were answered rightly."""
+
+    correct: int
+    n: int
+
+
+@dataclass(frozen=True)
 class DeviceResult:
-    """What the device found out about one bundle."""
+    """What the device says of a bundle at the end."""
 
     runtime: RuntimeUsed
-    latency_ms: Latency
-    throughput: Throughput
     memory_mb: Memory
-    startup_ms: Startup
-    accuracy: Accuracy | None
     parity: Parity
 
 

@@ -46,7 +46,7 @@ def serve(emit: Emit) -> None:
     def query() -> object:
         return session.run(next(one_by_one))
 
-    warmup_n = timing.warm_up(query, job.warmup_seconds)
+    warmup_n = timing.warm_up(query, job.warmup_seconds).n
     ready = Ready(runtime=used, parity=parity, startup_ms=engine.startup, warmup_n=warmup_n)
     emit({"kind": "ready", **as_dict(ready)})
     for line in sys.stdin:

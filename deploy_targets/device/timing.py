@@ -8,48 +8,36 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from deploy_targets.device.messages import Latency, Throughput
+from deploy_targets.device.messages import Latency, Throughput, Warmed
+from deploy_targets.device.percentiles import percentile_of
 
 Clock = Callable[[], int]
 
 # Below two there is no spread to speak of, and no median either.
 MIN_QUERIES = 2
 MIN_BATCHES = 3
+PERCENTS = (50.0, 90.0, 95.0, 99.0)
 _WINDOW = 10
-_STEADY_WITHIN = 0.05
+_WINDOW_NS = 50_000_000
+_GAIN = 0.02
+_WINDOWS_WITHOUT_GAIN = 3
 _NS_PER_MS = 1e6
 _NS_PER_S = 1e9
 
 
-def percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """The nearest-rank percentile: the smallest value with `percent` % of all at or below it.
-
-    Args:
-        ordered: values in ascending order.
-        percent: 1 to 99.
-
-    Returns:
-        One of the values, or None when they are fewer than 100 / (100 - percent): then
-        the rank is that of the largest, which says nothing about the tail.
-    """
-    if len(ordered) * (100 - percent) < 100:
-        return None
-    rank = -(-percent * len(ordered) // 100)
-    return ordered[rank - 1]
-
-
-def summarise(samples_ns: Sequence[int], warmup_n: int) -> Latency:
+def summarise(
+    samples_ns: Sequence[int], warmup_n: int, percents: Sequence[float] = PERCENTS
+) -> Latency:
     """Percentiles, mean and range, in milliseconds, of at least one sample in nanoseconds."""
     ordered = sorted(sample / _NS_PER_MS for sample in samples_ns)
+    found = {f"p{percent:g}": percentile_of(ordered, percent) for percent in percents}
     return Latency(
-        p50=percentile(ordered, 50),
-        p90=percentile(ordered, 90),
-        p95=percentile(ordered, 95),
-        p99=percentile(ordered, 99),
+        percentiles={name: one for name, one in found.items() if one is not None},
         mean=statistics.fmean(ordered),
         min=ordered[0],
         max=ordered[-1],
@@ -60,19 +48,31 @@ def summarise(samples_ns: Sequence[int], warmup_n: int) -> Latency:
 
 def warm_up(
     call: Callable[[], object], max_seconds: float, clock: Clock = time.perf_counter_ns
-) -> int:
-    """Call until the median of ten calls is within 5 % of that of the ten before.
+) -> Warmed:
+    """Call until calls no longer get faster.
+
+    Warming up is getting faster: caches and branch predictors fill, pools of threads start, the
+    clock rises. So it is over when three windows in a row bring no median that is 2 % below the
+    lowest before them. Noise cannot keep that from happening, as it could keep two windows from
+    agreeing; and a machine that gets slower is not warming up, which is for the samples to tell.
+    A window has ten calls at least and 50 ms, for clocks rise by time and not by calls.
 
     Returns:
-        The number of calls; at least one, and no new one after `max_seconds`.
+        The calls, at least one, and no new one after `max_seconds`.
     """
-    started, samples = clock(), list[int]()
+    started, n, lowest, without_gain = clock(), 0, math.inf, 0
     while True:
-        samples.append(_timed(call, clock))
-        if len(samples) % _WINDOW == 0 and _is_steady(samples):
-            return len(samples)
-        if clock() - started >= max_seconds * _NS_PER_S:
-            return len(samples)
+        opened, window = clock(), list[int]()
+        while len(window) < _WINDOW or clock() - opened < _WINDOW_NS:
+            window.append(_timed(call, clock))
+            n += 1
+            if clock() - started >= max_seconds * _NS_PER_S:
+                return Warmed(n, steady=False)
+        median = statistics.median(window)
+        without_gain = 0 if median < lowest * (1 - _GAIN) else without_gain + 1
+        lowest = min(lowest, median)
+        if without_gain == _WINDOWS_WITHOUT_GAIN:
+            return Warmed(n, steady=True)
 
 
 def time_queries(
@@ -83,7 +83,7 @@ def time_queries(
 ) -> list[int]:
     """Nanoseconds of each of up to `queries` calls; at least two, even after `max_seconds`."""
     started, samples = clock(), list[int]()
-    with _no_collection():
+    with no_collection():
         while len(samples) < queries:
             samples.append(_timed(call, clock))
             late = clock() - started >= max_seconds * _NS_PER_S
@@ -100,17 +100,20 @@ def measure_throughput(
 ) -> Throughput:
     """Images a second over `max_seconds` of calls of `batch` images each, at least three calls.
 
+    It is that of the median call, with bounds from the calls' order; of few calls, their range.
     One call before them is not counted: a new batch size makes a runtime plan anew.
     """
     call()
-    started, batches = clock(), 0
-    with _no_collection():
-        while True:
-            call()
-            batches += 1
-            elapsed = clock() - started
-            if batches >= MIN_BATCHES and elapsed >= max_seconds * _NS_PER_S:
-                return Throughput(batch, batches * batch / (elapsed / _NS_PER_S))
+    started, samples = clock(), list[int]()
+    with no_collection():
+        while len(samples) < MIN_BATCHES or clock() - started < max_seconds * _NS_PER_S:
+            samples.append(_timed(call, clock))
+    ordered = sorted(samples)
+    median = percentile_of(ordered, 50)
+    slowest, fastest = (median.high, median.low) if median else (ordered[-1], ordered[0])
+    middle = median.value if median else statistics.median(ordered)
+    rates = (batch * _NS_PER_S / ns for ns in (middle, slowest, fastest))
+    return Throughput(batch, *rates)
 
 
 def _timed(call: Callable[[], object], clock: Clock) -> int:
@@ -119,16 +122,8 @@ def _timed(call: Callable[[], object], clock: Clock) -> int:
     return clock() - started
 
 
-def _is_steady(samples: Sequence[int]) -> bool:
-    if len(samples) < 2 * _WINDOW:
-        return False
-    before = statistics.median(samples[-2 * _WINDOW : -_WINDOW])
-    now = statistics.median(samples[-_WINDOW:])
-    return abs(now - before) <= _STEADY_WITHIN * before
-
-
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep Python's garbage collector out of the samples: a pause of it is not the model's."""
     was_enabled = gc.isenabled()
     gc.collect()

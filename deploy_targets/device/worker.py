@@ -10,17 +10,26 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device import checks, facts, timing
 from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
-from deploy_targets.device.engine import Engine, load_engine
-from deploy_targets.device.messages import Accuracy, DeviceResult, Job
+from deploy_targets.device.conditions import Watch, worst_of
+from deploy_targets.device.engine import Engine, filled, load_engine
+from deploy_targets.device.messages import (
+    OFFLINE,
+    Conditions,
+    Consumed,
+    DeviceResult,
+    Job,
+    Memory,
+)
+from deploy_targets.device.power import Meter
+from deploy_targets.device.scenarios import series_of, time_parts
 from deploy_targets.records import as_dict, build
 
 _STEPS = ("loading", "warming up", "timing", "throughput", "checking")
@@ -32,15 +41,10 @@ _THROUGHPUT_SHARE = 0.25
 def main() -> int:
     """Do the job on standard input; the exit code is 0 or that of the error."""
     emit = take_standard_output()
-
-    def work() -> None:
-        result = measure_bundle(build(Job, json.load(sys.stdin)), emit)
-        emit({"kind": "result", **as_dict(result)})
-
-    return exit_code_of(work, emit)
+    return exit_code_of(lambda: measure_bundle(build(Job, json.load(sys.stdin)), emit), emit)
 
 
-def measure_bundle(job: Job, emit: Emit) -> DeviceResult:
+def measure_bundle(job: Job, emit: Emit) -> None:
     """Measure one bundle in this process, which must not have run another engine.
 
     Raises:
@@ -48,54 +52,71 @@ def measure_bundle(job: Job, emit: Emit) -> DeviceResult:
     """
     emit({"kind": "facts", **asdict(facts.collect())})
     _progress(emit, "loading")
-    engine = load_engine(job)
-    images = engine.images
-
-    # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
-    session = engine.session
-    one_by_one = itertools.cycle([images[i : i + 1] for i in range(len(images))])
-    _progress(emit, "warming up")
-    warmup_n = timing.warm_up(
-        lambda: session.run(next(one_by_one)), job.max_seconds * _WARMUP_SHARE
-    )
-    _progress(emit, "timing")
-    samples = timing.time_queries(
-        lambda: session.run(next(one_by_one)), job.queries, job.max_seconds
-    )
-    memory = engine.memory()
-
+    lanes = job.scenario.streams or 1
+    engine = load_engine(job, lanes, job.scenario.batch)
+    _send(emit, "startup", engine.startup)
+    memory = _time(job, engine, emit)
     _progress(emit, "throughput")
-    batch = _filled(images, job.throughput_batch)
-    throughput = timing.measure_throughput(
-        lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
-    )
-
+    # Offline is throughput already.
+    if not job.done.throughput and job.scenario.name != OFFLINE:
+        batch = filled(engine.images, job.throughput_batch)
+        found = timing.measure_throughput(
+            lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
+        )
+        _send(emit, "throughput", found)
     _progress(emit, "checking")
     parity = engine.parity()
-    return DeviceResult(
-        runtime=engine.used(),
-        latency_ms=timing.summarise(samples, warmup_n),
-        throughput=throughput,
-        memory_mb=memory,
-        startup_ms=engine.startup,
-        accuracy=_accuracy(job, engine),
-        parity=parity,
-    )
+    if job.evaluation is not None:
+        file, prepare = Path(job.evaluation), engine.bundle.prepare
+        for counted in checks.count_correct(engine.run, file, prepare, job.done.images):
+            _send(emit, "counted", counted)
+    _send(emit, "result", DeviceResult(engine.used(), memory, parity))
 
 
-def _accuracy(job: Job, engine: Engine) -> Accuracy | None:
-    if job.evaluation is None:
-        return None
-    return checks.accuracy(engine.run, Path(job.evaluation), engine.bundle.prepare)
+def _time(job: Job, engine: Engine, emit: Emit) -> Memory:
+    """Warm up and time what is not done yet; the memory that the process then has."""
+    left = max(0, job.queries - job.done.queries)
+    seconds = max(0.0, job.max_seconds - job.done.timed_s)
+    is_enough = left == 0 and job.done.timed_s >= min(job.min_seconds, job.max_seconds)
+    if job.done.queries >= timing.MIN_QUERIES and (is_enough or seconds == 0):
+        return engine.memory()
+    batches = _batches(engine, job.scenario.batch)
+    # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
+    series = series_of(job, engine.session.lanes(), batches)
+    _progress(emit, "warming up")
+    call, given = engine.run, itertools.cycle(batches)
+    warmed = timing.warm_up(lambda: call(next(given)), job.max_seconds * _WARMUP_SHARE)
+    _send(emit, "warm", warmed)
+    watch = Watch(engine.pinned)
+    _send(emit, "conditions", replace(watch.now("before"), other_cpu=None))
+    _progress(emit, "timing")
+    during, meter, n, span_ns = list[Conditions](), Meter(), 0, 0
+    for part in time_parts(series, left, job.min_seconds - job.done.timed_s, seconds):
+        meter.read()
+        during.append(watch.now("during"))
+        n, span_ns = n + len(part.ns), span_ns + part.span_ns
+        _send(emit, "timed", part)
+    memory = engine.memory()
+    _send(emit, "conditions", worst_of(during))
+    _send(emit, "conditions", replace(watch.now("after"), other_cpu=None))
+    joules = meter.joules(span_ns / 1e9)
+    if joules is not None and meter.source is not None:
+        images = n * job.scenario.images_a_query
+        _send(emit, "energy", Consumed(joules, images, meter.source))
+    return memory
 
 
-def _filled(images: NDArray[Any], batch: int) -> NDArray[Any]:
-    """A batch of that size, images repeated as needed."""
-    return np.ascontiguousarray(images[np.arange(batch) % len(images)])
+def _batches(engine: Engine, batch: int) -> list[NDArray[Any]]:
+    """What queries ask: each begins at another of the probe images."""
+    return [filled(engine.images, batch, first) for first in range(len(engine.images))]
 
 
 def _progress(emit: Emit, step: str) -> None:
     emit({"kind": "progress", "step": step, "number": _STEPS.index(step) + 1, "of": len(_STEPS)})
+
+
+def _send(emit: Emit, kind: str, record: Any) -> None:
+    emit({"kind": kind, **as_dict(record)})
 
 
 if __name__ == "__main__":

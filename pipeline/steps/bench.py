@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.hosts import open_host
 from deploy_targets.measure import Measurement, MeasureOptions, measure, write_measurement
-from deploy_targets.targets import Target, load_target
+from deploy_targets.targets import Target
 from foundation.bundle import MANIFEST, open_bundle
-from foundation.errors import MissingFileError, UnknownNameError, unknown_name
+from foundation.errors import MissingFileError, unknown_name
 from foundation.files import sha256_of
 from pipeline.data.facts import FACTS, TEST, read_facts
+from pipeline.profiles import target_of
 from pipeline.recipe import BenchRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
@@ -27,6 +29,8 @@ def bench(
     on_progress: Progress,
     say: Callable[[str], None],
     only: Sequence[str] | None = None,
+    *,
+    again: bool = False,
 ) -> list[Path]:
     """Measure the run's bundles; those measured before in the same way are not measured again.
 
@@ -39,6 +43,7 @@ def bench(
         on_progress: told the bundle's name and what is happening.
         say: told what is left out.
         only: names of bundles; None takes all that are for the host's architecture.
+        again: measure anew all the same.
 
     Returns:
         The measurements' files.
@@ -49,19 +54,32 @@ def bench(
         HostError: when the host fails.
     """
     paths = []
-    for folder, target in _chosen(run, only, asked.host, say):
-        path = run.bench / f"{folder.name}@{_file_name(asked.host)}.json"
-        how = {"manifest": sha256_of(folder / MANIFEST), **recipe_values(asked)}
+    for folder, target in _chosen(run, only, asked, say):
+        path = run.bench / f"{folder.name}@{_file_name(asked.host)}{_variant(asked)}.json"
+        how = {"manifest": sha256_of(folder / MANIFEST), **_measured_by(asked)}
         with run.step(f"bench {path.stem}", **how) as step:
-            if step.needed:
-                write_measurement(path, _measure(run, folder, target, asked, on_progress))
-                step.products = [path]
+            if step.needed or again:
+                journal = path.with_suffix(".journal")
+                if again:
+                    journal.unlink(missing_ok=True)
+                found = _measure(
+                    run, folder, target, asked, on_progress=on_progress, journal=journal
+                )
+                write_measurement(path, found)
+                journal.unlink(missing_ok=True)
+                step.needed, step.products = True, [path]
         paths.append(path)
     return paths
 
 
+def _measured_by(asked: BenchRecipe) -> dict[str, Any]:
+    """What a measurement depends on; comparisons with other bundles come after it."""
+    values: dict[str, Any] = recipe_values(asked)
+    return {key: value for key, value in values.items() if key not in {"against", "rounds"}}
+
+
 def _chosen(
-    run: RunFolder, only: Sequence[str] | None, host: str, say: Callable[[str], None]
+    run: RunFolder, only: Sequence[str] | None, asked: BenchRecipe, say: Callable[[str], None]
 ) -> list[tuple[Path, str]]:
     """Folder and target of every bundle to measure."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
@@ -71,23 +89,30 @@ def _chosen(
         if name not in folders:
             raise unknown_name("bundle", name, folders)
     names = only or list(folders)
-    targets = {name: open_bundle(folders[name]).manifest.target for name in names}
+    manifests = {name: open_bundle(folders[name]).manifest for name in names}
+    if asked.runtime and not only:
+        taken = RUNTIMES.get(asked.runtime).format
+        for name in [name for name in names if manifests[name].format != taken]:
+            say(f"left out {name}: runtime {asked.runtime} takes models of format {taken}")
+            del manifests[name]
+    targets = {name: manifest.target for name, manifest in manifests.items()}
     if not only:
-        targets = _of_architecture(open_host(host).facts().arch, targets, say)
+        targets = _of_architecture(run, open_host(asked.host).facts().arch, targets, say)
     if not targets:
         raise MissingFileError(
-            f"{run.bundles}: no bundle for the architecture of host {host!r}; export for a target "
+            f"{run.bundles}: no bundle for the architecture of host {asked.host!r}"
+            f"{f' and runtime {asked.runtime}' if asked.runtime else ''}; export for a target "
             "that it is, or name a bundle with --bundle"
         )
     return [(folders[name], target) for name, target in targets.items()]
 
 
 def _of_architecture(
-    arch: str, targets: dict[str, str], say: Callable[[str], None]
+    run: RunFolder, arch: str, targets: dict[str, str], say: Callable[[str], None]
 ) -> dict[str, str]:
     kept = {}
     for name, target in targets.items():
-        profile = _profile(target)
+        profile = target_of(run, target)
         if profile is None or profile.arch == arch:
             kept[name] = target
         else:
@@ -96,18 +121,57 @@ def _of_architecture(
 
 
 def _measure(
-    run: RunFolder, folder: Path, target: str, asked: BenchRecipe, on_progress: Progress
+    run: RunFolder,
+    folder: Path,
+    target: str,
+    asked: BenchRecipe,
+    *,
+    on_progress: Progress,
+    journal: Path,
 ) -> Measurement:
-    profile = _profile(target)
+    profile = target_of(run, target)
+    role = open_bundle(folder).manifest.role
     options = MeasureOptions(
         threads=asked.threads or (profile.threads if profile else None),
         precision_hint=asked.precision_hint,
         queries=asked.queries,
+        min_seconds=asked.min_seconds,
         max_seconds=asked.max_seconds,
         throughput_batch=asked.throughput_batch,
-        evaluation=_evaluation_images(run, open_bundle(folder).manifest.role),
+        evaluation=_evaluation_images(run, role) if asked.accuracy else None,
+        runtime=asked.runtime,
+        scenario=asked.scenario,
+        batch=asked.batch,
+        streams=asked.streams,
+        rate=asked.rate,
+        seed=asked.seed,
+        pin=cores_for(asked.pin, profile),
+        percentiles=asked.percentiles,
+        power=profile.power if profile else {},
     )
-    return measure(folder, asked.host, options, lambda facts: on_progress(folder.name, facts))
+
+    def tell(facts: dict[str, Any]) -> None:
+        on_progress(folder.name, facts)
+
+    return measure(folder, asked.host, options, tell, journal)
+
+
+def cores_for(asked: str | None, profile: Target | None) -> str | None:
+    """The cores to run on: those asked for, or else the target's."""
+    if asked is None and profile is not None and profile.pin:
+        return ",".join(map(str, profile.pin))
+    return None if asked == "any" else asked
+
+
+def _variant(asked: BenchRecipe) -> str:
+    """What tells a file from that of the plain measurement; nothing for that one."""
+    plain = BenchRecipe()
+    words = [
+        asked.scenario if asked.scenario != plain.scenario else "",
+        f"batch{asked.batch}" if (asked.batch or 1) > 1 else "",
+        asked.runtime or "",
+    ]
+    return "".join(f".{word}" for word in words if word)
 
 
 def _evaluation_images(run: RunFolder, role: str) -> Path | None:
@@ -116,14 +180,6 @@ def _evaluation_images(run: RunFolder, role: str) -> Path | None:
         return None
     path = run.data / read_facts(run.data).images_for(role, TEST)
     return path if path.exists() else None
-
-
-def _profile(target: str) -> Target | None:
-    """The target's profile; None where it lies in a file of the user's, which is not recorded."""
-    try:
-        return load_target(target)
-    except UnknownNameError:
-        return None
 
 
 def _file_name(host: str) -> str:

@@ -189,7 +189,9 @@ def slow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _converted(onnx_file: Path, folder: Path, precision: str, *, embedded: bool = False) -> Path:
     openvino.save_model(
-        openvino.convert_model(onnx_file), folder / "model.xml", compress_to_fp16=False
+        openvino.convert_model(onnx_file),
+        folder / "model.xml",
+        compress_to_fp16=precision == "fp16",
     )
     return seal(folder, "openvino", "model.xml", precision, embedded=embedded)
 
@@ -197,6 +199,11 @@ def _converted(onnx_file: Path, folder: Path, precision: str, *, embedded: bool 
 @pytest.fixture(scope="session")
 def openvino_bundle(onnx_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _converted(onnx_bundle / "model.onnx", tmp_path_factory.mktemp("openvino-fp32"), "fp32")
+
+
+@pytest.fixture(scope="session")
+def openvino_fp16_bundle(onnx_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _converted(onnx_bundle / "model.onnx", tmp_path_factory.mktemp("openvino-fp16"), "fp16")
 
 
 @pytest.fixture(scope="session")

@@ -90,6 +90,16 @@ def test_every_round_counts_and_all_queries_are_pooled(compared):
         assert one.parity.max_abs_error < 1e-4
 
 
+def test_a_round_has_the_percentiles_that_its_queries_carry(compared):
+    # Two turns of 100 queries: enough for the 95th (130), and too few for the 99th (662).
+    for one in compared[0].candidates:
+        assert list(one.round_percentiles_ms) == ["p90", "p95"]
+        assert one.rounds_of("p99") is None
+        rows = zip(one.round_percentiles_ms["p90"], one.round_percentiles_ms["p95"], strict=True)
+        assert all(p90 <= p95 <= one.latency_ms.max for p90, p95 in rows)
+        assert len(one.round_percentiles_ms["p90"]) == 6
+
+
 def test_progress_is_told_as_it_is_made(compared):
     loading, rounds = compared[1][:3], compared[1][3:]
     assert [(m["step"], m["number"], m["of"]) for m in loading] == [
@@ -180,3 +190,10 @@ def test_what_cannot_be_compared_is_refused_before_anything_starts(onnx_bundle, 
 def test_an_option_that_makes_no_sense_is_refused_and_quoted(option, value):
     with pytest.raises(UsageError, match=str(value)):
         CompareOptions(**{option: value})
+
+
+def test_all_take_turns_on_the_cores_that_were_asked_for(onnx_bundle, openvino_bundle):
+    core = min(os.sched_getaffinity(0))
+    options = CompareOptions(rounds=6, fresh=False, queries=5, max_seconds=1, pin=str(core))
+    found = compare([onnx_bundle, openvino_bundle], options=options)
+    assert [one.runtime.pinned for one in found.candidates] == [[core], [core]]

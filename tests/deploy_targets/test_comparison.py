@@ -1,13 +1,20 @@
 """A comparison as a file, and the verdict from its rounds."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from deploy_targets.compare import ratio_to_baseline
 from deploy_targets.comparison import Candidate, Comparison, read_comparison, write_comparison
 from deploy_targets.device import facts
-from deploy_targets.device.messages import ExecutedPrecision, Latency, Parity, RuntimeUsed
+from deploy_targets.device.messages import (
+    ExecutedPrecision,
+    Latency,
+    Parity,
+    Percentile,
+    RuntimeUsed,
+)
 from deploy_targets.measurement import BundleMeasured, HostMeasured
 from foundation.errors import CorruptFileError, MissingFileError
 
@@ -18,7 +25,7 @@ def candidate(name, factor, ratio):
     return Candidate(
         bundle=BundleMeasured(name, "student", "local", "onnx", "fp32", 1234, "ab" * 32),
         runtime=RuntimeUsed("onnxruntime", "1.0", 1, "f32", ExecutedPrecision("f32", {"f32": 2})),
-        latency_ms=Latency(1.0, 2.0, 3.0, None, 1.5, 0.5, 4.0, 50, 20),
+        latency_ms=Latency({"p50": Percentile(1.0, 0.9, 1.2)}, 1.5, 0.5, 4.0, 50, 20),
         round_ms=[factor * ms for ms in ROUNDS],
         parity=Parity(0.001, 0.0001, 1.0, 8),
         against_baseline=ratio,
@@ -49,12 +56,12 @@ def test_a_comparison_reads_back_equal(file):
     assert read_comparison(file).baseline.bundle.name == "one"
 
 
-def test_the_file_has_the_keys_of_schema_1(file):
+def test_the_file_has_the_keys_of_schema_2(file):
     raw = json.loads(file.read_text())
     assert list(raw) == [
         "schema_version", "kind", "host", "rounds", "fresh", "candidates", "seconds", "started_at",
     ]  # fmt: skip
-    assert (raw["schema_version"], raw["kind"]) == (1, "comparison")
+    assert (raw["schema_version"], raw["kind"]) == (2, "comparison")
     assert raw["candidates"][0]["against_baseline"] is None
     assert set(raw["candidates"][1]["against_baseline"]) == {
         "estimate", "low", "high", "confidence", "verdict",
@@ -66,9 +73,11 @@ def test_the_file_has_the_keys_of_schema_1(file):
     [
         lambda raw: raw.pop("candidates"),
         lambda raw: raw.update(extra=1),
-        lambda raw: raw.update(schema_version=2),
+        lambda raw: raw.update(schema_version=1),
         lambda raw: raw.update(kind="measurement"),
         lambda raw: raw["candidates"][1]["against_baseline"].update(low="small"),
+        lambda raw: raw["candidates"][1]["against_baseline"].update(verdict="quick"),
+        lambda raw: raw["candidates"][1]["round_percentiles_ms"].update(p90=1.0),
         lambda raw: raw["candidates"][0].update(round_ms=[None]),
     ],
 )
@@ -106,6 +115,29 @@ def test_the_verdict_is_what_the_whole_interval_says(factors, verdict):
     assert ratio.verdict == verdict
     assert ratio.low <= ratio.estimate <= ratio.high
     assert ratio.confidence == 0.95
+
+
+def test_a_bundle_is_found_by_its_manifest_and_against_itself_it_is_the_last():
+    twin = replace(COMPARISON.candidates[1].bundle, name="one")
+    both = replace(COMPARISON, candidates=[COMPARISON.baseline, candidate("one", 1, None)])
+    assert both.of(twin.manifest_sha256) is both.candidates[1]
+    assert COMPARISON.of("cd" * 32) is None
+
+
+def test_a_candidate_gives_the_rounds_of_the_percentiles_that_it_has():
+    one = replace(COMPARISON.baseline, round_percentiles_ms={"p90": [2.0] * 8})
+    assert one.rounds_of("p50") == ROUNDS
+    assert one.rounds_of("p90") == [2.0] * 8
+    assert one.rounds_of("p99") is None
+
+
+def test_more_confidence_is_a_wider_ratio():
+    noisy = [
+        f * ms for f, ms in zip([1.1, 0.9, 1.3, 0.8, 1.1, 0.95, 1.01, 0.97], ROUNDS, strict=True)
+    ]
+    usual, sure = ratio_to_baseline(noisy, ROUNDS), ratio_to_baseline(noisy, ROUNDS, 0.98)
+    assert sure.low < usual.low < usual.high < sure.high
+    assert sure.confidence == 0.98
 
 
 def test_rounds_that_do_not_match_are_refused():

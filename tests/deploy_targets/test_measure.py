@@ -1,10 +1,15 @@
 """Whole measurements of toy bundles, on this machine, in real processes."""
 
+import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,13 +26,23 @@ from foundation.errors import (
 )
 from foundation.files import sha256_of
 
-# Enough queries for a p99.
-QUICK = MeasureOptions(threads=1, queries=120, max_seconds=0.5, throughput_batch=4)
+# Enough queries for a p95.
+QUICK = MeasureOptions(threads=1, queries=140, min_seconds=0.0, max_seconds=0.5, throughput_batch=4)
 
 
 @pytest.fixture(scope="module")
 def measured(onnx_bundle):
     return measure(onnx_bundle, options=QUICK)
+
+
+def children_of(pid):
+    """Process numbers of a process's children."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def in_fresh_python(code):
@@ -215,11 +230,125 @@ def test_an_unknown_host_is_refused(onnx_bundle):
         ("max_seconds", 0.0),
         ("max_seconds", float("nan")),
         ("throughput_batch", 0),
+        ("min_seconds", -1.0),
+        ("batch", 0),
+        ("streams", 0),
+        ("streams", 3),
+        ("rate", 7.0),
+        ("pin", "3-1"),
+        ("pin", "one"),
+        ("percentiles", [100.0]),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused_and_quoted(option, value):
-    with pytest.raises(UsageError, match=str(value)):
+    quoted = (
+        f"{value[0]:g}" if isinstance(value, list) else f"{value:g}" if option == "rate" else value
+    )
+    with pytest.raises(UsageError, match=str(quoted)):
         MeasureOptions(**{option: value})
+
+
+class TestJournal:
+    """A measurement that is cut in the middle goes on where it was."""
+
+    LONG = replace(QUICK, min_seconds=1.6, max_seconds=30.0)
+
+    @staticmethod
+    def parts(journal):
+        text = journal.read_text() if journal.exists() else ""
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        return [json.loads(line)["ns"] for line in lines if line.startswith('{"kind": "timed"')]
+
+    def cut(self, bundle, journal, whom):
+        """Kill the measuring side or the worker with SIGKILL as soon as a part has come."""
+        code = (
+            "import sys\nfrom pathlib import Path\nfrom deploy_targets.measure import *\n"
+            "o = MeasureOptions(threads=1, queries=140, min_seconds=1.6, max_seconds=30.0,"
+            " throughput_batch=4)\n"
+            "measure(Path(sys.argv[1]), options=o, journal=Path(sys.argv[2]))"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(bundle), str(journal)], stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        before = len(self.parts(journal))
+        while len(self.parts(journal)) <= before:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        if whom == "worker":
+            (worker,) = children_of(process.pid)
+            os.kill(worker, signal.SIGKILL)
+        else:
+            process.kill()
+        said = process.communicate()[1]
+        return process.returncode, said
+
+    def test_either_side_may_be_killed_and_what_was_timed_is_kept(self, slow_bundle, tmp_path):
+        journal = tmp_path / "toy.journal"
+        code, said = self.cut(slow_bundle, journal, "worker")
+        assert code == 1
+        assert "SIGKILL" in said
+        assert "are kept, the same call goes on" in said
+        (first,) = self.parts(journal)
+        code, _ = self.cut(slow_bundle, journal, "measurer")
+        assert code == -signal.SIGKILL
+        kept = self.parts(journal)
+        assert kept[0] == first
+        assert len(kept) >= 2
+        whole = measure(slow_bundle, options=self.LONG, journal=journal)
+        assert whole.launches == 3
+        every = self.parts(journal)
+        assert every[: len(kept)] == kept
+        assert whole.latency_ms.n == sum(map(len, every))
+        # A fourth call finds it whole, and starts nothing.
+        assert measure(slow_bundle, options=self.LONG, journal=journal).launches == 3
+
+    def test_other_options_begin_anew(self, onnx_bundle, tmp_path):
+        measure(onnx_bundle, options=QUICK, journal=tmp_path / "j")
+        again = measure(onnx_bundle, options=replace(QUICK, queries=150), journal=tmp_path / "j")
+        assert (again.launches, again.latency_ms.n) == (1, 150)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "more"),
+    [
+        ("multi-stream", {"streams": 2}),
+        ("offline", {"streams": 2, "batch": 8}),
+        ("server", {"rate": 400.0}),
+    ],
+)
+@pytest.mark.parametrize("fixture", ["onnx_bundle", "openvino_bundle"])
+def test_each_scenario_is_measured_and_recorded(scenario, more, fixture, request):
+    options = replace(QUICK, scenario=scenario, queries=40, **more)
+    found = measure(request.getfixturevalue(fixture), options=options)
+    assert found.scenario.name == scenario
+    assert {name: getattr(found.scenario, name) for name in more} == more
+    assert found.latency_ms.n >= 40
+    assert found.parity.max_abs_error < 1e-4
+    assert found.throughput.low <= found.throughput.images_per_s <= found.throughput.high
+    assert found.throughput.batch == (8 if scenario == "offline" else 4)
+
+
+def test_a_server_needs_a_rate_and_a_percentile_its_queries():
+    with pytest.raises(UsageError, match="Give a rate"):
+        MeasureOptions(scenario="server")
+    with pytest.raises(UnknownNameError, match="did you mean 'offline'"):
+        MeasureOptions(scenario="ofline")
+    assert MeasureOptions().needed_queries == 1000
+    assert MeasureOptions(percentiles=[99.9]).needed_queries == 6636
+    assert MeasureOptions(queries=12).needed_queries == 12
+
+
+def test_a_runtime_for_another_format_is_wrong_use(onnx_bundle):
+    with pytest.raises(UsageError, match="takes models of format openvino"):
+        measure(onnx_bundle, options=replace(QUICK, runtime="openvino"))
+
+
+def test_the_machine_is_looked_at_before_during_and_after(measured):
+    assert [one.at for one in measured.conditions] == ["before", "during", "after"]
+    assert measured.validity.verdict in {"valid", "suspect"}
+    assert (measured.validity.verdict == "suspect") == bool(measured.validity.reasons)
+    assert measured.launches == 1
 
 
 def test_importing_measure_brings_no_heavy_library():

@@ -11,9 +11,12 @@ from deploy_targets.device.messages import (
     Latency,
     Memory,
     Parity,
+    Percentile,
     RuntimeUsed,
+    Scenario,
     Startup,
     Throughput,
+    Validity,
 )
 from deploy_targets.measurement import (
     BundleMeasured,
@@ -28,12 +31,16 @@ MEASUREMENT = Measurement(
     bundle=BundleMeasured("toy", "student", "local", "onnx", "fp32", 1234, "ab" * 32),
     host=HostMeasured("local", facts.collect()),
     runtime=RuntimeUsed("onnxruntime", "1.0", 1, "f32", ExecutedPrecision("f32", {"f32": 2})),
-    latency_ms=Latency(1.0, 2.0, 3.0, None, 1.5, 0.5, 4.0, 50, 20),
-    throughput=Throughput(16, 1000.0),
-    memory_mb=Memory(100.0, None),
+    scenario=Scenario(),
+    latency_ms=Latency({"p50": Percentile(1.0, 0.9, 1.2)}, 1.5, 0.5, 4.0, 50, 20),
+    throughput=Throughput(16, 1000.0, 900.0, 1100.0),
+    memory_mb=Memory(None, 90.0, 100.0),
     startup_ms=Startup(10.0, 20.0, 30.0),
+    energy=None,
     accuracy=None,
     parity=Parity(0.001, 0.0001, 1.0, 8),
+    conditions=[],
+    validity=Validity("valid", [], []),
     seconds=3.5,
     started_at="2025-01-01T00:00:00+00:00",
 )
@@ -55,16 +62,17 @@ def test_a_measurement_reads_back_equal(file):
     assert read_measurement(file) == MEASUREMENT
 
 
-def test_the_file_has_the_keys_of_schema_1(file):
+def test_the_file_has_the_keys_of_schema_2(file):
     raw = json.loads(file.read_text())
     assert list(raw) == [
-        "schema_version", "kind", "bundle", "host", "runtime", "latency_ms", "throughput",
-        "memory_mb", "startup_ms", "accuracy", "parity", "seconds", "started_at",
+        "schema_version", "kind", "bundle", "host", "runtime", "scenario", "latency_ms",
+        "throughput", "memory_mb", "startup_ms", "energy", "accuracy", "parity", "conditions",
+        "validity", "launches", "seconds", "started_at",
     ]  # fmt: skip
-    assert (raw["schema_version"], raw["kind"]) == (1, "measurement")
+    assert (raw["schema_version"], raw["kind"]) == (2, "measurement")
     assert set(raw["startup_ms"]) == {"import", "load", "first_inference"}
     assert raw["runtime"]["executed_precision"] == {"summary": "f32", "operators": {"f32": 2}}
-    assert raw["latency_ms"]["p99"] is None
+    assert raw["latency_ms"]["percentiles"] == {"p50": {"value": 1.0, "low": 0.9, "high": 1.2}}
 
 
 def test_a_missing_file_is_missing(tmp_path):
@@ -77,9 +85,9 @@ def test_a_missing_file_is_missing(tmp_path):
     [
         lambda raw: raw.pop("parity"),
         lambda raw: raw.update(extra=1),
-        lambda raw: raw.update(schema_version=2),
+        lambda raw: raw.update(schema_version=1),
         lambda raw: raw.update(kind="estimate"),
-        lambda raw: raw["latency_ms"].update(p50="fast"),
+        lambda raw: raw["latency_ms"]["percentiles"].update(p50="fast"),
         lambda raw: raw["latency_ms"].update(mean=float("nan")),
         lambda raw: raw["runtime"].pop("executed_precision"),
     ],

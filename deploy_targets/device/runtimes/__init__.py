@@ -7,7 +7,7 @@ used, and one process uses one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Bundle
-from foundation.errors import HostError, ModelMismatchError, unknown_name
+from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
 from foundation.registry import Registry
 
 _LONGEST = 300
@@ -32,6 +32,8 @@ class Model:
         input_name, output_name: names in its graph.
         threads: how many the runtime may use.
         precision_hint: "f32", "bf16", or "auto" for what the runtime thinks is fastest.
+        streams: inferences at once, that share the threads.
+        batch: images that it will mostly be given at once.
     """
 
     path: Path
@@ -39,10 +41,26 @@ class Model:
     output_name: str
     threads: int
     precision_hint: str
+    streams: int = 1
+    batch: int = 1
+
+
+Run = Callable[[NDArray[Any]], NDArray[np.float32]]
 
 
 class Session(Protocol):
-    """A model that is loaded and can be run."""
+    """A model that is loaded and can be run.
+
+    Attributes:
+        provider: the part of the runtime that computes.
+    """
+
+    @property
+    def provider(self) -> str: ...
+
+    def lanes(self) -> list[Run]:
+        """As many ways to run it as there are streams, which may be used at once."""
+        ...
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         """Logits (N, classes) of N images as the model takes them: float32 or uint8."""
@@ -76,16 +94,26 @@ class Runtime(Protocol):
 RUNTIMES: Registry[type[Runtime]] = Registry("runtime", __name__)
 
 
-def runtime_for(export_format: str) -> str:
-    """Name of the runtime that takes an export format.
+def runtime_for(export_format: str, asked: str | None = None) -> str:
+    """Name of the runtime that takes an export format: the first that does, or the one asked for.
 
     Raises:
-        UnknownNameError: when none does.
+        UnknownNameError: when none does, or there is none of that name.
+        UsageError: when the one asked for takes another format.
     """
-    by_format = {runtime.format: name for name, runtime in RUNTIMES.items()}
+    by_format: dict[str, str] = {}
+    for name, runtime in RUNTIMES.items():
+        by_format.setdefault(runtime.format, name)
     if export_format not in by_format:
         raise unknown_name("export format", export_format, by_format)
-    return by_format[export_format]
+    if asked is None:
+        return by_format[export_format]
+    if RUNTIMES.get(asked).format != export_format:
+        raise UsageError(
+            f"runtime {asked!r} takes models of format {RUNTIMES.get(asked).format}, but this one "
+            f"is {export_format}; ask for {by_format[export_format]!r}"
+        )
+    return asked
 
 
 def open_runtime(name: str) -> Runtime:
@@ -111,7 +139,8 @@ def check_version(bundle: Bundle, name: str, version: str) -> None:
         HostError: when it is another.
     """
     wanted = bundle.manifest.runtime
-    if wanted.name == name and not wanted.allows(version):
+    is_it = RUNTIMES.get(wanted.name).package == RUNTIMES.get(name).package
+    if is_it and not wanted.allows(version):
         raise HostError(
             f"{bundle.folder}: is for {wanted}, but this host has {version}; install one of these "
             "there, or export for a target that allows it"

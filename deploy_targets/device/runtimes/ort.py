@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.runtimes import RUNTIMES, Model, summarise_precision
+from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
 
 _COMPUTE = ("Conv", "Gemm", "MatMul")
 _FORMATS = {
@@ -20,7 +20,7 @@ _FORMATS = {
     "uint8": "u8", "int8": "i8",
 }  # fmt: skip
 _INPUTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
-_PROVIDERS = ["CPUExecutionProvider"]
+_CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
@@ -38,18 +38,37 @@ class OnnxRuntime:
         self.version = str(onnxruntime.__version__)
 
     def load(self, model: Model) -> OrtSession:
-        return OrtSession(self._library, model)
+        return OrtSession(self._library, model, [_CPU])
 
 
 class OrtSession:
-    """A model in ONNX Runtime."""
+    """A model in ONNX Runtime.
 
-    def __init__(self, library: Any, model: Model) -> None:
+    Args:
+        library: the runtime's module.
+        model: to load.
+        providers: names of those that may compute, the preferred first, or with its settings.
+        pool: threads of ONNX Runtime's own pool; None for the model's.
+    """
+
+    def __init__(
+        self, library: Any, model: Model, providers: Sequence[Any], pool: int | None = None
+    ) -> None:
         self._library = library
         self._model = model
+        self._providers, self._pool = list(providers), pool or model.threads
         self._output_names = [model.output_name]
         self._input_name = model.input_name
         self._session = self._open(self._options())
+
+    @property
+    def provider(self) -> str:
+        """The first that the session really has: one that it cannot use it drops."""
+        return str(self._session.get_providers()[0])
+
+    def lanes(self) -> list[Run]:
+        """A session takes calls of several threads at once, and its pool works on all of them."""
+        return [self.run] * self._model.streams
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = self._session.run(
@@ -69,11 +88,13 @@ class OrtSession:
         return summarise_precision(_compute_formats(events))
 
     def _open(self, options: Any) -> Any:
-        return self._library.InferenceSession(str(self._model.path), options, providers=_PROVIDERS)
+        return self._library.InferenceSession(
+            str(self._model.path), options, providers=self._providers
+        )
 
     def _options(self) -> Any:
         options = self._library.SessionOptions()
-        options.intra_op_num_threads = self._model.threads
+        options.intra_op_num_threads = self._pool
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         return options

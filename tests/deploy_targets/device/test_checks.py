@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deploy_targets.device.checks import accuracy, load_probe, parity
+from deploy_targets.device.checks import accuracy_of, count_correct, load_probe, parity
+from deploy_targets.device.messages import Counted
 from foundation.bundle import Preprocessing, open_bundle
 from foundation.errors import (
     CorruptFileError,
@@ -13,6 +14,10 @@ from foundation.errors import (
 )
 
 ONE_PIXEL = Preprocessing(1, 1, 2, mean=[0.0, 0.0], std=[1.0, 1.0])
+
+
+def accuracy(run, path, prepare, done=0):
+    return accuracy_of(count_correct(run, path, prepare, done))
 
 
 def floats(rows):
@@ -72,6 +77,17 @@ def test_accuracy_is_the_share_of_right_first_classes_over_more_than_one_batch(t
     result = accuracy(run, save_evaluation(tmp_path / "e.npz", pixels, labels), ONE_PIXEL.prepare)
     assert (result.top1, result.n) == (125 / 150, 150)
     assert sizes == [64, 64, 22]
+
+
+def test_counting_goes_on_after_images_that_were_counted_before(tmp_path):
+    pixels, labels = [[0, 9]] * 100, np.array([0] * 70 + [1] * 30)
+    path = save_evaluation(tmp_path / "e.npz", pixels, labels)
+    first, second = count_correct(brighter_channel, path, ONE_PIXEL.prepare)
+    assert (first, second) == (Counted(0, 64), Counted(30, 36))
+    assert [*count_correct(brighter_channel, path, ONE_PIXEL.prepare, done=64)] == [second]
+    found = accuracy_of([first, second])
+    assert (found.top1, found.n) == (0.3, 100)
+    assert found.low < 0.3 < found.high
 
 
 def test_a_missing_evaluation_file_is_named(tmp_path):

@@ -1,12 +1,14 @@
 """Percentiles by hand, and a clock that is ours to turn."""
 
 import gc
+import math
+import random
 
 import pytest
 
+from deploy_targets.device.messages import Warmed
 from deploy_targets.device.timing import (
     measure_throughput,
-    percentile,
     summarise,
     time_queries,
     warm_up,
@@ -34,49 +36,53 @@ class Clock:
         return call
 
 
-@pytest.mark.parametrize(
-    ("percent", "expected"),
-    [(50, 50), (90, 90), (95, 95), (99, 99)],
-)
-def test_nearest_rank_of_one_to_a_hundred_is_the_percentage_itself(percent, expected):
-    assert percentile(range(1, 101), percent) == expected
-
-
-def test_nearest_rank_takes_a_sample_and_never_goes_between_two():
-    assert percentile([10.0, 20.0, 30.0, 40.0, 1000.0], 50) == 30.0
-    assert percentile([10.0, 20.0, 30.0, 1000.0], 50) == 20.0
-    assert percentile([float(i) for i in range(1, 12)], 90) == 10.0  # rank ceil(9.9)
-
-
-@pytest.mark.parametrize(("percent", "needed"), [(50, 2), (90, 10), (95, 20), (99, 100)])
-def test_a_percentile_is_none_until_the_sample_can_carry_it(percent, needed):
-    assert percentile([1.0] * (needed - 1), percent) is None
-    assert percentile([1.0] * needed, percent) == 1.0
-
-
 def test_the_summary_is_in_milliseconds_and_sorts_its_samples():
-    latency = summarise([3 * MS, 1 * MS, 2 * MS, 6 * MS], warmup_n=7)
+    latency = summarise([3 * MS, 1 * MS, 2 * MS, 6 * MS] * 3, warmup_n=7)
     assert (latency.min, latency.mean, latency.max) == (1.0, 3.0, 6.0)
     assert (latency.p50, latency.p90, latency.p95, latency.p99) == (2.0, None, None, None)
-    assert (latency.n, latency.warmup_n) == (4, 7)
+    assert (latency.n, latency.warmup_n) == (12, 7)
 
 
-def test_warming_up_ends_when_two_windows_of_ten_agree():
+def test_a_percentile_is_in_the_summary_only_if_the_sample_carries_it():
+    assert summarise([MS] * 10, 0).percentiles == {}
+    assert list(summarise([MS] * 662, 0).percentiles) == ["p50", "p90", "p95", "p99"]
+    assert list(summarise([MS] * 662, 0, [99.9, 75.0]).percentiles) == ["p75"]
+
+
+def test_warming_up_ends_when_three_windows_bring_no_gain():
     clock = Clock()
-    assert warm_up(clock.taking(5), max_seconds=60, clock=clock) == 20
+    # The first window is what the others are held against; a window is ten calls here, of 5 ms.
+    assert warm_up(clock.taking(5), max_seconds=60, clock=clock) == Warmed(40, steady=True)
+
+
+def test_a_window_lasts_long_enough_for_a_clock_to_rise():
+    clock = Clock()
+    # 50 ms of calls of 0.5 ms.
+    assert warm_up(clock.taking(0.5), max_seconds=60, clock=clock).n == 400
 
 
 def test_warming_up_goes_on_while_calls_get_faster():
     clock = Clock()
-    falling = [100 - 2 * i for i in range(40)]
-    n = warm_up(clock.taking(*falling, 20), max_seconds=60, clock=clock)
-    assert n > 40
+    falling = [100 - i for i in range(80)]
+    warmed = warm_up(clock.taking(*falling, 20), max_seconds=60, clock=clock)
+    assert warmed.steady
+    # The windows of 80 falling calls, and three in which nothing falls any more.
+    assert warmed.n == 80 + 10 + 30
 
 
-def test_warming_up_is_bounded_in_time():
+def test_noise_and_a_machine_that_gets_slower_do_not_keep_it_from_ending():
+    clock, draw = Clock(), random.Random(1)
+    noisy = [5 * math.exp(draw.gauss(0, 0.5)) for _ in range(1000)]
+    assert warm_up(clock.taking(*noisy), max_seconds=60, clock=clock).n < 200
+    slower = [5 + 0.1 * i for i in range(1000)]
+    assert warm_up(clock.taking(*slower), max_seconds=60, clock=clock) == Warmed(40, steady=True)
+
+
+def test_warming_up_is_bounded_in_time_and_says_so():
     clock = Clock()
-    # Doubles with each call, so it is never steady: 1 + 2 + 4 + ... + 512 ms is over a second.
-    assert warm_up(clock.taking(*[2**i for i in range(60)]), max_seconds=1, clock=clock) == 10
+    falling = [1000 * 0.99**i for i in range(1000)]
+    assert warm_up(clock.taking(*falling), max_seconds=8, clock=clock) == Warmed(9, steady=False)
+    assert warm_up(clock.taking(5), max_seconds=0, clock=clock) == Warmed(1, steady=False)
 
 
 def test_as_many_queries_are_timed_as_were_asked_for():

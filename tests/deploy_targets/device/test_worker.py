@@ -1,9 +1,12 @@
 """The worker in a process of its own, as a host starts it."""
 
 import json
+import os
 import subprocess
 import sys
 
+import numpy as np
+import onnxruntime
 import pytest
 
 from foundation.errors import (
@@ -12,6 +15,7 @@ from foundation.errors import (
     MissingFileError,
     ModelMismatchError,
     UnknownNameError,
+    UsageError,
 )
 
 
@@ -34,6 +38,7 @@ def job_for(bundle, runtime="onnxruntime", **more):
         "runtime": runtime,
         "threads": 1,
         "queries": 20,
+        "min_seconds": 0,
         "max_seconds": 0.2,
         "throughput_batch": 2,
         **more,
@@ -53,9 +58,60 @@ def test_a_job_gives_facts_then_progress_then_one_result(onnx_bundle):
     messages, code = work(job_for(onnx_bundle))
     assert code == 0
     kinds = [message["kind"] for message in messages]
-    assert kinds == ["facts", *["progress"] * 5, "result"]
+    without_progress = [kind for kind in kinds if kind != "progress"]
+    assert without_progress == [
+        "facts", "startup", "warm", "conditions", "timed", "conditions", "conditions",
+        "throughput", "result",
+    ]  # fmt: skip
+    assert [m["at"] for m in messages if m["kind"] == "conditions"] == ["before", "during", "after"]
     assert [m["number"] for m in messages if m["kind"] == "progress"] == [1, 2, 3, 4, 5]
-    assert messages[-1]["latency_ms"]["n"] == 20
+    (timed,) = (m for m in messages if m["kind"] == "timed")
+    assert len(timed["ns"]) == 20
+    assert 0 < sum(timed["ns"]) <= timed["span_ns"]
+
+
+def test_what_is_done_is_not_done_again(onnx_bundle, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "e.npz", images=images, labels=np.zeros(70, int))
+    job = job_for(onnx_bundle, evaluation=str(tmp_path / "e.npz"))
+    done = {"queries": 15, "timed_s": 0.01, "images": 64, "throughput": True}
+    messages, code = work({**job, "done": done})
+    assert code == 0
+    assert [len(m["ns"]) for m in messages if m["kind"] == "timed"] == [5]
+    assert [m["n"] for m in messages if m["kind"] == "counted"] == [6]
+    assert "throughput" not in {m["kind"] for m in messages}
+    messages, _ = work({**job, "done": {**done, "queries": 20}})
+    assert not {"timed", "warm", "conditions"} & {m["kind"] for m in messages}
+    assert messages[-1]["kind"] == "result"
+
+
+def test_more_queries_than_asked_for_are_timed_where_they_take_no_time(onnx_bundle):
+    messages, _ = work(job_for(onnx_bundle, min_seconds=1.2, max_seconds=5))
+    parts = [m for m in messages if m["kind"] == "timed"]
+    assert len(parts) >= 3
+    assert sum(m["span_ns"] for m in parts) >= 1.2e9
+    assert sum(len(m["ns"]) for m in parts) > 20
+
+
+def test_a_core_that_is_not_there_is_wrong_use(onnx_bundle):
+    error = the_error(job_for(onnx_bundle, pin="4096"))
+    assert error["exit_code"] == UsageError.exit_code
+    assert "core 4096" in error["message"]
+
+
+def test_a_pinned_process_runs_there_and_says_so(onnx_bundle):
+    core = min(os.sched_getaffinity(0))
+    messages, code = work(job_for(onnx_bundle, pin=str(core)))
+    assert code == 0
+    assert messages[-1]["runtime"]["pinned"] == [core]
+
+
+def test_without_xnnpack_one_line_says_so(onnx_bundle):
+    if "XnnpackExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has it")
+    error = the_error(job_for(onnx_bundle, runtime="xnnpack"))
+    assert error["exit_code"] == HostError.exit_code
+    assert "built without it" in error["message"]
 
 
 def test_what_a_runtime_prints_does_not_break_the_messages(onnx_bundle, shadowed):

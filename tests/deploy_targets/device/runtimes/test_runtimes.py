@@ -74,6 +74,10 @@ def test_a_quantised_model_runs_its_compute_operators_in_8_bits(fixture, request
     assert set(precision.operators) <= {"u8", "i8"}
 
 
+def test_weights_stored_in_halves_are_not_taken_for_what_is_computed_in(openvino_fp16_bundle):
+    assert precision_of(openvino_fp16_bundle).operators == {"f32": 2}
+
+
 def test_openvino_left_to_itself_reports_the_precision_it_chose(openvino_bundle):
     compiled = openvino.Core().compile_model(openvino_bundle / "model.xml", "CPU")
     chosen = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()

@@ -1,0 +1,99 @@
+"""What a measuring process has sent, kept as it comes: a file of JSON lines beside the result.
+
+The first line is the job. Whoever is given the same job again goes on after the last line; for
+another job the file is begun anew. A line that was cut in the middle is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from deploy_targets.device.messages import Message
+from foundation.files import no_space_named
+
+# Of a process that was killed these say nothing any more.
+_PASSING = frozenset({"progress", "error"})
+
+
+@dataclass
+class Journal:
+    """Messages of one job, those of earlier processes too.
+
+    Attributes:
+        path: of the file; None keeps them in memory alone.
+        messages: all that were kept, in order.
+    """
+
+    path: Path | None
+    messages: list[Message] = field(default_factory=list)
+    _file: IO[str] | None = None
+
+    @classmethod
+    def open(cls, path: Path | None, job: dict[str, Any]) -> Journal:
+        """The journal of a job, with what is there of it.
+
+        Raises:
+            NoSpaceError: when the disk is full.
+        """
+        if path is None:
+            return cls(None)
+        kept, length = _whole_lines(path)
+        if kept[:1] != [job]:
+            kept, length = [job], 0
+        journal = cls(path, kept[1:])
+        with no_space_named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # What is kept is never written again: to be killed meanwhile must not cost it.
+            journal._file = path.open("a", encoding="utf-8")
+            journal._file.truncate(length)
+            if length == 0:
+                journal._write([job])
+        return journal
+
+    def add(self, message: Message) -> None:
+        """Keep a message, if it will mean something to another process.
+
+        Raises:
+            NoSpaceError: when the disk is full.
+        """
+        if message["kind"] in _PASSING:
+            return
+        self.messages.append(message)
+        if self._file is not None and self.path is not None:
+            with no_space_named(self.path):
+                self._write([message])
+
+    def close(self) -> None:
+        """Let go of the file, which stays."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _write(self, lines: Sequence[Any]) -> None:
+        assert self._file is not None
+        self._file.writelines(json.dumps(line) + "\n" for line in lines)
+        self._file.flush()
+
+
+def _whole_lines(path: Path) -> tuple[list[Any], int]:
+    """The lines of a journal that were written to their end, and how many bytes they are."""
+    found: list[Any] = []
+    length = 0
+    try:
+        written = path.read_bytes().splitlines(keepends=True)
+    except OSError:
+        return found, length
+    for line in written:
+        try:
+            message = json.loads(line)
+        except ValueError:
+            break
+        if not line.endswith(b"\n"):
+            break
+        found.append(message)
+        length += len(line)
+    return found, length

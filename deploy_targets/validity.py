@@ -1,0 +1,167 @@
+"""Do the figures speak of the bundle, or of what else went on in the machine?
+
+A measurement is suspect when one of the reasons below holds. Each is both unlikely by chance and
+large enough to matter, for of many samples every trifle is "significant".
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from deploy_targets.device.messages import (
+    SERVER,
+    Conditions,
+    RuntimeUsed,
+    Scenario,
+    Timed,
+    Validity,
+    Warmed,
+)
+
+VALID, SUSPECT = "valid", "suspect"
+
+# A series is judged by the medians of its parts: of neighbours that share a moment, thousands
+# are not thousands of witnesses.
+PARTS = 20
+FEWEST = 5 * PARTS
+SIGNIFICANCE = 0.01
+MATTERS = 0.05
+_BURST, _MOST_BURSTS = 0.10, 0.2
+_OTHERS, _CLOCK_FELL, _RATE_KEPT = 0.10, 0.90, 0.95
+_SWAPPED_MB = 1.0
+
+_PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "int8"}
+_TELLS = ("governor", "frequency_mhz", "temperature_c", "throttled", "other_cpu", "swap_mb")
+
+
+def judge(
+    parts: Sequence[Timed],
+    *,
+    warmed: Sequence[Warmed],
+    conditions: Sequence[Conditions],
+    runtime: RuntimeUsed,
+    scenario: Scenario,
+    precision: str,
+    power: dict[str, str] | None = None,
+) -> Validity:
+    """Whether a measurement is valid.
+
+    Args:
+        parts: samples in the order of time.
+        warmed: of each process.
+        conditions: of each process, before, during and after.
+        runtime: what ran.
+        scenario: how queries came.
+        precision: of the bundle, such as "int8".
+        power: settings that the target's profile asks for.
+    """
+    samples = [ns for part in parts for ns in part.ns]
+    reasons = [
+        *_cold(warmed),
+        *_unsteady(samples),
+        *_late(parts, scenario),
+        *_of_machine(conditions, power or {}),
+        *_of_precision(runtime, precision),
+    ]
+    unavailable = [name for name in _TELLS if all(getattr(one, name) is None for one in conditions)]
+    if len(samples) < FEWEST:
+        unavailable.append(f"stationarity (needs {FEWEST} queries, had {len(samples)})")
+    return Validity(SUSPECT if reasons else VALID, reasons, unavailable)
+
+
+def change_point(values: Sequence[float]) -> tuple[int, float]:
+    """Where a series changes its level, by Pettitt's rank test.
+
+    Args:
+        values: in the order of time.
+
+    Returns:
+        How many values lie before the change, and the chance that there is none.
+    """
+    n = len(values)
+    # U[t] is how many of the pairs across t rise, less those that fall.
+    found = [
+        abs(sum((a < b) - (a > b) for a in values[:t] for b in values[t:])) for t in range(1, n)
+    ]
+    largest = max(found, default=0)
+    chance = 2 * math.exp(-6 * largest**2 / (n**3 + n**2)) if n else 1.0
+    return (found.index(largest) + 1 if found else 0), min(1.0, chance)
+
+
+def _cold(warmed: Sequence[Warmed]) -> list[str]:
+    if all(one.steady for one in warmed):
+        return []
+    return ["the time for warming up was over before queries stopped getting faster"]
+
+
+def _unsteady(samples: Sequence[int]) -> list[str]:
+    """Drift, steps and bursts of a series that is long enough."""
+    n = len(samples)
+    if n < FEWEST:
+        return []
+    bounds = [n * i // PARTS for i in range(PARTS + 1)]
+    medians = [statistics.median(samples[bounds[i] : bounds[i + 1]]) for i in range(PARTS)]
+    at, chance = change_point(medians)
+    before, after = statistics.median(medians[:at]), statistics.median(medians[at:])
+    change = after / before - 1
+    if chance < SIGNIFICANCE and abs(change) > MATTERS:
+        return [f"latency changed by {change:+.0%} after query {bounds[at]:,} of {n:,}"]
+    middle = statistics.median(medians)
+    away = sum(abs(median / middle - 1) > _BURST for median in medians)
+    if away > _MOST_BURSTS * PARTS:
+        return [
+            f"latency was unsteady: in {away} of {PARTS} parts of the time its median lay more "
+            f"than {_BURST:.0%} from that of the whole"
+        ]
+    return []
+
+
+def _late(parts: Sequence[Timed], scenario: Scenario) -> list[str]:
+    seconds = sum(part.span_ns for part in parts) / 1e9
+    if scenario.name != SERVER or scenario.rate is None or seconds == 0:
+        return []
+    reached = sum(len(part.ns) for part in parts) / seconds
+    # So many arrivals at random are themselves uncertain by this share.
+    chance = 3 / math.sqrt(max(1, sum(len(part.ns) for part in parts)))
+    if reached >= scenario.rate * (_RATE_KEPT - chance):
+        return []
+    return [f"queries came at {scenario.rate:g} a second, but {reached:.3g} were answered"]
+
+
+def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list[str]:
+    reasons = []
+    others = [one.other_cpu for one in conditions if one.other_cpu is not None]
+    if others and max(others) > _OTHERS:
+        reasons.append(f"other processes took {max(others):.0%} of the CPU")
+    if any(one.throttled for one in conditions):
+        hottest = [one.temperature_c for one in conditions if one.temperature_c is not None]
+        at = f" (at {max(hottest):.0f} °C)" if hottest else ""
+        reasons.append(f"the machine slowed itself down, for heat or want of power{at}")
+    # A clock may fall as soon as there is nothing to do, which is no matter.
+    clocks = [(one.frequency_mhz, one.at) for one in conditions if one.frequency_mhz is not None]
+    highest = max((mhz for mhz, _ in clocks), default=0.0)
+    lowest = min((mhz for mhz, at in clocks if at != "after"), default=highest)
+    if lowest < highest * _CLOCK_FELL:
+        reasons.append(f"the clock was as low as {lowest:.0f} MHz, and {highest:.0f} at best")
+    swapped = [one.swap_mb for one in conditions if one.swap_mb is not None]
+    if swapped and swapped[-1] - swapped[0] > _SWAPPED_MB:
+        reasons.append(f"{swapped[-1] - swapped[0]:.0f} MiB were swapped out meanwhile")
+    governors = {one.governor for one in conditions if one.governor is not None}
+    if "governor" in power and governors and governors != {power["governor"]}:
+        found = ", ".join(sorted(governors))
+        reasons.append(f"the governor was {found}; the target's profile has {power['governor']}")
+    return reasons
+
+
+def _of_precision(runtime: RuntimeUsed, precision: str) -> list[str]:
+    ran, wanted = runtime.executed_precision.summary, _PRECISIONS.get(precision)
+    if ran == "unknown" or wanted in {None, ran} or (wanted == "f32" and ran == "f16"):
+        return []
+    # Some of its layers may have been kept in higher precision, even most.
+    if wanted == "int8" and {"u8", "i8"} & set(runtime.executed_precision.operators):
+        return []
+    if runtime.precision_hint == "auto" and precision != "int8":
+        return []
+    return [f"it ran in {ran}, though the bundle is {precision}"]
