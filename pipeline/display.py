@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import (
@@ -19,8 +20,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from deploy_targets.estimate import Estimate
 from deploy_targets.measurement import Measurement
-from pipeline.gate import Verdict, top1_percent
+from deploy_targets.validity import SUSPECT
+from pipeline.gating.ratios import RatioShown
+from pipeline.gating.verdict import Verdict
+from pipeline.measured import Cell, measured_table
 from pipeline.processes import leads
 from smskd.listening import Listener
 
@@ -32,7 +37,7 @@ def progress_console() -> Console:
 
 def result_console() -> Console:
     """Tables for people, on standard output; wide enough for them where nobody looks."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def live_lines(console: Console, **settings: Any) -> Progress:
@@ -146,11 +151,18 @@ class Outcome:
         content: JSON values.
         shown: tables and lines, in order.
         passed: False when a gate said no.
+        inconclusive: whether it could not say.
     """
 
     content: Any
     shown: Sequence[RenderableType]
     passed: bool = True
+    inconclusive: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 when a gate said no, 3 when it could not say."""
+        return 3 if self.inconclusive else 0 if self.passed else 1
 
     def show(self) -> None:
         """Print it for a person, on standard output."""
@@ -172,40 +184,74 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 def measurement_table(measurements: Sequence[Measurement]) -> Table:
     """Every bundle's figures, a row each; the teacher's first."""
-    table = Table(title="Measured", title_justify="left")
-    table.add_column("bundle", no_wrap=True)
-    for column in (
-        "ran in", "top-1 %", "p50 ms", "p90", "p95", "p99", "images/s", "peak MB", "model kB",
-    ):  # fmt: skip
-        table.add_column(column, justify="right", no_wrap=True)
-    for one in sorted(measurements, key=lambda m: (m.bundle.role != "teacher", m.bundle.name)):
-        latency = one.latency_ms
-        table.add_row(
-            one.bundle.name,
-            str(one.runtime.executed_precision.summary),
-            number(top1_percent(one), 2),
-            *(number(ms, 3) for ms in (latency.p50, latency.p90, latency.p95, latency.p99)),
-            number(one.throughput.images_per_s, 0),
-            number(one.memory_mb.peak, 0),
-            number(one.bundle.model_bytes / 1e3, 0),
-        )
+    found = measured_table(measurements)
+    table = Table(
+        title=found.title, title_justify="left", box=SIMPLE_HEAD,
+        caption="\n".join(map(escape, found.notes)), caption_justify="left",
+        padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for number_of_column, head in enumerate(found.heads):
+        table.add_column(head, justify="right" if number_of_column else "left", overflow="fold")
+    for row in found.rows:
+        table.add_row(*map(_two_lines, row))
     return table
 
 
+def _two_lines(cell: Cell) -> str:
+    words = escape(cell.words)
+    if words == SUSPECT:
+        words = f"[yellow]{words}[/]"
+    return f"{words}\n[dim]{escape(cell.interval)}[/]" if cell.interval else words
+
+
+def estimate_rows(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a table of estimates, which says of each figure that it is one."""
+    heads = ["bundle", "target", "runtime × threads", "estimate ms", "low", "high", "rests on"]
+    rows = [
+        [
+            one.bundle.name,
+            one.target,
+            f"{one.runtime} × {one.threads}",
+            *(number(ms, 2) for ms in (value.value, value.low, value.high)),
+            one.basis.words,
+        ]
+        for one in estimates
+        if (value := one.latency_ms)
+    ]
+    return heads, rows
+
+
+def ratio_table(ratios: Sequence[RatioShown]) -> Table:
+    """Latencies over those of another bundle, a row each."""
+    rows = [
+        [
+            one.bundle,
+            one.reference,
+            one.percentile,
+            f"{one.estimate:.3f}",
+            f"{one.low:.3f} to {one.high:.3f}",
+            one.basis,
+        ]
+        for one in ratios
+    ]
+    heads = ["bundle", "against", "latency", "ratio", "98 % interval", "how"]
+    return table_of("Latency ÷ that of the other bundle: below 1 is faster", heads, rows)
+
+
+_COLOURS = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
+
 def verdict_table(verdict: Verdict) -> Table:
-    """Each limit with its figure."""
-    word = "[green]PASS[/green]" if verdict.passed else "[red]FAIL[/red]"
+    """Each limit with its figure, and why it is answered so."""
+    word = f"[{_COLOURS[verdict.verdict]}]{verdict.verdict.upper()}[/]"
     table = Table(title=f"Gate: {word}", title_justify="left")
-    for column in ("bundle", "metric", "limit", "measured", ""):
+    for column in ("bundle", "metric", "limit", "answer"):
         table.add_column(column, no_wrap=True)
+    table.add_column("why")
     for check in verdict.checks:
-        table.add_row(
-            check.bundle,
-            check.metric,
-            f"{check.kind} {check.limit:g}",
-            number(check.value, 3),
-            "[green]ok[/green]" if check.passed else "[red]beyond[/red]",
-        )
+        answer = f"[{_COLOURS[check.verdict]}]{check.verdict}[/]"
+        words = map(escape, (check.bundle, check.metric, check.limit_words))
+        table.add_row(*words, answer, escape(check.reason))
     return table
 
 

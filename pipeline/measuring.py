@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from deploy_targets.comparison import read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import as_dict
-from pipeline.display import Outcome, measurement_table, progress_console, verdict_table
-from pipeline.gate import Verdict
+from foundation.errors import MissingFileError, UsageError
+from pipeline.display import (
+    Outcome,
+    live_lines,
+    measurement_table,
+    progress_console,
+    ratio_table,
+    verdict_table,
+)
+from pipeline.gating.evidence import evidence_in, read_baseline
+from pipeline.gating.judging import judge
+from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
+from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe import BenchRecipe, GateRecipe, Recipe
-from pipeline.recipe_file import load_recipe, read_toml, validated
+from pipeline.recipe_file import Source, load_recipe, read_toml, recipe_values, validated
 from pipeline.runs import RunFolder, open_run
+from pipeline.steps.against import is_bundle, time_against
 from pipeline.steps.bench import bench
-from pipeline.steps.gate import gate
+from pipeline.steps.gate import again_in, baseline_of, gate
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOutcome:
+    """What `compress bench --json` prints.
+
+    Attributes:
+        run: the run folder.
+        measurements: of every bundle that was asked for.
+        ratios: to what `--against` named.
+    """
+
+    schema_version: int = 1
+    kind: str = "bench"
+    run: str
+    measurements: list[Measurement]
+    ratios: list[RatioShown]
 
 
 def bench_only(
@@ -32,12 +64,17 @@ def bench_only(
     """
     run = open_run(path)
     asked = changed_section(run, "bench", changes).bench
+    if asked.against and not Path(asked.against).exists():
+        raise MissingFileError(
+            f"{asked.against}: no such bundle or measurement to hold this run against"
+        )
+    console = progress_console()
     with run.locked():
-        measurements = bench_shown(run, asked, progress_console(), only)
-    return Outcome(
-        {"run": str(run.path), "measurements": [as_dict(one) for one in measurements]},
-        [measurement_table(measurements)],
-    )
+        measurements = bench_shown(run, asked, console, only)
+        ratios = ratios_shown(run, asked, console, only, measurements) if asked.against else []
+    found = BenchOutcome(run=str(run.path), measurements=measurements, ratios=ratios)
+    shown = [measurement_table(measurements), *([ratio_table(ratios)] if ratios else [])]
+    return Outcome(as_dict(found), shown)
 
 
 def report_only(path: Path | None) -> Outcome:
@@ -57,21 +94,103 @@ def report_only(path: Path | None) -> Outcome:
     )
 
 
-def gate_only(path: Path | None, budget: Path | None, only: Sequence[str] | None) -> Outcome:
-    """Judge a run's measurements by a budget file, or by the recipe's."""
-    run = open_run(path)
-    rules = run.recipe().gate if budget is None else read_budget(budget)
-    if only:
-        rules = rules.model_copy(update={"bundles": list(only)})
-    with run.locked():
-        verdict = gate(run, rules)
-    return verdict_outcome(run, verdict)
+def gate_only(
+    paths: Sequence[Path], budget: Path | None, changes: Mapping[str, Any]
+) -> tuple[Verdict, Outcome]:
+    """Judge runs and files of measurements by a budget file, or by each recipe's own.
+
+    Args:
+        paths: run folders and files; none takes the run used last.
+        budget: a TOML file; None takes the recipe's, which files alone do not have.
+        changes: keys of the gate section that the command line gave.
+    """
+    files = [path for path in paths if path.is_file() or path.suffix == ".json"]
+    folders = [path for path in paths if path not in files]
+    runs = [open_run(path) for path in folders] or ([] if files else [open_run(None)])
+    asked = None if budget is None else read_budget(budget)
+    verdicts = []
+    for run in runs:
+        rules = changed_budget(asked or run.recipe().gate, changes)
+        with run.locked():
+            verdicts.append(gate_shown(run, rules, progress_console()))
+    if files:
+        verdicts.append(_gate_files(files, asked, changes))
+    verdict = _joined(verdicts)
+    outcome = Outcome(
+        as_dict(verdict),
+        [verdict_table(verdict)],
+        passed=verdict.passed,
+        inconclusive=verdict.verdict == INCONCLUSIVE,
+    )
+    return verdict, outcome
 
 
-def verdict_outcome(run: RunFolder, verdict: Verdict) -> Outcome:
-    """A verdict, to be shown."""
-    content = {"run": str(run.path), **verdict.as_dict()}
-    return Outcome(content, [verdict_table(verdict)], verdict.passed)
+def ratios_shown(
+    run: RunFolder,
+    asked: BenchRecipe,
+    console: Console,
+    only: Sequence[str] | None,
+    measurements: Sequence[Measurement],
+) -> list[RatioShown]:
+    """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
+    other = Path(asked.against or "")
+    if not is_bundle(other):
+        return stored_ratios(measurements, read_baseline(other).measurements)
+    with live_lines(console) as lines:
+        task = lines.add_task("in turns", total=asked.rounds, figures="")
+
+        def show(bundle: str, facts: dict[str, Any]) -> None:
+            done = facts["number"] - 1 if facts["step"] == "round" else 0
+            lines.update(task, description=f"{bundle} in turns", completed=done)
+
+        paths = time_against(run, other, asked, show, only)
+    return [ratio for path in paths for ratio in ratios_in_turns(read_comparison(path))]
+
+
+def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
+    """Judge a run, measuring again where the budget asks for it, and say so."""
+
+    def say(line: str) -> None:
+        console.print(f"  {escape(line)}")
+
+    return gate(run, rules, again_in(run, rules, lambda _bundle, _facts: None, say))
+
+
+def changed_budget(rules: GateRecipe, changes: Mapping[str, Any]) -> GateRecipe:
+    """A budget with some keys replaced, and validated again.
+
+    Raises:
+        RecipeError: when one makes no sense.
+    """
+    return validated(GateRecipe, {**recipe_values(rules), **changes}, Source())
+
+
+def _gate_files(
+    files: Sequence[Path], asked: GateRecipe | None, changes: Mapping[str, Any]
+) -> Verdict:
+    if asked is None:
+        raise UsageError(
+            f"{files[0]}: measurements alone have no budget; give one with --budget budget.toml"
+        )
+    rules = changed_budget(asked, changes)
+    if rules.retries:
+        raise UsageError(
+            f'{files[0]}: on_inconclusive = "{rules.on_inconclusive}" measures again, for which '
+            "there must be a run folder; name the run, or leave it out"
+        )
+    evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
+    verdict = judge(evidence, rules, baseline_of(rules))
+    return replace(verdict, judged=[str(file) for file in files])
+
+
+def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict over all; they differ in their words for inconclusive only by their recipes."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    asked = {one.on_inconclusive for one in verdicts}
+    checks = [check for one in verdicts for check in one.checks]
+    joined = verdict_of(checks, asked.pop() if len(asked) == 1 else "report")
+    return replace(joined, judged=[path for one in verdicts for path in one.judged])
 
 
 def bench_shown(

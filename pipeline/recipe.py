@@ -5,6 +5,7 @@ Reading a recipe needs neither torch nor a runtime, so every command can do it a
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -15,17 +16,22 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 from pydantic.dataclasses import dataclass
 
+from deploy_targets.device.pinning import parse_cores
 from deploy_targets.device.timing import MIN_QUERIES
+from pipeline.gating.turns import FEWEST_ROUNDS
+from pipeline.gating.verdict import MOST_RETRIES
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, check_sequence
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Percent = Annotated[float, Field(gt=0, lt=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -249,33 +255,106 @@ class BenchRecipe(Section):
     """How bundles are measured.
 
     Attributes:
-        host: where: "local".
+        host: where: "local", or ssh://user@host:port (docs/devices.md).
         threads: threads of the runtime; None takes the target's.
         precision_hint: "f32" asks the runtime to compute as the bundle says, "auto" leaves the
             choice to it; what really ran is recorded either way.
-        queries: single-image queries to time.
+        runtime: which one; None takes the first for the bundle's format.
+        scenario: how queries come: "single-stream", "multi-stream", "offline" or "server".
+        batch: images in a query.
+        streams: queries at once; one, and multi-stream two.
+        rate: queries a second on average, for server.
+        seed: of the times at which they come.
+        pin: cores to run on, such as "0,1" or "0-3", "auto" for the fastest, "any"; None takes the
+            target's.
+        percentiles: to tell of; those named here have as many queries as they need.
+        accuracy: also answer the test images.
+        queries: to time.
+        min_seconds: and at least so long.
         max_seconds: but at most so long.
         throughput_batch: images a batch for the throughput.
+        against: another bundle, a folder or a packed file, to be timed in turns with; or a stored
+            measurement, to be held against.
+        rounds: of turns, in fresh processes each.
     """
 
     host: str = "local"
     threads: PositiveInt | None = None
     precision_hint: Literal["f32", "auto"] = "f32"
+    runtime: str | None = None
+    scenario: Literal["single-stream", "multi-stream", "offline", "server"] = "single-stream"
+    batch: PositiveInt | None = None
+    streams: PositiveInt | None = None
+    rate: PositiveFloat | None = None
+    seed: Seed = 0
+    pin: str | None = None
+    percentiles: Annotated[list[Percent], Field(min_length=1)] | None = None
+    accuracy: bool = True
     queries: Annotated[int, Field(ge=MIN_QUERIES)] = 1000
+    min_seconds: NonNegativeFloat = 1.0
     max_seconds: PositiveFloat = 20.0
     throughput_batch: PositiveInt = 16
+    against: str | None = None
+    rounds: Annotated[int, Field(ge=FEWEST_ROUNDS)] = 16
+
+    @field_validator("pin")
+    @classmethod
+    def _cores(cls, said: str | None) -> str | None:
+        if said not in {None, "auto", "any"}:
+            parse_cores(said or "")
+        return said
+
+    @model_validator(mode="after")
+    def _has_its_rate(self) -> Self:
+        if (self.scenario == "server") != (self.rate is not None):
+            raise ValueError(
+                "scenario server needs a rate: how many queries a second"
+                if self.rate is None
+                else f"rate = {self.rate:g} is for scenario server, not {self.scenario}"
+            )
+        if self.scenario == "single-stream" and (self.streams or 1) > 1:
+            raise ValueError(
+                f"single-stream has one stream, but got streams = {self.streams}; "
+                "ask for multi-stream"
+            )
+        return self
+
+
+Against = Literal["baseline", "teacher", "student"]
+
+_ON_INCONCLUSIVE = re.compile(r"report|pass|fail|retry [1-9]\d*")
 
 
 class Limit(Section):
-    """One limit of a budget: at least one of the two."""
+    """One limit of a budget: at least one of the first three.
+
+    Attributes:
+        max, min: in the metric's unit.
+        max_regression: how much worse than a reference, in percent of it; an accuracy in
+            percentage points. Below zero: so much better.
+        against: the reference: "baseline" (the older release that the gate is given), "teacher",
+            or "student" (the same run's FP32 student in the same format).
+    """
 
     max: float | None = None
     min: float | None = None
+    max_regression: float | None = None
+    against: Against | None = None
+
+    @property
+    def reference(self) -> Against:
+        """What `max_regression` is counted from."""
+        return self.against or "baseline"
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.max is None and self.min is None:
-            raise ValueError("a limit needs max or min")
+        if self.max is None and self.min is None and self.max_regression is None:
+            raise ValueError("a limit needs max, min or max_regression")
+        if self.against is not None and self.max_regression is None:
+            raise ValueError(
+                f'against = "{self.against}" says what max_regression is counted from, but there '
+                "is none"
+            )
         return self
 
 
@@ -285,10 +364,36 @@ class GateRecipe(Section):
     Attributes:
         bundles: names of the bundles it holds for; None holds every student bundle to it.
         limits: by metric; `compress gate --help` lists the metrics.
+        baseline: the older release: a measurement, a run folder, or a bundle.
+        on_inconclusive: what to make of a figure that neither keeps nor breaks its limit:
+            "report" it (exit code 3), count it as "pass" or "fail", or "retry N": measure again,
+            and longer, up to N times.
+        allow_estimate: judge estimates too.
     """
 
     bundles: list[str] | None = None
     limits: dict[str, Limit] = {}
+    baseline: str | None = None
+    on_inconclusive: str = "report"
+    allow_estimate: bool = False
+
+    @field_validator("on_inconclusive")
+    @classmethod
+    def _known(cls, word: str) -> str:
+        if not _ON_INCONCLUSIVE.fullmatch(word):
+            raise ValueError('must be "report", "pass", "fail" or "retry N"')
+        if word.startswith("retry") and int(word.split()[1]) > MOST_RETRIES:
+            raise ValueError(
+                f"may retry {MOST_RETRIES} times at most: each look at a limit can be wrong, and "
+                "more of them could not keep what a verdict promises"
+            )
+        return word
+
+    @property
+    def retries(self) -> int:
+        """How often to measure again."""
+        word, _, times = self.on_inconclusive.partition(" ")
+        return int(times) if word == "retry" else 0
 
 
 class StudyRecipe(Section):

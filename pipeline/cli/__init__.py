@@ -17,8 +17,8 @@ __all__ = ["app", "main"]
 
 # In the order in which help lists them: the road first.
 COMMANDS = (
-    "run", "distill", "export", "bundle", "bench", "report", "gate", "study",
-    "targets", "methods", "models", "datasets", "doctor",
+    "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
+    "device", "targets", "methods", "models", "datasets", "doctor",
 )  # fmt: skip
 for _command in COMMANDS:
     importlib.import_module(f"pipeline.cli.{_command}")

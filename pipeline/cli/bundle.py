@@ -24,18 +24,28 @@ OutOption = Annotated[Path | None, typer.Option(help="Where to; beside it if uns
 
 @bundle.command(
     epilog="Exit codes:  0 all is right  ·  10 a file is missing  ·  16 changed or not a bundle  ·"
-    "  19 the model answers otherwise here.\n\n"
+    "  19 the model answers otherwise here, or emulated  ·  21 it cannot be emulated.\n\n"
     "Examples:  compress bundle verify local-onnx-int8  ·  "
-    "compress bundle verify local-onnx-int8.bundle --json",
+    "compress bundle verify local-onnx-int8.bundle --json  ·  "
+    "compress bundle verify rpi4-onnx-int8 --emulate rpi4",
 )
 def verify(
     path: Annotated[Path, typer.Argument(help="A bundle's folder, or a packed bundle.")],
+    emulate: Annotated[
+        str | None,
+        typer.Option(
+            help="Have it answer as this ARM64 target too, under qemu-aarch64: what it answers, "
+            "not how fast. Fetches a Debian userland and the runtime once.",
+            metavar="TARGET",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check every file, the probe, and, where its runtime is installed, the model's own answers."""
     from pipeline.bundles import verify as carry_out  # noqa: PLC0415
+    from pipeline.display import progress_console  # noqa: PLC0415
 
-    outcome, failed = carry_out(path)
+    outcome, failed = carry_out(path, emulate, progress_console().print)
     present(outcome, json)
     if failed:
         raise failed

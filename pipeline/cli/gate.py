@@ -2,46 +2,125 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunArgument, app, present
+from pipeline.cli._app import JsonOption, app, present
+from pipeline.processes import leads
 
-_METRICS = """
-Metrics:  latency_p50_ms, latency_p90_ms, latency_p95_ms, latency_p99_ms, throughput_ips,
-peak_memory_mb, size_mb, top1_percent, drop_vs_teacher_points, speedup_vs_teacher.
+_WORDS = """
+Metrics:  latency_pNN_ms of any percentile (latency_p50_ms, latency_p90_ms, latency_p95_ms,
+latency_p99_ms, latency_p99_9_ms), throughput_ips, peak_memory_mb, steady_memory_mb,
+energy_j_per_image, startup_ms, size_mb, top1_percent, drop_vs_teacher_points, speedup_vs_teacher.
+
+Limits:  max, min, and max_regression in percent (an accuracy: in points) against the
+"baseline", the "teacher" or the FP32 "student".
+
+Answers:  pass when the whole confidence interval keeps the limit, fail when the whole is
+beyond it or nothing was measured, inconclusive in between or when the measurement is suspect.
 
 Exit codes:  0 every limit is kept  ·  1 a limit is broken, or its figure was not measured  ·
-2 wrong use or bad input.
+2 wrong use or bad input  ·  3 inconclusive: the measurements cannot tell.
 
 Examples:  compress gate  ·  compress gate runs/digits --bundle local-onnx-int8  ·
-compress gate runs/digits --budget budget.toml
+compress gate runs/digits --budget budget.toml --baseline last.bundle --format github  ·
+compress gate bench.json --budget budget.toml --baseline old.json --format junit > gate.xml  ·
+compress gate runs/digits --on-inconclusive "retry 2"
 """
 
 
-@app.command(epilog=_METRICS)
+class Format(StrEnum):
+    """How a verdict is written."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+    junit = "junit"
+    github = "github"
+
+
+@app.command(epilog=_WORDS)
 def gate(
-    run: RunArgument = None,
+    measured: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN|BENCH.json",
+            help="Run folders and files of measurements; the run used last when left out.",
+        ),
+    ] = None,
     budget: Annotated[
         Path | None,
-        typer.Option(help="TOML file with [limits]; the recipe's [gate] when left out."),
+        typer.Option(help=r"TOML file with \[limits]; the recipe's \[gate] when left out."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="The older release: a measurement, a run folder or a bundle (gate.baseline)."
+        ),
     ] = None,
     bundle: Annotated[
         list[str] | None,
         typer.Option(help="Judge only this bundle; may be repeated (gate.bundles)."),
     ] = None,
+    on_inconclusive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="report|pass|fail|'retry N'",
+            help="Report it with exit code 3, count it as one of the others, or measure again, "
+            "longer, up to N times (gate.on_inconclusive).",
+        ),
+    ] = None,
+    allow_estimate: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-estimate", help="Judge estimates too, of no device (gate.allow_estimate)."
+        ),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option(help="For a person, a machine, a pull request or a CI system.")
+    ] = Format.table,
     json: JsonOption = False,
 ) -> None:
-    """Hold a run's measurements against a budget; the exit code is the verdict."""
+    """Hold measurements against a budget; the exit code is the verdict."""
     from foundation.errors import CompressError, UsageError  # noqa: PLC0415
+    from pipeline.gating.formats import FORMATS, markdown  # noqa: PLC0415
     from pipeline.measuring import gate_only  # noqa: PLC0415
 
+    asked: dict[str, Any] = {
+        "baseline": baseline,
+        "bundles": bundle,
+        "on_inconclusive": _spelt_out(on_inconclusive),
+        "allow_estimate": allow_estimate,
+    }
+    given = {key: value for key, value in asked.items() if value is not None}
     try:
-        outcome = gate_only(run, budget, bundle)
+        verdict, outcome = gate_only(measured or [], budget, given)
     except CompressError as error:
-        # A release pipeline tells three answers apart; the kinds of bad input are one of them.
+        # A release pipeline tells four answers apart; the kinds of bad input are one of them.
         raise UsageError(str(error)) from error
-    present(outcome, json)
-    raise typer.Exit(0 if outcome.passed else 1)
+    if format.value in FORMATS and not json:
+        if leads():
+            # What a file names something need not be text that can be written.
+            written = FORMATS[format.value](verdict).encode("utf-8", "replace")
+            sys.stdout.flush()
+            sys.stdout.buffer.write(written)
+    else:
+        present(outcome, json or format is Format.json)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if format is Format.github and summary:
+        with Path(summary).open("a", encoding="utf-8") as page:
+            page.write(markdown(verdict))
+    raise typer.Exit(outcome.exit_code)
+
+
+def _spelt_out(word: str | None) -> str | None:
+    """ "retry", "retry:2" and "retry=2" as a recipe has them."""
+    if word is None:
+        return None
+    spelt = word.replace(":", " ").replace("=", " ")
+    return "retry 1" if spelt == "retry" else spelt

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.estimate import Estimate, read_estimate
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.errors import MissingFileError
 from foundation.files import read_json
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.gating.verdict import Verdict, read_verdict
+from pipeline.measured import plain_of
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
@@ -30,6 +33,7 @@ class ReportContent:
         stages: metrics of the stages, in order.
         teacher_training: metrics of the teacher's training; None when its weights were given.
         measurements: teachers first, then by name.
+        estimates: what was computed for devices that were not at hand, by name.
         exported: bundles by name.
         shipping: which bundle ships and why; None when nobody asked for a choice.
         headline: the bundle to ship, measured.
@@ -46,12 +50,19 @@ class ReportContent:
     stages: list[dict[str, Any]]
     teacher_training: dict[str, Any] | None
     measurements: list[Measurement]
+    estimates: list[Estimate]
     exported: dict[str, Exported]
     shipping: Shipping | None
     headline: Headline | None
-    verdict: dict[str, Any] | None
+    verdict: Verdict | None
     waterfall: list[Step]
     host: str | None
+
+    @property
+    def plain(self) -> list[Measurement]:
+        """The measurements whose latency is that of one image after another, as a bundle runs
+        where nothing else was asked for."""
+        return plain_of(self.measurements)
 
     @property
     def shipped(self) -> str | None:
@@ -80,10 +91,11 @@ def gather(run: RunFolder) -> ReportContent:
     exported = {folder.name: read_exported(folder, measurements) for folder in folders}
     stages = _stages(run)
     shipping = _shipping(run, exported)
-    verdict = read_json(run.verdict_path) if run.verdict_path.exists() else None
-    headline = headline_of(measurements, shipping, verdict)
-    host = host_to_show(measurements, shipping)
-    latencies = _latencies(measurements, shipping, host)
+    verdict = read_verdict(run.verdict_path) if run.verdict_path.exists() else None
+    plain = plain_of(measurements)
+    headline = headline_of(plain, shipping, verdict)
+    host = host_to_show(plain, shipping)
+    latencies = _latencies(plain, shipping, host)
     student_steps = _torch_steps(run, networks, stages)
     bundles = _of_one_target(exported, shipping, headline)
     teacher_metrics = run.teacher / _METRICS
@@ -96,6 +108,7 @@ def gather(run: RunFolder) -> ReportContent:
         stages=stages,
         teacher_training=read_json(teacher_metrics) if teacher_metrics.exists() else None,
         measurements=measurements,
+        estimates=[read_estimate(path) for path in run.estimate_paths()],
         exported=exported,
         shipping=shipping,
         headline=headline,

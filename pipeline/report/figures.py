@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from deploy_targets.measurement import Measurement
-from pipeline.gate import top1_percent
+from pipeline.gating.metrics import top1_percent
 from pipeline.pages.drawing import draw_axes, draw_figure
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.

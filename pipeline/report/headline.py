@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from deploy_targets.measurement import Measurement
-from pipeline.candidates import FULL
-from pipeline.gate import teacher_for, top1_percent
+from pipeline.gating.judging import full_precision_of, teacher_for
+from pipeline.gating.metrics import top1_percent
+from pipeline.gating.verdict import FAIL, Verdict
 from pipeline.shipping import Shipping
 
 
@@ -43,7 +43,7 @@ def host_to_show(measurements: Sequence[Measurement], shipping: Shipping | None)
 def headline_of(
     measurements: Sequence[Measurement],
     shipping: Shipping | None,
-    verdict: dict[str, Any] | None,
+    verdict: Verdict | None,
 ) -> Headline | None:
     """The headline; None where what ships was not measured.
 
@@ -60,7 +60,7 @@ def headline_of(
         shipped = min(chosen, key=lambda one: one.host.name != host, default=None)
     if shipped is None:
         return None
-    baseline = teacher_for(shipped, measurements) or _in_full(shipped, measurements)
+    baseline = teacher_for(shipped, measurements) or full_precision_of(shipped, measurements)
     if baseline is None:
         return Headline(shipped, None, None, None, None)
     ours, theirs = top1_percent(shipped), top1_percent(baseline)
@@ -74,25 +74,10 @@ def headline_of(
     )
 
 
-def _fastest(
-    measurements: Sequence[Measurement], verdict: dict[str, Any] | None
-) -> Measurement | None:
+def _fastest(measurements: Sequence[Measurement], verdict: Verdict | None) -> Measurement | None:
     students = [one for one in measurements if one.bundle.role == "student"]
-    broken = {check["bundle"] for check in (verdict or {}).get("checks", []) if not check["passed"]}
+    checks = verdict.checks if verdict else []
+    broken = {check.bundle for check in checks if check.verdict == FAIL}
     keeping = [one for one in students if one.bundle.name not in broken]
     timed = [one for one in keeping or students if one.latency_ms.p50 is not None]
     return min(timed, key=lambda one: one.latency_ms.p50 or 0, default=None)
-
-
-def _in_full(one: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
-    """FP32 of the same network, format, target and host; None if that is what it is."""
-    ours = one.bundle
-    alike = (
-        other
-        for other in measurements
-        if other.bundle.precision == FULL
-        and other.host.name == one.host.name
-        and (other.bundle.role, other.bundle.format, other.bundle.target)
-        == (ours.role, ours.format, ours.target)
-    )
-    return next((other for other in alike if other.bundle.name != ours.name), None)

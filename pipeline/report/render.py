@@ -7,7 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from pipeline.display import number
-from pipeline.gate import top1_percent
+from pipeline.gating.metrics import top1_percent
+from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
+from pipeline.measured import measured_table
 from pipeline.pages import templates_of
 from pipeline.reasons import limit_words
 from pipeline.report import figures
@@ -15,8 +17,8 @@ from pipeline.report.content import ReportContent
 from pipeline.report.tables import (
     Words,
     bundle_table,
+    estimate_table,
     points,
-    ran_in,
     scheme_table,
     shipping_table,
     waterfall_table,
@@ -42,13 +44,12 @@ def render_markdown(content: ReportContent) -> str:
 def _helpers(content: ReportContent) -> dict[str, Any]:
     return {
         "gate": _gate(content.verdict),
-        "several_hosts": len({one.host.name for one in content.measurements}) > 1,
         "limit_words": limit_words,
         "networks": content.networks,
         "number": number,
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
-        "ran_in": ran_in,
+        "measured": measured_table(content.measurements),
         "signed": lambda drop: points(None if drop is None else -drop),
         "tables": _tables(content),
         "top1": top1_percent,
@@ -61,6 +62,7 @@ def _tables(content: ReportContent) -> dict[str, Words | None]:
         "shipping": shipping_table(content.shipping) if content.shipping else None,
         "bundles": bundle_table(content) if content.exported else None,
         "schemes": scheme_table(content),
+        "estimates": estimate_table(content),
     }
 
 
@@ -69,21 +71,24 @@ def _cell(words: str) -> str:
     return " ".join(words.split()).replace("|", "\\|")
 
 
-def _gate(verdict: dict[str, Any] | None) -> dict[str, Any]:
+def _gate(verdict: Verdict | None) -> dict[str, Any]:
     """The verdict as a table: a row a limit, a column a judged bundle."""
-    checks = verdict["checks"] if verdict else []
-    several = len({check["host"] for check in checks}) > 1
-    rows: dict[str, dict[str, Any]] = {}
+    checks = verdict.checks if verdict else []
+    several = len({check.host for check in checks}) > 1
+    rows: dict[str, dict[str, Check]] = {}
     for check in checks:
-        who = f"{check['bundle']}@{check['host']}" if several else check["bundle"]
-        limit = f"{check['metric']} {check['kind']} {check['limit']:g}"
-        rows.setdefault(limit, {})[who] = check
-    return {"rows": rows, "judged": list(next(iter(rows.values()), {}))}
+        who = f"{check.bundle}@{check.host}" if several else check.bundle
+        rows.setdefault(f"{check.metric} {check.limit_words}", {})[who] = check
+    return {
+        "rows": rows,
+        "judged": list(next(iter(rows.values()), {})),
+        "undecided": [check for check in checks if check.verdict == INCONCLUSIVE],
+    }
 
 
 def _figures(content: ReportContent) -> dict[str, str]:
     teacher = content.networks.get("teacher", {}).get("validation", {}).get("top1")
-    shown = content.measurements
+    shown = content.plain
     return {
         "waterfall": waterfall(content.waterfall, content.shipped, "waterfall"),
         "latency": figures.accuracy_against(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deploy_targets.device.messages import ExecutedPrecision
-from pipeline.display import number
+from pipeline.display import estimate_rows, number
+from pipeline.measured import ran_in
 from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
 from pipeline.report.waterfall import Step
@@ -14,7 +14,19 @@ from pipeline.shipping import Candidate, Shipping
 
 _KEPT = "kept in higher precision"
 NOTHING, TEST_MARK = "–", " *"
-_PROSE = frozenset({"ran in", "than", "what it is", "quantised", "why so", _KEPT})
+_PROSE = frozenset(
+    {
+        "ran in",
+        "than",
+        "what it is",
+        "quantised",
+        "why so",
+        "target",
+        "runtime × threads",
+        "rests on",
+        _KEPT,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,11 @@ def bundle_table(content: ReportContent) -> Words:
     )
 
 
+def estimate_table(content: ReportContent) -> Words | None:
+    """A row an estimate, apart from what was measured; None where there is none."""
+    return Words(*estimate_rows(content.estimates)) if content.estimates else None
+
+
 def scheme_table(content: ReportContent) -> Words | None:
     """A row a quantised bundle: how, why, and what was left out; None where there is none."""
     rows = [
@@ -104,14 +121,6 @@ def points(change: float | None) -> str:
         return NOTHING
     sign = "±" if round(change, 2) == 0 else "+" if change > 0 else "−"
     return f"{sign}{abs(change):.2f}"
-
-
-def ran_in(executed: ExecutedPrecision) -> str:
-    """The precision of most operators, and how many ran in each: "int8 (u8 9, f32 2)"."""
-    counts = sorted(executed.operators.items(), key=lambda item: (-item[1], item[0]))
-    if len(counts) < 2:
-        return executed.summary
-    return f"{executed.summary} ({', '.join(f'{name} {count}' for name, count in counts)})"
 
 
 def _step_row(step: Step, *, timed: bool) -> list[str]:

@@ -7,14 +7,17 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.report.content import ReportContent
-from pipeline.report.tables import Words, shipping_table, waterfall_table
+from pipeline.report.tables import Words, estimate_table, shipping_table, waterfall_table
 from pipeline.shipping import Shipping
 
 
 def shown_of(content: ReportContent) -> list[RenderableType]:
     """Tables and lines, in order."""
     steps = _table("Step by step", waterfall_table(content.waterfall, content.shipped))
-    return [steps, *(shown_of_shipping(content.shipping) if content.shipping else [])]
+    estimates = estimate_table(content)
+    computed = [_table("Estimates: computed, not measured", estimates)] if estimates else []
+    shipped = shown_of_shipping(content.shipping) if content.shipping else []
+    return [steps, *computed, *shipped]
 
 
 def shown_of_shipping(shipping: Shipping) -> list[RenderableType]:
@@ -22,6 +25,7 @@ def shown_of_shipping(shipping: Shipping) -> list[RenderableType]:
     lines = [f"[bold]ships: {escape(shipping.chosen)}[/bold]", escape(shipping.reason)]
     if shipping.advice:
         lines.append(f"to try next: {escape(shipping.advice)}")
+    lines += [f"note: {escape(note)}" for note in shipping.notes]
     return [_table("Candidates", shipping_table(shipping)), *lines]
 
 

@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from deploy_targets.targets import Target, load_target
-from export.bundling import BundleRequest, ExportSource, bundle_name, make_bundles
+from export.bundling import make_bundles
 from export.formats import FORMATS
 from export.quantization import QuantizationScheme
+from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
 from foundation.errors import UsageError
 from foundation.files import sha256_of
@@ -21,6 +22,7 @@ from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts
 from pipeline.data.images import ArrayImages
 from pipeline.integers import learnt_integers
 from pipeline.networks import trained_student, trained_teacher
+from pipeline.profiles import remember_target
 from pipeline.recipe import AUTO, ExportRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
@@ -47,6 +49,7 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
     for name in asked.targets:
         target = load_target(name)
         requests = requests_for(target, asked)
+        remember_target(run, name, target)
         folders += _export_role(run, "student", requests, say)
     if asked.teacher:
         folders += export_teacher(run, asked, say)
@@ -96,7 +99,7 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
         )
         for name in formats
         for precision in wanted
-        if precision in target.precisions and precision in FORMATS.get(name).precisions
+        if _takes(target, precision) and precision in FORMATS.get(name).precisions
     ]
     if not requests:
         raise UsageError(
@@ -104,6 +107,13 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
             f"{', '.join(target.precisions)}; nothing that was asked for is among these"
         )
     return requests
+
+
+def _takes(target: Target, precision: str) -> bool:
+    """Whether its profile lists a precision; BF16, where its CPU computes in that, goes unlisted,
+    for what is not asked for by name is not made in it."""
+    has_bf16 = any("bf16" in feature for feature in target.features)
+    return precision in target.precisions or (precision == "bf16" and has_bf16)
 
 
 def _as_fp32(requests: list[BundleRequest]) -> list[BundleRequest]:

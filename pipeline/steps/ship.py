@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from deploy_targets import comparison
 from deploy_targets.compare import CompareOptions, compare, ratio_to_baseline, write_comparison
 from deploy_targets.hosts import open_host
 from deploy_targets.targets import Target, load_target
-from export.bundling import BundleRequest, bundle_name
+from export.requests import BundleRequest, bundle_name
 from export.search import SearchResult
 from export.trials import TrialResult
 from foundation.bundle import MANIFEST, open_bundle
+from foundation.errors import ExportError
 from foundation.files import sha256_of
 from pipeline.candidates import FULL, Candidate, Ratio, keeps_limit, speedup_of
 from pipeline.data.facts import CALIBRATION, VALIDATION, read_images
+from pipeline.profiles import remember_target
 from pipeline.recipe import BenchRecipe, ExportRecipe
 from pipeline.recipe_file import recipe_values
 from pipeline.runs import RunFolder
@@ -63,6 +65,14 @@ class _Finalist:
     folder: Path
 
 
+@dataclass
+class _Searched:
+    """How many trials the searches of all formats took, and what did not go as it should."""
+
+    trials: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
 def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) -> list[Path]:
     """Leave the bundles that could ship, and `shipping.json`, which says which does and why.
 
@@ -79,7 +89,7 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
 
     Raises:
         UsageError: when the target takes none of the asked formats.
-        ExportError: when FP32 itself cannot be exported.
+        ExportError: when FP32 itself cannot be exported, in any of the formats.
         HostError: when the host fails.
         NoSpaceError: when the disk is full; finished trials stay.
     """
@@ -91,13 +101,15 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
         "export": recipe_values(asked),
         "host": bench.host,
     }
+    remember_target(run, asked.targets[0], target)
     with run.step(step_name(target.name, "student"), **depends_on) as step:
         if step.needed:
             started = time.monotonic()
-            finalists, trials, files = _finalists(run, target, asked, watch)
+            finalists, searched, files = _finalists(run, target, asked, watch)
             timed = _timed(run, target, finalists, bench, watch)
             candidates = _candidates(finalists, timed, limit)
-            choice = choose(candidates, limit)
+            learnt = learnt_origin(run) is not None
+            choice = choose(candidates, limit, trained_in_int8=learnt)
             shipping = Shipping(
                 target=target.name,
                 max_drop=limit,
@@ -107,7 +119,8 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
                 advice=choice.advice,
                 measured_on=bench.host if timed else None,
                 candidates=candidates,
-                trials=trials,
+                trials=searched.trials,
+                notes=searched.notes,
                 seconds=round(time.monotonic() - started, 3),
             )
             write_shipping(run.shipping_path, shipping)
@@ -118,27 +131,50 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
 
 def _finalists(
     run: RunFolder, target: Target, asked: ExportRecipe, watch: Watch
-) -> tuple[list[_Finalist], int, list[Path]]:
-    """FP32 and the best of each other precision, for each format; how many trials it took, and
-    the files of the bundles."""
+) -> tuple[list[_Finalist], _Searched, list[Path]]:
+    """FP32 and the best of each other precision, for each format; what else is known of the
+    searches; and the files of the bundles.
+
+    A format that cannot take the network at all is left out with a note, if there is another.
+    """
     source = export_source(run, "student")
     validation = read_images(run.data / VALIDATION)
     found: list[tuple[BundleRequest, TrialResult]] = []
-    made = 0
+    searched, failures = _Searched(), list[ExportError]()
     for requests in _by_format(requests_for(target, asked)):
         precisions = [request.precision for request in requests]
         trials = FormatTrials(source, requests[0], precisions, validation, run.path / "trials")
-        result = _search(run, trials, asked, watch)
-        made += len(result.trials)
+        name = requests[0].format
+        try:
+            result = _search(run, trials, asked, watch)
+        except ExportError as error:
+            failures.append(error)
+            searched.notes.append(f"{name} is left out: {error}")
+            continue
+        searched.trials += len(result.trials)
+        searched.notes += [f"{name}: {note}" for note in result.notes]
+        if trials.with_int8 and result.gap is None:
+            searched.notes.append(f"{name}: {_no_int8(result)}")
         found += [(_request_of(trials.request, one), one) for one in _best_by_precision(result)]
+    if not found:
+        raise failures[0]
     files = write_bundles(run, source, [request for request, _ in found], watch.say)
     return (
         [
             _Finalist(request, result, run.bundles / bundle_name("student", request))
             for request, result in found
         ],
-        made,
+        searched,
         files,
+    )
+
+
+def _no_int8(result: SearchResult) -> str:
+    errors = [one.error for one in result.trials if one.candidate.precision == "int8"]
+    why = f" ({errors[0].split('; ')[0]})" if errors else ""
+    return (
+        f"no INT8 model could be made in {len(result.trials)} trials{why}; more of them "
+        "(export.max_trials) keep more operators in floating point"
     )
 
 
@@ -206,6 +242,7 @@ def _timed(
         "bundles": {folder.name: sha256_of(folder / MANIFEST) for folder in folders},
         "host": bench.host,
         "options": asdict(options),
+        "schema": comparison.SCHEMA_VERSION,
     }
     with run.step(f"compare {target.name}", **depends_on) as step:
         if step.needed:

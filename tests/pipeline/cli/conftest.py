@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 from export.to_onnx import export_onnx
@@ -79,6 +80,37 @@ def _write_graphs(folder: Path, network: nn.Module) -> None:
     model.graph.node.append(helper.make_node("Magic", ["before"], [logits], domain="my.own"))
     model.opset_import.append(helper.make_opsetid("my.own", 1))
     onnx.save(model, folder / "magic.onnx")
+    _write_one_that_openvino_lacks(folder)
+    _write_one_for_four_images(folder)
+
+
+def _write_one_that_openvino_lacks(folder: Path) -> None:
+    """The same answers, to which nothing is added: the image's determinant, times zero."""
+    model = onnx.load(folder / "net.onnx")
+    logits, image = model.graph.output[0].name, model.graph.input[0].name
+    next(n for n in model.graph.node if n.output[0] == logits).output[0] = "before"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nothing"))
+    model.graph.node.extend(
+        [
+            helper.make_node("Det", [image], ["det"]),
+            helper.make_node("Mul", ["det", "nothing"], ["none"]),
+            helper.make_node("Add", ["before", "none"], [logits]),
+        ]
+    )
+    onnx.save(model, folder / "det.onnx")
+
+
+def _write_one_for_four_images(folder: Path) -> None:
+    model = onnx.load(folder / "net.onnx")
+    logits = model.graph.output[0].name
+    next(n for n in model.graph.node if n.output[0] == logits).output[0] = "before"
+    four = numpy_helper.from_array(np.zeros((4, 10), np.float32), "four")
+    model.graph.initializer.append(four)
+    model.graph.node.append(helper.make_node("Add", ["before", "four"], [logits]))
+    for value in (model.graph.input[0], model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    del model.graph.value_info[:]
+    onnx.save(model, folder / "four.onnx")
 
 
 def _write_what_does_not_fit(folder: Path) -> None:

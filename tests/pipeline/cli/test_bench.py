@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pipeline.runs import RunFolder
 
 
@@ -36,3 +38,65 @@ def test_a_run_without_measurements_is_measured_whole(
     for folder in own.bundle_folders():
         assert f"measuring {folder.name}" in said.err
         assert folder.name in said.out
+
+
+def test_a_server_is_measured_beside_the_plain_measurement(
+    own: RunFolder, forked, tmp_path: Path
+) -> None:
+    before = set(own.measurement_paths())
+    said = forked(
+        "bench", "--bundle", "local-onnx-int8", "--scenario", "server", "--rate", 300,
+        "--percentile", 75, "--pin", "auto", "--no-accuracy", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    (measured,) = said.json()["measurements"]
+    assert measured["scenario"] == {
+        "name": "server", "batch": 1, "streams": None, "rate": 300.0,
+    }  # fmt: skip
+    assert list(measured["latency_ms"]["percentiles"]) == ["p75"]
+    assert len(measured["runtime"]["pinned"]) == 1
+    assert measured["accuracy"] is None
+    (new,) = set(own.measurement_paths()) - before
+    assert new.name == "local-onnx-int8@local.server.json"
+    assert not list(own.bench.glob("*.journal"))
+
+
+def test_a_table_says_what_a_percentile_would_need_and_why_a_measurement_is_suspect(
+    own: RunFolder, forked, tmp_path: Path
+) -> None:
+    said = forked("bench", "--bundle", "local-onnx-int8", cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert "needs 662" in said.out
+    assert "unavailable here" in said.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scenario", "server"], "needs a rate"),
+        (["--rate", "5"], "is for scenario server"),
+        (["--scenario", "serve"], "'server'"),
+        (["--pin", "3-1"], "must be 'auto' or cores such as"),
+        (["--percentile", "100"], "less than 100"),
+        (["--streams", "2"], "ask for multi-stream"),
+        (["--runtime", "tflite"], "unknown runtime 'tflite'"),
+    ],
+)
+def test_what_makes_no_sense_is_told_in_one_line(
+    own: RunFolder, forked, tmp_path: Path, arguments, words
+) -> None:
+    said = forked("bench", *arguments, cwd=tmp_path)
+    assert said.code != 0
+    assert words in said.err
+    assert "Traceback" not in said.err
+
+
+def test_bundles_of_another_format_than_the_runtimes_are_left_out(
+    own: RunFolder, forked, tmp_path: Path
+) -> None:
+    said = forked(
+        "bench", "--runtime", "openvino", "--queries", 5, "--max-seconds", 0.1, cwd=tmp_path
+    )
+    assert said.code == 0, said.err
+    assert "left out local-onnx-int8: runtime openvino takes models of format openvino" in said.err
+    assert "measuring local-openvino-int8" in said.err

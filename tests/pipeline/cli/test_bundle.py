@@ -14,7 +14,8 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
+from export.requests import BundleRequest, ExportSource
 from foundation.bundle import MANIFEST, Preprocessing, checksums
 from pipeline.bundles import verify
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -192,52 +190,36 @@ def large(num_classes, in_channels):
 """
 
 
-@pytest.fixture(scope="module")
-def complaints(
-    road, draw_photos, compress, request, tmp_path_factory
-) -> Iterator[dict[str, Future]]:
-    """What every mistake led to; the commands run side by side, for each is a process."""
-    assert road.said.code == 0, road.said.err
-    calls = (getattr(item, "callspec", None) for item in request.session.items)
-    asked = {call.params.get("name") for call in calls if call}
-
-    def make(mistake: Mistake, folder: Path):
-        shutil.copy(road.recipe, folder)
-        (folder / "nets.py").write_text(NETS)
-        if "photos" in str(mistake.words):
-            draw_photos(folder / "photos")
-        if mistake.walked:
-            shutil.copytree(road.run.path, folder / "runs/tiny")
-        mistake.spoil(folder)
-        return compress(*mistake.arguments, cwd=folder)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {
-            name: pool.submit(make, mistake, tmp_path_factory.mktemp("mistake"))
-            for name, mistake in MISTAKES.items()
-            if name in asked
-        }
-
-
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_in_one_line_with_an_exit_code_of_its_kind(name: str, complaints) -> None:
-    said = complaints[name].result()
-    assert said.code == MISTAKES[name].code, said.err
-    for word in MISTAKES[name].words:
+def test_a_mistake_is_told_in_one_line_with_an_exit_code_of_its_kind(
+    name: str, road, draw_photos, forked, tmp_path: Path
+) -> None:
+    assert road.said.code == 0, road.said.err
+    mistake = MISTAKES[name]
+    shutil.copy(road.recipe, tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    if "photos" in str(mistake.words):
+        draw_photos(tmp_path / "photos")
+    if mistake.walked:
+        shutil.copytree(road.run.path, tmp_path / "runs/tiny")
+    mistake.spoil(tmp_path)
+    said = forked(*mistake.arguments, cwd=tmp_path)
+    assert said.code == mistake.code, said.err
+    for word in mistake.words:
         assert word in said.complaint
     assert said.out == ""
 
 
-def test_a_run_folder_in_use_is_left_alone(own, compress, tmp_path: Path) -> None:
+def test_a_run_folder_in_use_is_left_alone(own, forked, tmp_path: Path) -> None:
     recipe_before = own.recipe_path.read_bytes()
     with FileLock(own.path / ".lock"):
         for arguments in (["bench"], ["report"], ["distill", "tiny.toml"]):
-            said = compress(*arguments, cwd=tmp_path)
+            said = forked(*arguments, cwd=tmp_path)
             assert said.code == 22, said.err
             assert "runs/tiny: another process" in said.complaint
-        assert compress("gate", cwd=tmp_path).code == 2
+        assert forked("gate", cwd=tmp_path).code == 2
     assert own.recipe_path.read_bytes() == recipe_before
-    assert compress("gate", cwd=tmp_path).code == 0
+    assert forked("gate", cwd=tmp_path).code == 0
 
 
 @pytest.mark.parametrize(

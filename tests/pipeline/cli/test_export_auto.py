@@ -250,6 +250,20 @@ def test_operators_that_do_not_bear_8_bits_are_kept_and_named(hostile: Shipped) 
     assert any("operators kept" in line for line in trials)
 
 
+def test_where_no_int8_model_agrees_fp32_is_left_and_what_to_try_is_told(
+    brought: Path, forked
+) -> None:
+    few = ["--precision", "int8", "--max-drop", 1, "--max-trials", 2, "--run", "runs/few"]
+    said = forked(*HOSTILE, *few, cwd=brought)
+    assert said.code == 0, said.err
+    shipping = read_shipping(brought / "runs/few/shipping.json")
+    assert [one.precision for one in shipping.candidates] == ["fp32"]
+    (note,) = shipping.notes
+    assert note.startswith("onnx: no INT8 model could be made in 2 trials (onnx-int8-minmax: int8")
+    assert note.endswith("(export.max_trials) keep more operators in floating point")
+    assert "host" not in shipping.reason
+
+
 def test_what_disagrees_with_the_original_is_kept_where_the_message_says(
     hostile: Shipped, tmp_path: Path
 ) -> None:

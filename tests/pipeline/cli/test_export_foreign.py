@@ -10,6 +10,7 @@ import pytest
 
 from foundation.bundle import open_bundle
 from pipeline.runs import RunFolder
+from pipeline.shipping import read_shipping
 from smskd.checkpoint import load_tensors
 from smskd.results import METRICS
 
@@ -188,6 +189,9 @@ MISTAKES = {
     "an operator that the runtime lacks": Mistake(
         20, ("magic.onnx", "my.own.Magic", "standard operators"), ["magic.onnx", *DIGITS],
     ),
+    "a graph for four images at once": Mistake(
+        20, ("four.onnx: takes 4 images at once, no fewer",), ["four.onnx", *DIGITS],
+    ),
     "a mean for three channels": Mistake(
         11, ("data.mean = [0.1, 0.2, 0.3] has 3 values", "1 channels"),
         [*WEIGHTS, *DIGITS, "--set", "data.mean=[0.1, 0.2, 0.3]"],
@@ -216,6 +220,32 @@ def test_a_mistake_is_told_in_one_line_and_leaves_nothing(name: str, brought: Pa
     if command:
         left = {path for path in brought.rglob("*") if path.is_file()} - before
         assert not {path for path in left if "__pycache__" not in path.parts}
+
+
+def test_a_format_that_lacks_an_operator_names_it_and_does_not_keep_another_from_shipping(
+    brought: Path, forked
+) -> None:
+    said = forked("export", "det.onnx", *DIGITS, "--format", "openvino", cwd=brought)
+    assert said.code == 20
+    assert (
+        "OpenVINO cannot take Det-20 (operator and ONNX opset); use format onnx" in said.complaint
+    )
+    run = RunFolder(brought / "runs/det")
+    assert not run.bundles.exists()
+
+    auto = ["--precision", "auto", "--target", "rpi5"]  # elsewhere, so that nothing is timed
+    said = forked("export", "det.onnx", *DIGITS, *auto, cwd=brought)
+    assert said.code == 0, said.err
+    shipping = read_shipping(run.shipping_path)
+    assert {one.format for one in shipping.candidates} == {"onnx"}
+    (note,) = shipping.notes
+    assert note.startswith("openvino is left out: FP32 itself cannot be made")
+    assert "Det-20" in note
+    assert f"note: {note}"[:60] in said.out
+
+    said = forked("export", "det.onnx", *DIGITS, *auto, "--format", "openvino", cwd=brought)
+    assert said.code == 20
+    assert "Det-20" in said.complaint
 
 
 def test_a_run_folder_of_another_recipe_is_left_as_it_is(own: RunFolder, brought, forked) -> None:

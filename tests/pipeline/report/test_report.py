@@ -13,8 +13,8 @@ import pytest
 from deploy_targets.measurement import read_measurement
 from foundation.bundle import read_manifest, write_manifest
 from foundation.errors import CorruptFileError
+from pipeline.measured import ran_in
 from pipeline.report.content import gather
-from pipeline.report.tables import ran_in
 from pipeline.runs import RunFolder
 from pipeline.shipping import read_shipping, write_shipping
 from pipeline.steps.report import report

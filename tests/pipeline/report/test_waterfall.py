@@ -6,8 +6,9 @@ import pytest
 
 from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Manifest, Preprocessing, RuntimeRange, TensorSpec
+from pipeline.measured import ran_in
 from pipeline.report.bundles import Exported
-from pipeline.report.tables import points, ran_in, waterfall_table
+from pipeline.report.tables import points, waterfall_table
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
 from pipeline.report.waterfall_figure import waterfall
 

@@ -1,0 +1,135 @@
+"""What there is to judge: measurements, comparisons and, by leave, estimates; and the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy_targets.comparison import KIND as COMPARISON
+from deploy_targets.comparison import Comparison, read_comparison
+from deploy_targets.estimate import KIND as ESTIMATE
+from deploy_targets.estimate import Estimate, read_estimate
+from deploy_targets.measurement import KIND as MEASUREMENT
+from deploy_targets.measurement import BundleMeasured, Measurement, describe, read_measurement
+from foundation.bundle import MANIFEST
+from foundation.errors import CorruptFileError, MissingFileError, UsageError
+from foundation.files import read_json, sha256_of
+from foundation.packing import opened
+from pipeline.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on.
+
+    Attributes:
+        measurements: those to judge and those to hold them against.
+        comparisons: bundles timed in turns.
+        estimates: to be judged too.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    estimates: list[Estimate] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What regressions are counted from: an older release's measurements, or its bundle alone.
+
+    Attributes:
+        measurements: of the older release.
+        bundle: the older release, where nothing but the bundle is at hand.
+        comparisons: that came with it.
+    """
+
+    measurements: list[Measurement] = field(default_factory=list)
+    bundle: BundleMeasured | None = None
+    comparisons: list[Comparison] = field(default_factory=list)
+
+
+def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
+    """All that a run folder has.
+
+    Raises:
+        MissingFileError: when nothing was measured, or a measurement is of an earlier export.
+        CorruptFileError: when a file cannot be understood.
+    """
+    estimates = [read_estimate(path) for path in run.estimate_paths()] if allow_estimate else []
+    paths = run.measurement_paths()
+    if not paths and not estimates:
+        raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
+    measurements = [read_measurement(path) for path in paths]
+    for measured in [one.bundle for one in measurements] + [one.bundle for one in estimates]:
+        _check_current(run, measured)
+    comparisons = [read_comparison(path) for path in run.comparison_paths()]
+    return Evidence(measurements, comparisons, estimates)
+
+
+def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evidence:
+    """What lies in files of measurements, comparisons and estimates.
+
+    Raises:
+        MissingFileError: when a file is not there.
+        CorruptFileError: when one cannot be understood.
+        UsageError: when one is an estimate, which nobody allowed.
+    """
+    found = Evidence()
+    for path in paths:
+        kind = _kind_of(path)
+        if kind == MEASUREMENT:
+            found.measurements.append(read_measurement(path))
+        elif kind == COMPARISON:
+            found.comparisons.append(read_comparison(path))
+        elif kind == ESTIMATE and allow_estimate:
+            found.estimates.append(read_estimate(path))
+        elif kind == ESTIMATE:
+            raise UsageError(
+                f"{path}: an estimate, which was measured on nothing; bench a device, or judge it "
+                "all the same with --allow-estimate"
+            )
+        else:
+            raise CorruptFileError(
+                f"{path}: neither a measurement nor a comparison (its kind is {kind!r}); name "
+                "files that `compress bench` wrote"
+            )
+    return found
+
+
+def read_baseline(path: Path) -> Baseline:
+    """A baseline: a measurement, a run folder, a bundle's folder or a packed bundle.
+
+    Raises:
+        MissingFileError: when there is nothing, or nothing was measured.
+        CorruptFileError: when it cannot be understood.
+    """
+    if (path / "run.json").is_file():
+        run = RunFolder(path)
+        found = [read_measurement(file) for file in run.measurement_paths()]
+        if not found:
+            raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
+        comparisons = [read_comparison(file) for file in run.comparison_paths()]
+        return Baseline(found, comparisons=comparisons)
+    if path.suffix == ".json":
+        evidence = evidence_in([path])
+        if not evidence.measurements:
+            raise UsageError(f"{path}: a comparison is no baseline; name a measurement")
+        return Baseline(evidence.measurements)
+    if not path.exists():
+        raise MissingFileError(f"{path}: no such baseline; name a measurement, a run or a bundle")
+    with opened(path) as bundle:
+        return Baseline(bundle=describe(bundle))
+
+
+def _kind_of(path: Path) -> object:
+    raw = read_json(path)
+    return raw.get("kind") if isinstance(raw, dict) else None
+
+
+def _check_current(run: RunFolder, measured: BundleMeasured) -> None:
+    manifest = run.bundles / measured.name / MANIFEST
+    if manifest.is_file() and sha256_of(manifest) != measured.manifest_sha256:
+        raise MissingFileError(
+            f"{manifest.parent}: exported anew and not measured since; run `compress bench`"
+        )

@@ -1,0 +1,238 @@
+"""What a budget can limit: each metric, read from a measurement with its interval."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.estimate import Estimate
+from deploy_targets.measurement import Measurement
+from foundation.errors import unknown_name
+from foundation.statistics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with the interval that it lies in; bounds that equal it where it is exact."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def exact(cls, value: float) -> Figure:
+        """A figure that another look would not change."""
+        return cls(value, value, value)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There is no figure.
+
+    Attributes:
+        reason: why, and what to do.
+        undecided: whether there is a sample, but too small a one.
+    """
+
+    reason: str
+    undecided: bool = False
+
+
+Read: TypeAlias = Figure | Missing
+Subject: TypeAlias = Measurement | Estimate
+
+# Processes of one bundle have latencies that differ by 2 % (standard deviation): two of them are
+# closer than this 99 times of 100, on either side.
+PROCESSES_DIFFER = 1.068
+
+_NOT_TOLD = Missing("not measured: this host does not tell it")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Something to limit.
+
+    Attributes:
+        words: what it is.
+        read: from one measurement; None for a metric that compares two.
+        versus_teacher: what it compares, if it does: "drop" or "speedup".
+        unit: of its figures.
+        better: "lower" or "higher".
+        timed: whether it depends on how quiet the machine was, so that a suspect measurement
+            decides nothing.
+    """
+
+    words: str
+    read: Callable[[Measurement], Read] | None = None
+    versus_teacher: Literal["drop", "speedup"] | None = None
+    unit: str = ""
+    better: Literal["lower", "higher"] = "lower"
+    timed: bool = True
+
+    @property
+    def in_points(self) -> bool:
+        """Whether a regression of it is counted in percentage points."""
+        return self.unit == "%"
+
+
+def _throughput(one: Measurement) -> Read:
+    found = one.throughput
+    return Figure(found.images_per_s, found.low, found.high)
+
+
+def _told(value: float | None) -> Read:
+    return _NOT_TOLD if value is None else Figure.exact(value)
+
+
+def _energy(one: Measurement) -> Read:
+    return _told(None if one.energy is None else one.energy.joules_per_image)
+
+
+def _startup(one: Measurement) -> Read:
+    startup = one.startup_ms
+    return Figure.exact(startup.import_ + startup.load + startup.first_inference)
+
+
+def top1_percent(one: Measurement) -> float | None:
+    """Top-1 accuracy on the test images, in percent."""
+    return None if one.accuracy is None else 100 * one.accuracy.top1
+
+
+def _top1(one: Measurement) -> Read:
+    if one.accuracy is None:
+        return Missing("not measured: no images with labels were there; bench with --accuracy")
+    n = one.accuracy.n
+    low, high = wilson_interval(round(one.accuracy.top1 * n), n)
+    return Figure(100 * one.accuracy.top1, 100 * low, 100 * high)
+
+
+def _percentile(name: str) -> Callable[[Measurement], Read]:
+    def read(one: Measurement) -> Read:
+        latency = one.latency_ms
+        found = latency.percentiles.get(f"p{name}")
+        if found is not None:
+            return Figure(found.value, found.low, found.high)
+        needed = fewest_queries(float(name))
+        if latency.n >= needed:
+            return Missing(f"p{name} was not asked for; bench with --percentile {name}")
+        return Missing(
+            f"p{name} needs {needed} queries, but {latency.n} were timed; "
+            f"bench with --percentile {name}, and time enough",
+            undecided=True,
+        )
+
+    return read
+
+
+def _latency(name: str) -> Metric:
+    words = "median latency of a query" if name == "50" else f"{name}th percentile of it"
+    return Metric(words, _percentile(name), unit="ms")
+
+
+METRICS: Mapping[str, Metric] = {
+    **{f"latency_p{name}_ms": _latency(name) for name in ("50", "90", "95", "99")},
+    "throughput_ips": Metric(
+        "images per second in batches", _throughput, unit="images/s", better="higher"
+    ),
+    "peak_memory_mb": Metric(
+        "peak memory of the process", lambda m: _told(m.memory_mb.peak), unit="MiB"
+    ),
+    "steady_memory_mb": Metric(
+        "its memory between queries", lambda m: _told(m.memory_mb.steady), unit="MiB"
+    ),
+    "energy_j_per_image": Metric("energy of an image", _energy, unit="J"),
+    "startup_ms": Metric("import, load and first inference of a process", _startup, unit="ms"),
+    "size_mb": Metric(
+        "size of the model's files",
+        lambda m: Figure.exact(m.bundle.model_bytes / 1e6),
+        unit="MB",
+        timed=False,
+    ),
+    "top1_percent": Metric(
+        "top-1 accuracy on the test images", _top1, unit="%", better="higher", timed=False
+    ),
+    "drop_vs_teacher_points": Metric(
+        "percentage points of top-1 below the teacher",
+        versus_teacher="drop",
+        unit="points",
+        timed=False,
+    ),
+    "speedup_vs_teacher": Metric(
+        "median latency of the teacher over the student's",
+        versus_teacher="speedup",
+        unit="×",
+        better="higher",
+    ),
+}
+
+# "_" stands for the point of 99.9, which in a TOML key must be quoted.
+_PERCENTILE = re.compile(r"latency_p(\d+(?:[._]\d+)?)_ms")
+
+
+def metric_named(name: str, where: str = "") -> Metric:
+    """The metric of that name: one of `METRICS`, or `latency_pNN_ms` of any percentile.
+
+    Raises:
+        UnknownNameError: with the nearest name.
+    """
+    percent = percentile_in(name)
+    if name in METRICS:
+        return METRICS[name]
+    if percent is not None and 0 < float(percent) < 100:
+        return _latency(percent)
+    raise unknown_name("metric", name, [*METRICS, "latency_pNN_ms"], where)
+
+
+def percentile_in(name: str) -> str | None:
+    """The "99.9" of "latency_p99_9_ms"; None for another metric."""
+    match = _PERCENTILE.fullmatch(name)
+    return f"{float(match[1].replace('_', '.')):g}" if match else None
+
+
+def read(metric: Metric, one: Subject, name: str) -> Read:
+    """A metric's figure in a measurement, or the little that an estimate has."""
+    assert metric.read is not None
+    if isinstance(one, Measurement):
+        return metric.read(one)
+    if name == "latency_p50_ms":
+        return Figure(one.latency_ms.value, one.latency_ms.low, one.latency_ms.high)
+    if name == "size_mb":
+        return Figure.exact(one.bundle.model_bytes / 1e6)
+    return Missing("not measured: an estimate has a median latency and a size; bench a device")
+
+
+def drop(ours: Figure, theirs: Figure) -> Figure:
+    """How far one share lies below another, with Newcombe's interval from the two of Wilson.
+
+    The intervals are those of independent samples; on the same images, where most errors are
+    shared, it is wider than it would have to be.
+    """
+    value = theirs.value - ours.value
+    below = math.hypot(theirs.value - theirs.low, ours.high - ours.value)
+    above = math.hypot(theirs.high - theirs.value, ours.value - ours.low)
+    return Figure(value, value - below, value + above)
+
+
+def quotient(over: Figure, under: Figure) -> Figure:
+    """A ratio of two figures above zero, as far as their intervals let it lie."""
+    return Figure(over.value / under.value, over.low / under.high, over.high / under.low)
+
+
+def apart(ratio: Figure) -> Figure:
+    """A ratio of two processes' figures, as far as two processes of one bundle differ anyway.
+
+    Neither process's interval knows of that: it comes of where in memory each happens to lie, and
+    of what the machine was like at the time. Only turns in fresh processes take it out.
+    """
+    return Figure(ratio.value, ratio.low / PROCESSES_DIFFER, ratio.high * PROCESSES_DIFFER)
+
+
+def in_percent(ratio: Figure, better: Literal["lower", "higher"]) -> Figure:
+    """A ratio to a reference as percent by which it is worse; below zero when it is better."""
+    if better == "lower":
+        return Figure(*(100 * (one - 1) for one in (ratio.value, ratio.low, ratio.high)))
+    return Figure(*(100 * (1 - one) for one in (ratio.value, ratio.high, ratio.low)))
