@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
+from export.answers import accuracy_of, check_reference, logits_of, predictor_of
 from export.batches import batch_of, in_batches_of
 from export.card import model_card
-from export.embedding import check_embeddable, embed_preprocessing
+from export.embedding import embed_preprocessing
 from export.evidence import Made, hold_to_reference
-from export.formats import FORMATS, ExportFormat, Predictor, Written
-from export.from_onnx import import_onnx, onnx_predictor
-from export.learnt_quantization import LearntQuantization, takes_learnt, write_learnt
+from export.formats import ExportFormat, Written
+from export.from_onnx import import_onnx
+from export.learnt_quantization import takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
-from export.reference import torch_predictor
-from export.runtimes import check_opset, runtime_of
+from export.requests import (
+    BundleRequest,
+    ExportSource,
+    bundle_name,
+    check_requests,
+    format_for,
+)
+from export.runtimes import runtime_of
 from export.to_onnx import export_onnx, opset_of, set_metadata
 from foundation.bundle import (
     BATCH_AXIS,
@@ -38,75 +43,7 @@ from foundation.bundle import (
     checksums,
     write_manifest,
 )
-from foundation.errors import ExportError, unknown_name
 from foundation.files import sha256_of, write_text
-from foundation.statistics import wilson_interval
-
-BATCH = 64
-
-Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
-"""Images, uint8 (N, H, W, C), with their labels (N,)."""
-
-
-@dataclass(frozen=True, eq=False)
-class ExportSource:
-    """A trained classifier, and the images that its export needs.
-
-    Attributes:
-        model: from prepared images (N, C, H, W) to logits (N, classes); never changed. A torch
-            module, or the path of an ONNX file.
-        role: "student" or "teacher".
-        preprocessing: from a uint8 image to the model's input.
-        classes: class names, in the order of the logits.
-        calibration: uint8 images (N, H, W, C) that set the INT8 ranges; may be empty without INT8.
-        probe_images: uint8 images (N, H, W, C) that parity is checked on and the bundle carries.
-        evaluation: uint8 images (N, H, W, C) of the test split with their labels (N,), if any.
-        validation: the same of the validation split.
-        origin: where the weights came from, as plain JSON values.
-        learnt: the integers of a form of the model that was trained in INT8; INT8 bundles are
-            made of them where their scheme allows.
-    """
-
-    model: nn.Module | Path
-    role: Literal["student", "teacher"]
-    preprocessing: Preprocessing
-    classes: Sequence[str]
-    calibration: NDArray[np.uint8]
-    probe_images: NDArray[np.uint8]
-    evaluation: Labelled | None = None
-    validation: Labelled | None = None
-    origin: dict[str, Any] = field(default_factory=dict)
-    learnt: LearntQuantization | None = None
-
-
-@dataclass(frozen=True)
-class BundleRequest:
-    """One bundle that is wanted of a source.
-
-    Attributes:
-        target: the target that the bundle is for.
-        format: export format.
-        precision: number format.
-        scheme: how to quantise, where `precision` asks for it.
-        opset: ONNX operator set to export with; of a user's ONNX file, the newest allowed.
-        runtime: which versions of its runtime the target has; None for all that are known to
-            load what is written.
-        embed_preprocessing: the graph takes uint8 images (N, H, W, C) and prepares them itself.
-    """
-
-    target: str
-    format: str
-    precision: str
-    scheme: QuantizationScheme = field(default_factory=QuantizationScheme)
-    opset: int = 20
-    runtime: RuntimeRange | None = None
-    embed_preprocessing: bool = False
-
-
-def bundle_name(role: str, request: BundleRequest) -> str:
-    """Name of the bundle and its folder, such as "local-onnx-int8" or "local-teacher-onnx-fp32"."""
-    whose = "teacher-" if role == "teacher" else ""
-    return f"{request.target}-{whose}{request.format}-{request.precision}"
 
 
 def make_bundles(
@@ -127,7 +64,7 @@ def make_bundles(
         NoSpaceError: when the disk is full.
     """
     report = on_progress or (lambda _: None)
-    _check_requests(source, requests)
+    check_requests(source, requests)
     manifests = []
     with scratch_folder(root / ".export.tmp") as scratch:
         for request in requests:
@@ -206,7 +143,7 @@ def make_bundle(
             agree with the original.
         NoSpaceError: when the disk is full.
     """
-    export_format = _format_for(source, format, precision, scheme)
+    export_format = format_for(source, format, precision, scheme)
     name = folder.name
     learnt = source.learnt if takes_learnt(precision, scheme) else None
     integers = None if learnt is None else learnt.network(scheme.activation_type)
@@ -216,8 +153,8 @@ def make_bundle(
         failing_as(f"{name}: cannot be made", "try another format, opset or scheme"),
     ):
         preprocessing, batch = source.preprocessing, batch_of(onnx_file)
-        reference = _logits(_predictor(original), source.probe_images, preprocessing)
-        _check_reference(reference, source)
+        reference = logits_of(predictor_of(original), source.probe_images, preprocessing)
+        check_reference(reference, source)
         calibration = _calibration(source, export_format, precision)
         if integers is not None:
             kind, opset = scheme.activation_type, opset_of(onnx.load(onnx_file))
@@ -232,7 +169,7 @@ def make_bundle(
 
         model_file = temporary / written.model_file
         predict = in_batches_of(export_format.load(model_file), batch)
-        outputs = _logits(predict, source.probe_images, preprocessing)
+        outputs = logits_of(predict, source.probe_images, preprocessing)
         made = Made(name, format, precision, temporary, model_file, onnx_file, preprocessing)
         parity = hold_to_reference(made, reference, outputs, folder.parent / "failed" / name)
 
@@ -255,7 +192,7 @@ def make_bundle(
             runtime=runtime or runtime_of(format, written.facts),
             format_facts=exporter | written.facts,
             parity=parity,
-            accuracy=_accuracy(predict, source, preprocessing),
+            accuracy=accuracy_of(predict, source, preprocessing),
             origin=source.origin | (learnt.origin if learnt is not None else {}),
         )
         write_text(temporary / CARD, model_card(manifest, temporary))
@@ -265,36 +202,6 @@ def make_bundle(
     return manifest
 
 
-def _check_requests(source: ExportSource, requests: Sequence[BundleRequest]) -> None:
-    names = [bundle_name(source.role, request) for request in requests]
-    for name, request in zip(names, requests, strict=True):
-        _format_for(source, request.format, request.precision, request.scheme)
-        if request.embed_preprocessing:
-            check_embeddable(request.format)
-        if request.runtime is not None:
-            check_opset(request.runtime, request.opset, name)
-        if names.count(name) > 1:
-            raise ExportError(f"{name}: is asked for twice; ask for it once")
-
-
-def _format_for(
-    source: ExportSource, name: str, precision: str, scheme: QuantizationScheme
-) -> ExportFormat:
-    export_format = FORMATS.get(name)()
-    if precision not in export_format.precisions:
-        raise unknown_name(
-            "precision", precision, export_format.precisions, f"export format {name!r}"
-        )
-    learnt = source.learnt is not None and takes_learnt(precision, scheme)
-    calibrated = precision in export_format.calibrated and scheme.needs_images()
-    if calibrated and not learnt and not len(source.calibration):
-        raise ExportError(
-            f"{name} {precision} needs calibration images, but there are none; "
-            "give some, or ask for fp32"
-        )
-    return export_format
-
-
 def _calibration(
     source: ExportSource, export_format: ExportFormat, precision: str
 ) -> NDArray[np.float32]:
@@ -302,28 +209,6 @@ def _calibration(
         return source.preprocessing.apply(source.calibration)
     shape = source.preprocessing
     return np.empty((0, shape.channels, shape.height, shape.width), np.float32)
-
-
-def _predictor(original: nn.Module | Path) -> Predictor:
-    if isinstance(original, Path):
-        return onnx_predictor(original)
-    return torch_predictor(original)
-
-
-def _check_reference(reference: NDArray[np.float32], source: ExportSource) -> None:
-    whole = isinstance(source.model, Path)
-    what = str(source.model) if whole else type(source.model).__name__
-    if reference.shape != (len(source.probe_images), len(source.classes)):
-        raise ExportError(
-            f"{what} gives logits of shape {reference.shape} for "
-            f"{len(source.probe_images)} images and {len(source.classes)} classes; "
-            "give the class names that it was trained on"
-        )
-    if not np.isfinite(reference).all():
-        raise ExportError(
-            f"{what}: the original gave logits that are not finite; "
-            "check the weights it was made from"
-        )
 
 
 def _embedded(
@@ -342,34 +227,3 @@ def _input_spec(name: str, preprocessing: Preprocessing, batch: int | None) -> T
     if preprocessing.embedded:
         return TensorSpec(name, "uint8", "NHWC", [first, *image, preprocessing.channels])
     return TensorSpec(name, "float32", "NCHW", [first, preprocessing.channels, *image])
-
-
-def _logits(
-    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
-) -> NDArray[np.float32]:
-    """Logits (N, classes) for uint8 images (N, H, W, C), a batch at a time."""
-    if not len(images):
-        raise ExportError("there are no images to check the model on; give some")
-    starts = range(0, len(images), BATCH)
-    prepare = preprocessing.prepare
-    return np.concatenate([predict(prepare(images[at : at + BATCH])) for at in starts])
-
-
-def _accuracy(
-    predict: Predictor, source: ExportSource, preprocessing: Preprocessing
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if source.evaluation is not None:
-        right, n = _right(predict, source.evaluation, preprocessing)
-        low, high = wilson_interval(right, n)
-        found = {"top1": right / n, "n": n, "split": "test", "low": low, "high": high}
-    if source.validation is not None:
-        right, n = _right(predict, source.validation, preprocessing)
-        found["validation"] = {"top1": right / n, "n": n}
-    return found
-
-
-def _right(predict: Predictor, images: Labelled, preprocessing: Preprocessing) -> tuple[int, int]:
-    """How many of how many images are named rightly."""
-    pixels, labels = images
-    return int((_logits(predict, pixels, preprocessing).argmax(1) == labels).sum()), len(labels)

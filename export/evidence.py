@@ -72,9 +72,9 @@ def hold_to_reference(
         report = _first_divergence(made)
         with contextlib.suppress(CompressError, OSError):
             _keep(made, parity, error, report, failed)
-        where = f"; {report.line}" if report else ""
+        where = report.line if report else "at which operator they part could not be found out"
         kept = f"; what was made is kept in {failed}" if failed.exists() else ""
-        raise ExportError(f"{error}{where}{kept}") from error
+        raise ExportError(f"{error}; {where}{kept}") from error
     _forget(failed)
     return asdict(parity) | {"tolerance": tolerance_of(made.precision)}
 
@@ -109,12 +109,17 @@ def _forget(failed: Path) -> None:
 
 def _first_divergence(made: Made) -> Any:
     """A report on the first operator at which the two part, or None where none can be made."""
-    if made.preprocessing.embedded:
-        return None  # the graphs begin differently
     # Whatever goes wrong while a failure is explained must not hide the failure.
     with contextlib.suppress(Exception):
         layers = importlib.import_module("export.layers")
         with np.load(made.folder / "probe.npz") as probe:
-            images = made.preprocessing.apply(probe["images"][:_LAYERS_FROM])
-        return layers.first_divergence(made.onnx_file, made.model_file, made.format, images)
+            pixels = probe["images"][:_LAYERS_FROM]
+        return layers.first_divergence(
+            made.onnx_file,
+            made.model_file,
+            made.format,
+            made.preprocessing.apply(pixels),
+            made.precision,
+            unprepared=pixels if made.preprocessing.embedded else None,
+        )
     return None

@@ -82,7 +82,10 @@ def check_classifier(source: Path, preprocessing: Preprocessing) -> None:
         MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
     """
     with _failing(source):
-        _check_contract(_loaded(source), source, preprocessing)
+        model = _loaded(source)
+        _check_contract(model, source, preprocessing)
+        _drop_weights_from_inputs(model)
+        _with_free_batch(model, source)
 
 
 def onnx_predictor(path: Path) -> Predictor:

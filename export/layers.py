@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ _TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2, "bf16": 1e-1, "int8": 0.3}
 _JUMP = 2.0
 _IMAGES = 4
 _CHUNK_BYTES = 384 * 2**20
+# Of a large network fewer images are compared, and its tensors for as long as this at most.
+_BYTES = 4 * _CHUNK_BYTES
+_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,24 @@ class LayerReport:
             the convolution or product to blame where that is fused with what follows.
         tolerance: what the precision is allowed.
         precision: the written model's.
+        compared_to: the last operator that was compared, where time ran out before the end.
     """
 
     layers: list[LayerError]
     first: LayerError | None
     tolerance: float
     precision: str
+    compared_to: str | None = None
 
     @property
     def line(self) -> str:
         """One sentence for an error message."""
+        if self.compared_to is None:
+            return self._finding
+        return f"{self._finding}; compared for {_SECONDS:g} s, up to {self.compared_to!r}"
+
+    @property
+    def _finding(self) -> str:
         if not self.layers:
             return "no tensor of the FP32 graph is left in the written model to compare"
         if self.first is None:
@@ -86,29 +98,39 @@ def first_divergence(
     format: str,  # noqa: A002 (the manifest's own word)
     images: NDArray[np.float32],
     precision: str | None = None,
+    *,
+    unprepared: NDArray[np.uint8] | None = None,
 ) -> LayerReport:
     """Compare a written model with the FP32 ONNX file that it was made from, layer by layer.
 
     Both run with nothing fused away that has a name, and only as many tensors at once as
-    fit into a few hundred megabytes a model.
+    fit into a few hundred megabytes a model. It takes about a minute at most, in which the first
+    operators are compared.
 
     Args:
         reference_onnx: the FP32 file.
-        model_file: the written model; takes the same input (not one with embedded preprocessing).
+        model_file: the written model.
         format: of the written model.
         images: prepared images, shape (N, C, H, W); the first few are used.
         precision: of the written model; None: what its operators and weights look like.
+        unprepared: the same images, uint8 (N, H, W, C), for a written model that prepares them
+            itself.
 
     Raises:
         UnknownNameError: when there is no such format.
     """
     written = FORMATS.get(format)()
     graph, sizes, batch = _read(reference_onnx)
-    images = images[: batch or _IMAGES]
+    count = batch or min(_IMAGES, max(1, _BYTES // max(1, sum(sizes.values()))))
+    images, given = images[:count], (images if unprepared is None else unprepared)[:count]
     reader = FORMATS.get("onnx")()
     errors: dict[str, float] = {}
+    compared_to, end = None, time.monotonic() + _SECONDS
     for names in _chunks(graph, sizes, len(images)):
-        found = written.read_tensors(model_file, names, images)
+        if errors and time.monotonic() > end:
+            compared_to = graph.producers[list(errors)[-1]]
+            break
+        found = written.read_tensors(model_file, names, given)
         if not found:
             continue
         for name, expected in reader.read_tensors(reference_onnx, list(found), images).items():
@@ -122,7 +144,8 @@ def first_divergence(
     ]
     precision = precision or written.precision_of(model_file)
     tolerance = _TOLERANCES.get(precision, _TOLERANCES["int8"])
-    return LayerReport(layers, _first(graph, layers, errors, tolerance), tolerance, precision)
+    first = _first(graph, layers, errors, tolerance)
+    return LayerReport(layers, first, tolerance, precision, compared_to)
 
 
 def _first(

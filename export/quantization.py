@@ -84,5 +84,7 @@ def other_schemes(scheme: QuantizationScheme, format_name: str) -> list[Quantiza
         ):
             changes.append({"preset": "mixed"})
     else:
-        changes = [{"calibration": name} for name in CALIBRATIONS if name != scheme.calibration]
+        # ONNX Runtime's entropy keeps all of its 128 bins: the ranges are min-max's once more.
+        other = [name for name in CALIBRATIONS if name not in (scheme.calibration, "entropy")]
+        changes = [{"calibration": name} for name in other]
     return [replace(scheme, **change) for change in changes]  # type: ignore[arg-type]

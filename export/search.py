@@ -8,10 +8,11 @@ under the target's scheme, under others, and with the most sensitive operators i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from export._libraries import failing_as
 from export.quantization import QuantizationScheme
 from export.trials import Candidate, Trial, TrialFiles, TrialResult, paired_drop
 from foundation.errors import ExportError
@@ -33,6 +34,7 @@ class SearchResult:
             INT8 model could be made.
         advice: what to try next, in one sentence; empty if INT8 meets the limit and is the best.
         trials: all of them, in the order they were made.
+        notes: what did not go as it should, and why.
     """
 
     best: TrialResult
@@ -41,6 +43,7 @@ class SearchResult:
     gap: float | None
     advice: str
     trials: list[TrialResult]
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain JSON values."""
@@ -51,6 +54,7 @@ class SearchResult:
             "gap": self.gap,
             "advice": self.advice,
             "trials": [trial.as_dict() for trial in self.trials],
+            "notes": self.notes,
         }
 
 
@@ -65,6 +69,7 @@ def search(
     folder: Path | None = None,
     context: str = "",
     calibration_images: int | None = None,
+    trained_in_int8: bool = False,
     on_trial: Callable[[TrialResult, int], None] | None = None,
 ) -> SearchResult:
     """Find the fastest model whose accuracy falls by at most `limit` points.
@@ -72,7 +77,8 @@ def search(
     Args:
         make: makes and measures a candidate. An ExportError of it is a trial that failed.
         rank: operators by what they cost, the first to stay in floating point first; asked
-            once at most, and only if no scheme alone meets the limit.
+            once at most, and only if no scheme alone meets the limit. Where it fails, none stays
+            in floating point, and a note says why.
         schemes: for INT8, the target's own first; what comes after it is tried where it fails.
         limit: allowed drop of accuracy, in points (0.5 is half a percent of the images).
         precisions: others to try besides FP32 and INT8, such as "fp16" and "bf16".
@@ -81,6 +87,7 @@ def search(
         context: what a trial depends on besides the candidate (checksums of the weights and the
             images, versions); trials of another context are made anew.
         calibration_images: how many there are, for the advice.
+        trained_in_int8: whether the network was, for the advice.
         on_trial: told each result and how many trials are left at most.
 
     Raises:
@@ -101,7 +108,7 @@ def search(
         if (result := run.try_one(Candidate("int8", scheme))) and result.meets(limit):
             break
     _keep_operators(run, rank)
-    return _concluded(run, calibration_images)
+    return _concluded(run, calibration_images, trained_in_int8=trained_in_int8)
 
 
 class _Run:
@@ -118,6 +125,7 @@ class _Run:
         self.limit = limit
         self.left = max_trials
         self.results: list[TrialResult] = []
+        self.notes: list[str] = []
         self.baseline: Trial | None = None
         self._make, self._files, self._on_trial = make, files, on_trial
         first = self.try_one(Candidate("fp32"))
@@ -169,7 +177,12 @@ def _keep_operators(run: _Run, rank: Callable[[QuantizationScheme], Sequence[str
     if not (whole or refused):
         return
     scheme = (whole or refused)[0].candidate.scheme
-    order = [name for name in rank(scheme) if name not in scheme.excluded]
+    try:
+        with failing_as("the operators could not be ranked", "none stays in floating point"):
+            order = [name for name in rank(scheme) if name not in scheme.excluded]
+    except ExportError as error:
+        run.notes.append(str(error))
+        return
 
     def meets(count: int) -> bool | None:
         kept = (*scheme.excluded, *order[:count])
@@ -201,13 +214,13 @@ def _doubling(length: int) -> Iterator[int]:
         count *= 2
 
 
-def _concluded(run: _Run, calibration_images: int | None) -> SearchResult:
+def _concluded(run: _Run, calibration_images: int | None, *, trained_in_int8: bool) -> SearchResult:
     best = _fastest([result for result in run.results if result.meets(run.limit)])
     int8 = run.int8()
     met = bool(int8) and int8[0].meets(run.limit)
     gap = (0.0 if met else int8[0].drop - run.limit) if int8 else None
-    advice = _advice(run, best, gap, calibration_images)
-    return SearchResult(best, run.limit, met, gap, advice, run.results)
+    advice = _advice(run, best, gap, _next_step(run, calibration_images, trained_in_int8))
+    return SearchResult(best, run.limit, met, gap, advice, run.results, run.notes)
 
 
 def _fastest(results: Sequence[TrialResult]) -> TrialResult:
@@ -225,7 +238,7 @@ def _fastest(results: Sequence[TrialResult]) -> TrialResult:
     return min(results, key=usual)
 
 
-def _advice(run: _Run, best: TrialResult, gap: float | None, calibration_images: int | None) -> str:
+def _advice(run: _Run, best: TrialResult, gap: float | None, next_step: str) -> str:
     name = best.candidate.precision
     if gap is None:
         errors = [r.error for r in run.results if r.candidate.precision == "int8" and r.error]
@@ -236,13 +249,15 @@ def _advice(run: _Run, best: TrialResult, gap: float | None, calibration_images:
         slower = "INT8 keeps to the limit but is no faster here, so"
         return "" if name == "int8" else f"{slower} {name} is the result."
     missed = f"INT8 misses the limit of {run.limit:g} points by {gap:.2f}, so {name} is the result"
-    return f"{missed}; {_next_step(run, calibration_images)}."
+    return f"{missed}; {next_step}."
 
 
-def _next_step(run: _Run, calibration_images: int | None) -> str:
+def _next_step(run: _Run, calibration_images: int | None, trained_in_int8: bool) -> str:
     train = 'train a last stage with quantize = "int8", which lets the weights adapt'
-    nearest = run.int8()[0]
-    if nearest.trial and nearest.low <= run.limit:
+    if trained_in_int8:
+        train = "give the stage that trains in INT8 more epochs"
+    nearest = next(iter(run.int8()), None)
+    if nearest and nearest.trial and nearest.low <= run.limit:
         return (
             f"but {len(nearest.trial.correct)} validation images cannot tell (the drop may be "
             f"anywhere from {nearest.low:.2f} to {nearest.high:.2f}): give more of them, or {train}"

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from export.batches import batch_of, in_batches_of
 from export.formats import FORMATS, ExportFormat
 from export.formats._graph import Graph
 from export.formats._onnx_int8 import quantizer
@@ -89,8 +90,12 @@ def rank(
         ExportError: when nothing can be quantised.
     """
     images = images[:_IMAGES]
-    predict = FORMATS.get("onnx")().load
-    reference = predict(source)(images)
+    batch, load = batch_of(source), FORMATS.get("onnx")().load
+
+    def logits_of(file: Path) -> NDArray[np.float32]:
+        return in_batches_of(load(file), batch)(images)
+
+    reference = logits_of(source)
     decibels: dict[str, float] = {}
     static = replace(scheme, method="static", excluded=())
     with (
@@ -104,7 +109,7 @@ def rank(
             model = prepared.quantized_alone(name)
             if model is not None:
                 onnx.save(model, written)
-                decibels[name] = signal_to_noise_db(reference, predict(written)(images))
+                decibels[name] = signal_to_noise_db(reference, logits_of(written))
             if on_operator:
                 on_operator(done, len(names))
     scores = _scores(decibels, times or {})

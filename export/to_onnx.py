@@ -33,7 +33,8 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, opset: int) -> No
     name = type(model).__name__
     with failing_as(
         f"{name} cannot be exported to ONNX",
-        "its forward must be traceable by torch.export for any batch size",
+        "its forward must be traceable by torch.export for any batch size, in operators that ONNX "
+        "has",
     ):
         graph = _traced(model, example, opset)
         _check_opset(graph, name, opset)

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.markup import escape
 
 from deploy_targets.device.engine import load_engine
 from deploy_targets.device.messages import EngineJob
 from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.emulation import emulate
+from deploy_targets.targets import Target, load_target
 from export.parity import Parity, Tolerance, compare
 from foundation.bundle import Bundle, open_bundle, read_manifest
 from foundation.errors import (
@@ -39,14 +42,25 @@ class Check:
     found: str
 
 
-def verify(path: Path) -> tuple[Outcome, CompressError | None]:
+def verify(
+    path: Path, emulate: str | None = None, say: Callable[[str], None] = print
+) -> tuple[Outcome, CompressError | None]:
     """Check a bundle, a folder or a packed file, from its manifest to the model's own answers.
+
+    Args:
+        path: the bundle.
+        emulate: an ARM64 target as which it is to answer too; see `deploy_targets.emulation`.
+        say: told what is fetched for that.
 
     Returns:
         The checks, and the error of the first that failed.
+
+    Raises:
+        UnknownNameError, RecipeError, MissingFileError: when there is no such target.
     """
+    target = load_target(emulate) if emulate else None
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
-        verification = _Verification(path, Path(scratch))
+        verification = _Verification(path, Path(scratch), target, say)
         checks, failed = _carried_out(verification.steps(), verification.told)
     content = {
         "kind": "verification",
@@ -108,8 +122,11 @@ class _SkippedError(Exception):
 class _Verification:
     """The steps of a bundle's verification; each returns what it found, or raises."""
 
-    def __init__(self, path: Path, scratch: Path) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, scratch: Path, target: Target | None, say: Callable[[str], None]
+    ) -> None:
+        self.path, self.target, self.say = path, target, say
+        self.here: NDArray[np.float32] | None = None
         self.folder = scratch.resolve() / "bundle" if path.is_file() else path
 
     def steps(self) -> dict[str, Callable[[], str]]:
@@ -120,6 +137,8 @@ class _Verification:
             "probe": self.probe,
             "model": self.model,
         }
+        if self.target is not None:
+            steps[f"emulated {self.target.name}"] = self.emulated
         return {"packed file": self.packed_file, **steps} if self.path.is_file() else steps
 
     def told(self, error: Exception) -> str:
@@ -159,9 +178,25 @@ class _Verification:
         except (UnknownNameError, HostError) as error:  # nothing here that could run it
             raise _SkippedError(str(error)) from error
         one_by_one = [engine.run(engine.images[i : i + 1]) for i in range(len(engine.images))]
-        parity = compare(engine.reference, np.concatenate(one_by_one))
-        figures = f"{_figures(parity)}, {runtime} {engine.version}"
-        tolerance = manifest.parity.get("tolerance")
+        self.here = np.concatenate(one_by_one)
+        return self._held(self.here, f"{runtime} {engine.version}")
+
+    def emulated(self) -> str:
+        """As an ARM64 device: held to the same tolerance; how near to this machine is told too."""
+        assert self.target is not None
+        answer = emulate(self.bundle, self.target, self.say)
+        where = f"{answer.runtime} in {answer.executed_precision} on {answer.processor}"
+        figures = self._held(answer.logits, where)
+        if self.here is None:
+            return figures
+        apart = compare(self.here, answer.logits).relative_error
+        return f"{figures}; {f'{apart:.1e} from its' if apart else 'bit for bit its'} answers here"
+
+    def _held(self, logits: NDArray[np.float32], where: str) -> str:
+        """How logits agree with the original's, if they do as well as the manifest says."""
+        parity = compare(self.bundle.probe()[1], logits)
+        figures = f"{_figures(parity)}, {where}"
+        tolerance = self.bundle.manifest.parity.get("tolerance")
         if tolerance is None:
             return f"{figures}; no tolerance is recorded"
         _hold(parity, _tolerance(tolerance, self.path), f"{self.path}: {figures}")

@@ -6,34 +6,80 @@ import fnmatch
 import inspect
 from typing import Any
 
+from rich.markup import escape
+
 from deploy_targets.records import as_dict
-from deploy_targets.targets import load_target, target_names
-from pipeline.display import Outcome, table_of
+from deploy_targets.targets import Target, is_shipped, load_target, own_folder, target_names
+from pipeline.display import Outcome, number, table_of
+
+_NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources"}
 
 
 def targets_table(name: str | None) -> Outcome:
-    """All targets, or one whole."""
+    """All targets, or one whole, with where each fact is from."""
     if name is not None:
-        content = as_dict(load_target(name))
-        return Outcome(content, [_facts(content["name"], content)])
-    rows = []
-    for each in target_names():
-        target = load_target(each)
-        alias = f"→ {target.name}: " if each != target.name else ""
-        rows.append(
-            [
-                each,
-                target.arch,
-                str(target.cores or "–"),
-                ", ".join(target.runtime_names),
-                ", ".join(target.precisions),
-                alias + target.description,
-            ]
-        )
-    columns = ["target", "arch", "cores", "runtimes", "precisions", "what it is"]
-    return Outcome(
-        [as_dict(load_target(row[0])) for row in rows], [table_of("Targets", columns, rows)]
-    )
+        return Outcome(_target_content(name), [_target_facts(load_target(name), is_shipped(name))])
+    rows = [_target_row(each, load_target(each)) for each in target_names()]
+    columns = ["target", "arch", "cores", "peak GOP/s, FP32 · INT8", "runtimes", "precisions", ""]
+    notes = [
+        "peak: theoretical, of the cores that are used; – where the clock is not known",
+        escape(f"profiles of your own: NAME.toml in {own_folder()}, or --target path.toml"),
+    ]
+    content = [_target_content(each) for each in target_names()]
+    return Outcome(content, [table_of("Targets", columns, rows), *notes])
+
+
+def _target_content(name: str) -> dict[str, Any]:
+    target = load_target(name)
+    peak = _peak(target)
+    return {**as_dict(target), "asked": name, "shipped": is_shipped(name), "peak_gops": peak}
+
+
+def _target_row(name: str, target: Target) -> list[str]:
+    alias = f"→ {target.name}: " if name != target.name else ""
+    yours = "" if is_shipped(name) else "(yours) "
+    peak = _peak(target)
+    return [
+        name,
+        target.arch,
+        str(target.cores or "–"),
+        " · ".join(number(peak.get(each), 0) for each in ("fp32", "int8")) if peak else "–",
+        ", ".join(target.runtime_names),
+        ", ".join(target.precisions),
+        f"{yours}{alias}{target.description}",
+    ]
+
+
+def _target_facts(target: Target, shipped: bool) -> Any:
+    """A row a fact, with its value and its source."""
+    content = as_dict(target)
+    known = {key: value for key, value in content.items() if key not in _NOT_FACTS}
+    sources = {"onnx_opset": "the newest that every allowed ONNX Runtime runs", **target.sources}
+    rows = [
+        [key, _fact(value), sources.get(key, "")]
+        for key, value in known.items()
+        if value not in (None, [], {})
+    ]
+    rows += [
+        [f"peak {key.upper()}", f"{rate:,.1f} GOP/s", "per cycle × clock × cores used"]
+        for key, rate in _peak(target).items()
+    ]
+    rows += [["runtime", f"{one.name} {one.version}", one.source] for one in target.runtimes]
+    scheme = {key: value for key, value in content["quantization"].items() if key != "reason"}
+    rows.append(["INT8", _words(scheme), target.quantization.reason])
+    whose = "" if shipped else " (yours)"
+    title = f"Target {target.name}{whose}: {target.description}"
+    return table_of(title, ["fact", "value", "source"], rows)
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else _words(value)
+
+
+def _peak(target: Target) -> dict[str, float]:
+    return target.peak_gops(target.threads or target.cores or 1)
 
 
 def methods_table(name: str | None) -> Outcome:

@@ -11,7 +11,7 @@ from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
 from foundation.errors import ModelMismatchError, RecipeError, unknown_name
 from pipeline.data import DATASETS
-from pipeline.gate import METRICS
+from pipeline.gating.judging import check_limits
 from pipeline.models import find_factory
 from pipeline.pruning import require_torch_pruning
 from pipeline.recipe import AUTO, MethodRecipe
@@ -46,9 +46,8 @@ def check_names(file: RecipeFile) -> None:
     _check_pruning(file)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
-    for metric in recipe.gate.limits:
-        if metric not in METRICS:
-            raise unknown_name("metric", metric, METRICS, file.where("gate", "limits", metric))
+    if recipe.gate.limits:
+        check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
 
 
 def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
@@ -116,4 +115,4 @@ def _check_export(file: RecipeFile) -> None:
 
 
 def _check_host(url: str, where: str) -> None:
-    HOSTS.get(url.partition("://")[0], where)
+    HOSTS.get(url.partition("://")[0], where)(url)

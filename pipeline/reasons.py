@@ -16,6 +16,8 @@ def reason_for(best: Candidate, candidates: Sequence[Candidate], max_drop: float
             f"keeps: it is {best.drop_words}, {_gap(best, max_drop)}"
         )
     keeps = "" if max_drop is None else f" that keeps the limit of {limit_words(max_drop)}"
+    if best.p50_ms is None and len(candidates) == 1:
+        return f"{best.bundle} is all that could be made{keeps}: {best.model_bytes / 1e3:,.0f} kB"
     if best.p50_ms is None:
         return (
             f"{best.bundle} is the smallest{keeps}: {best.model_bytes / 1e3:,.0f} kB and "
@@ -67,18 +69,27 @@ def _why_not(one: Candidate, max_drop: float | None) -> str:
 
 
 def advice_for(
-    best: Candidate, candidates: Sequence[Candidate], max_drop: float | None
+    best: Candidate,
+    candidates: Sequence[Candidate],
+    max_drop: float | None,
+    *,
+    trained_in_int8: bool = False,
 ) -> str | None:
-    """What could be tried where `best` is not what one would wish for."""
+    """What could be tried where `best` is not what one would wish for.
+
+    `trained_in_int8`: the run has a stage for that already.
+    """
     beyond = [one for one in candidates if not one.meets_limit and _would_win(one, best)]
     if beyond:
         nearest = min(beyond, key=lambda one: (one.drop, latency_of(one), size_of(one)))
+        stage = 'a last stage with quantize = "int8", more images in data.calibration_images'
+        if trained_in_int8:
+            stage = "more epochs of the stage that trains in INT8"
         return (
-            f"for {nearest.bundle}, {_gap(nearest, max_drop)}: a last stage with "
-            'quantize = "int8", more images in data.calibration_images, or a limit of '
+            f"for {nearest.bundle}, {_gap(nearest, max_drop)}: {stage}, or a limit of "
             f"{_rounded_up(nearest.drop):.2f} points"
         )
-    if best.p50_ms is None:
+    if best.p50_ms is None and len(candidates) > 1:
         return "name a host of the target, and the bundles are timed there"
     if best.precision == FULL:
         same = [one for one in candidates if _is_as_fast(one) and one.format == best.format]

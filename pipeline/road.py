@@ -24,7 +24,8 @@ from pipeline.display import (
     training_display,
     verdict_table,
 )
-from pipeline.measuring import bench_shown, changed_section
+from pipeline.gating.verdict import INCONCLUSIVE
+from pipeline.measuring import bench_shown, changed_section, gate_shown
 from pipeline.names import check_names
 from pipeline.processes import join_processes, leads
 from pipeline.recipe import Recipe
@@ -35,7 +36,6 @@ from pipeline.shipping import read_shipping
 from pipeline.steps.adopt import adopt, check_there
 from pipeline.steps.distil import distil
 from pipeline.steps.export import export, export_teacher
-from pipeline.steps.gate import gate
 from pipeline.steps.prepare import TrainingData, prepare
 from pipeline.steps.report import report
 from pipeline.steps.ship import Watch, ship
@@ -63,19 +63,24 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         _export(run, recipe, console)
         _heading(console, "bench")
         measurements = bench_shown(run, recipe.bench, console)
-        verdict = gate(run, recipe.gate) if recipe.gate.limits else None
+        verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         written = report(run)
     content = {
         "run": str(run.path),
         "networks": run.record()["networks"],
         "report": [str(one) for one in written],
-        "verdict": verdict.as_dict() if verdict else None,
+        "verdict": as_dict(verdict) if verdict else None,
     }
     shown: list[RenderableType] = [_stage_table(run), *_pruned_lines(run)]
     shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
     lines = [f"report: {one}" for one in written]
-    return Outcome(content, [*shown, *lines], verdict is None or verdict.passed)
+    return Outcome(
+        content,
+        [*shown, *lines],
+        passed=verdict is None or verdict.passed,
+        inconclusive=verdict is not None and verdict.verdict == INCONCLUSIVE,
+    )
 
 
 def distill_only(file: RecipeFile, path: Path | None) -> Outcome:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from deploy_targets.estimate import is_estimate
 from foundation.errors import (
     BusyError,
     CorruptFileError,
@@ -100,6 +102,11 @@ class RunFolder:
         return self.path / "bench"
 
     @property
+    def comparisons(self) -> Path:
+        """Bundles of the run timed in turns with others."""
+        return self.bench / "comparisons"
+
+    @property
     def shipping_path(self) -> Path:
         """Which bundle ships, and why; see `pipeline.shipping`."""
         return self.path / "shipping.json"
@@ -150,8 +157,17 @@ class RunFolder:
         return sorted(path.parent for path in self.bundles.glob("*/bundle.json"))
 
     def measurement_paths(self) -> list[Path]:
-        """All measurements taken so far, sorted by name."""
-        return sorted(self.bench.glob("*.json"))
+        """All measurements taken so far, sorted by name; estimates are none."""
+        return sorted(path for path in self.bench.glob("*.json") if not is_estimate(path))
+
+    def estimate_paths(self) -> list[Path]:
+        """All estimates made so far, sorted by name."""
+        return sorted(path for path in self.bench.glob("*.json") if is_estimate(path))
+
+    def comparison_paths(self) -> list[Path]:
+        """All comparisons made so far: of the choice of what ships, and with others' bundles."""
+        shipped = self.path / "comparison.json"
+        return [*([shipped] if shipped.is_file() else []), *sorted(self.comparisons.glob("*.json"))]
 
     @contextmanager
     def step(self, name: str, **depends_on: Any) -> Iterator[Step]:
@@ -192,6 +208,9 @@ class RunFolder:
             ) from error
 
 
+_WRITING = threading.Lock()
+
+
 class Step:
     """One step under way; see `RunFolder.step`.
 
@@ -220,6 +239,11 @@ class Step:
 
     def write_down(self) -> None:
         """Record the step as done, with checksums of its products."""
+        # Of hosts that measure at once, each in a thread, one after the other writes.
+        with _WRITING:
+            self._write_down()
+
+    def _write_down(self) -> None:
         finished = datetime.now(UTC)
         steps = self.run.record()["steps"]
         steps[self.name] = {

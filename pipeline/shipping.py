@@ -8,7 +8,7 @@ same format says so: otherwise it costs accuracy for nothing. No torch is import
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class Shipping:
         candidates: all that were looked at and stand as bundles.
         trials: bundles that were made and evaluated on the way.
         seconds: that the search took.
+        notes: what did not go as it should on the way, and why.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -79,6 +80,7 @@ class Shipping:
     candidates: list[Candidate]
     trials: int
     seconds: float
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ships(self) -> Candidate:
@@ -113,7 +115,9 @@ def read_shipping(path: Path) -> Shipping:
     return shipping
 
 
-def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
+def choose(
+    candidates: Sequence[Candidate], max_drop: float | None, *, trained_in_int8: bool = False
+) -> Choice:
     """The bundle to ship: the fastest that keeps the limit; the smallest, where none was timed.
 
     Lower precision that was not shown to be faster than FP32 does not stand in for it. When
@@ -122,6 +126,7 @@ def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
     Args:
         candidates: FP32 among them.
         max_drop: the limit that `meets_limit` speaks of, in percentage points.
+        trained_in_int8: whether a stage did; then none is advised.
 
     Raises:
         ValueError: when there are no candidates.
@@ -138,4 +143,5 @@ def choose(candidates: Sequence[Candidate], max_drop: float | None) -> Choice:
     else:
         best = min(meeting, key=size_of)
     reason = reason_for(best, candidates, max_drop)
-    return Choice(best.bundle, best.meets_limit, reason, advice_for(best, candidates, max_drop))
+    advice = advice_for(best, candidates, max_drop, trained_in_int8=trained_in_int8)
+    return Choice(best.bundle, best.meets_limit, reason, advice)

@@ -56,8 +56,15 @@ def shipping_display(
 
 def _found(result: TrialResult) -> str:
     if result.trial is None:
-        return f"cannot be made ({result.error})"
+        return f"cannot be made ({_in_short(result.error)})"
     accuracy = f"{100 * result.accuracy:.2f} %"
     if result.candidate.precision == "fp32":
         return accuracy
     return f"{accuracy}, {result.drop:+.2f} points lost ({result.low:+.2f} to {result.high:+.2f})"
+
+
+def _in_short(error: str) -> str:
+    """What failed, and where the rest of it is kept; not what is to be done, of which there may be
+    ten in a search."""
+    what, *more = error.split("; ")
+    return "; ".join([what, *(part for part in more[-1:] if "is kept in" in part)])

@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.batches import in_batches_of
-from export.bundling import BundleRequest, ExportSource, export_fp32_onnx, make_bundle
+from export.bundling import export_fp32_onnx, make_bundle
 from export.formats import FORMATS
+from export.learnt_quantization import takes_learnt
 from export.quantization import QuantizationScheme, other_schemes
+from export.requests import BundleRequest, ExportSource
 from export.search import SearchResult, search
 from export.sensitivity import operator_times, rank
 from export.trials import Candidate, Trial, TrialResult
 from foundation.bundle import Bundle, open_bundle
-from foundation.errors import NoSpaceError
 from pipeline.data.images import ArrayImages
 
 OnTrial = Callable[[str, TrialResult, int], None]
@@ -84,8 +85,7 @@ class FormatTrials:
             ExportError: when FP32 itself cannot be made.
             NoSpaceError: when the disk is full.
         """
-        scheme = self.request.scheme
-        schemes = [scheme, *other_schemes(scheme, self.request.format)] if self.with_int8 else []
+        schemes = self._schemes() if self.with_int8 else []
         try:
             return search(
                 self._make,
@@ -97,10 +97,19 @@ class FormatTrials:
                 folder=self.folder,
                 context=json.dumps([*depends_on, str(self.request)]),
                 calibration_images=len(self.source.calibration),
+                trained_in_int8=self.source.learnt is not None,
                 on_trial=lambda result, left: on_trial(self.request.format, result, left),
             )
         finally:
             shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _schemes(self) -> list[QuantizationScheme]:
+        """The target's own first. Integers that were learnt have their ranges, and no other
+        calibration changes them."""
+        scheme = self.request.scheme
+        if self.source.learnt is not None and takes_learnt(_INT8, scheme):
+            return [scheme]
+        return [scheme, *other_schemes(scheme, self.request.format)]
 
     @cached_property
     def _onnx_file(self) -> Path:
@@ -132,17 +141,11 @@ class FormatTrials:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _rank(self, scheme: QuantizationScheme) -> list[str]:
-        """Operators by what they cost; none where that cannot be found out, and the search ends."""
+        """Operators by what they cost, the most expensive to quantise first."""
         images = self.source.preprocessing.apply(self.source.calibration)
-        try:
-            fp32, int8 = (self._plain_model(kind, scheme, images) for kind in ("fp32", _INT8))
-            written_as, image = self.request.format, images[:1]
-            times = operator_times(self._onnx_file, fp32, int8, written_as, image)
-            return [cost.operator for cost in rank(self._onnx_file, images, scheme, times)]
-        except (NoSpaceError, OSError):
-            raise
-        except Exception:  # a quantiser or a profiler may fail in any way; what was found stands
-            return []
+        fp32, int8 = (self._plain_model(kind, scheme, images) for kind in ("fp32", _INT8))
+        times = operator_times(self._onnx_file, fp32, int8, self.request.format, images[:1])
+        return [cost.operator for cost in rank(self._onnx_file, images, scheme, times)]
 
     def _plain_model(
         self, precision: str, scheme: QuantizationScheme, images: NDArray[np.float32]

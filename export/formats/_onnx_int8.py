@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from export._libraries import quiet
+from export.batches import fixed_batch, image_input
 from export.formats._graph import MAIN, Graph, name_of
 from export.quantization import QuantizationScheme
 from foundation.errors import ExportError
@@ -50,6 +51,7 @@ class Quantizer:
         self.source = Graph(model)
         self._input = model.graph.input[0].name
         self._calibration = calibration
+        self._batch = fixed_batch(image_input(model))
         self._scheme = scheme
         self._scratch = scratch
         self._prepared = scratch / "prepared.onnx"
@@ -117,7 +119,7 @@ class Quantizer:
         quantize_static(
             self._prepared,
             target,
-            _reader(self._input, self._calibration),
+            _reader(self._input, self._calibration, self._batch),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=self._op_types(),
             per_channel=self._scheme.per_channel,
@@ -227,11 +229,16 @@ def _prepare(model: onnx.ModelProto, target: Path) -> None:
             quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
-def _reader(input_name: str, images: NDArray[np.float32]) -> Any:
-    """A calibration reader over batches of one size: the histogram methods stack them."""
+def _reader(input_name: str, images: NDArray[np.float32], batch: int | None) -> Any:
+    """A calibration reader over batches of one size: the histogram methods stack them.
+
+    A model that takes `batch` images at once gets as many; of those that are too few for a last
+    batch, the images before fill it.
+    """
     from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
 
-    size = max(size for size in range(1, _LARGEST_BATCH + 1) if len(images) % size == 0)
+    size = batch or max(s for s in range(1, _LARGEST_BATCH + 1) if len(images) % s == 0)
+    images = np.concatenate([images, np.resize(images, (-len(images) % size, *images.shape[1:]))])
     batches = iter(images[start : start + size] for start in range(0, len(images), size))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,11 @@ from export.formats import FORMATS, ExportFormat, Predictor, Written, quantizati
 from export.formats._graph import Graph
 from export.formats._profile import repeat, typical
 from export.quantization import QuantizationScheme
+from foundation.errors import ExportError
 
 MODEL_FILE = "model.xml"
+# What its converter says of operators that it does not know; others fail for want of those.
+_LACKING = re.compile(r"No conversion rule found for operations: (.+)")
 # Where the IR itself says in which precision it is to be run.
 _RUN_IN = ["export", "inference_precision"]
 
@@ -37,10 +41,7 @@ class OpenVinoFormat(ExportFormat):
         import openvino  # noqa: PLC0415 (a third of a second)
 
         facts: dict[str, Any] = {"openvino": openvino.__version__}
-        # Core.read_model would leave grouped weights behind a Reshape, where NNCF takes the
-        # wrong axis for the channels; the converter folds it.
-        with quiet():
-            model = openvino.convert_model(source)
+        model = _converted(source)
         if precision == "int8":
             model, facts["quantization"] = quantize(model, source, calibration, scheme)
         if precision == "bf16":
@@ -144,6 +145,30 @@ def quantize(
         "smooth_quant": int8.smooths(scheme, graph),
         "nncf": nncf.__version__,
     }
+
+
+def _converted(source: Path) -> Any:
+    """An `openvino.Model` of an ONNX file.
+
+    Raises:
+        ExportError: when OpenVINO lacks an operator; it names it.
+    """
+    import openvino  # noqa: PLC0415
+    from openvino.frontend import OpConversionFailure  # noqa: PLC0415
+
+    try:
+        # Core.read_model would leave grouped weights behind a Reshape, where NNCF takes the
+        # wrong axis for the channels; the converter folds it.
+        with quiet():
+            return openvino.convert_model(source)
+    except OpConversionFailure as error:
+        lacking = _LACKING.findall(str(error))
+        if not lacking:
+            raise
+        raise ExportError(
+            f"OpenVINO cannot take {', '.join(lacking)} (operator and ONNX opset); use format "
+            "onnx, or a network without it"
+        ) from error
 
 
 def _read(model_file: Path) -> Any:

@@ -12,13 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from export.bundling import (
-    BundleRequest,
-    ExportSource,
-    bundle_name,
-    export_fp32_onnx,
-    make_bundles,
-)
+from export.bundling import export_fp32_onnx, make_bundles
+from export.requests import BundleRequest, ExportSource, bundle_name
 from export.to_onnx import export_onnx
 from foundation.bundle import Manifest, Preprocessing
 

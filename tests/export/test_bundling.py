@@ -14,11 +14,12 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from export.bundling import BundleRequest, ExportSource, bundle_name, make_bundle, make_bundles
+from export.bundling import make_bundle, make_bundles
 from export.formats import FORMATS, ExportFormat, Predictor, Written
 from export.parity import TOLERANCES
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
+from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import Manifest, RuntimeRange, TensorSpec, open_bundle
 from foundation.errors import CorruptFileError, ExportError, UnknownNameError
 from foundation.statistics import wilson_interval
@@ -221,15 +222,35 @@ def test_a_failed_parity_keeps_the_model_and_says_where(
     assert told["parity"]["relative_error"] > told["tolerance"]["relative_error"] == 1e-4
     assert told["parity"]["n"] == 20
     assert told["bundle"] == "local-x"
-    if embed:
-        assert told["layers"] is None
-    else:
-        assert told["layers"]["line"] in message
+    assert told["layers"]["line"] in message
     with np.load(kept / "probe.npz") as probe:
         model = FORMATS.get(export_format)().load(kept / files[-1])
         prepared = probe["images"] if embed else source.preprocessing.apply(probe["images"])
         apart = np.abs(model(prepared) - probe["logits"]).max()
     assert apart == pytest.approx(told["parity"]["max_abs_error"], rel=1e-3)
+
+
+def test_a_failure_that_cannot_be_explained_still_is_told(
+    source: ExportSource, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("a runtime of another mind")
+
+    monkeypatch.setattr("export.layers.first_divergence", fails)
+    wrong = dataclasses.replace(source, model=copy.deepcopy(source.model))
+    assert isinstance(wrong.model, torch.nn.Module)
+    with torch.no_grad():
+        next(wrong.model.parameters()).mul_(-1)
+    with pytest.raises(ExportError, match="they part could not be found out; what was made is"):
+        make_bundle(
+            wrong,
+            onnx_file,
+            target="local",
+            format="onnx",
+            precision="fp32",
+            scheme=SCHEME,
+            folder=tmp_path / "local-x",
+        )
 
 
 def test_an_int8_model_that_names_other_classes_is_refused(

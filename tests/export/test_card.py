@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
 from export.card import model_card
+from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Manifest, open_bundle
 
 Bundles = dict[str, tuple[Path, Manifest]]

@@ -10,10 +10,11 @@ import onnxruntime
 import openvino
 import pytest
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
 from export.embedding import embed_preprocessing
 from export.formats import FORMATS
 from export.reference import torch_predictor
+from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Manifest, TensorSpec, open_bundle
 from foundation.errors import ExportError
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from export.batches import batch_of, in_batches_of
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
 from export.formats import FORMATS
 from export.from_onnx import import_onnx, onnx_predictor
+from export.layers import first_divergence
+from export.quantization import QuantizationScheme
+from export.requests import BundleRequest, ExportSource
+from export.sensitivity import rank
 from export.to_onnx import opset_of
 from foundation.bundle import Preprocessing, TensorSpec, open_bundle
 from foundation.errors import CompressError, CorruptFileError, ExportError, MissingFileError
@@ -149,7 +154,7 @@ def stuck_to(model: onnx.ModelProto, size: int) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("kind", [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "int8")])
+@pytest.mark.parametrize("kind", product(("onnx", "openvino"), ("fp32", "int8")))
 @pytest.mark.parametrize("embed", [False, True])
 def test_a_batch_of_one_that_cannot_be_freed_is_kept(
     kind: tuple[str, str], embed: bool, tmp_path: Path
@@ -166,6 +171,21 @@ def test_a_batch_of_one_that_cannot_be_freed_is_kept(
     assert "exactly 1 image at once" in (bundle.folder / "README.md").read_text()
     predict = FORMATS.get(manifest.format)().load(bundle.model_path)
     assert predict(bundle.prepare(images[:1])).shape == (1, 3)
+
+
+def test_operators_of_a_batch_of_one_are_ranked_and_compared(tmp_path: Path) -> None:
+    path = saved(stuck_to(brought(1), 1), tmp_path)
+    import_onnx(path, SHAPE, tmp_path / "one.onnx", 20)
+    images = SHAPE.apply(photos(5))
+    costs = rank(tmp_path / "one.onnx", images, QuantizationScheme())
+    assert {"Conv", "Gemm"} <= {cost.kind for cost in costs}
+    written = FORMATS.get("onnx")().write(
+        tmp_path / "one.onnx", "int8", tmp_path, images, QuantizationScheme()
+    )
+    report = first_divergence(
+        tmp_path / "one.onnx", tmp_path / written.model_file, "onnx", images, "int8"
+    )
+    assert len(report.layers) >= 3
 
 
 def test_sizes_that_the_file_leaves_free_are_the_preprocessings(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import openvino
 import pytest
 from onnx import numpy_helper
 
+from export.embedding import embed_preprocessing
 from export.formats import FORMATS
 from export.formats._graph import Graph
 from export.layers import _lasting, first_divergence
 from export.quantization import QuantizationScheme
+from foundation.bundle import Preprocessing
 from foundation.files import write_json
 
 EVERY = [
@@ -75,6 +77,56 @@ def test_the_broken_convolution_is_named_and_a_sound_model_has_none(
     assert report.first.relative_error > 0.5
     assert f"first part at Conv {operator!r}" in report.line
     assert "\n" not in report.line
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_model_that_prepares_its_images_is_compared_too(
+    name: str, chain: Any, tmp_path: Path
+) -> None:
+    file = written(chain, name, "int8", tmp_path)
+    operator = middle_convolution(chain.file)
+    {"onnx": break_onnx, "openvino": break_openvino}[name](file, operator)
+    shape = Preprocessing(32, 32, 3, [0.4] * 3, [0.25] * 3)
+    embed_preprocessing(name, file, shape)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    report = first_divergence(
+        chain.file, file, name, shape.apply(pixels), "int8", unprepared=pixels
+    )
+    assert len(report.layers) >= 6
+    assert report.first is not None
+    assert report.first.operator == operator
+
+
+def test_when_time_runs_out_the_first_operators_were_compared(
+    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(chain, "onnx", "int8", tmp_path)
+    break_onnx(file, middle_convolution(chain.file))
+    whole = first_divergence(chain.file, file, "onnx", chain.images)
+    monkeypatch.setattr("export.layers._CHUNK_BYTES", 200_000)
+    monkeypatch.setattr("export.layers._SECONDS", 0.0)
+    part = first_divergence(chain.file, file, "onnx", chain.images)
+    assert part.layers == whole.layers[: len(part.layers)] != whole.layers
+    assert part.line.endswith(f"up to {part.layers[-1].operator!r}")
+
+
+def test_fewer_images_of_a_network_with_large_maps_are_compared(
+    chain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    reader = FORMATS.get("onnx")
+    kept = reader.read_tensors
+
+    def read(self: Any, file: Path, names: Any, images: Any) -> Any:
+        seen.append(len(images))
+        return kept(self, file, names, images)
+
+    monkeypatch.setattr(reader, "read_tensors", read)
+    file = written(chain, "onnx", "fp32", tmp_path)
+    first_divergence(chain.file, file, "onnx", chain.images)
+    monkeypatch.setattr("export.layers._BYTES", 1)
+    first_divergence(chain.file, file, "onnx", chain.images)
+    assert seen == [4, 4, 1, 1]
 
 
 def test_the_report_can_be_kept_as_evidence(chain: Any, tmp_path: Path) -> None:

@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
 from export.formats import FORMATS, Written
 from export.learnt_quantization import LearntQuantization, takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
+from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 from smskd.integers import in_integers

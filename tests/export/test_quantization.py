@@ -41,8 +41,8 @@ def test_other_schemes_differ_from_it_and_keep_what_the_kernels_ask_for(
 ) -> None:
     scheme = QuantizationScheme(activation, calibration=calibration, excluded=("a",))
     others = other_schemes(scheme, format_name)
-    assert len({scheme, *others}) == len(others) + 1 >= 3
+    assert len({scheme, *others}) == len(others) + 1 >= 2
     for other in others:
         assert (other.activation_type, other.weight_type) == (activation, "s8")
         assert other.excluded == ("a",)
-        assert format_name == "onnx" or other.calibration != "entropy"
+        assert other.calibration != "entropy"  # NNCF has none, and ONNX Runtime's is min-max

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from export.bundling import ExportSource
 from export.reference import full_float32, torch_predictor
+from export.requests import ExportSource
 
 
 def test_the_reference_is_fp32_whatever_precision_the_caller_allows(source: ExportSource) -> None:

@@ -15,7 +15,7 @@ from export.quantization import QuantizationScheme, other_schemes
 from export.search import search
 from export.sensitivity import rank
 from export.trials import Candidate, Trial, TrialResult, paired_drop
-from foundation.errors import ExportError
+from foundation.errors import ExportError, NoSpaceError
 
 SCHEME = QuantizationScheme()
 N = 1000
@@ -56,7 +56,7 @@ def ranker(exported: Any) -> Callable[[QuantizationScheme], Sequence[str]]:
 
 
 def never(scheme: QuantizationScheme) -> list[str]:
-    raise AssertionError("nobody should ask for a ranking")
+    pytest.fail("nobody should ask for a ranking")
 
 
 def test_the_operators_that_do_the_harm_are_found_and_kept_and_the_rest_is_int8(
@@ -121,6 +121,33 @@ def test_the_advice_names_what_is_short(wrong: int, images: int, phrase: str) ->
     assert result.best.candidate.precision == "fp32"
     assert phrase in result.advice
     assert "\n" not in result.advice
+
+
+def test_to_train_in_int8_is_not_advised_where_it_was_done() -> None:
+    make = maker(lambda c: 200 if c.precision == "int8" else 100, [])
+    result = search(make, lambda _: [], schemes=[SCHEME], limit=0.5, trained_in_int8=True)
+    assert "give the stage that trains in INT8 more epochs" in result.advice
+
+
+def test_a_ranking_that_fails_ends_the_search_with_a_note_and_what_was_found_stands() -> None:
+    def fails(scheme: QuantizationScheme) -> list[str]:
+        raise KeyError("a profiler's own words")
+
+    make = maker(lambda c: 200 if c.precision == "int8" else 100, [])
+    result = search(make, fails, schemes=[SCHEME], limit=0.5)
+    assert [one.candidate.precision for one in result.trials] == ["fp32", "int8"]
+    (note,) = result.as_dict()["notes"]
+    assert note.startswith("the operators could not be ranked (KeyError")
+    assert "a profiler's own words" in note
+
+
+def test_a_full_disk_while_ranking_is_told_as_such() -> None:
+    def fails(scheme: QuantizationScheme) -> list[str]:
+        raise NoSpaceError("the disk is full")
+
+    make = maker(lambda c: 200 if c.precision == "int8" else 100, [])
+    with pytest.raises(NoSpaceError):
+        search(make, fails, schemes=[SCHEME], limit=0.5)
 
 
 @pytest.mark.parametrize("harmful", [1, 2, 3, 5, 7, 11])

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from export.bundling import ExportSource
 from export.formats import FORMATS
 from export.reference import torch_predictor
+from export.requests import ExportSource
 from export.to_onnx import export_onnx, opset_of, set_metadata
 from foundation.errors import ExportError
 

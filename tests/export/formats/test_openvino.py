@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from export.bundling import ExportSource
 from export.formats import FORMATS
 from export.formats._graph import Graph
 from export.formats._openvino_int8 import friendly_names
 from export.parity import check, compare
 from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
+from export.requests import ExportSource
 from export.to_onnx import export_onnx
 from foundation.errors import ExportError
 

@@ -1,0 +1,122 @@
+"""What is asked of this room: a trained classifier, and the bundles that are wanted of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from export.embedding import check_embeddable
+from export.formats import FORMATS, ExportFormat
+from export.learnt_quantization import LearntQuantization, takes_learnt
+from export.quantization import QuantizationScheme
+from export.runtimes import check_opset
+from foundation.bundle import Preprocessing, RuntimeRange
+from foundation.errors import ExportError, unknown_name
+
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
+"""Images, uint8 (N, H, W, C), with their labels (N,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportSource:
+    """A trained classifier, and the images that its export needs.
+
+    Attributes:
+        model: from prepared images (N, C, H, W) to logits (N, classes); never changed. A torch
+            module, or the path of an ONNX file.
+        role: "student" or "teacher".
+        preprocessing: from a uint8 image to the model's input.
+        classes: class names, in the order of the logits.
+        calibration: uint8 images (N, H, W, C) that set the INT8 ranges; may be empty without INT8.
+        probe_images: uint8 images (N, H, W, C) that parity is checked on and the bundle carries.
+        evaluation: uint8 images (N, H, W, C) of the test split with their labels (N,), if any.
+        validation: the same of the validation split.
+        origin: where the weights came from, as plain JSON values.
+        learnt: the integers of a form of the model that was trained in INT8; INT8 bundles are
+            made of them where their scheme allows.
+    """
+
+    model: nn.Module | Path
+    role: Literal["student", "teacher"]
+    preprocessing: Preprocessing
+    classes: Sequence[str]
+    calibration: NDArray[np.uint8]
+    probe_images: NDArray[np.uint8]
+    evaluation: Labelled | None = None
+    validation: Labelled | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+    learnt: LearntQuantization | None = None
+
+
+@dataclass(frozen=True)
+class BundleRequest:
+    """One bundle that is wanted of a source.
+
+    Attributes:
+        target: the target that the bundle is for.
+        format: export format.
+        precision: number format.
+        scheme: how to quantise, where `precision` asks for it.
+        opset: ONNX operator set to export with; of a user's ONNX file, the newest allowed.
+        runtime: which versions of its runtime the target has; None for all that are known to
+            load what is written.
+        embed_preprocessing: the graph takes uint8 images (N, H, W, C) and prepares them itself.
+    """
+
+    target: str
+    format: str
+    precision: str
+    scheme: QuantizationScheme = field(default_factory=QuantizationScheme)
+    opset: int = 20
+    runtime: RuntimeRange | None = None
+    embed_preprocessing: bool = False
+
+
+def bundle_name(role: str, request: BundleRequest) -> str:
+    """Name of the bundle and its folder, such as "local-onnx-int8" or "local-teacher-onnx-fp32"."""
+    whose = "teacher-" if role == "teacher" else ""
+    return f"{request.target}-{whose}{request.format}-{request.precision}"
+
+
+def check_requests(source: ExportSource, requests: Sequence[BundleRequest]) -> None:
+    """Make sure, before any work is begun, that every bundle that is asked for makes sense.
+
+    Raises:
+        UnknownNameError: when there is no such format, or it has no such precision.
+        ExportError: when calibration images lack, preprocessing cannot be embedded, the target's
+            runtime is too old for the operator set, or one is asked for twice.
+    """
+    names = [bundle_name(source.role, request) for request in requests]
+    for name, request in zip(names, requests, strict=True):
+        format_for(source, request.format, request.precision, request.scheme)
+        if request.embed_preprocessing:
+            check_embeddable(request.format)
+        if request.runtime is not None:
+            check_opset(request.runtime, request.opset, name)
+        if names.count(name) > 1:
+            raise ExportError(f"{name}: is asked for twice; ask for it once")
+
+
+def format_for(
+    source: ExportSource, name: str, precision: str, scheme: QuantizationScheme
+) -> ExportFormat:
+    """The format that writes a bundle; errors as `check_requests`."""
+    export_format = FORMATS.get(name)()
+    if precision not in export_format.precisions:
+        raise unknown_name(
+            "precision", precision, export_format.precisions, f"export format {name!r}"
+        )
+    learnt = source.learnt is not None and takes_learnt(precision, scheme)
+    calibrated = precision in export_format.calibrated and scheme.needs_images()
+    if calibrated and not learnt and not len(source.calibration):
+        raise ExportError(
+            f"{name} {precision} needs calibration images, but there are none; "
+            "give some, or ask for fp32"
+        )
+    return export_format
