@@ -6,10 +6,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-slow test-export bench results clean
+.PHONY: help setup demo test lint test-slow test-export test-arm64 bench results clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(STAMP)  ## Make .venv and install the project with its development tools
 
@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## The main job: from digits to a gated INT8 model, with a report
 	$(BIN)/compress run recipes/digits.toml
 
+# A process a core, each with one thread: more would wait for each other.
 test: lint  ## Style, types, walls and tests with coverage
-	$(BIN)/pytest --cov --cov-report=term
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --dist=worksteal --cov --cov-report=term
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -36,9 +37,13 @@ test-slow: $(STAMP)  ## The proofs that take minutes
 test-export: $(STAMP)  ## Eight networks × two formats × FP32 and INT8, and the table of them
 	$(BIN)/pytest -m matrix tests/export/test_matrix.py
 
-bench: demo  ## Training speed and command times as ratios (about 5 minutes after the demo)
+test-arm64: demo  ## The demo's student on emulated Raspberry Pis (needs qemu-user-static)
+	$(BIN)/pytest -m arm64 tests/deploy_targets/emulation
+
+bench: demo  ## Speed of training, commands and INT8 as ratios (about 7 minutes after the demo)
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/command_times.py runs/digits
+	$(BIN)/python benchmarks/int8_speed.py
 
 results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
 	$(BIN)/compress study recipes/digits-study.toml --seeds 5

@@ -1,6 +1,6 @@
 """How much faster is INT8 than FP32 in the same runtime? Batch 1, one thread.
 
-    python benchmarks/int8_speed.py                                  # torchvision's resnet18
+    python benchmarks/int8_speed.py               # torchvision's resnet18; also: make bench
     python benchmarks/int8_speed.py --model torchvision/mobilenet_v2
 
 FP32 and INT8 bundles of both runtimes take turns, each in a process of its own; see
@@ -26,7 +26,8 @@ from torch import nn
 from deploy_targets.compare import CompareOptions, compare, ratio_to_baseline
 from deploy_targets.comparison import Comparison
 from deploy_targets.targets import load_target
-from export.bundling import ExportSource, make_bundles
+from export.bundling import make_bundles
+from export.requests import ExportSource
 from foundation.bundle import Preprocessing
 from pipeline.candidates import speedup_of
 from pipeline.display import progress_console

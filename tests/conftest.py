@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from loopback_sshd import SSHD, FakeDevice, serving
+
+from deploy_targets.remote.provisioning import packages_for, set_up
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +19,35 @@ def doomed() -> dict[str, str]:
     it would leave half-written."""
     asks = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
     return {key: value for key, value in os.environ.items() if key not in asks}
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeDevice]:
+    """An SSH server on loopback with throw-away keys: a device that nothing was put on."""
+    if SSHD is None:
+        pytest.skip("there is no sshd here (Debian and Ubuntu: `apt-get install openssh-server`)")
+    with serving(tmp_path_factory.mktemp("ssh") / "device") as device:
+        yield device
+
+
+@pytest.fixture(scope="session")
+def set_up_device(sshd: FakeDevice, tmp_path_factory: pytest.TempPathFactory) -> FakeDevice:
+    """The same once it was set up, with wheels that pip fetched."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("COMPRESS_SSH_CONFIG", str(sshd.config))
+        environment.setenv("COMPRESS_DEVICES", str(tmp_path_factory.mktemp("devices")))
+        set_up(sshd.url, packages_for(None, ["onnxruntime"]), lambda _line: None, from_here=True)
+    return sshd
+
+
+@pytest.fixture
+def device(
+    set_up_device: FakeDevice, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> FakeDevice:
+    """A device that was set up, reached with the ssh config of the tests."""
+    monkeypatch.setenv("COMPRESS_SSH_CONFIG", str(set_up_device.config))
+    monkeypatch.setenv("COMPRESS_DEVICES", str(tmp_path / "devices"))
+    return set_up_device
 
 
 @pytest.fixture

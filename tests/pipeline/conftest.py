@@ -55,7 +55,9 @@ precisions = ["fp32", "int8"]
 [bench]
 threads = 1
 queries = 30
+min_seconds = 0
 max_seconds = 0.5
+rounds = 7
 
 [gate.limits]
 size_mb = { max = 5.0 }

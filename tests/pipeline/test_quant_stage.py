@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
+from export.requests import BundleRequest, ExportSource
 from foundation.errors import RecipeError
 from foundation.files import read_json
 from pipeline.data.facts import PROBE, TEST, read_facts, read_images

@@ -32,7 +32,7 @@ from pipeline.recipe_file import load_recipe
         ("bench.queries", 1, "greater than or equal to 2"),
         ("bench.max_seconds", float("inf"), "finite"),
         ("bench.precision_hint", "bf16", "'f32' or 'auto'"),
-        ("gate.limits.size_mb", {}, "needs max or min"),
+        ("gate.limits.size_mb", {}, "needs max, min or max_regression"),
         ("gate.limits.size_mb", {"max": float("nan")}, "finite"),
         ("name", "a/b", "pattern"),
         ("name", "", "pattern"),

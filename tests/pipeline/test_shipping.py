@@ -98,6 +98,14 @@ def test_what_loses_too_much_does_not_ship_however_fast_and_the_gap_is_told() ->
     assert "a limit of 1.25 points" in found.advice
 
 
+def test_a_run_that_trained_in_int8_is_not_told_to_do_so() -> None:
+    lossy = [FP32, candidate("onnx-int8", 1.244, 3.0, FASTER)]
+    advice = choose(lossy, 0.5, trained_in_int8=True).advice
+    assert advice is not None
+    assert "quantize" not in advice
+    assert "more epochs of the stage that trains in INT8" in advice
+
+
 def test_of_several_that_miss_the_limit_the_advice_is_about_the_nearest() -> None:
     far, near = (candidate(f"onnx-int8-{d}", d, 3.0, FASTER) for d in (2.0, 0.8))
     advice = choose([FP32, far, near], 0.5).advice
@@ -192,6 +200,14 @@ def test_alone_fp32_ships() -> None:
     )
 
 
+def test_of_one_alone_nobody_is_told_that_a_host_is_missing() -> None:
+    alone = choose([candidate("onnx-fp32", 0.0, None, None)], 0.5)
+    assert alone.reason == (
+        "local-onnx-fp32 is all that could be made that keeps the limit of 0.5 points: 1 kB"
+    )
+    assert alone.advice is None
+
+
 def test_nothing_to_choose_from_is_an_error_of_the_caller() -> None:
     with pytest.raises(ValueError, match="candidates"):
         choose([], 0.5)
@@ -228,7 +244,7 @@ def shipping() -> Shipping:
     found = choose(candidates, 0.5)
     return Shipping(
         target="local", max_drop=0.5, **found._asdict(), measured_on="local",
-        candidates=candidates, trials=3, seconds=12.5,
+        candidates=candidates, trials=3, seconds=12.5, notes=["onnx: not ranked"],
     )  # fmt: skip
 
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from export.bundling import BundleRequest, ExportSource, make_bundles
+from export.bundling import make_bundles
+from export.learnt_quantization import LearntQuantization
+from export.requests import BundleRequest, ExportSource
 from export.trials import TrialResult
 from foundation.bundle import Preprocessing, open_bundle
 from foundation.errors import ExportError
@@ -118,6 +120,14 @@ def test_what_8_bits_spoil_is_kept_as_evidence_and_its_operators_are_found(tmp_p
     assert result.best.candidate.precision == "int8"
     assert 1 <= len(result.best.candidate.scheme.excluded) <= 2
     assert not (tmp_path / "scratch").exists()
+
+
+def test_integers_that_were_learnt_are_not_calibrated_in_other_ways(tmp_path: Path) -> None:
+    trials = trials_of(network(), tmp_path)
+    assert len(trials._schemes()) > 1
+    learnt = LearntQuantization(lambda kind: network())
+    trials.source = replace(trials.source, learnt=learnt)
+    assert trials._schemes() == [trials.request.scheme]
 
 
 def test_without_calibration_images_the_best_there_is_comes_out_with_the_reason(

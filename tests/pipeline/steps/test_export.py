@@ -27,6 +27,15 @@ def test_a_format_is_made_only_in_precisions_that_it_has() -> None:
     assert found == [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
 
 
+def test_bf16_is_made_where_the_cpu_computes_in_it_and_somebody_asks() -> None:
+    able = replace(load_target("rpi5"), features=["asimddp", "bf16"])
+    found = requests_for(able, ExportRecipe(precisions=["bf16"]))
+    assert [(request.format, request.precision) for request in found] == [("openvino", "bf16")]
+    assert "bf16" not in {request.precision for request in requests_for(able, ExportRecipe())}
+    with pytest.raises(UsageError, match="nothing that was asked for is among these"):
+        requests_for(replace(able, features=["asimddp"]), ExportRecipe(precisions=["bf16"]))
+
+
 def test_what_is_asked_narrows_it_down() -> None:
     assert asked("local", formats=["onnx"], precisions=["int8"]) == [("onnx", "int8")]
 

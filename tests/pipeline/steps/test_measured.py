@@ -10,6 +10,7 @@ import pytest
 
 from deploy_targets.targets import load_target
 from foundation.errors import CorruptFileError, MissingFileError, UnknownNameError
+from pipeline.gating.verdict import read_verdict
 from pipeline.recipe import BenchRecipe
 from pipeline.runs import RunFolder
 from pipeline.steps.bench import bench
@@ -83,7 +84,8 @@ def test_a_run_without_a_bundle_for_this_host_says_so(own: RunFolder) -> None:
 
 def test_the_verdict_stays_in_the_run_folder(own: RunFolder) -> None:
     verdict = gate(own, own.recipe().gate)
-    assert json.loads(own.verdict_path.read_text()) == verdict.as_dict()
+    assert read_verdict(own.verdict_path) == verdict
+    assert verdict.judged == [str(own.path)]
 
 
 def test_figures_of_an_earlier_export_do_not_pass_the_gate(own: RunFolder) -> None:
