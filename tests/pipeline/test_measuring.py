@@ -26,7 +26,7 @@ def test_a_budget_has_the_keys_of_the_gate_section(tmp_path: Path) -> None:
         ("[limts]", "budget.toml line 1, limts: unknown key 'limts', did you mean 'limits'?"),
         ("[limits]\nsize_mb = 3", "budget.toml line 2, limits.size_mb"),
         ("[limits]\nsize_mb = { maks = 3 }", "did you mean 'max'?"),
-        ("[limits]\nsize_mb = {}", "needs max or min"),
+        ("[limits]\nsize_mb = {}", "needs max, min or max_regression"),
         ("[gate.limits]\nsize_mb = { max = 3 }", "known here: bundles, limits"),
         ("limits = ", "budget.toml: not valid TOML"),
     ],

@@ -102,7 +102,7 @@ MISTAKES = {
         [*RUN, "--set", "stages.1.weighting=tpc"],
     ),
     "an unknown metric": Mistake(
-        12, ("tiny.toml line 37, gate.limits.sise_mb", "did you mean 'size_mb'?"),
+        12, ("tiny.toml line 39, gate.limits.sise_mb", "did you mean 'size_mb'?"),
         RUN, recipe("size_mb", "sise_mb"),
     ),
     "an unknown target": Mistake(

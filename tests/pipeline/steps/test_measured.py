@@ -31,7 +31,7 @@ def test_what_was_measured_is_not_measured_again(own: RunFolder) -> None:
 def test_another_way_of_measuring_is_measured(own: RunFolder) -> None:
     (before,) = (m for m in read_measurements(own) if m.bundle.name == "local-onnx-int8")
     heard: list[str] = []
-    asked = BenchRecipe(threads=2, queries=5, max_seconds=0.2)
+    asked = BenchRecipe(threads=2, queries=5, min_seconds=0, max_seconds=0.2)
     (path,) = bench(own, asked, lambda name, _: heard.append(name), print, ["local-onnx-int8"])
     after = json.loads(path.read_text())
     assert (before.runtime.threads, after["runtime"]["threads"]) == (1, 2)
@@ -62,7 +62,7 @@ def test_a_bundle_for_another_architecture_is_left_out_unless_it_is_named(own: R
     if load_target("local").arch != "x86_64":
         pytest.skip("no profile of another architecture is shipped for this machine")
     given_to(own.bundles / "local-onnx-int8", "rpi5")
-    asked, said = BenchRecipe(threads=1, queries=5, max_seconds=0.2), list[str]()
+    asked, said = BenchRecipe(threads=1, queries=5, min_seconds=0, max_seconds=0.2), list[str]()
 
     paths = bench(own, asked, silent, said.append)
     assert paths
