@@ -27,7 +27,9 @@ Say = Callable[[str], None]
 CACHE_VARIABLE = "COMPRESS_CACHE"
 MIRROR_VARIABLE = "COMPRESS_DEBIAN_MIRROR"
 PYTHON = "3.11"
-_RELEASE, _MIRROR = "bookworm", "http://deb.debian.org/debian"
+_RELEASE = "bookworm"
+# A mirror that this machine fetches one of these from has the others too.
+_DEBIAN = {"bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable"}
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _FORGOTTEN_S = 24 * 3600
 _PACKAGES = (
@@ -166,7 +168,23 @@ def _apt_config(cache: Path) -> Path:
 
 
 def _mirror() -> str:
-    return os.environ.get(MIRROR_VARIABLE, _MIRROR)
+    """The Debian mirror that was asked for, or else this machine's own."""
+    if given := os.environ.get(MIRROR_VARIABLE):
+        return given
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for line in listed.stdout.splitlines():
+        release, _, address = line.partition(" ")
+        if release in _DEBIAN:
+            return address
+    raise HostError(
+        "emulating ARM64 needs a Debian mirror, and this machine's apt has none; name one in "
+        f"{MIRROR_VARIABLE}"
+    )
 
 
 @contextlib.contextmanager

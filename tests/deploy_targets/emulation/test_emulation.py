@@ -97,6 +97,22 @@ def test_a_missing_network_is_said_in_a_line_with_the_mirror(tmp_path: Path, mon
     assert not list((tmp_path / "cache").glob("*debian-*"))
 
 
+def test_a_machine_whose_apt_knows_no_debian_is_asked_for_a_mirror(
+    tmp_path: Path, monkeypatch
+) -> None:
+    tools, keyring = tmp_path / "tools", tmp_path / "keys.gpg"
+    tools.mkdir()
+    keyring.touch()
+    program(tools / "apt-get", "echo noble http://mirror.invalid/ubuntu/")
+    program(tools / "dpkg-deb", "exit 1")
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    monkeypatch.delenv("COMPRESS_DEBIAN_MIRROR", raising=False)
+    monkeypatch.setattr("deploy_targets.emulation.userland._KEYRING", str(keyring))
+    with pytest.raises(HostError) as caught:
+        tree_of(CORTEX_A72, tmp_path / "cache", print)
+    assert "COMPRESS_DEBIAN_MIRROR" in one_line(caught)
+
+
 def test_a_wheel_that_is_not_there_is_said_in_a_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
