@@ -67,18 +67,3 @@ def test_a_student_answers_on_an_emulated_board(
     assert f"in {'int8' if bundle.endswith('int8') else 'f32'} " in found
     if bundle.endswith("onnx-int8"):
         assert "bit for bit" in found
-
-
-def test_answers_that_are_too_far_off_fail_the_emulated_board_alone(
-    bundles: Path, tmp_path: Path
-) -> None:
-    """OpenVINO's INT8 on ARM is some 20 % off in its logits, where it is 1 % off here."""
-    strict = Path(shutil.copytree(bundles / "rpi5-openvino-int8", tmp_path / "strict"))
-    manifest = json.loads((strict / "bundle.json").read_text())
-    manifest["parity"]["tolerance"]["relative_error"] = 0.05
-    (strict / "bundle.json").write_text(json.dumps(manifest))
-    done = subprocess.run([COMPRESS, "bundle", "verify", strict, "--emulate", "rpi5", "--json"],
-                          capture_output=True, text=True, check=False)  # fmt: skip
-    assert done.returncode == 19, done.stdout + done.stderr
-    states = {one["what"]: one["state"] for one in json.loads(done.stdout)["checks"]}
-    assert (states["model"], states["emulated rpi5"]) == ("ok", "failed")
