@@ -63,7 +63,7 @@ def judge(
         *_unsteady(samples),
         *_late(parts, scenario),
         *_of_machine(conditions, power or {}),
-        *_of_precision(runtime, precision),
+        *wrong_precision(runtime, precision),
     ]
     unavailable = [name for name in _TELLS if all(getattr(one, name) is None for one in conditions)]
     if len(samples) < FEWEST:
@@ -88,6 +88,19 @@ def change_point(values: Sequence[float]) -> tuple[int, float]:
     largest = max(found, default=0)
     chance = 2 * math.exp(-6 * largest**2 / (n**3 + n**2)) if n else 1.0
     return (found.index(largest) + 1 if found else 0), min(1.0, chance)
+
+
+def wrong_precision(runtime: RuntimeUsed, precision: str) -> list[str]:
+    """Why what ran is not what a bundle of that precision is; empty where it is."""
+    ran, wanted = runtime.executed_precision.summary, _PRECISIONS.get(precision)
+    if ran == "unknown" or wanted in {None, ran} or (wanted == "f32" and ran == "f16"):
+        return []
+    # Some of its layers may have been kept in higher precision, even most.
+    if wanted == "int8" and {"u8", "i8"} & set(runtime.executed_precision.operators):
+        return []
+    if runtime.precision_hint == "auto" and precision != "int8":
+        return []
+    return [f"it ran in {ran}, though the bundle is {precision}"]
 
 
 def _cold(warmed: Sequence[Warmed]) -> list[str]:
@@ -153,15 +166,3 @@ def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list
         found = ", ".join(sorted(governors))
         reasons.append(f"the governor was {found}; the target's profile has {power['governor']}")
     return reasons
-
-
-def _of_precision(runtime: RuntimeUsed, precision: str) -> list[str]:
-    ran, wanted = runtime.executed_precision.summary, _PRECISIONS.get(precision)
-    if ran == "unknown" or wanted in {None, ran} or (wanted == "f32" and ran == "f16"):
-        return []
-    # Some of its layers may have been kept in higher precision, even most.
-    if wanted == "int8" and {"u8", "i8"} & set(runtime.executed_precision.operators):
-        return []
-    if runtime.precision_hint == "auto" and precision != "int8":
-        return []
-    return [f"it ran in {ran}, though the bundle is {precision}"]

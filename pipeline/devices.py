@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from deploy_targets.remote import provisioning
+from deploy_targets.remote import checking, provisioning
 from deploy_targets.remote.address import EXAMPLE
-from deploy_targets.remote.provisioning import Checked, packages_for
+from deploy_targets.remote.checking import Checked
+from deploy_targets.remote.provisioning import packages_for
 from deploy_targets.remote.register import known_devices
 from deploy_targets.targets import load_target
 from foundation.errors import CompressError, HostError, UsageError
@@ -94,7 +95,7 @@ def check(
 
     def one(host: FleetHost) -> Checked:
         needs, arch = _needs(host.target or target, bundle)
-        return provisioning.check(host.url, needs, arch)
+        return checking.check(host.url, needs, arch)
 
     found, failures = _collect(hosts, one)
     tables: list[RenderableType] = [

@@ -226,6 +226,7 @@ def ratio_table(ratios: Sequence[RatioShown]) -> Table:
     rows = [
         [
             one.bundle,
+            one.host,
             one.reference,
             one.percentile,
             f"{one.estimate:.3f}",
@@ -234,7 +235,7 @@ def ratio_table(ratios: Sequence[RatioShown]) -> Table:
         ]
         for one in ratios
     ]
-    heads = ["bundle", "against", "latency", "ratio", "98 % interval", "how"]
+    heads = ["bundle", "host", "against", "latency", "ratio", "98 % interval", "how"]
     return table_of("Latency ÷ that of the other bundle: below 1 is faster", heads, rows)
 
 

@@ -20,8 +20,15 @@ from deploy_targets.remote.address import EXAMPLE
 from deploy_targets.remote.provisioning import machine_of
 from foundation.bundle import read_manifest
 from foundation.errors import CompressError, HostError, RecipeError, UsageError
-from pipeline.display import Outcome, measurement_table, progress_console, table_of
-from pipeline.measuring import changed_section
+from pipeline.display import (
+    Outcome,
+    measurement_table,
+    progress_console,
+    ratio_table,
+    table_of,
+)
+from pipeline.gating.ratios import RatioShown
+from pipeline.measuring import changed_section, check_against, ratios_to
 from pipeline.recipe_file import read_toml
 from pipeline.runs import RunFolder, open_run
 from pipeline.steps.bench import bench
@@ -75,6 +82,7 @@ class FleetOutcome:
         run: the run folder.
         hosts: every one that was asked for.
         measurements: of all hosts.
+        ratios: to what `--against` named, of all hosts.
     """
 
     schema_version: int = 1
@@ -82,6 +90,15 @@ class FleetOutcome:
     run: str
     hosts: list[HostDone]
     measurements: list[Measurement]
+    ratios: list[RatioShown]
+
+
+@dataclass(frozen=True)
+class _HostBench:
+    """What was measured on a host."""
+
+    measurements: list[Measurement]
+    ratios: list[RatioShown]
 
 
 @dataclass(frozen=True)
@@ -152,45 +169,45 @@ def bench_fleet(
 
     Returns:
         What came of it, and the first host's error, if any failed.
-
-    Raises:
-        UsageError: when `changes` asks for turns with another bundle.
     """
-    if changes.get("against"):
-        raise UsageError("--against times bundles in turns on one host; name one --host")
     run, console = open_run(path), progress_console()
 
     def say(line: str) -> None:
         console.print(f"  {escape(line)}", soft_wrap=True)
 
-    def work(host: FleetHost) -> list[Path]:
+    def work(host: FleetHost) -> _HostBench:
         return _bench_one(run, host, changes, only, say)
 
     with run.locked():
         found = in_parallel(hosts, work, say)
     done = [_done(host, found[host.name]) for host in hosts]
-    paths = [one for host in hosts if isinstance(one := found[host.name], list)]
-    measurements = [read_measurement(path) for each in paths for path in each]
+    good = [one for host in hosts if isinstance(one := found[host.name], _HostBench)]
+    measurements = [measured for one in good for measured in one.measurements]
+    ratios = [ratio for one in good for ratio in one.ratios]
     rows = [
         [one.host, "failed" if one.error else "done", str(len(one.measured)), one.error or ""]
         for one in done
     ]
     summary = table_of("Hosts", ["host", "", "bundles", "error"], rows)
-    outcome = FleetOutcome(run=str(run.path), hosts=done, measurements=measurements)
-    shown = [*([measurement_table(measurements)] if measurements else []), summary]
+    outcome = FleetOutcome(run=str(run.path), hosts=done, measurements=measurements, ratios=ratios)
+    tables = [
+        *([measurement_table(measurements)] if measurements else []),
+        *([ratio_table(ratios)] if ratios else []),
+    ]
+    shown = [*tables, summary]
     failed = [one for one in found.values() if isinstance(one, CompressError)]
     return Outcome(as_dict(outcome), shown), next(iter(failed), None)
 
 
 def in_parallel(
-    hosts: Sequence[FleetHost], work: Callable[[FleetHost], list[Path]], say: Say
-) -> dict[str, list[Path] | CompressError]:
+    hosts: Sequence[FleetHost], work: Callable[[FleetHost], A], say: Say
+) -> dict[str, A | CompressError]:
     """Do it on all hosts at once, but on the same machine one after the other.
 
     Returns:
-        By the host's name, what it made or the error that it ended in.
+        By the host's name, what came of the work or the error that it ended in.
     """
-    found: dict[str, list[Path] | CompressError] = {}
+    found: dict[str, A | CompressError] = {}
 
     def ask(host: FleetHost) -> str | CompressError:
         try:
@@ -251,12 +268,14 @@ def _bench_one(
     changes: Mapping[str, Any],
     only: Sequence[str] | None,
     say: Say,
-) -> list[Path]:
+) -> _HostBench:
     asked = changed_section(run, "bench", {**changes, **host.bench, "host": host.url}).bench
+    check_against(asked)
+    names = only
     if host.target and not only:
         folders = run.bundle_folders()
-        only = [one.name for one in folders if read_manifest(one).target == host.target]
-        if not only:
+        names = [one.name for one in folders if read_manifest(one).target == host.target]
+        if not names:
             raise HostError(
                 f"{host.name}: the run has no bundle for target {host.target!r}; make one with "
                 f"`compress export {run.path} --target {host.target}`"
@@ -268,11 +287,20 @@ def _bench_one(
             seen.add(bundle)
             say(f"{host.name}: measuring {bundle}")
 
-    return bench(run, asked, show, lambda line: say(f"{host.name}: {line}"), only)
+    paths = bench(run, asked, show, lambda line: say(f"{host.name}: {line}"), names)
+    measurements = [read_measurement(path) for path in paths]
+    if not asked.against:
+        return _HostBench(measurements, [])
+
+    def turns(bundle: str, facts: dict[str, Any]) -> None:
+        if facts["step"] == "round" and facts["number"] == 1:
+            say(f"{host.name}: {bundle} in turns with {asked.against}")
+
+    return _HostBench(measurements, ratios_to(run, asked, turns, only, measurements))
 
 
-def _done(host: FleetHost, found: list[Path] | CompressError) -> HostDone:
+def _done(host: FleetHost, found: _HostBench | CompressError) -> HostDone:
     if isinstance(found, CompressError):
         return HostDone(host.name, host.url, [], str(found), found.exit_code)
-    names = [path.name.partition("@")[0] for path in found]
+    names = [one.bundle.name for one in found.measurements]
     return HostDone(host.name, host.url, names, None, 0)

@@ -87,7 +87,7 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
     common = "" if mixed else f"{next(iter(scenarios), '')}, "
     title = f"Measured: {common}each bound at 99 %"
-    return MeasuredTable(title, heads, rows, _notes(ordered), bundles)
+    return MeasuredTable(title, heads, rows, _notes(ordered, several), bundles)
 
 
 def plain_of(measurements: Sequence[Measurement]) -> list[Measurement]:
@@ -113,9 +113,10 @@ def _where(wanted: bool, column: T) -> list[T]:
     return [column] if wanted else []
 
 
-def _notes(measurements: Sequence[Measurement]) -> list[str]:
+def _notes(measurements: Sequence[Measurement], several: bool) -> list[str]:
     notes = [
-        f"{one.bundle.name} is suspect: {'; '.join(one.validity.reasons)}"
+        f"{one.bundle.name}{f' on {one.host.name}' if several else ''} is suspect: "
+        f"{'; '.join(one.validity.reasons)}"
         for one in measurements
         if one.validity.verdict == SUSPECT
     ]

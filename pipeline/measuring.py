@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,11 @@ def bench_only(
     """
     run = open_run(path)
     asked = changed_section(run, "bench", changes).bench
-    if asked.against and not Path(asked.against).exists():
-        raise MissingFileError(
-            f"{asked.against}: no such bundle or measurement to hold this run against"
-        )
+    check_against(asked)
     console = progress_console()
     with run.locked():
         measurements = bench_shown(run, asked, console, only)
-        ratios = ratios_shown(run, asked, console, only, measurements) if asked.against else []
+        ratios = _ratios_shown(run, asked, console, only, measurements) if asked.against else []
     found = BenchOutcome(run=str(run.path), measurements=measurements, ratios=ratios)
     shown = [measurement_table(measurements), *([ratio_table(ratios)] if ratios else [])]
     return Outcome(as_dict(found), shown)
@@ -125,10 +122,22 @@ def gate_only(
     return verdict, outcome
 
 
-def ratios_shown(
+def check_against(asked: BenchRecipe) -> None:
+    """Make sure that what bundles are to be held against is there, before anything is measured.
+
+    Raises:
+        MissingFileError: when it is not.
+    """
+    if asked.against and not Path(asked.against).exists():
+        raise MissingFileError(
+            f"{asked.against}: no such bundle or measurement to hold this run against"
+        )
+
+
+def ratios_to(
     run: RunFolder,
     asked: BenchRecipe,
-    console: Console,
+    on_progress: Callable[[str, dict[str, Any]], None],
     only: Sequence[str] | None,
     measurements: Sequence[Measurement],
 ) -> list[RatioShown]:
@@ -136,6 +145,17 @@ def ratios_shown(
     other = Path(asked.against or "")
     if not is_bundle(other):
         return stored_ratios(measurements, read_baseline(other).measurements)
+    paths = time_against(run, other, asked, on_progress, only)
+    return [ratio for path in paths for ratio in ratios_in_turns(read_comparison(path))]
+
+
+def _ratios_shown(
+    run: RunFolder,
+    asked: BenchRecipe,
+    console: Console,
+    only: Sequence[str] | None,
+    measurements: Sequence[Measurement],
+) -> list[RatioShown]:
     with live_lines(console) as lines:
         task = lines.add_task("in turns", total=asked.rounds, figures="")
 
@@ -143,8 +163,7 @@ def ratios_shown(
             done = facts["number"] - 1 if facts["step"] == "round" else 0
             lines.update(task, description=f"{bundle} in turns", completed=done)
 
-        paths = time_against(run, other, asked, show, only)
-    return [ratio for path in paths for ratio in ratios_in_turns(read_comparison(path))]
+        return ratios_to(run, asked, show, only, measurements)
 
 
 def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:

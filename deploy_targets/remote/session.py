@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.hosts._process import DeviceProcess
-from deploy_targets.remote import agent
+from deploy_targets.remote import onboard
 from deploy_targets.remote.address import Address
 from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
 from foundation.files import sha256_of
@@ -23,10 +23,11 @@ _NO_PYTHON = 77
 _ANSWER_SECONDS = 600.0
 _INSTALL_SECONDS = 3600.0
 
-# Takes the program from standard input, so that nothing has to be there before.
+# Takes the program's modules from standard input, so that nothing has to be there before.
 _BOOT = (
-    "import sys;i=sys.stdin.buffer;"
-    "exec(compile(i.read(int(i.readline())),'agent','exec'),{'__name__':'__main__'})"
+    "import sys,json,types;i=sys.stdin.buffer;m=json.loads(i.readline())['modules'];"
+    "[exec(compile(s,n,'exec'),sys.modules.setdefault(n,types.ModuleType(n)).__dict__)"
+    " for n,s in m];sys.modules[m[-1][0]].serve(i,sys.stdout.buffer)"
 )
 
 
@@ -88,7 +89,7 @@ class Session:
         seconds: float = _ANSWER_SECONDS,
         **fields: Any,
     ) -> dict[str, Any]:
-        """Have the agent do something; see `deploy_targets.remote.agent.Agent`.
+        """Have the agent do something; see `deploy_targets.remote.onboard.agent.Agent`.
 
         Raises:
             CompressError: of the kind that fits, when it cannot.
@@ -145,14 +146,22 @@ def open_session(address: Address) -> Iterator[Session]:
             ours.
     """
     with contextlib.closing(connect(address, ["sh", "-c", _with_a_python(_BOOT)])) as process:
-        source = Path(agent.__file__).read_bytes()
-        process.send_bytes(f"{len(source)}\n".encode() + source)
+        process.send({"modules": _program()})
         try:
             yield Session(address, process)
         finally:
             # Only when it is gone is its lock there free.
             process.end_input()
             process.leave()
+
+
+def _program() -> list[tuple[str, str]]:
+    """Names and sources of the agent's modules; the last of them serves."""
+    folder = Path(onboard.__file__).parent
+    return [
+        (f"{onboard.__name__}.{name}", (folder / f"{name}.py").read_text("utf-8"))
+        for name in onboard.SENT
+    ]
 
 
 def connect(address: Address, remote: list[str], name: str | None = None) -> DeviceProcess:

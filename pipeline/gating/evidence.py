@@ -61,8 +61,10 @@ def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
     if not paths and not estimates:
         raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
     measurements = [read_measurement(path) for path in paths]
-    for measured in [one.bundle for one in measurements] + [one.bundle for one in estimates]:
-        _check_current(run, measured)
+    for measured in measurements:
+        _check_current(run, measured.bundle, "measured", "compress bench")
+    for one in estimates:
+        _check_current(run, one.bundle, "estimated", f"compress estimate --target {one.target}")
     comparisons = [read_comparison(path) for path in run.comparison_paths()]
     return Evidence(measurements, comparisons, estimates)
 
@@ -127,9 +129,13 @@ def _kind_of(path: Path) -> object:
     return raw.get("kind") if isinstance(raw, dict) else None
 
 
-def _check_current(run: RunFolder, measured: BundleMeasured) -> None:
-    manifest = run.bundles / measured.name / MANIFEST
-    if manifest.is_file() and sha256_of(manifest) != measured.manifest_sha256:
-        raise MissingFileError(
-            f"{manifest.parent}: exported anew and not measured since; run `compress bench`"
-        )
+def is_current(run: RunFolder, bundle: BundleMeasured) -> bool:
+    """Whether what is known of a bundle is of the run's bundle of that name, if it has one."""
+    manifest = run.bundles / bundle.name / MANIFEST
+    return not manifest.is_file() or sha256_of(manifest) == bundle.manifest_sha256
+
+
+def _check_current(run: RunFolder, bundle: BundleMeasured, what: str, command: str) -> None:
+    if not is_current(run, bundle):
+        folder = run.bundles / bundle.name
+        raise MissingFileError(f"{folder}: exported anew and not {what} since; run `{command}`")

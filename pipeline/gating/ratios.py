@@ -68,8 +68,8 @@ def stored_ratios(
     if not found:
         names = ", ".join(sorted({other.bundle.name for other in references}))
         raise MissingFileError(
-            f"nothing was measured that could be held against {names}; name one bundle with "
-            "--bundle"
+            f"nothing was measured that could be held against {names} in the same scenario; name "
+            "one bundle with --bundle"
         )
     return found
 
@@ -77,8 +77,10 @@ def stored_ratios(
 def _references_of(
     one: Measurement, measurements: Sequence[Measurement], references: Sequence[Measurement]
 ) -> list[Measurement]:
-    alike = [other for other in references if other.bundle.name == one.bundle.name]
-    return alike[:1] or (list(references) if len(measurements) == len(references) == 1 else [])
+    comparable = [other for other in references if other.scenario == one.scenario]
+    alike = [other for other in comparable if other.bundle.name == one.bundle.name]
+    here = [other for other in alike if other.host.name == one.host.name]
+    return (here or alike)[:1] or (comparable if len(measurements) == len(references) == 1 else [])
 
 
 def _ratios(one: Measurement, other: Measurement) -> list[RatioShown]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deploy_targets.comparison import Candidate, Comparison, ratio_to_baseline
 from deploy_targets.intervals import fewest_differences
 from deploy_targets.measurement import BundleMeasured, Measurement
+from deploy_targets.validity import wrong_precision
 from pipeline.gating.metrics import Figure
 
 # Two-sided, so that each bound holds at 99 %, as those of a percentile do.
@@ -14,9 +16,21 @@ CONFIDENCE = 0.98
 FEWEST_ROUNDS = fewest_differences(CONFIDENCE)
 
 
+@dataclass(frozen=True)
+class InTurns:
+    """A latency over another's, timed in turns.
+
+    Attributes:
+        doubt: why it decides nothing all the same; None if it does.
+    """
+
+    ratio: Figure
+    doubt: str | None
+
+
 def ratio_in_turns(
     comparisons: Sequence[Comparison], one: Measurement, other: BundleMeasured, percentile: str
-) -> Figure | None:
+) -> InTurns | None:
     """A latency over another's, from the last comparison of exactly these bundles on the host.
 
     Args:
@@ -35,7 +49,15 @@ def ratio_in_turns(
         ours, theirs = (each.rounds_of(percentile) for each in pair)
         if ours and theirs and len(ours) >= FEWEST_ROUNDS:
             ratio = ratio_to_baseline(ours, theirs, CONFIDENCE)
-            return Figure(ratio.estimate, ratio.low, ratio.high)
+            return InTurns(Figure(ratio.estimate, ratio.low, ratio.high), _doubt(pair))
+    return None
+
+
+def _doubt(pair: Sequence[Candidate]) -> str | None:
+    """What befalls both alike, turns take out; not that one ran as something else."""
+    for one in pair:
+        for reason in wrong_precision(one.runtime, one.bundle.precision):
+            return f"{one.bundle.name} is suspect: {reason}"
     return None
 
 

@@ -12,6 +12,7 @@ from deploy_targets.measurement import Measurement, read_measurement
 from foundation.errors import MissingFileError
 from foundation.files import read_json
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
 from pipeline.measured import plain_of
 from pipeline.report.bundles import Exported, read_exported
@@ -37,7 +38,9 @@ class ReportContent:
         exported: bundles by name.
         shipping: which bundle ships and why; None when nobody asked for a choice.
         headline: the bundle to ship, measured.
-        verdict: the gate's, or None when it was not asked.
+        verdict: the gate's, or None when it was not asked since the last export.
+        outdated: names of bundles that were exported anew since they were measured or estimated;
+            those figures are left out.
         waterfall: from teacher to INT8, for one target, with the latencies of one host.
         host: that host; None when nothing was measured.
     """
@@ -55,6 +58,7 @@ class ReportContent:
     shipping: Shipping | None
     headline: Headline | None
     verdict: Verdict | None
+    outdated: list[str]
     waterfall: list[Step]
     host: str | None
 
@@ -83,15 +87,19 @@ def gather(run: RunFolder) -> ReportContent:
     networks = record.get("networks", {})
     if "student" not in networks:
         raise MissingFileError(f"{run.path}: no student yet to report on; run `compress distill`")
+    measured = [read_measurement(path) for path in run.measurement_paths()]
+    estimated = [read_estimate(path) for path in run.estimate_paths()]
+    known = [one.bundle for one in measured] + [one.bundle for one in estimated]
+    outdated = sorted({one.name for one in known if not is_current(run, one)})
     measurements = sorted(
-        map(read_measurement, run.measurement_paths()),
+        (one for one in measured if is_current(run, one.bundle)),
         key=lambda one: (one.bundle.role != "teacher", one.bundle.name, one.host.name),
     )
     folders = run.bundle_folders()
     exported = {folder.name: read_exported(folder, measurements) for folder in folders}
     stages = _stages(run)
     shipping = _shipping(run, exported)
-    verdict = read_verdict(run.verdict_path) if run.verdict_path.exists() else None
+    verdict = _verdict(run, outdated)
     plain = plain_of(measurements)
     headline = headline_of(plain, shipping, verdict)
     host = host_to_show(plain, shipping)
@@ -108,14 +116,23 @@ def gather(run: RunFolder) -> ReportContent:
         stages=stages,
         teacher_training=read_json(teacher_metrics) if teacher_metrics.exists() else None,
         measurements=measurements,
-        estimates=[read_estimate(path) for path in run.estimate_paths()],
+        estimates=[one for one in estimated if is_current(run, one.bundle)],
         exported=exported,
         shipping=shipping,
         headline=headline,
         verdict=verdict,
+        outdated=outdated,
         waterfall=[*student_steps, *bundle_steps(bundles, student_steps[-1], latencies)],
         host=host or (shipping.measured_on if shipping else None),
     )
+
+
+def _verdict(run: RunFolder, outdated: Sequence[str]) -> Verdict | None:
+    """The gate's word; None where it speaks of a bundle that is not there any more."""
+    if not run.verdict_path.exists():
+        return None
+    verdict = read_verdict(run.verdict_path)
+    return None if any(check.bundle in outdated for check in verdict.checks) else verdict
 
 
 def _stages(run: RunFolder) -> list[dict[str, Any]]:

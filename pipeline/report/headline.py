@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy_targets.measurement import Measurement
-from pipeline.gating.judging import full_precision_of, teacher_for
 from pipeline.gating.metrics import top1_percent
+from pipeline.gating.references import full_precision_of, teacher_for
 from pipeline.gating.verdict import FAIL, Verdict
 from pipeline.shipping import Shipping
 

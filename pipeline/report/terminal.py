@@ -17,7 +17,11 @@ def shown_of(content: ReportContent) -> list[RenderableType]:
     estimates = estimate_table(content)
     computed = [_table("Estimates: computed, not measured", estimates)] if estimates else []
     shipped = shown_of_shipping(content.shipping) if content.shipping else []
-    return [steps, *computed, *shipped]
+    outdated = [
+        f"left out, exported anew and not measured since: {escape(name)}"
+        for name in content.outdated
+    ]
+    return [steps, *computed, *shipped, *outdated]
 
 
 def shown_of_shipping(shipping: Shipping) -> list[RenderableType]:

@@ -13,8 +13,9 @@ from deploy_targets.device.timing import PERCENTS
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.bundle import MANIFEST
 from foundation.errors import MissingFileError
+from pipeline.gating.answering import subject_of
 from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
-from pipeline.gating.judging import judge, subject_of
+from pipeline.gating.judging import judge
 from pipeline.gating.metrics import percentile_in
 from pipeline.gating.settling import settle
 from pipeline.gating.verdict import Check, Verdict, write_verdict
@@ -91,6 +92,8 @@ def _longer(run: RunFolder, asked: BenchRecipe, checks: Sequence[Check], look: i
         update={
             "host": before.host.name,
             "threads": runtime.threads,
+            "pin": ",".join(map(str, runtime.pinned)) if runtime.pinned else "any",
+            "precision_hint": "auto" if runtime.precision_hint == "auto" else "f32",
             "runtime": None if runtime.name == usual_runtime else runtime.name,
             "scenario": scenario.name,
             "batch": None if scenario.batch == usual_batch else scenario.batch,

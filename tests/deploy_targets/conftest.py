@@ -187,6 +187,30 @@ def slow_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seal(folder, "onnx", "model.onnx", model=model)
 
 
+@pytest.fixture(scope="session")
+def overflowing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its logits hang on what a processor makes of a float that no integer holds: the least
+    integer on x86, the greatest one on ARM."""
+    folder = tmp_path_factory.mktemp("onnx-overflowing")
+    model = toy_model()
+    graph = model.graph
+    graph.node[-1].output[0] = "plain"
+    graph.node.extend(
+        [
+            helper.make_node("Abs", ["plain"], ["size"]),
+            helper.make_node("Add", ["size", "beyond"], ["wide"]),
+            helper.make_node("Cast", ["wide"], ["integer"], to=TensorProto.INT32),
+            helper.make_node("Cast", ["integer"], ["float"], to=TensorProto.FLOAT),
+            helper.make_node("Div", ["float", "beyond"], ["sign"]),
+            helper.make_node("Add", ["plain", "sign"], ["logits"]),
+        ]
+    )
+    graph.initializer.append(numpy_helper.from_array(np.float32(2.0**32), "beyond"))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, folder / "model.onnx")
+    return seal(folder, "onnx", "model.onnx", model=model)
+
+
 def _converted(onnx_file: Path, folder: Path, precision: str, *, embedded: bool = False) -> Path:
     openvino.save_model(
         openvino.convert_model(onnx_file),

@@ -1,6 +1,5 @@
 """Whole measurements of toy bundles, on this machine, in real processes."""
 
-import contextlib
 import json
 import os
 import signal
@@ -9,10 +8,10 @@ import sys
 import time
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import children_of
 
 from deploy_targets.measure import MeasureOptions, measure, read_measurement, write_measurement
 from foundation.bundle import RuntimeRange, open_bundle, read_manifest, write_manifest
@@ -33,16 +32,6 @@ QUICK = MeasureOptions(threads=1, queries=140, min_seconds=0.0, max_seconds=0.5,
 @pytest.fixture(scope="module")
 def measured(onnx_bundle):
     return measure(onnx_bundle, options=QUICK)
-
-
-def children_of(pid):
-    """Process numbers of a process's children."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[1]) == pid:
-                found.append(int(stat.parent.name))
-    return found
 
 
 def in_fresh_python(code):

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import children_of
+
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 _PATIENCE_S = 20
 
@@ -67,13 +69,6 @@ def ssh_config(user_key: Path, known_hosts: Path) -> str:
         "StrictHostKeyChecking": "yes",
     }  # fmt: skip
     return "".join(f"{key} {value}\n" for key, value in lines.items())
-
-
-def children_of(pid: int) -> list[int]:
-    """Process ids, of those whose parent that is."""
-    with contextlib.suppress(OSError):
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -67,3 +68,18 @@ def test_a_student_answers_on_an_emulated_board(
     assert f"in {'int8' if bundle.endswith('int8') else 'f32'} " in found
     if bundle.endswith("onnx-int8"):
         assert "bit for bit" in found
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 makes another integer of it")
+def test_answers_that_are_other_there_fail_the_emulated_board_alone(
+    overflowing_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(overflowing_bundle, tmp_path / "bundle"))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["parity"] = {"tolerance": {"relative_error": 1e-3, "top1_agreement": None}}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    done = subprocess.run([COMPRESS, "bundle", "verify", bundle, "--emulate", "rpi4", "--json"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 19, done.stdout + done.stderr
+    states = {one["what"]: one["state"] for one in json.loads(done.stdout)["checks"]}
+    assert (states["model"], states["emulated rpi4"]) == ("ok", "failed")

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from loopback_sshd import ssh_config
 
-from deploy_targets.remote import provisioning
 from deploy_targets.remote.address import parse_address
-from deploy_targets.remote.provisioning import check, clean, packages_for, set_up
+from deploy_targets.remote.checking import check
+from deploy_targets.remote.provisioning import clean, packages_for, set_up
 from deploy_targets.remote.register import known_devices
 from deploy_targets.remote.session import _with_a_python, open_session
 from deploy_targets.remote.sources import device_sources
@@ -210,11 +210,10 @@ def test_a_python_that_prints_nothing_is_no_python(device, tmp_path):
 
 def test_without_venv_the_environment_is_made_by_hand(device, tmp_path):
     """As on a Debian without python3-venv."""
-    agent = Path(provisioning.__file__).with_name("agent.py")
     code = (
-        "import runpy, sys, pathlib; sys.modules['venv'] = None; "
-        f"made = runpy.run_path({str(agent)!r}); "
-        f"print(made['_make_environment'](pathlib.Path({str(tmp_path / 'env')!r})))"
+        "import sys, pathlib; sys.modules['venv'] = None; "
+        "from deploy_targets.remote.onboard.environments import make_environment; "
+        f"print(make_environment(pathlib.Path({str(tmp_path / 'env')!r})))"
     )
     site = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     Path(site.stdout.strip(), "found.py").write_text("")

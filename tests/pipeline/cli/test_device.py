@@ -93,6 +93,28 @@ def test_several_hosts_measure_and_one_that_fails_does_not_lose_the_others(
     assert len(steps) == 2
 
 
+def test_several_hosts_hold_a_bundle_against_the_last_release(
+    own: RunFolder, device: FakeDevice, second: FakeDevice, compress, tmp_path: Path
+) -> None:
+    shutil.copytree(own.bundles / "local-onnx-fp32", tmp_path / "last")
+    said = compress(
+        "bench", "--host", device.url, "--host", second.url, "--bundle", "local-onnx-int8", *SHORT,
+        "--against", "last", "--rounds", 7, "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    ratios = said.json()["ratios"]
+    assert {one["host"] for one in ratios} == {device.url, second.url}
+    assert {(one["reference"], one["basis"]) for one in ratios} == {
+        ("local-onnx-fp32", "interleaved")
+    }
+    assert len(list((own.bench / "comparisons").glob("*.json"))) == 2
+    absent = compress(
+        "bench", "--host", device.url, "--host", second.url, "--against", "gone", cwd=tmp_path
+    )
+    assert absent.code == 10, absent.err
+    assert "gone: no such bundle" in absent.complaint
+
+
 def test_machines_work_at_once_but_one_machine_does_one_thing_at_a_time(
     device: FakeDevice, second: FakeDevice
 ) -> None:

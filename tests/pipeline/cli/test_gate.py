@@ -137,6 +137,26 @@ class TestInconclusive:
         # The machine may have been busy again; never is that a fail.
         assert said.code in {0, 3}, said.err
 
+    def test_is_measured_again_as_it_was_measured_before(
+        self, own: RunFolder, forked, tmp_path: Path
+    ) -> None:
+        how = ("--scenario", "multi-stream", "--streams", 2, "--batch", 2, "--pin", 0)
+        short = ("--queries", 30, "--max-seconds", 0.5)
+        said = forked("bench", "--bundle", "local-onnx-int8", *how, *short, cwd=tmp_path)
+        assert said.code == 0, said.err
+        (path,) = own.bench.glob("local-onnx-int8@local.multi-stream*.json")
+        before = read_measurement(path)
+        rules = budget(tmp_path, "[limits]\nlatency_p90_ms = { max = 1e6 }")
+        said = forked(
+            "gate", "--bundle", "local-onnx-int8", "--budget", rules,
+            "--on-inconclusive", "retry 1", cwd=tmp_path,
+        )  # fmt: skip
+        assert said.code in {0, 3}, said.err
+        after = read_measurement(path)
+        assert after.latency_ms.n >= 64 > before.latency_ms.n
+        assert after.scenario == before.scenario
+        assert after.runtime.pinned == before.runtime.pinned == [0]
+
 
 @pytest.mark.parametrize(
     "form",

@@ -129,3 +129,16 @@ def measured() -> Measured:
 def compared() -> Compared:
     """`compared(baseline, other, factors)`: two bundles timed in turns."""
     return _compared
+
+
+@pytest.fixture
+def student(measured):
+    return measured()
+
+
+@pytest.fixture
+def teacher(measured):
+    return measured(
+        "local-teacher-onnx-fp32", role="teacher", sha="b", precision="fp32", top1=0.95,
+        percentiles={"p50": (5.0, 4.9, 5.1)},
+    )  # fmt: skip

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy_targets.measurement import read_measurement
-from foundation.bundle import read_manifest, write_manifest
+from deploy_targets.measurement import read_measurement, write_measurement
+from foundation.bundle import MANIFEST, read_manifest, write_manifest
+from foundation.files import sha256_of
 from pipeline.runs import RunFolder
 from pipeline.shipping import (
     Candidate,
@@ -58,6 +59,10 @@ def shipped(tiny_copy) -> RunFolder:
                     | ({"quantization": scheme} if scheme else {}),
                 ),
             )
+    for path in run.measurement_paths():
+        one = read_measurement(path)
+        sha256 = sha256_of(run.bundles / one.bundle.name / MANIFEST)
+        write_measurement(path, replace(one, bundle=replace(one.bundle, manifest_sha256=sha256)))
     candidates = [
         _candidate(read_measurement(path).bundle)
         for path in run.measurement_paths()

@@ -17,6 +17,7 @@ from pipeline.measured import ran_in
 from pipeline.report.content import gather
 from pipeline.runs import RunFolder
 from pipeline.shipping import read_shipping, write_shipping
+from pipeline.steps.gate import gate
 from pipeline.steps.report import report
 
 # Attributes through which a browser would fetch something by itself.
@@ -324,3 +325,19 @@ def test_a_choice_that_cannot_be_read_is_one_line(shipped: RunFolder, tmp_path: 
     run.shipping_path.write_text("{}")
     with pytest.raises(CorruptFileError, match=r"shipping\.json: not a shipping record"):
         gather(run)
+
+
+def test_figures_of_an_earlier_export_are_left_out_and_said_to_be(
+    own: RunFolder, compress, tmp_path: Path
+) -> None:
+    name = "local-onnx-int8"
+    gate(own, own.recipe().gate)
+    manifest = own.bundles / name / "bundle.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    content = gather(own)
+    assert content.outdated == [name]
+    assert name not in {one.bundle.name for one in content.measurements}
+    assert content.verdict is None
+    assert f"not measured since: {name}" in compress("report", cwd=tmp_path).out
+    for page in ("report.html", "report.md"):
+        assert f"not measured since: {name}." in (own.path / page).read_text()

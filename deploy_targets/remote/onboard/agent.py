@@ -26,10 +26,19 @@ import shutil
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from deploy_targets.remote.onboard.environments import (
+    executable,
+    install_by_pip,
+    make_environment,
+    prove,
+    unpack,
+    unpacked_bytes,
+)
+from deploy_targets.remote.onboard.refusals import HOST, NO_SPACE, RefusalError, last_line
 
 Request = dict[str, Any]
 Answer = dict[str, Any]
@@ -37,23 +46,11 @@ Answer = dict[str, Any]
 MARKER = "edge-compress.json"
 CACHES = ("bundles", "evaluation")
 CACHE_BYTES = 2 << 30
-# Exit codes of `foundation.errors`, which is not here yet.
-NO_SPACE, HOST = 18, 21
-
 _MARGIN_BYTES = 8 << 20
 _CHUNK = 1 << 18
 # One that was used so lately may be in use now.
 _IN_USE_SECONDS = 6 * 3600
-_IMPORT_SECONDS = 120
-_PIP_SECONDS = 1200
-
-
-class RefusalError(Exception):
-    """What is answered when something cannot be done: one line, and what to do."""
-
-    def __init__(self, message: str, code: int = HOST) -> None:
-        super().__init__(message)
-        self.code = code
+_RUN_SECONDS = 120
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -119,7 +116,7 @@ class Agent:
             ),
             "libc": f"{system} {libc}".strip(),
             "python": platform.python_version(),
-            "executable": _executable(),
+            "executable": executable(),
             "bits": 64 if sys.maxsize > 1 << 32 else 32,
             "has_pip": importlib.util.find_spec("pip") is not None,
             "free_mb": self._free() / (1 << 20),
@@ -190,19 +187,19 @@ class Agent:
         """
         self._take_lock()
         env, scratch = self.folder / "envs" / runtime, self.folder / "partial" / f"env-{runtime}"
-        wanted = {"pins": pins, "python": platform.python_version(), "from": _executable()}
+        wanted = {"pins": pins, "python": platform.python_version(), "from": executable()}
         if (record := self._envs().get(runtime)) and all(record[k] == wanted[k] for k in wanted):
             return {"made": False, **record}
         shutil.rmtree(scratch, ignore_errors=True)
-        site = _make_environment(scratch)
+        site = make_environment(scratch)
         if tree is None:
-            _pip(site, pins, patience)
+            install_by_pip(site, pins, patience)
         else:
             wheels = sorted((self.folder / tree).glob("*.whl"))
-            self._need(sum(map(_unpacked_bytes, wheels)), keep=tree)
+            self._need(sum(map(unpacked_bytes, wheels)), keep=tree)
             for wheel in wheels:
-                _unpack(wheel, site)
-        versions = _prove(scratch / "bin" / "python", ["numpy", module])
+                unpack(wheel, site)
+        versions = prove(scratch / "bin" / "python", ["numpy", module])
         record = {**wanted, "versions": versions, "via": "pip" if tree is None else "wheels"}
         (scratch / "env.json").write_text(json.dumps(record))
         env.parent.mkdir(parents=True, exist_ok=True)
@@ -221,10 +218,10 @@ class Agent:
         done = subprocess.run(
             [sys.executable, "-P", *words],
             env={**os.environ, "PYTHONPATH": str(self.folder / tree)},
-            capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS,
+            capture_output=True, text=True, check=False, timeout=_RUN_SECONDS,
         )  # fmt: skip
         if done.returncode:
-            raise RefusalError(f"asking it failed: {_last_line(done.stderr)}")
+            raise RefusalError(f"asking it failed: {last_line(done.stderr)}")
         return {"output": done.stdout}
 
     def size(self) -> Answer:
@@ -324,86 +321,6 @@ def _os_error(error: OSError, agent: Agent) -> Answer:
     return {"kind": "error", "exit_code": HOST, "message": words}
 
 
-def _make_environment(folder: Path) -> Path:
-    """A virtual environment without pip; where Debian left `venv` out, made by hand."""
-    try:
-        import venv  # noqa: PLC0415 - not everywhere
-
-        venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
-    except ImportError:
-        (folder / "bin").mkdir(parents=True)
-        for name in ("python", "python3"):
-            (folder / "bin" / name).symlink_to(_executable())
-        home = Path(_executable()).parent
-        (folder / "pyvenv.cfg").write_text(
-            f"home = {home}\ninclude-system-site-packages = false\n"
-            f"version = {platform.python_version()}\n"
-        )
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    site = folder / "lib" / version / "site-packages"
-    site.mkdir(parents=True, exist_ok=True)
-    return site
-
-
-def _pip(site: Path, pins: dict[str, str], patience: float) -> None:
-    """Let this machine's own pip fetch the packages."""
-    requirements = [f"{name}{version}" for name, version in pins.items()]
-    command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-deps", "--only-binary=:all:", "--retries=1", f"--timeout={patience:g}",
-        f"--target={site}", *requirements,
-    ]  # fmt: skip
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_PIP_SECONDS,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired as error:
-        raise RefusalError(f"its pip did not end within {_PIP_SECONDS} s") from error
-    if done.returncode:
-        full = "No space left" in done.stderr
-        raise RefusalError(f"its pip: {_last_line(done.stderr)}", NO_SPACE if full else HOST)
-
-
-def _unpack(wheel: Path, site: Path) -> None:
-    """Lay a wheel out as pip does, without its scripts."""
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    for part in site.glob("*.data"):
-        for kind in ("purelib", "platlib"):
-            if (part / kind).is_dir():
-                shutil.copytree(part / kind, site, dirs_exist_ok=True)
-        shutil.rmtree(part)
-
-
-def _unpacked_bytes(wheel: Path) -> int:
-    with zipfile.ZipFile(wheel) as archive:
-        return sum(entry.file_size for entry in archive.infolist())
-
-
-def _prove(python: Path, modules: list[str]) -> dict[str, str]:
-    """Versions of the modules, each imported once, so that it is compiled too."""
-    code = f"import json; {'; '.join(f'import {name}' for name in modules)}; print(json.dumps(" + (
-        "{" + ", ".join(f"'{name}': str({name}.__version__)" for name in modules) + "}))"
-    )
-    done = subprocess.run(
-        [str(python), "-P", "-c", code],
-        env={**os.environ, "XDG_CACHE_HOME": str(python.parents[3] / "cache")},
-        capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS,
-    )  # fmt: skip
-    if done.returncode:
-        hint = "; is it for another processor or system?" if done.returncode < 0 else ""
-        raise RefusalError(
-            f"cannot import {' and '.join(modules)}: {_last_line(done.stderr)}{hint}"
-        )
-    versions: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return versions
-
-
-def _executable() -> str:
-    return str(getattr(sys, "_base_executable", None) or sys.executable)
-
-
 def machine() -> str:
     """The same for every way to reach the same machine, and gone with its next start."""
     for path in ("/proc/sys/kernel/random/boot_id", "/etc/machine-id"):
@@ -436,12 +353,3 @@ def _size(path: Path) -> int:
 
 def _mib(size: int) -> str:
     return f"{size / (1 << 20):.0f} MiB"
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
-
-
-if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)

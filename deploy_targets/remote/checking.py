@@ -1,0 +1,146 @@
+"""Is all on a device that a measurement needs, and is it in a state for one?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deploy_targets.device.facts import Facts
+from deploy_targets.device.runtimes import RUNTIMES
+from deploy_targets.remote.address import parse_address
+from deploy_targets.remote.session import open_session
+from deploy_targets.remote.sources import device_sources
+from deploy_targets.remote.state import conditions_of, facts_of
+from foundation.manifest import RuntimeRange
+
+_CLOCK_S = 60.0
+_LITTLE_MB = 200
+_BUSY = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: `state` is "ok", "note" or "problem"."""
+
+    state: str
+    what: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check of a device found."""
+
+    host: str
+    facts: Facts
+    findings: list[Finding]
+
+    @property
+    def good(self) -> bool:
+        """Whether it can measure."""
+        return all(one.state != "problem" for one in self.findings)
+
+
+def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None) -> Checked:
+    """Look at a device: is all there that a measurement needs, and is it in a state for one.
+
+    Args:
+        url: of the device.
+        needs: runtimes, with the releases that will do, such as those of a target or a bundle.
+        arch: that it must be of.
+
+    Raises:
+        HostError: when it cannot be reached.
+    """
+    with open_session(parse_address(url)) as session:
+        device, asked_at = session.device, time.time()
+        tree, files = device_sources()
+        session.bring(tree, files)
+        facts, state = facts_of(session, tree, url), conditions_of(session, tree, url)
+        used = session.ask("size")["used_mb"]
+    findings = [
+        Finding("ok", "link", f"reached; {device.folder} holds {used:,.0f} MB"),
+        Finding("ok", "Python", f"{device.python} ({device.executable}), {device.libc}"),
+        _architecture(facts, arch),
+        *_runtimes(url, device.envs, device.version_of, needs),
+        _disk(device.free_mb),
+        _clock(device.clock - asked_at),
+        _governor(state.governor),
+        _heat(state.temperature_c, state.throttled),
+        _load(state.load_average, facts.usable_cores),
+    ]
+    return Checked(url, facts, findings)
+
+
+def _architecture(facts: Facts, arch: str | None) -> Finding:
+    cpu = f"{facts.arch}, {facts.cpu or 'unknown'}, {facts.usable_cores} cores"
+    if arch and arch != facts.arch:
+        return Finding("problem", "processor", f"{cpu}, but the target is {arch}")
+    return Finding("ok", "processor", f"{facts.board + ': ' if facts.board else ''}{cpu}")
+
+
+def _runtimes(
+    url: str, envs: dict[str, Any], version_of: Any, needs: Sequence[RuntimeRange]
+) -> list[Finding]:
+    if not envs and not needs:
+        advice = f"none; run `compress device setup --host {url}`"
+        return [Finding("problem", "runtime", advice)]
+    findings = {name: Finding("ok", name, str(version_of(name))) for name in envs}
+    for need in needs:
+        package = RUNTIMES.get(need.name).package
+        version = version_of(package)
+        again = f"`compress device setup --host {url} --runtime {package}`"
+        if version is None:
+            findings[package] = Finding("problem", package, f"not there; run {again}")
+        elif not need.allows(version):
+            detail = f"{version}, but {need} is wanted; run {again}, with ==VERSION if need be"
+            findings[package] = Finding("problem", package, detail)
+    return list(findings.values())
+
+
+def _disk(free_mb: float) -> Finding:
+    if free_mb < _LITTLE_MB:
+        detail = f"{free_mb:,.0f} MB free; free some, or `compress device clean --cache`"
+        return Finding("problem", "disk", detail)
+    return Finding("ok", "disk", f"{free_mb:,.0f} MB free")
+
+
+def _clock(ahead_s: float) -> Finding:
+    if abs(ahead_s) > _CLOCK_S:
+        way = "ahead of" if ahead_s > 0 else "behind"
+        detail = f"{abs(ahead_s):,.0f} s {way} this machine's; times of day there mean little"
+        return Finding("note", "clock", detail)
+    return Finding("ok", "clock", "as here")
+
+
+def _governor(governor: str | None) -> Finding:
+    if governor is None:
+        return Finding("note", "governor", "unavailable: changes of the clock would not be seen")
+    if governor != "performance":
+        return Finding(
+            "note",
+            "governor",
+            f"{governor}; for steady figures: `echo performance | sudo tee "
+            "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor`",
+        )
+    return Finding("ok", "governor", governor)
+
+
+def _heat(celsius: float | None, throttled: bool | None) -> Finding:
+    heat = "temperature unavailable" if celsius is None else f"{celsius:.0f} °C"
+    if throttled:
+        detail = f"{heat}, and throttled now; cool it, or give it a stronger power supply"
+        return Finding("problem", "throttling", detail)
+    flag = "not throttled" if throttled is False else "throttle flags unavailable"
+    return Finding("note" if throttled is None else "ok", "throttling", f"{heat}, {flag}")
+
+
+def _load(load: float | None, cores: int | None) -> Finding:
+    if load is None:
+        return Finding("note", "load", "unavailable")
+    if cores and load > _BUSY * cores:
+        detail = f"{load:.1f} on {cores} cores: something else is at work there"
+        return Finding("note", "load", detail)
+    return Finding("ok", "load", f"{load:.1f}")

@@ -1,0 +1,86 @@
+"""What is known of a limit, made into an answer and a reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from deploy_targets.measurement import Measurement
+from pipeline.gating.metrics import Figure, Missing, Read, Subject, metric_named
+from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Basis, Check, Kind
+from pipeline.measured import scenario_words
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of a metric, and how."""
+
+    figure: Read
+    basis: Basis
+    suspect: str | None = None
+    reference: str | None = None
+    unit: str = ""
+
+
+def subject_of(one: Subject) -> tuple[str, str, str, str]:
+    """What its checks say that they are of: bundle, host, scenario, runtime."""
+    if isinstance(one, Measurement):
+        return one.bundle.name, one.host.name, scenario_words(one.scenario), one.runtime.name
+    return one.bundle.name, f"estimate-{one.target}", "estimate", one.runtime
+
+
+def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: float) -> Check:
+    is_measured = isinstance(one, Measurement)
+    figure = finding.figure
+    found = figure if isinstance(figure, Figure) else None
+    answer, reason = _answer(finding, kind, limit)
+    bundle, host, scenario, runtime = subject_of(one)
+    return Check(
+        bundle=bundle,
+        host=host,
+        scenario=scenario,
+        runtime=runtime,
+        metric=name,
+        kind=kind,
+        limit=limit,
+        reference=finding.reference,
+        value=found.value if found else None,
+        low=found.low if found else None,
+        high=found.high if found else None,
+        basis=finding.basis if found else "none",
+        verdict=answer,
+        reason=f"an estimate, not a measurement: {reason}" if not is_measured else reason,
+        repeatable=is_measured and metric_named(name).timed,
+    )
+
+
+def _answer(finding: Finding, kind: Kind, limit: float) -> tuple[Answer, str]:
+    figure = finding.figure
+    if isinstance(figure, Missing):
+        return (INCONCLUSIVE if figure.undecided else FAIL), figure.reason
+    words = _words(figure, finding)
+    if finding.suspect:
+        return INCONCLUSIVE, f"{finding.suspect} ({words})"
+    keeps: Literal["≤", "≥"] = "≥" if kind == "min" else "≤"
+    best, worst = (figure.high, figure.low) if kind == "min" else (figure.low, figure.high)
+    if _keeps(worst, kind, limit):
+        return PASS, f"{words} {keeps} {limit:g}"
+    if not _keeps(best, kind, limit):
+        return FAIL, f"{words} is not {keeps} {limit:g}"
+    return INCONCLUSIVE, f"{words}: {limit:g} lies within what is uncertain; measure longer"
+
+
+def _keeps(value: float, kind: Kind, limit: float) -> bool:
+    return value >= limit if kind == "min" else value <= limit
+
+
+def _words(figure: Figure, finding: Finding) -> str:
+    if figure.low == figure.high:
+        return f"{_number(figure.value)}{finding.unit}"
+    how = f", {finding.basis}" if "interleaved" in finding.basis else ""
+    bounds = f"{_number(figure.low)} to {_number(figure.high)}"
+    return f"{_number(figure.value)}{finding.unit} ({bounds}{how})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
