@@ -91,6 +91,7 @@ class Brought:
         percents: Sequence[float],
         precision: str,
         power: dict[str, str],
+        labels_sha256: str | None = None,
     ) -> dict[str, Any]:
         """What a measurement says beside bundle and host, by the names of its fields."""
         seen = self.records
@@ -106,7 +107,7 @@ class Brought:
             "memory_mb": result.memory_mb,
             "startup_ms": seen["startup"][0],
             "energy": _energy(seen["energy"]),
-            "accuracy": accuracy_of(seen["counted"]) if seen["counted"] else None,
+            "accuracy": accuracy_of(seen["counted"], labels_sha256) if seen["counted"] else None,
             "parity": result.parity,
             "conditions": seen["conditions"],
             "validity": judge(

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy_targets.answers import content_of, error_of
 from deploy_targets.assembling import Brought
+from deploy_targets.device.checks import labels_digest
 from deploy_targets.device.messages import (
     MULTI_STREAM,
     OFFLINE,
@@ -183,7 +184,13 @@ def measure(
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
-        **brought.figures(job.scenario, options.percents, bundle.manifest.precision, options.power),
+        **brought.figures(
+            job.scenario,
+            options.percents,
+            bundle.manifest.precision,
+            options.power,
+            labels_digest(options.evaluation) if options.evaluation else None,
+        ),
         seconds=round(time.monotonic() - start, 3),
         started_at=started_at.isoformat(timespec="seconds"),
     )

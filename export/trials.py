@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from export.quantization import QuantizationScheme
 from foundation.errors import CorruptFileError
 from foundation.files import read_json, write_json
-
-_Z_95 = 1.959963984540054
+from foundation.statistics import paired_difference
 
 
 @dataclass(frozen=True)
@@ -113,21 +112,14 @@ class TrialResult:
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Accuracy lost from `before` to `after` on the same images, with its 95 % interval, in points.
 
-    Only the images on which the two differ tell anything, so the interval is far narrower than
-    that of two accuracies. It is Bonett and Price's adjusted Wald interval for paired shares
-    (2012), which holds where few images differ or none.
-
     Raises:
         ValueError: when they are not of the same images.
     """
     if before.shape != after.shape or before.ndim != 1 or not before.size:
         raise ValueError(f"must be of the same images, but got {before.shape} and {after.shape}")
-    n = before.size
     lost, won = int((before & ~after).sum()), int((~before & after).sum())
-    p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
-    spread = _Z_95 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
-    middle = p_lost - p_won
-    return 100 * (lost - won) / n, 100 * (middle - spread), 100 * (middle + spread)
+    drop, low, high = paired_difference(lost, won, before.size)
+    return 100 * drop, 100 * low, 100 * high
 
 
 class TrialFiles:

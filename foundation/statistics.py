@@ -1,4 +1,4 @@
-"""Figures that are shares of a count."""
+"""Shares of a count, and what is sure of them."""
 
 from __future__ import annotations
 
@@ -23,3 +23,26 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
     half = _Z_95 * spread / (1 + square / trials)
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def paired_difference(lost: int, won: int, n: int) -> tuple[float, float, float]:
+    """How far a share fell between two looks at the same things, with its 95 % interval.
+
+    Only those of which the two looks differ tell anything, so the interval is far narrower than
+    that of two shares. It is Bonett and Price's adjusted Wald interval for paired shares (2012),
+    which holds where few differ or none.
+
+    Args:
+        lost: that were counted the first time alone.
+        won: that were counted the second time alone.
+        n: all there are.
+
+    Raises:
+        ValueError: when the counts are none of a share.
+    """
+    if min(lost, won) < 0 or lost + won > n or n < 1:
+        raise ValueError(f"there are no {lost} and {won} of {n}")
+    p_lost, p_won = (lost + 1) / (n + 2), (won + 1) / (n + 2)
+    spread = _Z_95 * math.sqrt((p_lost + p_won - (p_lost - p_won) ** 2) / (n + 2))
+    middle = p_lost - p_won
+    return (lost - won) / n, middle - spread, middle + spread

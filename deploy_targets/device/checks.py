@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -65,7 +66,7 @@ def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Pari
 
 
 def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iterator[Counted]:
-    """How many images of an evaluation file a model answers rightly, 64 at a time.
+    """Which images of an evaluation file a model answers rightly, 64 at a time.
 
     Args:
         run: from prepared images to logits.
@@ -85,15 +86,34 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
             batch = prepare(images[part])
         except ValueError as error:
             raise DataLayoutError(f"{path}: {error}") from error
-        yield Counted(int((run(batch).argmax(1) == labels[part]).sum()), len(labels[part]))
+        right = run(batch).argmax(1) == labels[part]
+        yield Counted(np.packbits(right).tobytes().hex(), len(right))
 
 
-def accuracy_of(counts: Iterable[Counted]) -> Accuracy:
+def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
-    every = list(counts)
-    correct, n = sum(one.correct for one in every), sum(one.n for one in every)
+    parts = [
+        np.unpackbits(np.frombuffer(bytes.fromhex(one.right), np.uint8), count=one.n)
+        for one in counts
+    ]
+    right = np.concatenate(parts)
+    correct, n = int(right.sum()), len(right)
     low, high = wilson_interval(correct, n)
-    return Accuracy(top1=correct / n, n=n, low=low, high=high)
+    return Accuracy(correct / n, n, low, high, np.packbits(right).tobytes().hex(), labels_sha256)
+
+
+def labels_digest(path: Path) -> str:
+    """What tells an evaluation file's labels, in their order, from others.
+
+    Raises:
+        CorruptFileError: when it is not an .npz of `images` and `labels`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            labels = arrays["labels"].astype("<i8")
+    except _UNREADABLE as error:
+        raise _not_an_evaluation(path, error) from error
+    return hashlib.sha256(labels.tobytes()).hexdigest()
 
 
 def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
@@ -104,9 +124,7 @@ def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]
         with np.load(path, allow_pickle=False) as arrays:
             images, labels = arrays["images"], arrays["labels"]
     except _UNREADABLE as error:
-        raise CorruptFileError(
-            f"{path}: not an .npz file of `images` and `labels` ({error}); make it anew"
-        ) from error
+        raise _not_an_evaluation(path, error) from error
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
         raise DataLayoutError(
             f"{path}: labels must be one whole number an image, "
@@ -115,3 +133,9 @@ def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]
     if len(images) == 0:
         raise DataLayoutError(f"{path}: holds no image")
     return images, labels
+
+
+def _not_an_evaluation(path: Path, error: Exception) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path}: not an .npz file of `images` and `labels` ({error}); make it anew"
+    )

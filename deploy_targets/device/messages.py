@@ -266,12 +266,20 @@ class Startup:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy (0..1) over `n` images, with Wilson's 95 % interval."""
+    """Top-1 accuracy (0..1) over `n` images, with Wilson's 95 % interval.
+
+    Attributes:
+        right: which images were answered rightly: a bit for each in their order, as hexadecimal
+            digits; zeros fill the last byte. None in records of before it was kept.
+        labels_sha256: of the images' labels: with the same, another bundle answered the same.
+    """
 
     top1: float
     n: int
     low: float
     high: float
+    right: str | None = None
+    labels_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -368,9 +376,10 @@ class Consumed:
 
 @dataclass(frozen=True)
 class Counted:
-    """How many of the next `n` images of the evaluation file were answered rightly."""
+    """Which of the next `n` images of the evaluation file were answered rightly: their bits, as
+    `Accuracy.right`."""
 
-    correct: int
+    right: str
     n: int
 
 

@@ -10,6 +10,8 @@ from pipeline.gating.metrics import Figure, Missing, Read, Subject, metric_named
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Basis, Check, Kind
 from pipeline.measured import scenario_words
 
+_COMPARED: frozenset[Basis] = frozenset({"interleaved", "not interleaved", "same images"})
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -33,7 +35,8 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
     is_measured = isinstance(one, Measurement)
     figure = finding.figure
     found = figure if isinstance(figure, Figure) else None
-    answer, reason = _answer(finding, kind, limit)
+    metric = metric_named(name)
+    answer, reason = _answer(finding, kind, limit, timed=metric.timed)
     bundle, host, scenario, runtime = subject_of(one)
     return Check(
         bundle=bundle,
@@ -50,11 +53,11 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
         basis=finding.basis if found else "none",
         verdict=answer,
         reason=f"an estimate, not a measurement: {reason}" if not is_measured else reason,
-        repeatable=is_measured and metric_named(name).timed,
+        repeatable=is_measured and metric.timed,
     )
 
 
-def _answer(finding: Finding, kind: Kind, limit: float) -> tuple[Answer, str]:
+def _answer(finding: Finding, kind: Kind, limit: float, *, timed: bool) -> tuple[Answer, str]:
     figure = finding.figure
     if isinstance(figure, Missing):
         return (INCONCLUSIVE if figure.undecided else FAIL), figure.reason
@@ -67,7 +70,8 @@ def _answer(finding: Finding, kind: Kind, limit: float) -> tuple[Answer, str]:
         return PASS, f"{words} {keeps} {limit:g}"
     if not _keeps(best, kind, limit):
         return FAIL, f"{words} is not {keeps} {limit:g}"
-    return INCONCLUSIVE, f"{words}: {limit:g} lies within what is uncertain; measure longer"
+    advice = "measure longer" if timed else "more test images, or a looser limit, would tell"
+    return INCONCLUSIVE, f"{words}: {limit:g} lies within what is uncertain; {advice}"
 
 
 def _keeps(value: float, kind: Kind, limit: float) -> bool:
@@ -77,7 +81,7 @@ def _keeps(value: float, kind: Kind, limit: float) -> bool:
 def _words(figure: Figure, finding: Finding) -> str:
     if figure.low == figure.high:
         return f"{_number(figure.value)}{finding.unit}"
-    how = f", {finding.basis}" if "interleaved" in finding.basis else ""
+    how = f", {finding.basis}" if finding.basis in _COMPARED else ""
     bounds = f"{_number(figure.low)} to {_number(figure.high)}"
     return f"{_number(figure.value)}{finding.unit} ({bounds}{how})"
 

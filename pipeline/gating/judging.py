@@ -26,6 +26,7 @@ from pipeline.gating.metrics import (
 )
 from pipeline.gating.references import (
     Reference,
+    drop_on_the_same_images,
     full_precision_of,
     of_baseline,
     read_reference,
@@ -163,14 +164,18 @@ class _Judge:
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
 
-    def _drop(self, one: Subject, reference: Reference) -> Finding:
+    def _drop(self, one: Measurement, reference: Reference) -> Finding:
         top1 = metric_named("top1_percent")
         ours = read(top1, one, "top1_percent")
         theirs = read_reference(top1, reference, "top1_percent")
         name = reference.bundle.name
         if isinstance(ours, Missing) or isinstance(theirs, Missing):
             return Finding(ours if isinstance(ours, Missing) else theirs, "none", None, name)
-        return Finding(drop(ours, theirs), "not interleaved", None, name)
+        other = reference.measurement
+        paired = drop_on_the_same_images(one, other) if other else None
+        if paired is not None:
+            return Finding(paired, "same images", None, name)
+        return Finding(drop(ours, theirs), "measured", None, name)
 
     def _regression(
         self, one: Subject, metric: Metric, name: str, against: Against, *, alone: bool

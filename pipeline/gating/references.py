@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy_targets.measurement import BundleMeasured, Measurement
+from foundation.statistics import paired_difference
 from pipeline.candidates import FULL
 from pipeline.gating.metrics import Figure, Metric, Missing, Read, percentile_in, read
 
@@ -102,3 +103,19 @@ def unlike(metric: Metric, one: Measurement, other: Measurement) -> str | None:
                 "so that a difference says nothing of the bundles; measure it here"
             )
     return None
+
+
+def drop_on_the_same_images(one: Measurement, other: Measurement) -> Figure | None:
+    """Percentage points of top-1 that the one lies below the other, image by image.
+
+    Returns:
+        None where they did not answer the same images, or it was not kept which they had right.
+    """
+    ours, theirs = one.accuracy, other.accuracy
+    if ours is None or theirs is None or ours.right is None or theirs.right is None:
+        return None
+    if ours.labels_sha256 is None or ours.labels_sha256 != theirs.labels_sha256:
+        return None
+    now, before = int(ours.right, 16), int(theirs.right, 16)
+    lost, won = (before & ~now).bit_count(), (now & ~before).bit_count()
+    return Figure(*(100 * share for share in paired_difference(lost, won, ours.n)))

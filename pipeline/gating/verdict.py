@@ -25,7 +25,9 @@ CONFIDENCE = 0.95
 MOST_RETRIES = 3
 
 Kind = Literal["max", "min", "max_regression"]
-Basis = Literal["measured", "interleaved", "not interleaved", "exact", "estimate", "none"]
+Basis = Literal[
+    "measured", "interleaved", "not interleaved", "same images", "exact", "estimate", "none"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,10 @@ class Check:
         reference: name of that bundle; None where there is none.
         value, low, high: what was found, and the interval that the answer rests on; None where
             there is nothing.
-        basis: "measured", or for two measurements "interleaved" (timed in turns) or "not
-            interleaved" (the stored figures' intervals); "exact" for what needs no interval, such
-            as a size; "estimate"; "none" where there is nothing.
+        basis: "measured", or for the times of two bundles "interleaved" (timed in turns) or "not
+            interleaved" (the stored figures' intervals), for their accuracies "same images"
+            (compared image by image); "exact" for what needs no interval, such as a size;
+            "estimate"; "none" where there is nothing.
         verdict: pass when the whole interval keeps the limit, fail when the whole is beyond it or
             nothing was measured, inconclusive in between or when a measurement is suspect.
         reason: that in words, with what to do.

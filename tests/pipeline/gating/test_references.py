@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from deploy_targets.measurement import HostMeasured
-from pipeline.gating.references import full_precision_of, teacher_for
+from pipeline.gating.evidence import Baseline, Evidence
+from pipeline.gating.judging import judge
+from pipeline.gating.references import drop_on_the_same_images, full_precision_of, teacher_for
+from pipeline.recipe import GateRecipe, Limit
 
 
 class TestTheTeacherToCompareWith:
@@ -43,3 +48,42 @@ def test_full_precision_is_of_the_same_network_format_target_and_host(measured, 
     assert full_precision_of(student, [*others, alike]) is alike
     assert full_precision_of(student, others) is None
     assert full_precision_of(alike, [alike]) is None
+
+
+def answered(measured, wrong: set[int], n: int = 12, labels: str | None = "digest"):
+    bits = "".join("01"[i not in wrong] for i in range(n)).ljust(-(-n // 8) * 8, "0")
+    right = f"{int(bits, 2):0{len(bits) // 4}x}"
+    one = measured()
+    accuracy = replace(
+        one.accuracy, top1=1 - len(wrong) / n, n=n, right=right, labels_sha256=labels
+    )
+    return replace(one, accuracy=accuracy)
+
+
+def test_a_drop_is_counted_image_by_image(measured) -> None:
+    before, now = answered(measured, {0, 11}), answered(measured, {0, 3, 4, 5})
+    found = drop_on_the_same_images(now, before)
+    assert found is not None
+    assert found.value == pytest.approx(100 * (3 - 1) / 12)
+    assert found.low < found.value < found.high
+    back = drop_on_the_same_images(before, now)
+    assert (back.value, back.low, back.high) == pytest.approx(
+        (-found.value, -found.high, -found.low)
+    )
+
+
+def test_a_gate_goes_by_the_images_of_which_two_bundles_differ(measured) -> None:
+    # Two accuracies of 360 images are uncertain by some 3 points; of these images two differ.
+    before, now = answered(measured, {1}, n=360), answered(measured, {1, 2, 3}, n=360)
+    rules = GateRecipe(limits={"top1_percent": Limit(max_regression=2)})
+    (check,) = judge(Evidence([now]), rules, Baseline([before])).checks
+    assert (check.verdict, check.basis) == ("pass", "same images")
+    assert check.value == pytest.approx(100 * 2 / 360)
+
+
+@pytest.mark.parametrize("labels", [None, "others"])
+def test_answers_to_other_images_are_not_compared(measured, labels) -> None:
+    before = answered(measured, {0}, labels=labels)
+    assert drop_on_the_same_images(answered(measured, {1}), before) is None
+    assert drop_on_the_same_images(measured(), answered(measured, {1})) is None
+    assert drop_on_the_same_images(measured(top1=None), answered(measured, {1})) is None
