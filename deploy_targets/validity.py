@@ -19,6 +19,7 @@ from deploy_targets.device.messages import (
     Validity,
     Warmed,
 )
+from deploy_targets.device.percentiles import fewest_queries, percentile_of
 
 VALID, SUSPECT = "valid", "suspect"
 
@@ -114,21 +115,34 @@ def _unsteady(samples: Sequence[int]) -> list[str]:
     n = len(samples)
     if n < FEWEST:
         return []
-    bounds = [n * i // PARTS for i in range(PARTS + 1)]
-    medians = [statistics.median(samples[bounds[i] : bounds[i + 1]]) for i in range(PARTS)]
+    medians = [statistics.median(part) for part in _cut(samples, PARTS)]
     at, chance = change_point(medians)
     before, after = statistics.median(medians[:at]), statistics.median(medians[at:])
     change = after / before - 1
     if chance < SIGNIFICANCE and abs(change) > MATTERS:
-        return [f"latency changed by {change:+.0%} after query {bounds[at]:,} of {n:,}"]
+        return [f"latency changed by {change:+.0%} after query {n * at // PARTS:,} of {n:,}"]
+    # Of parts that are long enough for a median with bounds.
+    parts = _cut(samples, min(PARTS, n // fewest_queries(50)))
     middle = statistics.median(medians)
-    away = sum(abs(median / middle - 1) > _BURST for median in medians)
-    if away > _MOST_BURSTS * PARTS:
+    away = sum(_is_away(part, middle) for part in parts)
+    if away > _MOST_BURSTS * len(parts):
         return [
-            f"latency was unsteady: in {away} of {PARTS} parts of the time its median lay more "
-            f"than {_BURST:.0%} from that of the whole"
+            f"latency was unsteady: in {away} of {len(parts)} parts of the time its median lay "
+            f"more than {_BURST:.0%} from that of the whole"
         ]
     return []
+
+
+def _cut(samples: Sequence[int], count: int) -> list[Sequence[int]]:
+    bounds = [len(samples) * i // count for i in range(count + 1)]
+    return [samples[bounds[i] : bounds[i + 1]] for i in range(count)]
+
+
+def _is_away(part: Sequence[int], middle: float) -> bool:
+    """Whether a part's median lies beside the middle, and not by the chance of its few samples."""
+    median = percentile_of(sorted(part), 50)
+    assert median is not None
+    return median.low > middle * (1 + _BURST) or median.high < middle * (1 - _BURST)
 
 
 def _late(parts: Sequence[Timed], scenario: Scenario) -> list[str]:

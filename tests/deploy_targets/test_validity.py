@@ -63,6 +63,14 @@ def test_chance_alone_makes_no_series_suspect():
     assert sum(judged(latencies(seed=seed)).verdict == "suspect" for seed in range(200)) <= 1
 
 
+@pytest.mark.parametrize("n", [100, 250, 800])
+def test_chance_alone_makes_no_wide_series_suspect(n):
+    """As of a server at a low rate: what a query takes differs by half from the next."""
+    draws = [random.Random(seed) for seed in range(200)]
+    wide = [[int(1e6 * math.exp(one.gauss(0, 0.5))) for _ in range(n)] for one in draws]
+    assert sum(judged(ns).verdict == "suspect" for ns in wide) <= 4
+
+
 @pytest.mark.parametrize("n", [100, 1000, 20_000])
 def test_a_slow_drift_is_seen(n):
     said = reason(ns=latencies(n, factor=lambda i: 1 + 0.3 * i / n))
