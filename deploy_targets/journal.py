@@ -17,6 +17,7 @@ from foundation.files import no_space_named
 
 # Of a process that was killed these say nothing any more.
 _PASSING = frozenset({"progress", "error"})
+_TAKES_TIME = frozenset({"timed", "counted"})
 
 
 @dataclass
@@ -68,10 +69,13 @@ class Journal:
                 self._write([message])
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Let go of the file, which stays if there is something to go on with."""
+        if self._file is None or self.path is None:
+            return
+        self._file.close()
+        self._file = None
+        if not any(message["kind"] in _TAKES_TIME for message in self.messages):
+            self.path.unlink(missing_ok=True)
 
     def _write(self, lines: Sequence[Any]) -> None:
         assert self._file is not None

@@ -59,6 +59,11 @@ def test_a_file_that_is_something_else_is_begun_anew(tmp_path):
     assert reopened(tmp_path / "x.journal") == []
 
 
+def test_with_nothing_to_go_on_with_there_is_no_file(tmp_path):
+    filled(tmp_path / "x.journal", {"kind": "facts"})
+    assert not (tmp_path / "x.journal").exists()
+
+
 def test_without_a_path_it_is_kept_in_memory():
     journal = Journal.open(None, JOB)
     journal.add(FIRST)
