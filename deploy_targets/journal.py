@@ -1,7 +1,7 @@
 """What a measuring process has sent, kept as it comes: a file of JSON lines beside the result.
 
-The first line is the job. Whoever is given the same job again goes on after the last line; for
-another job the file is begun anew. A line that was cut in the middle is left out.
+The first line is the job, and when it was begun. Whoever is given the same job again goes on after
+the last line; for another job the file is begun anew. A line that was cut short is left out.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,10 +27,12 @@ class Journal:
 
     Attributes:
         path: of the file; None keeps them in memory alone.
+        begun_at: when the first process of the job began: ISO 8601, UTC.
         messages: all that were kept, in order.
     """
 
     path: Path | None
+    begun_at: str
     messages: list[Message] = field(default_factory=list)
     _file: IO[str] | None = None
 
@@ -40,19 +43,20 @@ class Journal:
         Raises:
             NoSpaceError: when the disk is full.
         """
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         if path is None:
-            return cls(None)
-        kept, length = _whole_lines(path)
-        if kept[:1] != [job]:
-            kept, length = [job], 0
-        journal = cls(path, kept[1:])
+            return cls(None, now)
+        (head, *kept), length = _whole_lines(path)
+        if not isinstance(head, dict) or head.get("job") != job:
+            head, kept, length = {"job": job, "begun_at": now}, [], 0
+        journal = cls(path, head["begun_at"], kept)
         with no_space_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # What is kept is never written again: to be killed meanwhile must not cost it.
             journal._file = path.open("a", encoding="utf-8")
             journal._file.truncate(length)
             if length == 0:
-                journal._write([job])
+                journal._write([head])
         return journal
 
     def add(self, message: Message) -> None:
@@ -84,13 +88,14 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> tuple[list[Any], int]:
-    """The lines of a journal that were written to their end, and how many bytes they are."""
+    """The lines of a journal that were written to their end, of which the first is None where there
+    is none, and how many bytes they are."""
     found: list[Any] = []
     length = 0
     try:
         written = path.read_bytes().splitlines(keepends=True)
     except OSError:
-        return found, length
+        return [None], length
     for line in written:
         try:
             message = json.loads(line)
@@ -100,4 +105,4 @@ def _whole_lines(path: Path) -> tuple[list[Any], int]:
             break
         found.append(message)
         length += len(line)
-    return found, length
+    return found or [None], length

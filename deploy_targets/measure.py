@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -176,11 +175,11 @@ def measure(
         NoSpaceError: when the journal does not fit on the disk.
     """
     options = options or MeasureOptions()
-    started_at, start = datetime.now(UTC), time.monotonic()
+    start = time.monotonic()
     bundle = open_bundle(bundle_folder)
     machine = open_host(host)
     job = _job(bundle, options)
-    brought = _run(machine, job, journal, _identity(bundle, machine, job), on_progress)
+    brought, begun_at = _run(machine, job, journal, _identity(bundle, machine, job), on_progress)
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
@@ -192,7 +191,7 @@ def measure(
             labels_digest(options.evaluation) if options.evaluation else None,
         ),
         seconds=round(time.monotonic() - start, 3),
-        started_at=started_at.isoformat(timespec="seconds"),
+        started_at=begun_at,
     )
 
 
@@ -232,8 +231,8 @@ def _run(
     path: Path | None,
     identity: dict[str, Any],
     on_progress: Progress | None,
-) -> Brought:
-    """Have the job done, or what is left of it."""
+) -> tuple[Brought, str]:
+    """Have the job done, or what is left of it; and when it was begun."""
     journal = Journal.open(path, identity)
     try:
         brought = Brought.of(journal.messages, machine.name)
@@ -244,7 +243,7 @@ def _run(
         journal.close()
     if not brought.is_whole or not brought.records["facts"]:
         raise HostError(f"{machine.name}: the measuring process ended without a result; try again")
-    return brought
+    return brought, journal.begun_at
 
 
 def _stream(machine: Host, job: Job, journal: Journal, on_progress: Progress | None) -> None:

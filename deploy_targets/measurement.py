@@ -66,8 +66,8 @@ class Measurement:
         conditions: of the machine before, during and after.
         validity: whether all that let the figures speak of the bundle.
         launches: processes that it took.
-        seconds: that the whole took.
-        started_at: ISO 8601, UTC.
+        seconds: that the call took which brought it to its end.
+        started_at: when the first of its processes began; ISO 8601, UTC.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from deploy_targets.device.engine import load_engine
 from deploy_targets.device.messages import EngineJob
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.emulation import emulate
+from deploy_targets.records import as_dict
 from deploy_targets.targets import Target, load_target
 from export.parity import Parity, Tolerance, compare
 from foundation.bundle import Bundle, open_bundle, read_manifest
@@ -42,6 +43,48 @@ class Check:
     found: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What `compress bundle verify --json` prints.
+
+    Attributes:
+        bundle: what was verified.
+        checks: in order; what comes after one that failed was not reached.
+    """
+
+    schema_version: int = 1
+    kind: str = "verification"
+    bundle: str
+    passed: bool
+    checks: list[Check]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """What `compress bundle pack --json` prints.
+
+    Attributes:
+        left_out: files that the bundle's manifest does not list.
+    """
+
+    schema_version: int = 1
+    kind: str = "packed-bundle"
+    file: str
+    bytes: int
+    sha256: str
+    left_out: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpacked:
+    """What `compress bundle unpack --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "unpacked-bundle"
+    folder: str
+    bundle: str
+
+
 def verify(
     path: Path, emulate: str | None = None, say: Callable[[str], None] = print
 ) -> tuple[Outcome, CompressError | None]:
@@ -62,12 +105,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
         verification = _Verification(path, Path(scratch), target, say)
         checks, failed = _carried_out(verification.steps(), verification.told)
-    content = {
-        "kind": "verification",
-        "bundle": str(path),
-        "passed": failed is None,
-        "checks": [asdict(check) for check in checks],
-    }
+    content = as_dict(Verification(bundle=str(path), passed=failed is None, checks=checks))
     rows = [[check.what, check.state, check.found] for check in checks]
     table = table_of(f"Bundle {path}", ["check", "", "found"], rows)
     return Outcome(content, [table], passed=failed is None), failed
@@ -76,22 +114,21 @@ def verify(
 def pack_bundle(folder: Path, out: Path | None) -> Outcome:
     """Make one file of a bundle; errors as `foundation.packing.pack`."""
     packed = pack(folder, out)
-    left_out = open_bundle(folder).extra_files()
-    content = {
-        "file": str(packed),
-        "bytes": packed.stat().st_size,
-        "sha256": sha256_of(packed),
-        "left_out": left_out,
-    }
-    lines = [f"{packed}  {content['bytes']:,} bytes  sha256 {content['sha256']}"]
-    lines += [f"left out, for bundle.json does not list it: {name}" for name in left_out]
-    return Outcome(content, list(map(escape, lines)))
+    made = Packed(
+        file=str(packed),
+        bytes=packed.stat().st_size,
+        sha256=sha256_of(packed),
+        left_out=open_bundle(folder).extra_files(),
+    )
+    lines = [f"{packed}  {made.bytes:,} bytes  sha256 {made.sha256}"]
+    lines += [f"left out, for bundle.json does not list it: {name}" for name in made.left_out]
+    return Outcome(as_dict(made), list(map(escape, lines)))
 
 
 def unpack_bundle(packed: Path, out: Path | None) -> Outcome:
     """Make a folder of a packed bundle; errors as `foundation.packing.unpack`."""
     bundle = unpack(packed, out)
-    content = {"folder": str(bundle.folder), "bundle": bundle.manifest.name}
+    content = as_dict(Unpacked(folder=str(bundle.folder), bundle=bundle.manifest.name))
     return Outcome(content, [escape(f"{bundle.folder}  {_described(bundle)}")])
 
 
@@ -234,5 +271,5 @@ def _hold(parity: Parity, limits: Tolerance, what: str) -> None:
     )
     if not kept:
         raise ModelMismatchError(
-            f"{what}; it was held to {asdict(limits)}: do not use it on this device"
+            f"{what}; it was held to {as_dict(limits)}: do not use it on this device"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
@@ -15,24 +16,122 @@ from pipeline.display import Outcome, number, table_of
 _NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources"}
 
 
+@dataclass(frozen=True)
+class TargetShown:
+    """A device class.
+
+    Attributes:
+        name: by which it is asked for; an alias has another than its profile.
+        shipped: False for a profile of the user's own.
+        peak_gops: theoretical, by number format, in 10⁹ operations a second; empty where the
+            clock is not known.
+        profile: the target, with where each fact is from.
+    """
+
+    name: str
+    shipped: bool
+    peak_gops: dict[str, float]
+    profile: Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetsShown:
+    """What `compress targets --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "targets"
+    targets: list[TargetShown]
+
+
+@dataclass(frozen=True)
+class MethodShown:
+    """A distillation method.
+
+    Attributes:
+        family: "response", "feature" or "relation".
+        needs: what it reads of teacher and student.
+        compares_samples: whether it looks at the samples of a batch together.
+        settings: their defaults, by name.
+    """
+
+    name: str
+    family: str
+    summary: str
+    paper: str
+    formula: str
+    needs: list[str]
+    compares_samples: bool
+    default_weight: float
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodsShown:
+    """What `compress methods --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "methods"
+    methods: list[MethodShown]
+
+
+@dataclass(frozen=True)
+class ModelShown:
+    """A network.
+
+    Attributes:
+        parameters: for ten classes of RGB images; None for a library's.
+        weights: names of the library's pretrained ones; empty for our own networks.
+    """
+
+    name: str
+    parameters: int | None
+    weights: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelsShown:
+    """What `compress models --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "models"
+    models: list[ModelShown]
+
+
+@dataclass(frozen=True)
+class DatasetShown:
+    """A dataset."""
+
+    name: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetsShown:
+    """What `compress datasets --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "datasets"
+    datasets: list[DatasetShown]
+
+
 def targets_table(name: str | None) -> Outcome:
     """All targets, or one whole, with where each fact is from."""
+    names = target_names() if name is None else [name]
+    content = as_dict(TargetsShown(targets=[_target_shown(each) for each in names]))
     if name is not None:
-        return Outcome(_target_content(name), [_target_facts(load_target(name), is_shipped(name))])
+        return Outcome(content, [_target_facts(load_target(name), is_shipped(name))])
     rows = [_target_row(each, load_target(each)) for each in target_names()]
     columns = ["target", "arch", "cores", "peak GOP/s, FP32 · INT8", "runtimes", "precisions", ""]
     notes = [
         "peak: theoretical, of the cores that are used; – where the clock is not known",
         escape(f"profiles of your own: NAME.toml in {own_folder()}, or --target path.toml"),
     ]
-    content = [_target_content(each) for each in target_names()]
     return Outcome(content, [table_of("Targets", columns, rows), *notes])
 
 
-def _target_content(name: str) -> dict[str, Any]:
+def _target_shown(name: str) -> TargetShown:
     target = load_target(name)
-    peak = _peak(target)
-    return {**as_dict(target), "asked": name, "shipped": is_shipped(name), "peak_gops": peak}
+    return TargetShown(name, is_shipped(name), _peak(target), target)
 
 
 def _target_row(name: str, target: Target) -> list[str]:
@@ -86,27 +185,27 @@ def methods_table(name: str | None) -> Outcome:
     """All distillation methods, or one with its settings."""
     from smskd.methods import METHODS, settings_of  # noqa: PLC0415 - torch
 
-    def describe(key: str) -> dict[str, Any]:
+    def describe(key: str) -> MethodShown:
         method = METHODS.get(key)
-        return {
-            "name": key,
-            "family": method.family,
-            "summary": _summary(method),
-            "paper": method.paper,
-            "formula": method.formula,
-            "needs": ["logits", *method.needs],
-            "compares samples": method.relates_samples,
-            "default_weight": method.default_weight,
-            "settings": {setting.name: setting.default for setting in settings_of(method)},
-        }
+        return MethodShown(
+            name=key,
+            family=method.family,
+            summary=_summary(method),
+            paper=method.paper,
+            formula=method.formula,
+            needs=["logits", *method.needs],
+            compares_samples=method.relates_samples,
+            default_weight=method.default_weight,
+            settings={setting.name: setting.default for setting in settings_of(method)},
+        )
 
+    methods = [describe(key) for key in (METHODS.names() if name is None else [name])]
+    content = as_dict(MethodsShown(methods=methods))
     if name is not None:
-        content = describe(name)
-        return Outcome(content, [_facts(name, content)])
-    all_methods = [describe(key) for key in METHODS.names()]
-    rows = [[m["name"], m["family"], m["paper"], m["formula"]] for m in all_methods]
+        return Outcome(content, [_facts(name, as_dict(methods[0]))])
+    rows = [[one.name, one.family, one.paper, one.formula] for one in methods]
     columns = ["method", "family", "paper", "formula"]
-    return Outcome(all_methods, [table_of("Distillation methods", columns, rows)])
+    return Outcome(content, [table_of("Distillation methods", columns, rows)])
 
 
 def models_table(pattern: str | None = None) -> Outcome:
@@ -132,13 +231,14 @@ def _own_models(pattern: str) -> Outcome:
     names = fnmatch.filter(MODELS.names(), pattern) or [pattern]
     with torch.device("meta"):  # Counts need no numbers.
         sizes = {name: parameter_count(build_model(name, 10, 3)) for name in names}
-    content = [{"name": name, "parameters": count} for name, count in sizes.items()]
+    models = [ModelShown(name, count, []) for name, count in sizes.items()]
     rows = [[name, f"{count:,}"] for name, count in sizes.items()]
     libraries = ", ".join(f"{library}/NAME" for library in LIBRARIES.names())
     note = (
         f"More: {libraries} (`compress models {LIBRARIES.names()[-1]}/` lists them), "
         'and any factory as "package.module:factory"'
     )
+    content = as_dict(ModelsShown(models=models))
     return Outcome(content, [table_of("Models", ["model", "parameters, 10 classes"], rows), note])
 
 
@@ -150,7 +250,8 @@ def _library_models(library: str, pattern: str) -> Outcome:
     if not names:
         find_factory(f"{library}/{pattern}")  # knows how to say so
     weights = {f"{library}/{name}": chosen.weights(name) for name in names}
-    content = [{"name": name, "weights": known} for name, known in weights.items()]
+    models = [ModelShown(name, None, list(known)) for name, known in weights.items()]
+    content = as_dict(ModelsShown(models=models))
     rows = [[name, ", ".join(known) or "–"] for name, known in weights.items()]
     columns = ["model", f"pretrained weights ({library}:…)"]
     return Outcome(content, [table_of(f"Models of {library}", columns, rows)])
@@ -160,8 +261,9 @@ def datasets_table() -> Outcome:
     """All datasets, each in a line of its own words."""
     from pipeline.data import DATASETS  # noqa: PLC0415 - scikit-learn
 
-    content = [{"name": name, "summary": _summary(load)} for name, load in DATASETS.items()]
-    rows = [[one["name"], one["summary"]] for one in content]
+    datasets = [DatasetShown(name, _summary(load)) for name, load in DATASETS.items()]
+    rows = [[one.name, one.summary] for one in datasets]
+    content = as_dict(DatasetsShown(datasets=datasets))
     return Outcome(content, [table_of("Datasets", ["dataset", "what it is"], rows)])
 
 

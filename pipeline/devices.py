@@ -2,27 +2,111 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
+from deploy_targets.records import as_dict
 from deploy_targets.remote import checking, provisioning
 from deploy_targets.remote.address import EXAMPLE
 from deploy_targets.remote.checking import Checked
-from deploy_targets.remote.provisioning import packages_for
-from deploy_targets.remote.register import known_devices
+from deploy_targets.remote.provisioning import SetUp, packages_for
+from deploy_targets.remote.register import Known, known_devices
 from deploy_targets.targets import load_target
 from foundation.errors import CompressError, HostError, UsageError
 from foundation.manifest import RuntimeRange
 from foundation.packing import opened
 from pipeline.display import Outcome, table_of
-from pipeline.fleet import FleetHost, failed_with
+from pipeline.fleet import FleetHost
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class HostSetUp:
+    """What came of a host's set-up.
+
+    Attributes:
+        done: None where it failed.
+        error: a line, where it failed; exit_code: of that error, 0 if there is none.
+    """
+
+    host: str
+    done: SetUp | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesSetUp:
+    """What `compress device setup --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "device-setup"
+    hosts: list[HostSetUp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesKnown:
+    """What `compress device list --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "devices"
+    devices: list[Known]
+
+
+@dataclass(frozen=True)
+class HostChecked:
+    """What a look at a host found.
+
+    Attributes:
+        good: whether it can measure.
+        found: None where it could not be reached.
+        error: a line, where it could not; exit_code: of that error, 0 if there is none.
+    """
+
+    host: str
+    good: bool
+    found: Checked | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesChecked:
+    """What `compress device check --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "device-check"
+    hosts: list[HostChecked]
+
+
+@dataclass(frozen=True)
+class HostCleared:
+    """What was taken away from a host.
+
+    Attributes:
+        freed_mb: MiB; None where it failed.
+        error: a line, where it failed; exit_code: of that error, 0 if there is none.
+    """
+
+    host: str
+    freed_mb: float | None = None
+    error: str | None = None
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicesCleared:
+    """What `compress device clean --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "device-clean"
+    hosts: list[HostCleared]
 
 
 def set_up(
@@ -48,18 +132,26 @@ def set_up(
         What came of it, and the first error.
     """
 
-    def one(host: FleetHost) -> dict[str, Any]:
+    def one(host: FleetHost) -> SetUp:
         name = host.target or target
         packages = packages_for(load_target(name) if name else None, runtimes)
         say = _sayer(console)
-        done = provisioning.set_up(host.url, packages, say, wheels, from_here=from_here)
-        return asdict(done)
+        return provisioning.set_up(host.url, packages, say, wheels, from_here=from_here)
 
-    def row(done: dict[str, Any]) -> list[str]:
-        there = ", ".join(f"{name} {version}" for name, version in done["runtimes"].items())
-        return [there, ", ".join(done["made"]) or "nothing to do", done["folder"]]
+    def row(done: SetUp) -> list[str]:
+        there = ", ".join(f"{name} {version}" for name, version in done.runtimes.items())
+        return [there, ", ".join(done.made) or "nothing to do", done.folder]
 
-    return _each(hosts, one, row, "Set up", ["runtimes", "made now", "folder there"])
+    found, failures = _collect(hosts, one)
+    content = DevicesSetUp(
+        hosts=[
+            *(HostSetUp(name, done) for name, done in found.items()),
+            *(HostSetUp(name, None, *_told(error)) for name, error in failures.items()),
+        ]
+    )
+    rows = {name: row(done) for name, done in found.items()}
+    shown = _shown("Set up", ["runtimes", "made now", "folder there"], rows, failures)
+    return Outcome(as_dict(content), shown), next(iter(failures.values()), None)
 
 
 def list_known() -> Outcome:
@@ -78,7 +170,7 @@ def list_known() -> Outcome:
     ]
     columns = ["machine", "arch", "Python", "runtimes", "set up", "host"]
     empty = f"no device yet; set one up with `compress device setup --host {EXAMPLE}`"
-    content = {"kind": "devices", "schema_version": 1, "devices": [asdict(one) for one in known]}
+    content = as_dict(DevicesKnown(devices=known))
     return Outcome(content, [table_of("Devices", columns, rows) if rows else empty])
 
 
@@ -108,24 +200,30 @@ def check(
         problem = next((f for f in each.findings if f.state == "problem"), None)
         if problem and error is None:
             error = HostError(f"{name}: {problem.what}: {problem.detail}")
-    content = {
-        "kind": "device-check",
-        "schema_version": 1,
-        "hosts": [
-            *({"host": name, "good": each.good, **asdict(each)} for name, each in found.items()),
-            *(failed_with(name, failure) for name, failure in failures.items()),
-        ],
-    }
-    return Outcome(content, [*tables, *map(escape, lines)]), error
+    content = DevicesChecked(
+        hosts=[
+            *(HostChecked(name, each.good, each) for name, each in found.items()),
+            *(HostChecked(name, False, None, *_told(each)) for name, each in failures.items()),
+        ]
+    )
+    return Outcome(as_dict(content), [*tables, *map(escape, lines)]), error
 
 
 def clean(hosts: Sequence[FleetHost], *, cache_only: bool) -> tuple[Outcome, CompressError | None]:
     """Take away what was put on devices; see `deploy_targets.remote.provisioning.clean`."""
 
-    def one(host: FleetHost) -> dict[str, Any]:
-        return {"freed_mb": provisioning.clean(host.url, cache_only=cache_only)}
-
-    return _each(hosts, one, lambda done: [f"{done['freed_mb']:,.1f}"], "Cleared", ["MB freed"])
+    found, failures = _collect(
+        hosts, lambda host: provisioning.clean(host.url, cache_only=cache_only)
+    )
+    content = DevicesCleared(
+        hosts=[
+            *(HostCleared(name, freed_mb) for name, freed_mb in found.items()),
+            *(HostCleared(name, None, *_told(error)) for name, error in failures.items()),
+        ]
+    )
+    rows = {name: [f"{freed_mb:,.1f}"] for name, freed_mb in found.items()}
+    shown = _shown("Cleared", ["MB freed"], rows, failures)
+    return Outcome(as_dict(content), shown), next(iter(failures.values()), None)
 
 
 def named_or_known(hosts: Sequence[FleetHost]) -> Sequence[FleetHost]:
@@ -168,24 +266,18 @@ def _collect(
     return found, failures
 
 
-def _each(
-    hosts: Sequence[FleetHost],
-    work: Callable[[FleetHost], dict[str, Any]],
-    row: Callable[[dict[str, Any]], list[str]],
+def _told(error: CompressError) -> tuple[str, int]:
+    return str(error), error.exit_code
+
+
+def _shown(
     title: str,
     columns: Sequence[str],
-) -> tuple[Outcome, CompressError | None]:
-    """Do it for each, and show a row each; errors come after, the first of them as the result."""
-    found, failures = _collect(hosts, work)
-    table = table_of(title, ["host", *columns], [[name, *row(one)] for name, one in found.items()])
-    content = {
-        "kind": f"device-{title.lower().replace(' ', '-')}",
-        "schema_version": 1,
-        "hosts": [
-            *({"host": name, "ok": True, **one} for name, one in found.items()),
-            *(failed_with(name, failure) for name, failure in failures.items()),
-        ],
-    }
-    lines = [escape(f"{name}: {error}") for name, error in failures.items() if len(hosts) > 1]
-    shown: list[RenderableType] = [*([table] if found else []), *lines]
-    return Outcome(content, shown), next(iter(failures.values()), None)
+    rows: Mapping[str, Sequence[str]],
+    failures: Mapping[str, CompressError],
+) -> list[RenderableType]:
+    """A row for each host; of several, a line for each that failed."""
+    table = table_of(title, ["host", *columns], [[name, *row] for name, row in rows.items()])
+    several = len(rows) + len(failures) > 1
+    lines = [escape(f"{name}: {error}") for name, error in failures.items() if several]
+    return [*([table] if rows else []), *lines]

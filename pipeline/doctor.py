@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from deploy_targets.device.facts import Facts, collect
+from deploy_targets.records import as_dict
 from deploy_targets.targets import detected_quantization
 from pipeline.display import Outcome, table_of
 
@@ -46,6 +47,21 @@ class Finding:
     detail: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What `compress doctor --json` prints.
+
+    Attributes:
+        facts: of this machine.
+        findings: what works here, what does not, and why.
+    """
+
+    schema_version: int = 1
+    kind: str = "doctor"
+    facts: Facts
+    findings: list[Finding]
+
+
 def examine() -> Outcome:
     """Look at libraries, processor, disk and what the system tells of itself."""
     facts = collect()
@@ -58,10 +74,7 @@ def examine() -> Outcome:
     ]
     rows = [[one.state, one.what, one.detail] for one in findings]
     table = table_of("Doctor", ["", "what", "found"], rows)
-    content = {
-        "facts": asdict(facts),
-        "findings": [asdict(one) for one in findings],
-    }
+    content = as_dict(Examination(facts=facts, findings=findings))
     return Outcome(content, [table], all(one.state != "problem" for one in findings))
 
 

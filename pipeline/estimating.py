@@ -44,6 +44,20 @@ class _Known:
     observation: Observation
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimates:
+    """What `compress estimate --json` prints.
+
+    Attributes:
+        run: the run folder.
+    """
+
+    schema_version: int = 1
+    kind: str = "estimates"
+    run: str
+    estimates: list[Estimate]
+
+
 def estimate_only(
     path: Path | None,
     target: str,
@@ -70,7 +84,7 @@ def estimate_only(
     with run.locked():
         for one in estimates:
             write_estimate(run.bench / file_name(one.bundle.name, profile.name), one)
-    content = {"run": str(run.path), "estimates": [as_dict(one) for one in estimates]}
+    content = as_dict(Estimates(run=str(run.path), estimates=estimates))
     columns, rows = estimate_rows(estimates)
     table = table_of("Estimate: computed, not measured", columns, rows)
     return Outcome(content, [table, *_remarks(estimates)])

@@ -148,11 +148,6 @@ def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
     return hosts
 
 
-def failed_with(name: str, error: CompressError) -> dict[str, Any]:
-    """What JSON says of a host that failed."""
-    return {"host": name, "ok": False, "error": str(error), "exit_code": error.exit_code}
-
-
 def bench_fleet(
     path: Path | None,
     hosts: Sequence[FleetHost],

@@ -27,6 +27,7 @@ from pipeline.gating.evidence import evidence_in, read_baseline
 from pipeline.gating.judging import judge
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
+from pipeline.outcomes import ReportOutcome
 from pipeline.recipe import BenchRecipe, GateRecipe, Recipe
 from pipeline.recipe_file import Source, load_recipe, read_toml, recipe_values, validated
 from pipeline.runs import RunFolder, open_run
@@ -86,7 +87,7 @@ def report_only(path: Path | None) -> Outcome:
     content = gather(run)
     measured = [measurement_table(content.measurements)] if content.measurements else []
     return Outcome(
-        {"run": str(run.path), "written": [str(file) for file in written]},
+        as_dict(ReportOutcome(run=str(run.path), written=[str(file) for file in written])),
         [*measured, *shown_of(content), *(f"written: {file}" for file in written)],
     )
 

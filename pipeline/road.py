@@ -27,6 +27,7 @@ from pipeline.display import (
 from pipeline.gating.verdict import INCONCLUSIVE
 from pipeline.measuring import bench_shown, changed_section, gate_shown
 from pipeline.names import check_names
+from pipeline.outcomes import BundleMade, DistillOutcome, ExportOutcome, RunOutcome
 from pipeline.processes import join_processes, leads
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
@@ -65,18 +66,18 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         measurements = bench_shown(run, recipe.bench, console)
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         written = report(run)
-    content = {
-        "run": str(run.path),
-        "networks": run.record()["networks"],
-        "report": [str(one) for one in written],
-        "verdict": as_dict(verdict) if verdict else None,
-    }
+    found = RunOutcome(
+        run=str(run.path),
+        networks=run.record()["networks"],
+        report=[str(one) for one in written],
+        verdict=verdict,
+    )
     shown: list[RenderableType] = [_stage_table(run), *_pruned_lines(run)]
     shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
     lines = [f"report: {one}" for one in written]
     return Outcome(
-        content,
+        as_dict(found),
         [*shown, *lines],
         passed=verdict is None or verdict.passed,
         inconclusive=verdict is not None and verdict.verdict == INCONCLUSIVE,
@@ -90,7 +91,8 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     run = start_run(path or DEFAULT_ROOT / file.recipe.name, file.recipe)
     with run.locked():
         _train(run, file, progress_console())
-    content = {"run": str(run.path), "networks": run.record()["networks"]}
+    found = DistillOutcome(run=str(run.path), networks=run.record()["networks"])
+    content = as_dict(found)
     return Outcome(content, [_stage_table(run), *_pruned_lines(run), f"student: {run.student}"])
 
 
@@ -224,20 +226,17 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     ]
     columns = ["bundle", "kB", "test top-1 %", "relative error", "same top-1 %", "folder"]
     shipping = read_shipping(run.shipping_path) if _has_shipping(run, folders) else None
-    content = {
-        "run": str(run.path),
-        "bundles": [
-            {
-                "name": bundle.manifest.name,
-                "folder": str(bundle.folder),
-                "model_bytes": bundle.model_bytes,
-                "accuracy": bundle.manifest.accuracy,
-                "parity": bundle.manifest.parity,
-            }
-            for bundle in bundles
-        ],
-        "ships": as_dict(shipping) if shipping else None,
-    }
+    made = [
+        BundleMade(
+            name=bundle.manifest.name,
+            folder=str(bundle.folder),
+            model_bytes=bundle.model_bytes,
+            accuracy=bundle.manifest.accuracy,
+            parity=bundle.manifest.parity,
+        )
+        for bundle in bundles
+    ]
+    content = as_dict(ExportOutcome(run=str(run.path), bundles=made, ships=shipping))
     shown: list[Any] = [table_of("Bundles", columns, rows)]
     if shipping:
         shown += shown_of_shipping(shipping)

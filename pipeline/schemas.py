@@ -21,9 +21,17 @@ from deploy_targets.estimate import Estimate
 from deploy_targets.measurement import Measurement
 from foundation.files import write_json
 from foundation.manifest import Manifest
+from pipeline.bundles import Packed, Unpacked, Verification
+from pipeline.catalogue import DatasetsShown, MethodsShown, ModelsShown, TargetsShown
+from pipeline.devices import DevicesChecked, DevicesCleared, DevicesKnown, DevicesSetUp
+from pipeline.doctor import Examination
+from pipeline.estimating import Estimates
 from pipeline.fleet import FleetOutcome
 from pipeline.gating.verdict import Verdict
 from pipeline.measuring import BenchOutcome
+from pipeline.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
+from pipeline.shipping import Shipping
+from pipeline.study.record import StudyRecord
 
 Schema = dict[str, Any]
 
@@ -40,14 +48,34 @@ _SCALARS: Mapping[Any, str] = {
 _SECTION = re.compile(r"\n\s*Attributes:\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
 
 
+# What is kept in files, and what commands print.
 RECORDS: Mapping[str, type] = {
-    "bench": BenchOutcome,
     "bundle": Manifest,
     "comparison": Comparison,
     "estimate": Estimate,
-    "fleet-bench": FleetOutcome,
     "measurement": Measurement,
+    "shipping": Shipping,
+    "study": StudyRecord,
     "verdict": Verdict,
+    "bench": BenchOutcome,
+    "datasets": DatasetsShown,
+    "device-check": DevicesChecked,
+    "device-clean": DevicesCleared,
+    "device-setup": DevicesSetUp,
+    "devices": DevicesKnown,
+    "distillation": DistillOutcome,
+    "doctor": Examination,
+    "estimates": Estimates,
+    "export": ExportOutcome,
+    "fleet-bench": FleetOutcome,
+    "methods": MethodsShown,
+    "models": ModelsShown,
+    "packed-bundle": Packed,
+    "report": ReportOutcome,
+    "run": RunOutcome,
+    "targets": TargetsShown,
+    "unpacked-bundle": Unpacked,
+    "verification": Verification,
 }
 
 

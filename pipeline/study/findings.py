@@ -12,8 +12,9 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
 from pipeline.students import new_student
 from pipeline.study.arms import ALONE, Arm, baseline_name
-from pipeline.study.folder import SCHEMA_VERSION, ArmResult, StudyFolder
+from pipeline.study.folder import ArmResult, StudyFolder
 from pipeline.study.processes import Failure
+from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
     Comparison,
     Spread,
@@ -79,21 +80,20 @@ class Findings:
         """Seeds for which an arm has a result."""
         return sorted({run.seed for one in self.arms for run in one.runs})
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON values."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.recipe.name,
-            "budget_epochs": self.budget,
-            "baseline": self.baseline,
-            "seeds": self.seeds,
-            "threads": self.recipe.study.threads,
-            "data": asdict(self.data),
-            "networks": self.networks,
-            "teachers": {str(seed): worth for seed, worth in self.teachers.items()},
-            "arms": {one.arm.name: _arm_values(one) for one in self.arms},
-            "failed": self.failures,
-        }
+    def record(self) -> StudyRecord:
+        """What is kept and printed of it."""
+        return StudyRecord(
+            name=self.recipe.name,
+            budget_epochs=self.budget,
+            baseline=self.baseline,
+            seeds=self.seeds,
+            threads=self.recipe.study.threads,
+            data=self.data,
+            networks=self.networks,
+            teachers={str(seed): worth for seed, worth in self.teachers.items()},
+            arms={one.arm.name: _arm_values(one) for one in self.arms},
+            failed=self.failures,
+        )
 
 
 def gather(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from deploy_targets.device.facts import usable_cores
+from deploy_targets.records import as_dict
 from foundation.errors import CompressError
 from foundation.files import write_json, write_text
 from pipeline.display import Outcome, progress_console
@@ -51,9 +53,10 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
             return None, _failed(failures, len(tasks))
         findings = gather(file, folder, arms, results, failures)
         _write(folder, findings)
-    content = {"study": str(folder.path), "report": _reports(folder), **findings.as_dict()}
+    record = replace(findings.record(), study=str(folder.path), report=_reports(folder))
     lines = [f"report: {one}" for one in _reports(folder)]
-    return Outcome(content, [findings_table(findings), *lines]), _failed(failures, len(tasks))
+    outcome = Outcome(as_dict(record), [findings_table(findings), *lines])
+    return outcome, _failed(failures, len(tasks))
 
 
 def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -> list[Task]:
@@ -74,7 +77,7 @@ def jobs_of(recipe: Recipe) -> int:
 
 
 def _write(folder: StudyFolder, findings: Findings) -> None:
-    write_json(folder.findings, findings.as_dict())
+    write_json(folder.findings, as_dict(findings.record()))
     write_text(folder.page, render_html(findings))
     write_text(folder.summary, render_markdown(findings))
 

@@ -59,6 +59,17 @@ def test_a_file_that_is_something_else_is_begun_anew(tmp_path):
     assert reopened(tmp_path / "x.journal") == []
 
 
+def test_it_knows_when_its_job_was_begun(tmp_path):
+    path = tmp_path / "x.journal"
+    filled(path, FIRST)
+    head, first = path.read_text().splitlines()
+    path.write_text(head.replace("20", "19", 1) + f"\n{first}\n")
+    journal = Journal.open(path, JOB)
+    journal.close()
+    assert journal.messages == [FIRST]
+    assert journal.begun_at.startswith("19")
+
+
 def test_with_nothing_to_go_on_with_there_is_no_file(tmp_path):
     filled(tmp_path / "x.journal", {"kind": "facts"})
     assert not (tmp_path / "x.journal").exists()

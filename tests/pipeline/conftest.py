@@ -10,14 +10,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 
 from pipeline.runs import RunFolder
+from pipeline.schemas import schemas
 
 COMPRESS = Path(sys.executable).with_name("compress")
 
@@ -65,6 +68,11 @@ top1_percent = { min = 1.0 }
 """
 
 
+@cache
+def _schema_of(kind: str) -> dict[str, Any]:
+    return schemas()[f"{kind}.schema.json"]
+
+
 @dataclass(frozen=True)
 class Said:
     """What a command left behind: its exit code, standard output and standard error."""
@@ -74,7 +82,11 @@ class Said:
     err: str
 
     def json(self) -> Any:
-        return json.loads(self.out)
+        """What it printed; a record fits the schema that is published of its kind."""
+        content = json.loads(self.out)
+        if isinstance(content, dict):
+            Draft202012Validator(_schema_of(content["kind"])).validate(content)
+        return content
 
     @property
     def complaint(self) -> str:

@@ -199,6 +199,21 @@ def test_a_key_that_the_device_does_not_know_and_a_device_that_is_off_are_told(
         check("ssh://127.0.0.1:1")
 
 
+def test_an_alias_behind_a_jump_host_is_reached(device, monkeypatch, tmp_path):
+    where = f"HostName 127.0.0.1\nPort {device.port}\n"
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host bastion\n{where}Host camera\n{where}ProxyJump bastion\nHost *\n"
+        + device.config.read_text()
+    )
+    monkeypatch.setenv("COMPRESS_SSH_CONFIG", str(config))
+    before = (device.folder / "log").read_text().count("Accepted publickey")
+    link = check("ssh://camera").findings[0]
+    assert (link.state, link.what) == ("ok", "link")
+    # The bastion, and the device behind it.
+    assert (device.folder / "log").read_text().count("Accepted publickey") == before + 2
+
+
 def test_a_python_that_prints_nothing_is_no_python(device, tmp_path):
     """A login whose PATH has none: the same shell's words, without the way over the link."""
     shell = shutil.which("sh")

@@ -27,7 +27,6 @@ def test_a_bundle_is_timed_in_turns_and_the_gate_goes_by_it(
     shutil.copytree(own.bundles / "local-onnx-fp32", tmp_path / "last")
     said = forked("bench", "--bundle", NAME, "--against", "last", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
-    fits("bench", said.json())
     (ratio,) = said.json()["ratios"]
     assert (ratio["bundle"], ratio["reference"]) == (NAME, "local-onnx-fp32")
     assert (ratio["percentile"], ratio["basis"]) == ("p50", "interleaved")

@@ -41,7 +41,12 @@ def test_a_device_is_set_up_listed_checked_and_cleared(
     said = compress("device", "check", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
     (host,) = said.json()["hosts"]
-    assert {one["what"] for one in host["findings"]} >= {"Python", "onnxruntime", "disk", "clock"}
+    assert {one["what"] for one in host["found"]["findings"]} >= {
+        "Python",
+        "onnxruntime",
+        "disk",
+        "clock",
+    }
     said = compress("device", "check", "--host", url, "--target", "rpi4", cwd=tmp_path)
     assert said.code == 21
     assert "but the target is aarch64" in said.complaint

@@ -94,7 +94,7 @@ def test_the_check_of_a_key_would_see_a_wrong_one() -> None:
 
 @pytest.mark.parametrize("command", ["methods", "models", "datasets", "targets"])
 def test_what_is_listed_is_json_on_request_and_a_table_otherwise(command: str) -> None:
-    listed = json.loads(CliRunner().invoke(app, [command, "--json"]).output)
+    listed = json.loads(CliRunner().invoke(app, [command, "--json"]).output)[command]
     shown = CliRunner().invoke(app, [command]).output
     assert all(one["name"] in shown for one in listed)
     registries = {"methods": METHODS, "models": MODELS, "datasets": DATASETS}
@@ -113,7 +113,7 @@ def test_what_is_listed_is_json_on_request_and_a_table_otherwise(command: str) -
     ],
 )
 def test_models_are_listed_by_a_pattern(pattern: str, there: str, not_there: str) -> None:
-    listed = json.loads(CliRunner().invoke(app, ["models", pattern, "--json"]).output)
+    listed = json.loads(CliRunner().invoke(app, ["models", pattern, "--json"]).output)["models"]
     names = {one["name"] for one in listed}
     assert there in names
     assert not_there not in names
@@ -122,9 +122,8 @@ def test_models_are_listed_by_a_pattern(pattern: str, there: str, not_there: str
 
 
 def test_a_librarys_models_are_listed_with_their_pretrained_weights() -> None:
-    (listed,) = json.loads(
-        CliRunner().invoke(app, ["models", "torchvision/resnet18", "--json"]).output
-    )
+    said = CliRunner().invoke(app, ["models", "torchvision/resnet18", "--json"]).output
+    (listed,) = json.loads(said)["models"]
     assert listed["weights"] == ["DEFAULT", "IMAGENET1K_V1"]
 
 

@@ -26,8 +26,8 @@ def test_a_target_is_shown_whole_with_the_source_of_each_fact(name: str) -> None
     for fact, source in target.sources.items():
         assert fact in text
         assert source.split()[-1] in text
-    told = json.loads(shown(name, "--json"))
-    assert told["sources"] == target.sources
+    (told,) = json.loads(shown(name, "--json"))["targets"]
+    assert told["profile"]["sources"] == target.sources
     assert told["peak_gops"] == target.peak_gops(target.threads or 1)
 
 
@@ -36,10 +36,10 @@ def test_profiles_of_ones_own_are_listed_as_such(
 ) -> None:
     monkeypatch.setenv("COMPRESS_TARGETS", str(tmp_path))
     (tmp_path / "door.toml").write_text('alias_of = "rpi3"\n')
-    listed = {one["asked"]: one for one in json.loads(shown("--json"))}
+    listed = {one["name"]: one for one in json.loads(shown("--json"))["targets"]}
     assert listed["door"]["shipped"] is False
     assert listed["rpi"]["shipped"] is True
-    assert (listed["rpi"]["name"], listed["door"]["name"]) == ("rpi5", "rpi3")
+    assert [listed[name]["profile"]["name"] for name in ("rpi", "door")] == ["rpi5", "rpi3"]
     (row,) = (line for line in shown().splitlines() if " door " in line)
     assert "(yours)" in row
     assert str(tmp_path) in shown()

@@ -1,0 +1,90 @@
+"""What the road's commands print with `--json`. No torch is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.gating.verdict import Verdict
+from pipeline.shipping import Shipping
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What `compress run --json` prints.
+
+    Attributes:
+        run: the run folder.
+        networks: "teacher" and "student": model, parameters, operations, accuracy.
+        report: files that were written.
+        verdict: the gate's; None where the recipe has no limits.
+    """
+
+    schema_version: int = 1
+    kind: str = "run"
+    run: str
+    networks: dict[str, dict[str, Any]]
+    report: list[str]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOutcome:
+    """What `compress distill --json` prints.
+
+    Attributes:
+        run: the run folder.
+        networks: "teacher" and "student": model, parameters, operations, accuracy.
+    """
+
+    schema_version: int = 1
+    kind: str = "distillation"
+    run: str
+    networks: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class BundleMade:
+    """A bundle that was exported.
+
+    Attributes:
+        accuracy: on the test images: "top1" (0..1), "n", and on the validation images.
+        parity: against the network that it was made from.
+    """
+
+    name: str
+    folder: str
+    model_bytes: int
+    accuracy: dict[str, Any]
+    parity: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOutcome:
+    """What `compress export --json` prints.
+
+    Attributes:
+        run: the run folder.
+        ships: which of the bundles, and why; None where nobody asked for a choice.
+    """
+
+    schema_version: int = 1
+    kind: str = "export"
+    run: str
+    bundles: list[BundleMade]
+    ships: Shipping | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOutcome:
+    """What `compress report --json` prints.
+
+    Attributes:
+        run: the run folder.
+        written: the report's files.
+    """
+
+    schema_version: int = 1
+    kind: str = "report"
+    run: str
+    written: list[str]
