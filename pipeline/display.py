@@ -251,7 +251,7 @@ def verdict_table(verdict: Verdict) -> Table:
     table.add_column("why")
     for check in verdict.checks:
         answer = f"[{_COLOURS[check.verdict]}]{check.verdict}[/]"
-        words = map(escape, (check.bundle, check.metric, check.limit_words))
+        words = map(escape, (verdict.name_of(check), check.metric, check.limit_words))
         table.add_row(*words, answer, escape(check.reason))
     return table
 

@@ -18,7 +18,13 @@ _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010fff
 def markdown(verdict: Verdict) -> str:
     """GitHub-flavoured Markdown: the answer, and a table of the checks."""
     rows = [
-        (_MARKS[check.verdict], check.bundle, check.metric, check.limit_words, check.reason)
+        (
+            _MARKS[check.verdict],
+            verdict.name_of(check),
+            check.metric,
+            check.limit_words,
+            check.reason,
+        )
         for check in verdict.checks
     ]
     lines = [f"### Gate: {_MARKS[verdict.verdict]}", "", _row(_HEADS), _row(["---"] * len(_HEADS))]
@@ -31,7 +37,7 @@ def junit(verdict: Verdict) -> str:
     suites = ET.Element("testsuites", {"name": "gate", **_totals(verdict.checks, verdict)})
     by_bundle: dict[str, list[Check]] = {}
     for check in verdict.checks:
-        by_bundle.setdefault(f"{check.bundle}@{check.host}", []).append(check)
+        by_bundle.setdefault(verdict.name_of(check, on_host=True), []).append(check)
     for name, checks in by_bundle.items():
         totals = _totals(checks, verdict)
         suite = ET.SubElement(suites, "testsuite", {"name": _xml(name), **totals})
@@ -54,8 +60,9 @@ def github(verdict: Verdict) -> str:
     lines = [
         _annotation(
             levels[check.verdict],
-            f"{check.verdict}: {check.bundle} {check.metric}",
-            f"{check.bundle} on {check.host}: {check.metric} {check.limit_words}: {check.reason}",
+            f"{check.verdict}: {verdict.name_of(check)} {check.metric}",
+            f"{verdict.name_of(check, on_host=True)}: {check.metric} {check.limit_words}: "
+            f"{check.reason}",
         )
         for check in verdict.checks
         if check.verdict in levels

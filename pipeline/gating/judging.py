@@ -153,9 +153,9 @@ class _Judge:
         if metric.versus_teacher is None:
             figure = read(metric, one, name)
             return Finding(figure, _basis_of(figure), suspicion_of(metric, one))
-        teacher = teacher_for(one, self._measurements)
+        teacher = teacher_for(one, self._measurements, anywhere=not metric.timed)
         if teacher is None:
-            return Finding(Missing("not measured: no teacher was measured on this host"), "none")
+            return Finding(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
             return self._drop(one, reference)
@@ -185,7 +185,7 @@ class _Judge:
             return Finding(Missing(reason), "none")
         if against == "student" and one.bundle.precision == FULL:
             return Finding(Figure.exact(0.0), "exact", None, one.bundle.name)
-        reference = self._reference(one, against, alone=alone)
+        reference = self._reference(one, metric, against, alone=alone)
         if isinstance(reference, Missing):
             return Finding(reference, "none")
         if metric.in_points:
@@ -219,18 +219,21 @@ class _Judge:
             return Finding(ratio, "exact", doubt, known)
         return Finding(apart(ratio), "not interleaved", doubt, known)
 
-    def _reference(self, one: Measurement, against: Against, *, alone: bool) -> Reference | Missing:
+    def _reference(
+        self, one: Measurement, metric: Metric, against: Against, *, alone: bool
+    ) -> Reference | Missing:
         found: Measurement | None
         if against == "teacher":
-            found = teacher_for(one, self._measurements)
+            found = teacher_for(one, self._measurements, anywhere=not metric.timed)
             if found is None:
-                return Missing("not measured: no teacher was measured on this host")
+                return _no_teacher(metric)
         elif against == "student":
-            found = full_precision_of(one, self._measurements)
+            found = full_precision_of(one, self._measurements, anywhere=not metric.timed)
             if found is None:
                 return Missing(
-                    f"not measured: no FP32 bundle of format {one.bundle.format} was measured on "
-                    "this host; export one with --precision fp32 and bench it"
+                    f"not measured: no FP32 bundle of format {one.bundle.format} was measured"
+                    f"{' on this host' if metric.timed else ''}; export one with --precision fp32 "
+                    "and bench it"
                 )
         elif self._baseline.bundle is not None:
             return Reference(self._baseline.bundle, None)
@@ -248,3 +251,8 @@ def _basis_of(figure: Read) -> Basis:
     if isinstance(figure, Missing):
         return "none"
     return "exact" if figure.low == figure.high else "measured"
+
+
+def _no_teacher(metric: Metric) -> Missing:
+    where = " on this host" if metric.timed else ""
+    return Missing(f"not measured: no teacher was measured{where}; bench its bundle too")

@@ -9,6 +9,7 @@ from deploy_targets.measurement import BundleMeasured, Measurement
 from foundation.statistics import paired_difference
 from pipeline.candidates import FULL
 from pipeline.gating.metrics import Figure, Metric, Missing, Read, percentile_in, read
+from pipeline.measured import scenario_words
 
 
 @dataclass(frozen=True)
@@ -19,17 +20,25 @@ class Reference:
     measurement: Measurement | None
 
 
-def teacher_for(one: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
-    """The teacher measured on the same host; in the same format and for the same target if any."""
+def teacher_for(
+    one: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
+) -> Measurement | None:
+    """The teacher measured on the same host; in the same format and for the same target if any.
+
+    Args:
+        anywhere: on another host if not on the same: for what does not hang on the host. A teacher
+            may be too large for the device that its student is for.
+    """
     teachers = [
         other
         for other in measurements
-        if other.bundle.role == "teacher" and other.host.name == one.host.name
+        if other.bundle.role == "teacher" and (anywhere or other.host.name == one.host.name)
     ]
 
     def likeness(other: Measurement) -> tuple[bool, ...]:
         ours, theirs = one.bundle, other.bundle
         return (
+            other.host.name == one.host.name,
             other.scenario == one.scenario,
             theirs.format == ours.format,
             theirs.target == ours.target,
@@ -39,20 +48,30 @@ def teacher_for(one: Measurement, measurements: Sequence[Measurement]) -> Measur
     return max(teachers, key=likeness, default=None)
 
 
-def full_precision_of(one: Measurement, measurements: Sequence[Measurement]) -> Measurement | None:
+def full_precision_of(
+    one: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
+) -> Measurement | None:
     """FP32 of the same network, format, target and host, in the same scenario if it was measured
-    in that; None if that is what it is."""
+    in that; None if that is what it is.
+
+    Args:
+        anywhere: as for `teacher_for`.
+    """
     ours = one.bundle
     alike = [
         other
         for other in measurements
         if other.bundle.precision == FULL
-        and other.host.name == one.host.name
+        and (anywhere or other.host.name == one.host.name)
         and (other.bundle.role, other.bundle.format, other.bundle.target)
         == (ours.role, ours.format, ours.target)
         and other.bundle.name != ours.name
     ]
-    return max(alike, key=lambda other: other.scenario == one.scenario, default=None)
+
+    def likeness(other: Measurement) -> tuple[bool, ...]:
+        return other.host.name == one.host.name, other.scenario == one.scenario
+
+    return max(alike, key=likeness, default=None)
 
 
 def of_baseline(
@@ -95,7 +114,7 @@ def unlike(metric: Metric, one: Measurement, other: Measurement) -> str | None:
     for what, ours, theirs in (
         ("CPU", one.host.facts.cpu, other.host.facts.cpu),
         ("number of threads", one.runtime.threads, other.runtime.threads),
-        ("scenario", one.scenario, other.scenario),
+        ("scenario", scenario_words(one.scenario), scenario_words(other.scenario)),
     ):
         if ours != theirs:
             return (

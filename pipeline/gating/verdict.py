@@ -119,6 +119,23 @@ class Verdict:
         """0 pass, 1 fail, 3 inconclusive."""
         return EXIT_CODES[self.verdict]
 
+    def name_of(self, check: Check, *, on_host: bool | None = None) -> str:
+        """A check's bundle, and what tells it from others that were judged too: "a@ssh://pi4",
+        "a, offline".
+
+        Args:
+            on_host: whether the host is told; None where there are several.
+        """
+        alike = [c for c in self.checks if (c.bundle, c.host) == (check.bundle, check.host)]
+        several = len({c.host for c in self.checks}) > 1 if on_host is None else on_host
+        return ", ".join(
+            [
+                f"{check.bundle}@{check.host}" if several else check.bundle,
+                *([check.scenario] if len({c.scenario for c in alike}) > 1 else []),
+                *([check.runtime] if len({c.runtime for c in alike}) > 1 else []),
+            ]
+        )
+
     def counts(self) -> dict[Answer, int]:
         """How many checks have each answer."""
         answers = [check.verdict for check in self.checks]

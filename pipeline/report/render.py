@@ -74,10 +74,9 @@ def _cell(words: str) -> str:
 def _gate(verdict: Verdict | None) -> dict[str, Any]:
     """The verdict as a table: a row a limit, a column a judged bundle."""
     checks = verdict.checks if verdict else []
-    several = len({check.host for check in checks}) > 1
+    names = [verdict.name_of(check) for check in checks] if verdict else []
     rows: dict[str, dict[str, Check]] = {}
-    for check in checks:
-        who = f"{check.bundle}@{check.host}" if several else check.bundle
+    for check, who in zip(checks, names, strict=True):
         rows.setdefault(f"{check.metric} {check.limit_words}", {})[who] = check
     return {
         "rows": rows,

@@ -39,6 +39,24 @@ def verdict():
     )
 
 
+def test_a_bundle_that_was_judged_more_than_once_is_told_by_what_differs() -> None:
+    found = verdict_of(
+        [
+            check("pass"),
+            check("pass", host="ssh://pi"),
+            check("fail", host="ssh://pi", scenario="offline"),
+            check("fail", runtime="xnnpack"),
+        ]
+    )
+    names = [
+        "one@local, onnxruntime", "one@ssh://pi, single-stream", "one@ssh://pi, offline",
+        "one@local, xnnpack",
+    ]  # fmt: skip
+    assert [found.name_of(each) for each in found.checks] == names
+    assert [suite.get("name") for suite in ET.fromstring(junit(found))] == names
+    assert all(name in markdown(found) for name in names)
+
+
 def test_junit_has_a_suite_for_each_bundle_and_a_case_for_each_limit(verdict) -> None:
     root = ET.fromstring(junit(verdict))
     assert root.tag == "testsuites"
@@ -89,7 +107,7 @@ def test_junit_holds_any_text(verdict) -> None:
 def test_github_gets_an_annotation_for_what_is_not_passed_and_one_for_the_whole(verdict) -> None:
     lines = github(verdict).splitlines()
     assert [line.split(" ")[0] for line in lines] == ["::error", "::warning", "::notice"]
-    assert lines[0].startswith("::error title=fail%3A one latency_p50_ms::one on local: ")
+    assert lines[0].startswith("::error title=fail%3A one latency_p50_ms::one@local: ")
     assert lines[2] == "::notice title=gate%3A fail::1 pass, 1 fail, 1 inconclusive"
 
 

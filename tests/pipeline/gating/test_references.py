@@ -28,6 +28,15 @@ class TestTheTeacherToCompareWith:
         assert teacher_for(student, [elsewhere]) is None
         assert teacher_for(student, [elsewhere, teacher]) is teacher
 
+    def test_may_be_on_another_host_for_what_does_not_hang_on_it(self, student, teacher) -> None:
+        elsewhere = replace(teacher, host=HostMeasured("ssh://pi", teacher.host.facts))
+        assert teacher_for(student, [elsewhere], anywhere=True) is elsewhere
+        assert teacher_for(student, [elsewhere, teacher], anywhere=True) is teacher
+        limits = {"drop_vs_teacher_points": Limit(max=90), "speedup_vs_teacher": Limit(min=0.1)}
+        checks = judge(Evidence([student, elsewhere]), GateRecipe(limits=limits)).checks
+        assert [one.verdict for one in checks] == ["pass", "fail"]
+        assert "no teacher was measured on this host" in checks[1].reason
+
     def test_was_made_for_the_same_target_where_there_are_several(
         self, measured, teacher, student
     ) -> None:
