@@ -126,7 +126,11 @@ def read_record(path: Path, record: type[T], kind: str, version: int) -> T:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else.
     """
-    raw = read_json(path)
+    return record_in(read_json(path), path, record, kind, version)
+
+
+def record_in(raw: object, path: Path, record: type[T], kind: str, version: int) -> T:
+    """What was read from a file, as a record; errors as `read_record`."""
     found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
     if found != (kind, version):
         raise CorruptFileError(f"{path}: not a {kind} of schema version {version}; measure again")

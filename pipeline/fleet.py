@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rich.markup import escape
 
+from deploy_targets.comparison import Comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import RecordError, as_dict, build
 from deploy_targets.remote.address import EXAMPLE
@@ -28,7 +29,7 @@ from pipeline.display import (
     table_of,
 )
 from pipeline.gating.ratios import RatioShown
-from pipeline.measuring import changed_section, check_against, ratios_to
+from pipeline.measuring import HeldAgainst, changed_section, check_against, held_against
 from pipeline.recipe_file import read_toml
 from pipeline.runs import RunFolder, open_run
 from pipeline.steps.bench import bench
@@ -83,6 +84,7 @@ class FleetOutcome:
         hosts: every one that was asked for.
         measurements: of all hosts.
         ratios: to what `--against` named, of all hosts.
+        comparisons: the turns that they come from, where there were some.
     """
 
     schema_version: int = 1
@@ -91,6 +93,7 @@ class FleetOutcome:
     hosts: list[HostDone]
     measurements: list[Measurement]
     ratios: list[RatioShown]
+    comparisons: list[Comparison]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class _HostBench:
     """What was measured on a host."""
 
     measurements: list[Measurement]
-    ratios: list[RatioShown]
+    held: HeldAgainst
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,19 @@ def bench_fleet(
     done = [_done(host, found[host.name]) for host in hosts]
     good = [one for host in hosts if isinstance(one := found[host.name], _HostBench)]
     measurements = [measured for one in good for measured in one.measurements]
-    ratios = [ratio for one in good for ratio in one.ratios]
+    ratios = [ratio for one in good for ratio in one.held.ratios]
     rows = [
         [one.host, "failed" if one.error else "done", str(len(one.measured)), one.error or ""]
         for one in done
     ]
     summary = table_of("Hosts", ["host", "", "bundles", "error"], rows)
-    outcome = FleetOutcome(run=str(run.path), hosts=done, measurements=measurements, ratios=ratios)
+    outcome = FleetOutcome(
+        run=str(run.path),
+        hosts=done,
+        measurements=measurements,
+        ratios=ratios,
+        comparisons=[turns for one in good for turns in one.held.comparisons],
+    )
     tables = [
         *([measurement_table(measurements)] if measurements else []),
         *([ratio_table(ratios)] if ratios else []),
@@ -285,13 +294,13 @@ def _bench_one(
     paths = bench(run, asked, show, lambda line: say(f"{host.name}: {line}"), names)
     measurements = [read_measurement(path) for path in paths]
     if not asked.against:
-        return _HostBench(measurements, [])
+        return _HostBench(measurements, HeldAgainst())
 
     def turns(bundle: str, facts: dict[str, Any]) -> None:
         if facts["step"] == "round" and facts["number"] == 1:
             say(f"{host.name}: {bundle} in turns with {asked.against}")
 
-    return _HostBench(measurements, ratios_to(run, asked, turns, only, measurements))
+    return _HostBench(measurements, held_against(run, asked, turns, only, measurements))
 
 
 def _done(host: FleetHost, found: _HostBench | CompressError) -> HostDone:

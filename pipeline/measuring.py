@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from deploy_targets.comparison import read_comparison
+from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import as_dict
 from foundation.errors import MissingFileError, UsageError
@@ -44,6 +44,7 @@ class BenchOutcome:
         run: the run folder.
         measurements: of every bundle that was asked for.
         ratios: to what `--against` named.
+        comparisons: the turns that they come from, where there were some.
     """
 
     schema_version: int = 1
@@ -51,6 +52,15 @@ class BenchOutcome:
     run: str
     measurements: list[Measurement]
     ratios: list[RatioShown]
+    comparisons: list[Comparison]
+
+
+@dataclass(frozen=True)
+class HeldAgainst:
+    """Bundles held against another; see `BenchOutcome`."""
+
+    ratios: list[RatioShown] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
 
 
 def bench_only(
@@ -69,9 +79,16 @@ def bench_only(
     console = progress_console()
     with run.locked():
         measurements = bench_shown(run, asked, console, only)
-        ratios = _ratios_shown(run, asked, console, only, measurements) if asked.against else []
-    found = BenchOutcome(run=str(run.path), measurements=measurements, ratios=ratios)
-    shown = [measurement_table(measurements), *([ratio_table(ratios)] if ratios else [])]
+        held = HeldAgainst()
+        if asked.against:
+            held = _held_shown(run, asked, console, only, measurements)
+    found = BenchOutcome(
+        run=str(run.path),
+        measurements=measurements,
+        ratios=held.ratios,
+        comparisons=held.comparisons,
+    )
+    shown = [measurement_table(measurements), *([ratio_table(held.ratios)] if held.ratios else [])]
     return Outcome(as_dict(found), shown)
 
 
@@ -135,28 +152,30 @@ def check_against(asked: BenchRecipe) -> None:
         )
 
 
-def ratios_to(
+def held_against(
     run: RunFolder,
     asked: BenchRecipe,
     on_progress: Callable[[str, dict[str, Any]], None],
     only: Sequence[str] | None,
     measurements: Sequence[Measurement],
-) -> list[RatioShown]:
+) -> HeldAgainst:
     """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
     other = Path(asked.against or "")
     if not is_bundle(other):
-        return stored_ratios(measurements, read_baseline(other).measurements)
-    paths = time_against(run, other, asked, on_progress, only)
-    return [ratio for path in paths for ratio in ratios_in_turns(read_comparison(path))]
+        return HeldAgainst(stored_ratios(measurements, read_baseline(other).measurements))
+    comparisons = [
+        read_comparison(path) for path in time_against(run, other, asked, on_progress, only)
+    ]
+    return HeldAgainst([r for one in comparisons for r in ratios_in_turns(one)], comparisons)
 
 
-def _ratios_shown(
+def _held_shown(
     run: RunFolder,
     asked: BenchRecipe,
     console: Console,
     only: Sequence[str] | None,
     measurements: Sequence[Measurement],
-) -> list[RatioShown]:
+) -> HeldAgainst:
     with live_lines(console) as lines:
         task = lines.add_task("in turns", total=asked.rounds, figures="")
 
@@ -164,7 +183,7 @@ def _ratios_shown(
             done = facts["number"] - 1 if facts["step"] == "round" else 0
             lines.update(task, description=f"{bundle} in turns", completed=done)
 
-        return ratios_to(run, asked, show, only, measurements)
+        return held_against(run, asked, show, only, measurements)
 
 
 def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:

@@ -7,16 +7,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy_targets.comparison import KIND as COMPARISON
+from deploy_targets.comparison import SCHEMA_VERSION as COMPARISON_VERSION
 from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.estimate import KIND as ESTIMATE
+from deploy_targets.estimate import SCHEMA_VERSION as ESTIMATE_VERSION
 from deploy_targets.estimate import Estimate, read_estimate
 from deploy_targets.measurement import KIND as MEASUREMENT
-from deploy_targets.measurement import BundleMeasured, Measurement, describe, read_measurement
+from deploy_targets.measurement import SCHEMA_VERSION as MEASUREMENT_VERSION
+from deploy_targets.measurement import (
+    BundleMeasured,
+    Measurement,
+    describe,
+    read_measurement,
+    record_in,
+)
 from foundation.bundle import MANIFEST
 from foundation.errors import CorruptFileError, MissingFileError, UsageError
 from foundation.files import read_json, sha256_of
 from foundation.packing import opened
 from pipeline.runs import RunFolder
+
+# What `compress bench --json` and `compress estimate --json` print, and where in it records are.
+_PRINTED = {
+    "bench": ("measurements", "comparisons"),
+    "fleet-bench": ("measurements", "comparisons"),
+    "estimates": ("estimates",),
+}
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,8 @@ def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
 
 
 def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evidence:
-    """What lies in files of measurements, comparisons and estimates.
+    """What lies in files of measurements, comparisons and estimates, or of all that
+    `compress bench --json` printed.
 
     Raises:
         MissingFileError: when a file is not there.
@@ -79,24 +96,42 @@ def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evide
     """
     found = Evidence()
     for path in paths:
-        kind = _kind_of(path)
-        if kind == MEASUREMENT:
-            found.measurements.append(read_measurement(path))
-        elif kind == COMPARISON:
-            found.comparisons.append(read_comparison(path))
-        elif kind == ESTIMATE and allow_estimate:
-            found.estimates.append(read_estimate(path))
-        elif kind == ESTIMATE:
-            raise UsageError(
-                f"{path}: an estimate, which was measured on nothing; bench a device, or judge it "
-                "all the same with --allow-estimate"
-            )
-        else:
-            raise CorruptFileError(
-                f"{path}: neither a measurement nor a comparison (its kind is {kind!r}); name "
-                "files that `compress bench` wrote"
-            )
+        for record in _records_in(read_json(path), path):
+            _add(found, record, path, allow_estimate=allow_estimate)
     return found
+
+
+def _records_in(raw: object, path: Path) -> list[object]:
+    """The file's own record, or those in it where it is what a command printed."""
+    kind = _kind_of(raw)
+    if kind not in _PRINTED:
+        return [raw]
+    assert isinstance(raw, dict)
+    inside = [raw.get(name, []) for name in _PRINTED[kind]]
+    if not all(isinstance(one, list) for one in inside):
+        raise CorruptFileError(f"{path}: not the whole of what `--json` printed; print it again")
+    return [record for one in inside for record in one]
+
+
+def _add(found: Evidence, raw: object, path: Path, *, allow_estimate: bool) -> None:
+    kind = _kind_of(raw)
+    if kind == MEASUREMENT:
+        version = MEASUREMENT_VERSION
+        found.measurements.append(record_in(raw, path, Measurement, MEASUREMENT, version))
+    elif kind == COMPARISON:
+        found.comparisons.append(record_in(raw, path, Comparison, COMPARISON, COMPARISON_VERSION))
+    elif kind == ESTIMATE and allow_estimate:
+        found.estimates.append(record_in(raw, path, Estimate, ESTIMATE, ESTIMATE_VERSION))
+    elif kind == ESTIMATE:
+        raise UsageError(
+            f"{path}: an estimate, which was measured on nothing; bench a device, or judge it "
+            "all the same with --allow-estimate"
+        )
+    else:
+        raise CorruptFileError(
+            f"{path}: neither a measurement nor a comparison (its kind is {kind!r}); name "
+            "files that `compress bench` wrote"
+        )
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -117,16 +152,16 @@ def read_baseline(path: Path) -> Baseline:
         evidence = evidence_in([path])
         if not evidence.measurements:
             raise UsageError(f"{path}: a comparison is no baseline; name a measurement")
-        return Baseline(evidence.measurements)
+        return Baseline(evidence.measurements, comparisons=evidence.comparisons)
     if not path.exists():
         raise MissingFileError(f"{path}: no such baseline; name a measurement, a run or a bundle")
     with opened(path) as bundle:
         return Baseline(bundle=describe(bundle))
 
 
-def _kind_of(path: Path) -> object:
-    raw = read_json(path)
-    return raw.get("kind") if isinstance(raw, dict) else None
+def _kind_of(raw: object) -> str | None:
+    kind = raw.get("kind") if isinstance(raw, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def is_current(run: RunFolder, bundle: BundleMeasured) -> bool:

@@ -27,6 +27,7 @@ def test_a_bundle_is_timed_in_turns_and_the_gate_goes_by_it(
     shutil.copytree(own.bundles / "local-onnx-fp32", tmp_path / "last")
     said = forked("bench", "--bundle", NAME, "--against", "last", "--json", cwd=tmp_path)
     assert said.code == 0, said.err
+    (tmp_path / "printed.json").write_text(said.out)
     (ratio,) = said.json()["ratios"]
     assert (ratio["bundle"], ratio["reference"]) == (NAME, "local-onnx-fp32")
     assert (ratio["percentile"], ratio["basis"]) == ("p50", "interleaved")
@@ -52,14 +53,14 @@ def test_a_bundle_is_timed_in_turns_and_the_gate_goes_by_it(
         assert (judged.code, check["basis"]) == (code, "interleaved")
         assert check["value"] == pytest.approx(100 * (ratio["estimate"] - 1))
 
-    # As files, without a run, it is the same.
-    files = forked(
-        "gate", f"runs/tiny/bench/{NAME}@local.json", path, "--budget", "budget.toml",
-        "--baseline", "last", "--json", cwd=tmp_path,
-    )  # fmt: skip
-    assert files.code == 1, files.err
-    (check,) = files.json()["checks"]
-    assert check["basis"] == "interleaved"
+    # As files, without a run, it is the same; and as what was printed.
+    for files in ([f"runs/tiny/bench/{NAME}@local.json", path], ["printed.json"]):
+        again = forked(
+            "gate", *files, "--budget", "budget.toml", "--baseline", "last", "--json", cwd=tmp_path
+        )
+        assert again.code == 1, again.err
+        (found,) = again.json()["checks"]
+        assert (found["basis"], found["value"]) == ("interleaved", check["value"])
 
 
 def test_beside_a_stored_measurement_there_is_a_ratio_that_says_it_is_not_interleaved(

@@ -205,6 +205,22 @@ class TestFiles:
             code[size] = said.code
         assert code == {90_000: 1, 100_000: 0}
 
+    def test_may_be_what_bench_printed_the_baseline_too(
+        self, own: RunFolder, forked, tmp_path: Path
+    ) -> None:
+        printed = forked("bench", "--bundle", "local-onnx-int8", "--json", cwd=tmp_path)
+        (tmp_path / "printed.json").write_text(printed.out)
+        rules = budget(tmp_path, "[limits]\ntop1_percent = { max_regression = 1 }")
+        asked = ("--budget", rules, "--baseline", "printed.json", "--json")
+        said = forked("gate", "printed.json", *asked, cwd=tmp_path)
+        (check,) = said.json()["checks"]
+        assert (said.code, check["basis"], check["value"]) == (0, "same images", 0.0)
+        torn = json.loads(printed.out) | {"measurements": 1}
+        (tmp_path / "printed.json").write_text(json.dumps(torn))
+        refused = forked("gate", "printed.json", "--budget", rules, cwd=tmp_path)
+        assert refused.code == 2
+        assert "printed.json: not the whole of what `--json` printed" in refused.complaint
+
     def test_several_and_runs_are_judged_together(
         self, own: RunFolder, forked, tmp_path: Path
     ) -> None:
