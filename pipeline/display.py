@@ -25,7 +25,7 @@ from deploy_targets.measurement import Measurement
 from deploy_targets.validity import SUSPECT
 from pipeline.gating.ratios import RatioShown
 from pipeline.gating.verdict import Verdict
-from pipeline.measured import Cell, measured_table
+from pipeline.measured import Cell, MeasuredTable, measured_table, start_table
 from pipeline.processes import leads
 from smskd.listening import Listener
 
@@ -184,7 +184,15 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 def measurement_table(measurements: Sequence[Measurement]) -> Table:
     """Every bundle's figures, a row each; the teacher's first."""
-    found = measured_table(measurements)
+    return _figures(measured_table(measurements))
+
+
+def process_table(measurements: Sequence[Measurement]) -> Table:
+    """How every bundle's process began, and its memory; a row each, the teacher's first."""
+    return _figures(start_table(measurements))
+
+
+def _figures(found: MeasuredTable) -> Table:
     table = Table(
         title=found.title, title_justify="left", box=SIMPLE_HEAD,
         caption="\n".join(map(escape, found.notes)), caption_justify="left",

@@ -51,18 +51,17 @@ class MeasuredTable:
 
 def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     """Every measurement's figures with their intervals."""
-    ordered = sorted(
-        measurements, key=lambda m: (m.bundle.role != "teacher", m.bundle.name, m.scenario.name)
-    )
+    ordered = _ordered(measurements)
     percents = _percents(ordered)
     several = len({one.host.name for one in ordered}) > 1
     scenarios = {scenario_words(one.scenario) for one in ordered}
     mixed = len(scenarios) > 1
     metered = any(one.energy for one in ordered)
     heads = [
-        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "ran in", "top-1 %",
+        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "validity", "ran in",
+        "top-1 %",
         *(f"p{percent:g}{' ms' if percent == percents[0] else ''}" for percent in percents),
-        "n", "images/s", "peak MB", *_where(metered, "mJ/image"), "model kB", "validity",
+        "n", "images/s", *_where(metered, "mJ/image"), "model kB",
     ]  # fmt: skip
     rows = []
     for one in ordered:
@@ -73,21 +72,55 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
                 Cell(one.bundle.name),
                 *_where(several, Cell(one.host.name)),
                 *_where(mixed, Cell(scenario_words(one.scenario))),
+                Cell(one.validity.verdict),
                 _ran_in(one.runtime.executed_precision),
                 _top1(one),
                 *(_percentile(one.latency_ms, percent) for percent in percents),
                 Cell(f"{one.latency_ms.n:,}"),
                 _throughput(one),
-                Cell(_number(one.memory_mb.peak, 0)),
                 *_where(metered, energy),
                 Cell(_number(one.bundle.model_bytes / 1e3, 0)),
-                Cell(one.validity.verdict),
             ]
         )
     bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
     common = "" if mixed else f"{next(iter(scenarios), '')}, "
     title = f"Measured: {common}each bound at 99 %"
     return MeasuredTable(title, heads, rows, _notes(ordered, several), bundles)
+
+
+def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
+    """How each process began, and the memory that it had; as they were found, once."""
+    ordered = _ordered(measurements)
+    several = len({one.host.name for one in ordered}) > 1
+    mixed = len({scenario_words(one.scenario) for one in ordered}) > 1
+    heads = [
+        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "runtime", "threads",
+        "cores", "import ms", "load ms", "first answer ms", "MB before", "steady MB", "peak MB",
+    ]  # fmt: skip
+    rows = []
+    for one in ordered:
+        start, memory, runtime = one.startup_ms, one.memory_mb, one.runtime
+        rows.append(
+            [
+                Cell(one.bundle.name),
+                *_where(several, Cell(one.host.name)),
+                *_where(mixed, Cell(scenario_words(one.scenario))),
+                Cell(f"{runtime.name} {runtime.version}"),
+                Cell(str(runtime.threads)),
+                Cell(",".join(map(str, runtime.pinned)) if runtime.pinned else "any"),
+                *(Cell(_number(ms, 1)) for ms in (start.import_, start.load)),
+                Cell(_number(start.first_inference, 2)),
+                *(Cell(_number(mb, 0)) for mb in (memory.before_load, memory.steady, memory.peak)),
+            ]
+        )
+    bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
+    return MeasuredTable("Start and memory of the process", heads, rows, [], bundles)
+
+
+def _ordered(measurements: Sequence[Measurement]) -> list[Measurement]:
+    return sorted(
+        measurements, key=lambda m: (m.bundle.role != "teacher", m.bundle.name, m.scenario.name)
+    )
 
 
 def plain_of(measurements: Sequence[Measurement]) -> list[Measurement]:

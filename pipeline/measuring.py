@@ -19,6 +19,7 @@ from pipeline.display import (
     Outcome,
     live_lines,
     measurement_table,
+    process_table,
     progress_console,
     ratio_table,
     verdict_table,
@@ -88,7 +89,8 @@ def bench_only(
         ratios=held.ratios,
         comparisons=held.comparisons,
     )
-    shown = [measurement_table(measurements), *([ratio_table(held.ratios)] if held.ratios else [])]
+    shown = [measurement_table(measurements), process_table(measurements)]
+    shown += [ratio_table(held.ratios)] if held.ratios else []
     return Outcome(as_dict(found), shown)
 
 

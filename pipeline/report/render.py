@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pipeline.display import number
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
-from pipeline.measured import measured_table
+from pipeline.measured import measured_table, start_table
 from pipeline.pages import templates_of
 from pipeline.reasons import limit_words
 from pipeline.report import figures
@@ -50,6 +50,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
         "measured": measured_table(content.measurements),
+        "started": start_table(content.measurements),
         "signed": lambda drop: points(None if drop is None else -drop),
         "tables": _tables(content),
         "top1": top1_percent,
