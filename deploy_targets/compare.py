@@ -26,14 +26,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.comparison import (
     CONFIDENCE,
+    KIND,
     Candidate,
     Comparison,
     Ratio,
@@ -47,9 +47,12 @@ from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.timing import MIN_QUERIES, summarise
 from deploy_targets.hosts import Host, Server, open_host
 from deploy_targets.intervals import fewest_differences
+from deploy_targets.journal import ROUNDS, Journal
 from deploy_targets.measurement import HostMeasured, describe
-from foundation.bundle import Bundle, open_bundle
+from deploy_targets.records import as_dict
+from foundation.bundle import MANIFEST, Bundle, open_bundle
 from foundation.errors import HostError, UsageError
+from foundation.files import sha256_of
 
 __all__ = [
     "CompareOptions", "Comparison", "Ratio", "compare", "ratio_to_baseline", "read_comparison",
@@ -136,6 +139,7 @@ def compare(
     host: str = "local",
     options: CompareOptions | None = None,
     on_progress: Progress | None = None,
+    journal: Path | None = None,
 ) -> Comparison:
     """Time bundles in turns on a host, each in a process of its own.
 
@@ -145,6 +149,9 @@ def compare(
         options: how to compare; None for the defaults.
         on_progress: called as each step begins, with `step` ("loading" or "round"), `number`
             and `of`, and `bundle` (its name) while loading.
+        journal: a file in which to keep rounds as they are done. Where it holds some of the same
+            comparison, because the link or a process was cut, those are not timed again. It stays;
+            the caller deletes it when the comparison is safe.
 
     Raises:
         UsageError: when there is nothing to compare.
@@ -158,25 +165,77 @@ def compare(
     if len(bundles) < 2:
         raise UsageError(f"a comparison needs at least two bundles, but got {len(bundles)}")
     tell = on_progress or (lambda _: None)
-    started_at, start = datetime.now(UTC), time.monotonic()
+    start = time.monotonic()
     contestants = [_Contestant(open_bundle(folder)) for folder in bundles]
     machine = open_host(host)
     measured_on = HostMeasured(name=machine.name, facts=machine.facts())
-    launches = options.rounds if options.fresh else 1
-    for launch in range(launches):
-        with ExitStack() as stack:
-            row = _load_all(_from_either_end(contestants, launch), machine, options, stack, tell)
-            for index in range(options.rounds // launches):
-                tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
-                _play_round(_from_either_end(row, index), options, machine)
+    kept = Journal.open(journal, _identity(contestants, machine, options))
+    try:
+        _play_all(contestants, machine, options, kept, tell)
+    finally:
+        kept.close()
     return Comparison(
         host=measured_on,
         rounds=options.rounds,
         fresh=options.fresh,
         candidates=_candidates(contestants),
         seconds=round(time.monotonic() - start, 3),
-        started_at=started_at.isoformat(timespec="seconds"),
+        started_at=kept.begun_at,
     )
+
+
+def _identity(
+    contestants: Sequence[_Contestant], machine: Host, options: CompareOptions
+) -> dict[str, Any]:
+    """What makes it the same comparison when it is asked for again."""
+    manifests = [sha256_of(one.bundle.folder / MANIFEST) for one in contestants]
+    return {"kind": KIND, "host": machine.name, "files": manifests, **asdict(options)}
+
+
+def _play_all(
+    contestants: Sequence[_Contestant],
+    machine: Host,
+    options: CompareOptions,
+    kept: Journal,
+    tell: Progress,
+) -> None:
+    """All rounds, or those that are not kept from an earlier call."""
+    launches = options.rounds if options.fresh else 1
+    rounds = options.rounds // launches
+    try:
+        for launch in range(_restored(contestants, kept, machine), launches):
+            with ExitStack() as stack:
+                order = _from_either_end(contestants, launch)
+                row = _load_all(order, machine, options, stack, tell)
+                for index in range(rounds):
+                    tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
+                    _play_round(_from_either_end(row, index), options, machine)
+            kept.add(_played(contestants, _TURNS_A_ROUND * rounds))
+    except HostError as error:
+        if kept.path is None or not kept.messages:
+            raise
+        raise HostError(
+            f"{error}; the {len(kept.messages)} rounds timed until then are kept, the same call "
+            "goes on"
+        ) from error
+
+
+def _played(contestants: Sequence[_Contestant], turns: int) -> Message:
+    """The last turns of each, and what its server said of itself."""
+    return {
+        "kind": ROUNDS,
+        "turns": [one.turns[-turns:] for one in contestants],
+        "ready": [as_dict(one.ready) for one in contestants],
+    }
+
+
+def _restored(contestants: Sequence[_Contestant], kept: Journal, machine: Host) -> int:
+    """Give back what was played before; how many launches it was."""
+    for message in kept.messages:
+        for one, turns, ready in zip(contestants, message["turns"], message["ready"], strict=True):
+            one.turns += turns
+            one.ready = one.ready or build_answer(Ready, ready, machine.name)
+    return len(kept.messages)
 
 
 def _load_all(

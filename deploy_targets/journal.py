@@ -18,7 +18,9 @@ from foundation.files import no_space_named
 
 # Of a process that was killed these say nothing any more.
 _PASSING = frozenset({"progress", "error"})
-_TAKES_TIME = frozenset({"timed", "counted"})
+# What a comparison keeps, which no process sends.
+ROUNDS = "rounds"
+_TAKES_TIME = frozenset({"timed", "counted", ROUNDS})
 
 
 @dataclass

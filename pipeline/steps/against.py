@@ -101,13 +101,18 @@ def _timed(
     }
     with run.step(f"compare {path.stem}", **depends_on) as step:
         if step.needed or again:
+            journal = path.with_suffix(".journal")
+            if again:
+                journal.unlink(missing_ok=True)
             found = compare(
                 [baseline.folder, folder],
                 asked.host,
                 options,
                 lambda facts: on_progress(name, facts),
+                journal,
             )
             write_comparison(path, found)
+            journal.unlink(missing_ok=True)
             step.needed, step.products = True, [path]
     return path
 

@@ -246,7 +246,9 @@ def _timed(
     }
     with run.step(f"compare {target.name}", **depends_on) as step:
         if step.needed:
-            write_comparison(path, compare(folders, bench.host, options, watch.on_round))
+            journal = path.with_suffix(".journal")
+            write_comparison(path, compare(folders, bench.host, options, watch.on_round, journal))
+            journal.unlink(missing_ok=True)
             step.products = [path]
     return {one.bundle.name: one for one in comparison.read_comparison(path).candidates}
 

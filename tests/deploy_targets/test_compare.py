@@ -1,5 +1,6 @@
 """Bundles timed against each other in real processes; ratios, never milliseconds."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -129,6 +130,32 @@ def test_a_bundle_against_itself_is_neither_faster_nor_slower_in_fresh_processes
             assert ratio.low <= 1 <= ratio.high
             return
     pytest.fail(f"a bundle is said to differ from itself: {ratio}")
+
+
+def test_rounds_that_were_done_before_a_cut_are_not_timed_again(
+    onnx_bundle, openvino_bundle, tmp_path
+):
+    path, bundles = tmp_path / "c.journal", [onnx_bundle, openvino_bundle]
+
+    def kill_in_the_third(message):
+        if message["step"] == "round" and message["number"] == 3:
+            os.kill(max(workers()), signal.SIGKILL)
+
+    with pytest.raises(HostError, match="the 2 rounds timed until then are kept"):
+        compare(bundles, options=FRESH, on_progress=kill_in_the_third, journal=path)
+    began = json.loads(path.read_text().splitlines()[0])["begun_at"]
+    told = []
+    found = compare(bundles, options=FRESH, on_progress=told.append, journal=path)
+    assert [m["number"] for m in told if m["step"] == "round"] == [3, 4, 5, 6]
+    assert [len(one.round_ms) for one in found.candidates] == [6, 6]
+    assert found.started_at == began
+    kept = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+    assert [one["kind"] for one in kept] == ["rounds"] * 6
+    # Of another comparison nothing is taken.
+    other = []
+    more = replace(FRESH, queries=50)
+    compare(bundles, options=more, on_progress=other.append, journal=path)
+    assert [m["number"] for m in other if m["step"] == "round"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_worker_that_is_killed_half_way_is_named_and_takes_the_others_with_it(
