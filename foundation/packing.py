@@ -99,7 +99,8 @@ def opened(path: Path) -> Iterator[Bundle]:
         yield open_bundle(path)
         return
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
-        yield unpack(path, Path(scratch, "bundle"))
+        # Named as the user knows it: messages about its process say so.
+        yield unpack(path, Path(scratch, path.stem))
 
 
 def _entry(name: str, size: int) -> zipfile.ZipInfo:
