@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploy_targets.measurement import Measurement
-from pipeline.gating.metrics import Figure, Missing, Read, Subject, metric_named
+from pipeline.gating.metrics import Figure, Metric, Missing, Read, Subject, metric_named
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Basis, Check, Kind
 from pipeline.measured import scenario_words
 
@@ -36,7 +36,7 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
     figure = finding.figure
     found = figure if isinstance(figure, Figure) else None
     metric = metric_named(name)
-    answer, reason = _answer(finding, kind, limit, timed=metric.timed)
+    answer, reason = _answer(finding, kind, limit, _advice(metric))
     bundle, host, scenario, runtime = subject_of(one)
     return Check(
         bundle=bundle,
@@ -57,7 +57,7 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
     )
 
 
-def _answer(finding: Finding, kind: Kind, limit: float, *, timed: bool) -> tuple[Answer, str]:
+def _answer(finding: Finding, kind: Kind, limit: float, advice: str) -> tuple[Answer, str]:
     figure = finding.figure
     if isinstance(figure, Missing):
         return (INCONCLUSIVE if figure.undecided else FAIL), figure.reason
@@ -70,8 +70,14 @@ def _answer(finding: Finding, kind: Kind, limit: float, *, timed: bool) -> tuple
         return PASS, f"{words} {keeps} {limit:g}"
     if not _keeps(best, kind, limit):
         return FAIL, f"{words} is not {keeps} {limit:g}"
-    advice = "measure longer" if timed else "more test images, or a looser limit, would tell"
     return INCONCLUSIVE, f"{words}: {limit:g} lies within what is uncertain; {advice}"
+
+
+def _advice(metric: Metric) -> str:
+    """What to do where a limit lies within the interval."""
+    if metric.timed:
+        return "measure longer"
+    return f"{'' if metric.hosted else 'more test images, or '}a looser limit would tell"
 
 
 def _keeps(value: float, kind: Kind, limit: float) -> bool:

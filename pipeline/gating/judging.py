@@ -153,7 +153,7 @@ class _Judge:
         if metric.versus_teacher is None:
             figure = read(metric, one, name)
             return Finding(figure, _basis_of(figure), suspicion_of(metric, one))
-        teacher = teacher_for(one, self._measurements, anywhere=not metric.timed)
+        teacher = teacher_for(one, self._measurements, anywhere=not metric.hosted)
         if teacher is None:
             return Finding(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
@@ -215,7 +215,7 @@ class _Judge:
         if reference.measurement is not None:
             doubt = suspicion_of(metric, one) or unlike(metric, one, reference.measurement)
         ratio = quotient(ours, theirs)
-        if not metric.timed:
+        if not metric.hosted:
             return Finding(ratio, "exact", doubt, known)
         return Finding(apart(ratio), "not interleaved", doubt, known)
 
@@ -224,15 +224,15 @@ class _Judge:
     ) -> Reference | Missing:
         found: Measurement | None
         if against == "teacher":
-            found = teacher_for(one, self._measurements, anywhere=not metric.timed)
+            found = teacher_for(one, self._measurements, anywhere=not metric.hosted)
             if found is None:
                 return _no_teacher(metric)
         elif against == "student":
-            found = full_precision_of(one, self._measurements, anywhere=not metric.timed)
+            found = full_precision_of(one, self._measurements, anywhere=not metric.hosted)
             if found is None:
                 return Missing(
                     f"not measured: no FP32 bundle of format {one.bundle.format} was measured"
-                    f"{' on this host' if metric.timed else ''}; export one with --precision fp32 "
+                    f"{' on this host' if metric.hosted else ''}; export one with --precision fp32 "
                     "and bench it"
                 )
         elif self._baseline.bundle is not None:
@@ -254,5 +254,5 @@ def _basis_of(figure: Read) -> Basis:
 
 
 def _no_teacher(metric: Metric) -> Missing:
-    where = " on this host" if metric.timed else ""
+    where = " on this host" if metric.hosted else ""
     return Missing(f"not measured: no teacher was measured{where}; bench its bundle too")

@@ -64,6 +64,7 @@ class Metric:
         better: "lower" or "higher".
         timed: whether it depends on how quiet the machine was, so that a suspect measurement
             decides nothing.
+        hosted: whether it depends on the host, its threads and the scenario at all.
     """
 
     words: str
@@ -72,6 +73,7 @@ class Metric:
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     timed: bool = True
+    hosted: bool = True
 
     @property
     def in_points(self) -> bool:
@@ -139,10 +141,10 @@ METRICS: Mapping[str, Metric] = {
         "images per second in batches", _throughput, unit="images/s", better="higher"
     ),
     "peak_memory_mb": Metric(
-        "peak memory of the process", lambda m: _told(m.memory_mb.peak), unit="MiB"
+        "peak memory of the process", lambda m: _told(m.memory_mb.peak), unit="MiB", timed=False
     ),
     "steady_memory_mb": Metric(
-        "its memory between queries", lambda m: _told(m.memory_mb.steady), unit="MiB"
+        "its memory between queries", lambda m: _told(m.memory_mb.steady), unit="MiB", timed=False
     ),
     "energy_j_per_image": Metric("energy of an image", _energy, unit="J"),
     "startup_ms": Metric("import, load and first inference of a process", _startup, unit="ms"),
@@ -151,15 +153,22 @@ METRICS: Mapping[str, Metric] = {
         lambda m: Figure.exact(m.bundle.model_bytes / 1e6),
         unit="MB",
         timed=False,
+        hosted=False,
     ),
     "top1_percent": Metric(
-        "top-1 accuracy on the test images", _top1, unit="%", better="higher", timed=False
+        "top-1 accuracy on the test images",
+        _top1,
+        unit="%",
+        better="higher",
+        timed=False,
+        hosted=False,
     ),
     "drop_vs_teacher_points": Metric(
         "percentage points of top-1 below the teacher",
         versus_teacher="drop",
         unit="points",
         timed=False,
+        hosted=False,
     ),
     "speedup_vs_teacher": Metric(
         "median latency of the teacher over the student's",

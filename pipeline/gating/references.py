@@ -109,7 +109,7 @@ def suspicion_of(metric: Metric, one: Measurement) -> str | None:
 def unlike(metric: Metric, one: Measurement, other: Measurement) -> str | None:
     """Why two measurements cannot be compared; None if they can."""
     doubt = suspicion_of(metric, other)
-    if doubt or not metric.timed:
+    if doubt or not metric.hosted:
         return doubt
     for what, ours, theirs in (
         ("CPU", one.host.facts.cpu, other.host.facts.cpu),

@@ -141,6 +141,20 @@ def test_accuracy_is_judged_by_wilsons_interval_and_does_not_care_who_else_was_a
     assert only(Evidence([one]), budget("top1_percent", min=93.0)).verdict == "fail"
 
 
+def test_memory_is_judged_though_others_were_at_work_and_held_against_the_same_circumstances(
+    measured,
+) -> None:
+    one = measured(suspect=["busy"])
+    assert only(Evidence([one]), budget("peak_memory_mb", max=81)).verdict == "pass"
+    assert only(Evidence([one]), budget("peak_memory_mb", max=79)).verdict == "fail"
+    rules = budget("peak_memory_mb", max_regression=5)
+    close = only(Evidence([one]), rules, Baseline([measured(peak=79.0)]))
+    assert (close.verdict, close.repeatable) == ("inconclusive", False)
+    assert close.reason.endswith("; a looser limit would tell")
+    other = only(Evidence([one]), rules, Baseline([measured(peak=79.0, threads=4)]))
+    assert "another number of threads" in other.reason
+
+
 def test_newcombes_interval_of_a_drop_matches_the_published_example() -> None:
     # Newcombe (1998), table II, method 10: 56/70 - 48/80 = 0.2000, 95 %: 0.0524 to 0.3339.
     from foundation.statistics import wilson_interval  # noqa: PLC0415
