@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,11 @@ from smskd.listening import Listener
 def progress_console() -> Console:
     """Progress goes to standard error, so that standard output holds results alone."""
     return Console(stderr=True, highlight=False, quiet=not leads())
+
+
+def remarks_on(console: Console) -> Callable[[str], None]:
+    """Shows a step's remarks, a line each: what was guessed, chosen or left out."""
+    return lambda line: console.print(f"  note: {escape(line)}")
 
 
 def result_console() -> Console:

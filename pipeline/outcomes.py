@@ -16,6 +16,7 @@ class RunOutcome:
     Attributes:
         run: the run folder.
         networks: "teacher" and "student": model, parameters, operations, accuracy.
+        remarks: what steps decided by looking or left out, by the step's name.
         report: files that were written.
         verdict: the gate's; None where the recipe has no limits.
     """
@@ -24,6 +25,7 @@ class RunOutcome:
     kind: str = "run"
     run: str
     networks: dict[str, dict[str, Any]]
+    remarks: dict[str, list[str]]
     report: list[str]
     verdict: Verdict | None
 
@@ -35,12 +37,14 @@ class DistillOutcome:
     Attributes:
         run: the run folder.
         networks: "teacher" and "student": model, parameters, operations, accuracy.
+        remarks: what steps decided by looking or left out, by the step's name.
     """
 
     schema_version: int = 1
     kind: str = "distillation"
     run: str
     networks: dict[str, dict[str, Any]]
+    remarks: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class ExportOutcome:
     Attributes:
         run: the run folder.
         ships: which of the bundles, and why; None where nobody asked for a choice.
+        remarks: what steps decided by looking or left out, by the step's name.
     """
 
     schema_version: int = 1
@@ -73,6 +78,7 @@ class ExportOutcome:
     run: str
     bundles: list[BundleMade]
     ships: Shipping | None
+    remarks: dict[str, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from pipeline.display import (
     measurement_table,
     number,
     progress_console,
+    remarks_on,
     table_of,
     training_display,
     verdict_table,
@@ -55,7 +56,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
     console = progress_console()
     recipe = file.recipe
     join_processes(recipe.engine)
-    run = start_run(path or DEFAULT_ROOT / recipe.name, recipe)
+    run = start_run(path or DEFAULT_ROOT / recipe.name, recipe, remarks_on(console))
     with run.locked():
         _train(run, file, console)
         if not leads():
@@ -69,6 +70,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
     found = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],
+        remarks=run.remarks(),
         report=[str(one) for one in written],
         verdict=verdict,
     )
@@ -88,10 +90,13 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     """Data, teacher and student."""
     check_names(file)
     join_processes(file.recipe.engine)
-    run = start_run(path or DEFAULT_ROOT / file.recipe.name, file.recipe)
+    console = progress_console()
+    run = start_run(path or DEFAULT_ROOT / file.recipe.name, file.recipe, remarks_on(console))
     with run.locked():
-        _train(run, file, progress_console())
-    found = DistillOutcome(run=str(run.path), networks=run.record()["networks"])
+        _train(run, file, console)
+    found = DistillOutcome(
+        run=str(run.path), networks=run.record()["networks"], remarks=run.remarks()
+    )
     content = as_dict(found)
     return Outcome(content, [_stage_table(run), *_pruned_lines(run), f"student: {run.student}"])
 
@@ -103,10 +108,10 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
         path: the run folder; None takes the one used last.
         changes: keys of the recipe's export section that the command line gave.
     """
-    run = open_run(path)
+    console = progress_console()
+    run = open_run(path, remarks_on(console))
     asked = changed_section(run, "export", changes)
     check_names(RecipeFile(asked))
-    console = progress_console()
     with run.locked():
         folders = _export(run, asked, console)
     return _bundle_outcome(run, folders)
@@ -119,7 +124,7 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     console = progress_console()
     path = path or DEFAULT_ROOT / file.recipe.name
     with _gone_unless_adopted(path):
-        run = start_run(path, file.recipe)
+        run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():
             data = TrainingData(file)
             prepare(run, data)
@@ -236,7 +241,8 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
         )
         for bundle in bundles
     ]
-    content = as_dict(ExportOutcome(run=str(run.path), bundles=made, ships=shipping))
+    outcome = ExportOutcome(run=str(run.path), bundles=made, ships=shipping, remarks=run.remarks())
+    content = as_dict(outcome)
     shown: list[Any] = [table_of("Bundles", columns, rows)]
     if shipping:
         shown += shown_of_shipping(shipping)

@@ -10,9 +10,9 @@ from __future__ import annotations
 import platform
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,11 +48,25 @@ TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
 
+Say = Callable[[str], None]
+"""Shows a person one line while work is under way."""
+
+
+def to_nobody(_line: str) -> None:
+    """Where nobody looks on."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """One run on disk, and where each thing in it lies."""
+    """One run on disk, and where each thing in it lies.
+
+    Attributes:
+        path: the folder.
+        say: shows a step's remarks while it is under way.
+    """
 
     path: Path
+    say: Say = field(default=to_nobody, compare=False, repr=False)
 
     @property
     def recipe_path(self) -> Path:
@@ -148,6 +162,11 @@ class RunFolder:
         if leads():
             write_json(self.record_path, {**self.record(), **facts})
 
+    def remarks(self) -> dict[str, list[str]]:
+        """What the steps decided by looking or left out, by the step's name; see `Step.remark`."""
+        steps = self.record()["steps"]
+        return {name: done["remarks"] for name, done in steps.items() if done.get("remarks")}
+
     def mark_used(self) -> None:
         """Make this the run used last; see `open_run`."""
         self.record_path.touch()
@@ -218,11 +237,13 @@ class Step:
         needed: whether there is something to do: it was never done, it depends on something that
             changed, or a product is gone.
         products: what the step made; to be filled by its body.
+        remarks: what it decided by looking, and what it left out; see `remark`.
     """
 
     def __init__(self, run: RunFolder, name: str, depends_on: Mapping[str, Any]) -> None:
         self.run, self.name, self.depends_on = run, name, dict(depends_on)
         self.products: list[Path] = []
+        self.remarks: list[str] = []
         self._started = datetime.now(UTC)
         self.needed = not self._is_done()
 
@@ -236,6 +257,12 @@ class Step:
         for path, digest in paths.items():
             check_sha256(path, digest)
         return True
+
+    def remark(self, line: str) -> None:
+        """Tell a person, once, what nobody asked for in so many words: what was guessed, chosen
+        among several or left out. It is kept in run.json with the step."""
+        self.remarks.append(line)
+        self.run.say(line)
 
     def write_down(self) -> None:
         """Record the step as done, with checksums of its products."""
@@ -252,20 +279,26 @@ class Step:
                 path.relative_to(self.run.path).as_posix(): sha256_of(path)
                 for path in self.products
             },
+            "remarks": self.remarks,
             "finished_at": finished.isoformat(timespec="seconds"),
             "seconds": (finished - self._started).total_seconds(),
         }
         self.run.note(steps=steps)
 
 
-def start_run(path: Path, recipe: Recipe) -> RunFolder:
+def start_run(path: Path, recipe: Recipe, say: Say = to_nobody) -> RunFolder:
     """Make a run folder for a recipe, or go on with the one that is there.
+
+    Args:
+        path: the folder.
+        recipe: what is asked.
+        say: shows a person the steps' remarks.
 
     Raises:
         RunMismatchError: when it was made by a recipe that trains something else.
         BusyError: when another process is at work there.
     """
-    run = RunFolder(path)
+    run = RunFolder(path, say)
     with no_space_named(path):
         path.mkdir(parents=True, exist_ok=True)
     if leads():
@@ -280,15 +313,19 @@ def start_run(path: Path, recipe: Recipe) -> RunFolder:
     return run
 
 
-def open_run(path: Path | None) -> RunFolder:
+def open_run(path: Path | None, say: Say = to_nobody) -> RunFolder:
     """The run folder at `path`, or the one used last under `runs/` when none is named.
+
+    Args:
+        path: the folder.
+        say: shows a person the steps' remarks.
 
     Raises:
         MissingFileError: when there is none.
     """
     if path is None:
         path = _latest_run()
-    run = RunFolder(path)
+    run = RunFolder(path, say)
     if not run.record_path.is_file() or not run.recipe_path.is_file():
         raise MissingFileError(
             f"{path}: not a run folder (no run.json); make one with `compress run` or "

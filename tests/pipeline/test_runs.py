@@ -74,6 +74,16 @@ class TestAStep:
             pass
         assert set(run.record()["steps"]) == {"make", "other"}
 
+    def test_tells_its_remarks_once_and_keeps_them(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        for _ in range(2):
+            run = start_run(tmp_path / "x", Recipe(), said.append)
+            with run.step("look") as step:
+                if step.needed:
+                    step.remark("2 files left out")
+        assert said == ["2 files left out"]
+        assert run.remarks() == {"look": ["2 files left out"]}
+
 
 class TestTheRecord:
     def test_says_how_the_run_was_made(self, tmp_path: Path) -> None:
