@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy_targets.device.messages import Message
+from foundation.documents import parse_json
 from foundation.files import no_space_named
 
 # Of a process that was killed these say nothing any more.
@@ -100,7 +101,7 @@ def _whole_lines(path: Path) -> tuple[list[Any], int]:
         return [None], length
     for line in written:
         try:
-            message = json.loads(line)
+            message = parse_json(line)
         except ValueError:
             break
         if not line.endswith(b"\n"):

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import CorruptFileError, MissingFileError, NoSpaceError, is_no_space
+from foundation.documents import LARGEST_JSON, LARGEST_TOML, decoded, parse_json, parse_toml
+from foundation.errors import (
+    CorruptFileError,
+    MissingFileError,
+    NoSpaceError,
+    RecipeError,
+    is_no_space,
+)
 
 _READING_UMASK = threading.Lock()
 
@@ -72,22 +79,64 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The parsed content of a JSON file.
+def read_bounded(path: Path, largest: int) -> bytes:
+    """The content of a file.
+
+    Args:
+        path: the file.
+        largest: bytes that it may have.
 
     Raises:
         MissingFileError: when there is no such file.
-        CorruptFileError: when it is not JSON, or names a key twice.
+        CorruptFileError: when it is larger, or no file.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_each_key_once)
+        with path.open("rb") as file:
+            content = file.read(largest + 1)
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
-    # Decoding errors are ValueErrors; nested too deeply, a file exhausts the parser's stack.
-    except (ValueError, RecursionError) as error:
+    except IsADirectoryError as error:
+        raise CorruptFileError(f"{path}: is a folder, where a file was expected") from error
+    if len(content) > largest:
+        raise CorruptFileError(f"{path}: larger than {largest >> 20} MiB, which no such file is")
+    return content
+
+
+def read_json(path: Path) -> Any:
+    """The parsed content of a JSON file, within the bounds of `foundation.documents`.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is not JSON, names a key twice, or goes beyond the bounds.
+    """
+    try:
+        return parse_json(read_bounded(path, LARGEST_JSON))
+    except ValueError as error:
         raise CorruptFileError(
             f"{path}: not valid JSON ({error}); delete it to make it anew"
         ) from error
+
+
+def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
+    """The parsed content of a TOML file, within the bounds of `foundation.documents`; its text.
+
+    Args:
+        path: the file, which a person has written.
+        what: what it is, for messages.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        RecipeError: when it is not TOML or goes beyond the bounds.
+    """
+    try:
+        text = decoded(read_bounded(path, LARGEST_TOML))
+        return parse_toml(text), text
+    except MissingFileError as error:
+        raise MissingFileError(f"{path}: no such {what}; check the path") from error
+    except CorruptFileError as error:
+        raise RecipeError(str(error)) from error
+    except ValueError as error:
+        raise RecipeError(f"{path}: not valid TOML: {error}") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -111,16 +160,6 @@ def check_sha256(path: Path, expected: str) -> None:
             f"{path}: checksum differs (recorded {expected[:12]}…, found {found[:12]}…); "
             "delete it to make it anew"
         )
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Of two equal keys Python keeps the last and others the first, so the file means nothing.
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"key {twice!r} stands there twice")
-    return table
 
 
 def _umask() -> int:

@@ -9,7 +9,6 @@ hand; and nothing in it can grow when it is unpacked. Weights hardly compress an
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.documents import parse_json
 from foundation.errors import CompressError, CorruptFileError, MissingFileError, UsageError
 from foundation.files import no_space_named, replacing
 from foundation.manifest import Manifest
@@ -136,7 +136,7 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
         raise ValueError(f"it has no {MANIFEST}")
     if archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
         raise ValueError(f"its {MANIFEST} is larger than {_LARGEST_MANIFEST >> 20} MiB")
-    return parse_manifest(json.loads(archive.read(MANIFEST)))
+    return parse_manifest(parse_json(archive.read(MANIFEST)))
 
 
 def _check_entries(archive: zipfile.ZipFile, manifest: Manifest, packed_bytes: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import operator
 import re
-import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -15,7 +14,9 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 import tomlkit
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from foundation.errors import MissingFileError, RecipeError, nearest
+from foundation.documents import parse_toml
+from foundation.errors import RecipeError, nearest
+from foundation.files import read_toml as read_table
 from pipeline.recipe import Recipe
 
 Place = tuple[str | int, ...]
@@ -103,13 +104,8 @@ def read_toml(path: Path, what: str) -> tuple[dict[str, Any], Source]:
         MissingFileError: when there is no such file.
         RecipeError: when it is not TOML.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such {what}; check the path")
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text), Source(str(path), text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not valid TOML: {error}") from error
+    content, text = read_table(path, what)
+    return content, Source(str(path), text)
 
 
 def validated(kind: type[S], content: Mapping[str, Any], source: Source) -> S:
@@ -145,8 +141,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise RecipeError(f"--set {text}: write it as KEY=VALUE, such as stages.0.epochs=5")
     try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key, parse_toml(f"value = {value}")["value"]
+    except ValueError:
         return key, value
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from foundation.documents import parse_json
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import write_bytes
 from smskd.foreign import load_state, read_torch
@@ -57,7 +58,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, {}
     if content_sha256(tensors, metadata) != expected:
         raise CorruptFileError(f"{path}: checksum differs; delete it to make it anew")
-    return tensors, {name: json.loads(fact) for name, fact in metadata.items()}
+    try:
+        return tensors, {name: parse_json(fact) for name, fact in metadata.items()}
+    except ValueError as error:
+        raise CorruptFileError(
+            f"{path}: its facts are no JSON ({error}); delete it to make it anew"
+        ) from error
 
 
 def save_model(path: Path, model: nn.Module) -> None:

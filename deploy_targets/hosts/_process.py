@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from deploy_targets.device.messages import Job, Message, ServerJob
 from deploy_targets.records import as_dict
+from foundation.documents import parse_json
 from foundation.errors import HostError
 
 WORKER = "deploy_targets.device.worker"
@@ -220,8 +221,8 @@ def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
 
 def _parse(line: str, host: str) -> Message:
     try:
-        message = json.loads(line)
-    except json.JSONDecodeError:
+        message = parse_json(line)
+    except ValueError:
         message = None
     if not isinstance(message, dict) or "kind" not in message:
         raise HostError(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TypeVar
 
 from deploy_targets.answers import build_answer
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import Conditions
 from deploy_targets.remote.session import Session
+from foundation.documents import parse_json
+from foundation.errors import HostError
 
 T = TypeVar("T")
 
@@ -37,4 +38,8 @@ def conditions_of(session: Session, tree: str, host: str) -> Conditions:
 
 def _asked(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
     said = session.ask("run", tree=tree, words=words)["output"]
-    return build_answer(record, json.loads(said), host)
+    try:
+        facts = parse_json(said)
+    except (TypeError, ValueError) as error:
+        raise HostError(f"{host}: what it says of itself is no JSON ({error})") from error
+    return build_answer(record, facts, host)

@@ -5,7 +5,6 @@ Peak rates come from documents alone: a core that `cores.toml` does not list has
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from deploy_targets.device import facts
 from deploy_targets.records import as_dict, build
 from deploy_targets.targets.profile import Quantization
+from foundation.files import read_toml
 
 _CORES = Path(__file__).with_name("cores.toml")
 _ROOT = Path("/")
@@ -39,7 +39,7 @@ class Core:
 @cache
 def known_cores() -> dict[str, Core]:
     """All cores whose rates are documented, by name."""
-    raw = tomllib.loads(_CORES.read_text(encoding="utf-8"))
+    raw, _ = read_toml(_CORES, "table of cores")
     return {name: build(Core, table, name) for name, table in raw.items()}
 
 

@@ -8,7 +8,6 @@ allows, by `foundation.onnx_releases`, unless the profile says one.
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from deploy_targets.targets.profile import (
     Target,
 )
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError, unknown_name
-from foundation.files import read_json, write_json
+from foundation.files import read_json, read_toml, write_json
 from foundation.onnx_releases import highest_opset
 
 # The exporter's operators are those of set 18; every other set is converted from it.
@@ -153,13 +152,13 @@ def _load_alias(path: Path, raw: dict[str, Any]) -> Target:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        raw, _ = read_toml(path, "target profile")
+    except MissingFileError as error:
         raise MissingFileError(
             f"{path}: no such target profile; there are {', '.join(target_names())}"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RecipeError(f"{path}: not a TOML file ({error}); correct it") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror or error})") from error
     if "name" in raw:
         raise RecipeError(f"{path}: key 'name' is not for a profile: the file's own name is it")
     return raw

@@ -332,7 +332,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("threads = 2", "threads = 2\nsources = ['a book']", "key 'sources' must be a table"),
         ("threads = 2", 'threads = "two"', "key 'threads' must be a whole number"),
         ("threads = 2", "threads = 0", "key 'threads' must be at least 1"),
-        ("threads = 2", "threads = ", "not a TOML file"),
+        ("threads = 2", "threads = ", "not valid TOML"),
         ("per_channel", "per_chanel", "did you mean 'quantization.per_channel'"),
         ('activation_type = "s8"', 'activation_type = "i8"', "must be one of u8, s8"),
         ('"fp32"', '"fp64"', "key 'precisions' must be one of"),

@@ -185,7 +185,11 @@ IMPOSSIBLE = {
     "an output of other classes": ("output", {"shape": ["batch", 3]}, "output 'logits'"),
     "a mean too few": ("preprocessing", {"mean": [0.5]}, r"mean is \[0\.5\].*2 channels"),
     "no deviation": ("preprocessing", {"std": [0.0, 1.0]}, "std is .* above 0"),
-    "a mean that is no number": ("preprocessing", {"mean": [float("nan"), 0.0]}, "mean is"),
+    "a mean that is no number": (
+        "preprocessing",
+        {"mean": [float("nan"), 0.0]},
+        r"mean\[0\] is nan",
+    ),
     "no height": ("preprocessing", {"height": 0}, "0 × 3 × 2"),
     "embedded, but floats": ("preprocessing", {"embedded": True}, "it is uint8 NHWC"),
     "a version": ("runtime", {"min_version": "new"}, "version 'new' is none"),
