@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export._libraries import failing_as, quiet
+from export.notes import drop_notes
 from export.reference import frozen_copy, full_float32
 from foundation.errors import ExportError
 from foundation.files import write_bytes
@@ -63,16 +64,13 @@ def opset_of(model: onnx.ModelProto) -> int:
 
 
 def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model optimised, with the shapes of all its values, and checked.
-
-    The exporter notes a stack trace, with this machine's paths, at every node. Slimming
-    builds the graph anew and leaves them out.
-    """
+    """A model optimised, with the shapes of all its values, without notes, and checked."""
     import onnxslim  # noqa: PLC0415 (heavy)
 
     with quiet():
         slim = onnxslim.slim(model)
     del slim.graph.value_info[:]
+    drop_notes(slim)
     inferred = onnx.shape_inference.infer_shapes(slim, check_type=True, strict_mode=True)
     onnx.checker.check_model(inferred, full_check=True)
     return inferred

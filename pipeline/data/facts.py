@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,11 @@ class DataFacts:
     """What a trained network was trained for.
 
     Attributes:
-        name: the dataset, as the recipe names it.
+        name: the dataset, as `public_name` has it: this goes with every bundle.
         classes: names, in the order of the logits.
         preprocessing: from a uint8 image to the student's input, which is what ships.
         counts: images in train, student_train, validation and test.
-        skipped: image files that were passed over.
+        skipped: image files that were passed over, by their places in the dataset.
         teacher_size: height and width of what the teacher sees, where it is not the student's.
     """
 
@@ -48,6 +49,27 @@ class DataFacts:
     def images_for(self, role: str, name: str) -> str:
         """The file with the images for a use (`CALIBRATION`, ...) at the size that a role sees."""
         return f"teacher-{name}" if role == "teacher" and self.teacher_size else name
+
+
+def public_name(name: str) -> str:
+    """A dataset's name without the folders that it lies in: folder:/home/me/photos is
+    folder:photos to everybody else."""
+    kind, _, place = name.partition(":")
+    if not place:
+        return name
+    path = Path(place)
+    return f"{kind}:{path.resolve().name if path.name in ('', '..') else path.name}"
+
+
+def public_place(place: str, name: str) -> str:
+    """A file of a dataset by its place in it.
+
+    Args:
+        place: its path, as messages have it.
+        name: the dataset, as the recipe names it.
+    """
+    root = name.partition(":")[2]
+    return place.removeprefix(f"{Path(root).expanduser()}{os.sep}") if root else place
 
 
 def write_facts(folder: Path, facts: DataFacts) -> Path:

@@ -52,7 +52,9 @@ def adopt(run: RunFolder, data: TrainingData) -> None:
         _adopt_graph(run, Path(asked.model))
     else:
         _adopt_network(run, data)
-    run.note(adopted=asked.weights or asked.model)
+    # A report travels: where the file lay on this machine is nobody's business there.
+    given = asked.weights or asked.model
+    run.note(adopted=Path(given).name if Path(given).is_file() else given)
 
 
 def _adopt_network(run: RunFolder, data: TrainingData) -> None:

@@ -13,6 +13,8 @@ from pipeline.data.facts import (
     TEST,
     VALIDATION,
     DataFacts,
+    public_name,
+    public_place,
     write_facts,
     write_images,
 )
@@ -97,14 +99,14 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         splits = data.splits
         differs = splits.teacher_preprocessing != splits.preprocessing
         facts = DataFacts(
-            name=recipe.name,
+            name=public_name(recipe.name),
             classes=splits.classes,
             preprocessing=splits.preprocessing,
             counts={
                 part: len(getattr(splits, part).labels)
                 for part in ("train", "student_train", "validation", "test")
             },
-            skipped=data.skipped,
+            skipped=[public_place(place, recipe.name) for place in data.skipped],
             teacher_size=splits.teacher_preprocessing.height if differs else None,
         )
         uses = {

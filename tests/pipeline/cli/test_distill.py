@@ -52,7 +52,7 @@ def test_it_ends_with_a_student_and_before_the_export(distilled) -> None:
 
 def test_an_image_that_was_skipped_is_named_in_the_facts(distilled) -> None:
     facts = read_facts(distilled[1].data)
-    assert facts.skipped == ["photos/train/dark/bad.jpg"]
+    assert facts.skipped == ["train/dark/bad.jpg"]
     assert facts.classes == ["dark", "light"]
 
 

@@ -10,7 +10,15 @@ import pytest
 
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
-from pipeline.data.facts import DataFacts, read_facts, read_images, write_facts, write_images
+from pipeline.data.facts import (
+    DataFacts,
+    public_name,
+    public_place,
+    read_facts,
+    read_images,
+    write_facts,
+    write_images,
+)
 from pipeline.data.images import ArrayImages
 
 FACTS = DataFacts(
@@ -27,6 +35,28 @@ def images() -> ArrayImages:
 def test_facts_come_back_as_they_were_written(tmp_path: Path) -> None:
     write_facts(tmp_path, FACTS)
     assert read_facts(tmp_path) == FACTS
+
+
+@pytest.mark.parametrize(
+    ("name", "public"),
+    [("digits", "digits"), ("noise:16", "noise:16"), ("folder:photos", "folder:photos"),
+     ("folder:/home/me/photos/", "folder:photos"), ("shards:~/big/tars", "shards:tars"),
+     ("folder:a/..", "folder:here"), ("folder:.", "folder:here")],
+)  # fmt: skip
+def test_a_datasets_name_for_everybody_has_no_folders(
+    name: str, public: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert public_name(name) == public
+
+
+def test_a_file_of_a_dataset_goes_by_its_place_in_it() -> None:
+    assert public_place("/home/me/photos/train/cat/1.png", "folder:/home/me/photos/") == (
+        "train/cat/1.png"
+    )
+    assert public_place("elsewhere/1.png", "folder:photos") == "elsewhere/1.png"
+    assert public_place("train/1.png", "digits") == "train/1.png"
 
 
 def test_images_come_back_as_they_were_written(tmp_path: Path, images) -> None:

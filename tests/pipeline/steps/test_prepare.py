@@ -61,7 +61,8 @@ def test_images_that_were_passed_over_are_in_the_facts(tmp_path: Path, photos: P
     (photos / "train/dark/bad.jpg").write_text("no image")
     settings = {"name": f"folder:{photos}", "on_bad_image": "skip", "val_fraction": 0.2}
     run, _ = prepared(tmp_path / "x", **settings)
-    assert read_facts(run.data).skipped == [str(photos / "train/dark/bad.jpg")]
+    assert read_facts(run.data).skipped == ["train/dark/bad.jpg"]
+    assert read_facts(run.data).name == "folder:photos"
 
 
 def test_what_was_prepared_is_not_loaded_again(digits) -> None:
