@@ -8,9 +8,11 @@ so it is mixed with what it was between networks elsewhere (docs/targets.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+
+from deploy_targets.device.sense import above_zero, ascending
 
 CONFIDENCE = 0.9
 
@@ -33,6 +35,11 @@ class Range:
     value: float
     low: float
     high: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(low=self.low)
+        yield from ascending(low=self.low, value=self.value, high=self.high)
 
     def scaled(self, factor: float) -> Range:
         return Range(self.value * factor, self.low * factor, self.high * factor)

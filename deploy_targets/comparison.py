@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from deploy_targets.device.messages import Latency, Parity, RuntimeUsed
-from deploy_targets.intervals import Interval, signed_rank_interval
-from deploy_targets.measurement import BundleMeasured, HostMeasured, read_record
+from deploy_targets.device.sense import above_zero, ascending, at_least, shares
+from deploy_targets.intervals import signed_rank_interval
+from deploy_targets.measurement import BundleMeasured, HostMeasured, read_record, uncarried
 from deploy_targets.records import as_dict
 from foundation.files import write_json
 
@@ -41,6 +42,14 @@ class Ratio:
     confidence: float
     verdict: Literal["faster", "slower", "no difference"]
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(low=self.low)
+        yield from ascending(low=self.low, estimate=self.estimate, high=self.high)
+        yield from shares(confidence=self.confidence)
+        if self.low > 0 and self.verdict != _verdict_of(math.log(self.low), math.log(self.high)):
+            yield f"verdict is {self.verdict!r} of {self.low:g} to {self.high:g}"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -63,6 +72,15 @@ class Candidate:
     parity: Parity
     against_baseline: Ratio | None
     round_percentiles_ms: dict[str, list[float]] = field(default_factory=dict)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from uncarried(self.latency_ms)
+        yield from above_zero(round_ms=min(self.round_ms, default=None))
+        for name, values in self.round_percentiles_ms.items():
+            yield from above_zero(**{name: min(values, default=None)})
+            if len(values) != len(self.round_ms):
+                yield f"{name} has {len(values)} rounds, and round_ms {len(self.round_ms)}"
 
     def rounds_of(self, percentile: str) -> list[float] | None:
         """A value for each round of "p50" and the like; None where a round cannot carry it."""
@@ -89,6 +107,18 @@ class Comparison:
     candidates: list[Candidate]
     seconds: float
     started_at: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, rounds=self.rounds)
+        yield from at_least(0, seconds=self.seconds)
+        if len(self.candidates) < 2:
+            yield f"candidates must be at least 2, but there are {len(self.candidates)}"
+        for number, one in enumerate(self.candidates):
+            if len(one.round_ms) != self.rounds:
+                yield f"candidates[{number}] has {len(one.round_ms)} rounds of {self.rounds}"
+            if (one.against_baseline is None) != (number == 0):
+                yield f"candidates[{number}]: the first, and no other, is the baseline"
 
     @property
     def baseline(self) -> Candidate:
@@ -120,14 +150,14 @@ def ratio_to_baseline(
         low=math.exp(found.low),
         high=math.exp(found.high),
         confidence=confidence,
-        verdict=_verdict(found),
+        verdict=_verdict_of(found.low, found.high),
     )
 
 
-def _verdict(log_ratio: Interval) -> Literal["faster", "slower", "no difference"]:
-    if log_ratio.high < 0:
+def _verdict_of(log_low: float, log_high: float) -> Literal["faster", "slower", "no difference"]:
+    if log_high < 0:
         return FASTER
-    if log_ratio.low > 0:
+    if log_low > 0:
         return SLOWER
     return NO_DIFFERENCE
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy_targets.calibration import UNMEASURED_EFFICIENCY, Range
+from deploy_targets.device.sense import above_zero, at_least, named, shares
 from deploy_targets.measurement import BundleMeasured, read_record
 from deploy_targets.records import as_dict
 from foundation.files import write_json
@@ -40,6 +42,13 @@ class Basis:
     confidence: float | None
     notes: list[str] = field(default_factory=list)
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(roofline_ms=self.roofline_ms, efficiency=self.efficiency)
+        yield from at_least(0, macs=self.macs, bytes=self.bytes, operators=self.operators)
+        yield from at_least(0, overhead_us=self.overhead_us)
+        yield from shares(compute_share=self.compute_share, confidence=self.confidence)
+
     @property
     def words(self) -> str:
         """What the estimate rests on, in short."""
@@ -71,6 +80,11 @@ class Estimate:
     latency_ms: Range
     basis: Basis
     made_at: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(target=self.target, runtime=self.runtime)
+        yield from at_least(1, threads=self.threads)
 
 
 def file_name(bundle: str, target: str) -> str:

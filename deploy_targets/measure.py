@@ -21,9 +21,10 @@ from deploy_targets.device.messages import (
     Job,
     Scenario,
 )
-from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.percentiles import BOUNDS, fewest_queries
 from deploy_targets.device.pinning import AUTO, parse_cores
 from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.sense import is_percentile
 from deploy_targets.device.timing import MIN_QUERIES, PERCENTS
 from deploy_targets.hosts import Host, open_host
 from deploy_targets.journal import Journal
@@ -106,8 +107,8 @@ class MeasureOptions:
         if not 0 <= self.min_seconds < float("inf"):
             raise UsageError(f"min seconds must be 0 or more, but got {self.min_seconds}")
         for percent in self.percentiles or []:
-            if not 0 < percent < 100:
-                raise UsageError(f"percentile must be between 0 and 100, but got {percent:g}")
+            if not is_percentile(percent):
+                raise UsageError(f"percentile must be from {BOUNDS}, but got {percent:.12g}")
         if self.pin not in {None, AUTO}:
             try:
                 parse_cores(self.pin or "")

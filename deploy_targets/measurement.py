@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,8 @@ from deploy_targets.device.messages import (
     Throughput,
     Validity,
 )
+from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.sense import above_zero, at_least, named, sha256
 from deploy_targets.records import RecordError, as_dict, build
 from foundation.bundle import MANIFEST, Bundle
 from foundation.errors import CorruptFileError
@@ -43,6 +46,13 @@ class BundleMeasured:
     model_bytes: int
     manifest_sha256: str
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(name=self.name, role=self.role, target=self.target)
+        yield from named(format=self.format, precision=self.precision)
+        yield from above_zero(model_bytes=self.model_bytes)
+        yield from sha256(manifest_sha256=self.manifest_sha256)
+
 
 @dataclass(frozen=True)
 class HostMeasured:
@@ -50,6 +60,10 @@ class HostMeasured:
 
     name: str
     facts: Facts
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(name=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +102,20 @@ class Measurement:
     launches: int = 1
     seconds: float
     started_at: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from uncarried(self.latency_ms)
+        yield from at_least(1, launches=self.launches)
+        yield from at_least(0, seconds=self.seconds)
+
+
+def uncarried(latency: Latency) -> Iterator[str]:
+    """Percentiles that so many queries cannot carry."""
+    for name in latency.percentiles:
+        needed = fewest_queries(float(name[1:]))
+        if latency.n < needed:
+            yield f"latency_ms has a {name} of {latency.n} queries, but it needs {needed}"
 
 
 def describe(bundle: Bundle) -> BundleMeasured:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from deploy_targets.device.messages import (
     SERVER,
+    SUSPECT,
+    VALID,
     Conditions,
     RuntimeUsed,
     Scenario,
@@ -20,8 +22,6 @@ from deploy_targets.device.messages import (
     Warmed,
 )
 from deploy_targets.device.percentiles import fewest_queries, percentile_of
-
-VALID, SUSPECT = "valid", "suspect"
 
 # A series is judged by the medians of its parts: of neighbours that share a moment, thousands
 # are not thousands of witnesses.

@@ -20,9 +20,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from deploy_targets.device.messages import SUSPECT
 from deploy_targets.estimate import Estimate
 from deploy_targets.measurement import Measurement
-from deploy_targets.validity import SUSPECT
 from pipeline.gating.ratios import RatioShown
 from pipeline.gating.verdict import Verdict
 from pipeline.measured import Cell, MeasuredTable, measured_table, start_table

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy_targets.device.messages import ExecutedPrecision, Latency, Scenario
+from deploy_targets.device.messages import SUSPECT, ExecutedPrecision, Latency, Scenario
 from deploy_targets.device.percentiles import fewest_queries
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.measurement import Measurement
-from deploy_targets.validity import SUSPECT
 from pipeline.gating.metrics import top1_percent
 
 _USUAL = (50.0, 90.0, 95.0, 99.0)

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
+from deploy_targets.device.percentiles import LARGEST, SMALLEST
 from deploy_targets.device.pinning import parse_cores
 from deploy_targets.device.timing import MIN_QUERIES
 from pipeline.gating.turns import FEWEST_ROUNDS
@@ -31,7 +32,7 @@ from smskd.stage import MethodSpec, Stage, check_sequence
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Percent = Annotated[float, Field(gt=0, lt=100)]
+Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 

@@ -10,10 +10,12 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from deploy_targets.device.linux import ROOT, fields, mib, number, number_in, text
+from deploy_targets.device.sense import above_zero, at_least, named
 
 # The instruction sets on which the speed of INT8 and of 16-bit floats depends.
 _FEATURES = {
@@ -65,6 +67,14 @@ class Facts:
     load_average: float | None
     python: str
     os: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(cpu=self.cpu, board=self.board, arch=self.arch, governor=self.governor)
+        yield from named(python=self.python, os=self.os)
+        yield from at_least(1, logical_cores=self.logical_cores, usable_cores=self.usable_cores)
+        yield from above_zero(memory_mb=self.memory_mb)
+        yield from at_least(0, frequency_mhz=self.frequency_mhz, load_average=self.load_average)
 
 
 def collect(root: Path = ROOT) -> Facts:

@@ -15,8 +15,22 @@ What comes back is lines, each an object with a `kind`:
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from deploy_targets.device.sense import (
+    above_zero,
+    ascending,
+    at_least,
+    bits_set,
+    is_percentile,
+    known,
+    named,
+    sha256,
+    shares,
+)
 
 Message = dict[str, Any]
 
@@ -25,6 +39,11 @@ PRECISION_HINTS = ("f32", "auto")
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = SCENARIOS = (
     "single-stream", "multi-stream", "offline", "server",
 )  # fmt: skip
+
+BEFORE, DURING, AFTER = MOMENTS = ("before", "during", "after")
+VALID, SUSPECT = VERDICTS = ("valid", "suspect")
+
+_PERCENTILE = re.compile(r"p\d{1,2}(\.\d{1,9})?")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,12 @@ class Scenario:
     batch: int = 1
     streams: int | None = None
     rate: float | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from known(SCENARIOS, name=self.name)
+        yield from at_least(1, batch=self.batch, streams=self.streams)
+        yield from above_zero(rate=self.rate)
 
     @property
     def images_a_query(self) -> int:
@@ -136,6 +161,10 @@ class Samples:
 
     ns: list[int]
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from _samples(self.ns)
+
 
 @dataclass(frozen=True)
 class ExecutedPrecision:
@@ -148,6 +177,13 @@ class ExecutedPrecision:
 
     summary: str
     operators: dict[str, int]
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(summary=self.summary)
+        for name, count in self.operators.items():
+            yield from named(operators=name)
+            yield from at_least(1, **{f"operators.{name}": count})
 
 
 @dataclass(frozen=True)
@@ -169,6 +205,13 @@ class RuntimeUsed:
     pinned: list[int] | None = None
     provider: str | None = None
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(name=self.name, version=self.version, provider=self.provider)
+        yield from known(("f32", "bf16", "auto"), precision_hint=self.precision_hint)
+        yield from at_least(1, threads=self.threads)
+        yield from at_least(0, pinned=min(self.pinned or [0]))
+
 
 @dataclass(frozen=True)
 class Percentile:
@@ -177,6 +220,11 @@ class Percentile:
     value: float
     low: float
     high: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, low=self.low)
+        yield from ascending(low=self.low, value=self.value, high=self.high)
 
 
 @dataclass(frozen=True)
@@ -195,6 +243,21 @@ class Latency:
     max: float
     n: int
     warmup_n: int
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        # Of a single one there is no spread to speak of.
+        yield from at_least(2, n=self.n)
+        yield from at_least(0, warmup_n=self.warmup_n, min=self.min)
+        yield from ascending(min=self.min, mean=self.mean, max=self.max)
+        for name, one in self.percentiles.items():
+            if not (_PERCENTILE.fullmatch(name) and is_percentile(float(name[1:]))):
+                yield f"percentiles must have names such as p99.9, but got {name[:80]!r}"
+                return
+            yield from ascending(min=self.min, **{f"{name}.low": one.low})
+            yield from ascending(**{f"{name}.high": one.high}, max=self.max)
+        in_order = sorted(self.percentiles, key=lambda name: float(name[1:]))
+        yield from ascending(**{name: self.percentiles[name].value for name in in_order})
 
     def value_of(self, percentile: str) -> float | None:
         """Of "p50" and the like; None where the sample does not carry it."""
@@ -227,6 +290,12 @@ class Throughput:
     low: float
     high: float
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, batch=self.batch)
+        yield from above_zero(low=self.low)
+        yield from ascending(low=self.low, images_per_s=self.images_per_s, high=self.high)
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -242,6 +311,13 @@ class Memory:
     steady: float | None
     peak: float | None
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(before_load=self.before_load, steady=self.steady, peak=self.peak)
+        for name, value in (("before_load", self.before_load), ("steady", self.steady)):
+            if value is not None and self.peak is not None:
+                yield from ascending(**{name: value}, peak=self.peak)
+
 
 @dataclass(frozen=True)
 class Energy:
@@ -254,6 +330,11 @@ class Energy:
     joules_per_image: float
     source: str
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(joules_per_image=self.joules_per_image)
+        yield from named(source=self.source)
+
 
 @dataclass(frozen=True)
 class Startup:
@@ -262,6 +343,11 @@ class Startup:
     import_: float
     load: float
     first_inference: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, load=self.load, first_inference=self.first_inference)
+        yield from at_least(0, **{"import": self.import_})
 
 
 @dataclass(frozen=True)
@@ -280,6 +366,20 @@ class Accuracy:
     high: float
     right: str | None = None
     labels_sha256: str | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, n=self.n)
+        yield from shares(low=self.low, top1=self.top1, high=self.high)
+        yield from ascending(low=self.low, top1=self.top1, high=self.high)
+        yield from sha256(labels_sha256=self.labels_sha256)
+        if self.n < 1 or self.right is None:
+            return
+        count = bits_set(self.right, self.n)
+        if count is None:
+            yield f"right must be the bits of {self.n} images, but got {self.right[:80]!r}"
+        elif abs(count - self.top1 * self.n) > 0.01:
+            yield f"right has {count} of {self.n} images, but top1 is {self.top1:g}"
 
 
 @dataclass(frozen=True)
@@ -306,6 +406,14 @@ class Conditions:
     other_cpu: float | None = None
     swap_mb: float | None = None
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from known(MOMENTS, at=self.at)
+        yield from named(governor=self.governor)
+        yield from at_least(0, frequency_mhz=self.frequency_mhz, load_average=self.load_average)
+        yield from at_least(0, swap_mb=self.swap_mb)
+        yield from shares(other_cpu=self.other_cpu)
+
 
 @dataclass(frozen=True)
 class Validity:
@@ -320,6 +428,12 @@ class Validity:
     verdict: str
     reasons: list[str]
     unavailable: list[str]
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from known(VERDICTS, verdict=self.verdict)
+        if (self.verdict == SUSPECT) != bool(self.reasons):
+            yield f"verdict is {self.verdict}, with {len(self.reasons)} reasons to doubt it"
 
 
 @dataclass(frozen=True)
@@ -338,6 +452,12 @@ class Parity:
     top1_agreement: float
     n: int
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, n=self.n)
+        yield from at_least(0, max_abs_error=self.max_abs_error, relative_error=self.relative_error)
+        yield from shares(top1_agreement=self.top1_agreement)
+
 
 @dataclass(frozen=True)
 class Warmed:
@@ -350,6 +470,10 @@ class Warmed:
 
     n: int
     steady: bool
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, n=self.n)
 
 
 @dataclass(frozen=True)
@@ -364,6 +488,11 @@ class Timed:
     ns: list[int]
     span_ns: int
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from _samples(self.ns)
+        yield from above_zero(span_ns=self.span_ns)
+
 
 @dataclass(frozen=True)
 class Consumed:
@@ -373,6 +502,12 @@ class Consumed:
     images: int
     source: str
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(joules=self.joules)
+        yield from at_least(1, images=self.images)
+        yield from named(source=self.source)
+
 
 @dataclass(frozen=True)
 class Counted:
@@ -381,6 +516,12 @@ class Counted:
 
     right: str
     n: int
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, n=self.n)
+        if self.n >= 1 and bits_set(self.right, self.n) is None:
+            yield f"right must be the bits of {self.n} images, but got {self.right[:80]!r}"
 
 
 @dataclass(frozen=True)
@@ -400,3 +541,14 @@ class Ready:
     parity: Parity
     startup_ms: Startup
     warmup_n: int
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, warmup_n=self.warmup_n)
+
+
+def _samples(ns: list[int]) -> Iterator[str]:
+    """What cannot be of the nanoseconds of queries."""
+    if not ns:
+        yield "ns must hold a query's time, but is empty"
+    yield from above_zero(ns=min(ns, default=1))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
 
 from deploy_targets.device.messages import Percentile
+from deploy_targets.device.sense import LARGEST_PERCENT, SMALLEST_PERCENT, is_percentile
 
 # Of each bound by itself.
 CONFIDENCE = 0.99
+
+SMALLEST, LARGEST = SMALLEST_PERCENT, LARGEST_PERCENT
+BOUNDS = f"{SMALLEST:g} to {LARGEST:g}"
 
 
 def fewest_queries(percent: float, confidence: float = CONFIDENCE) -> int:
@@ -16,12 +21,22 @@ def fewest_queries(percent: float, confidence: float = CONFIDENCE) -> int:
 
     So many that the second largest lies above the percentile with that confidence: 64 for the
     90th, 130 for the 95th, 662 for the 99th. Below the median it is the mirror image.
+
+    Raises:
+        ValueError: when the percentile is not from `SMALLEST` to `LARGEST`.
     """
-    below = max(percent, 100 - percent) / 100
-    n = 2
-    while below**n + n * (1 - below) * below ** (n - 1) > 1 - confidence:
-        n += 1
-    return n
+    if not is_percentile(percent):
+        raise ValueError(f"a percentile must be from {BOUNDS}, but got {percent:g}")
+    above = min(percent, 100 - percent) / 100
+    log_below, log_doubt = math.log1p(-above), math.log(1 - confidence)
+
+    def is_enough(n: int) -> bool:
+        return (n - 1) * log_below + math.log1p((n - 1) * above) <= log_doubt
+
+    high = 2
+    while not is_enough(high):
+        high *= 2
+    return bisect.bisect_left(range(high), True, lo=2, key=is_enough)
 
 
 def percentile_of(ordered: Sequence[float], percent: float) -> Percentile | None:
@@ -29,7 +44,7 @@ def percentile_of(ordered: Sequence[float], percent: float) -> Percentile | None
 
     Args:
         ordered: values in ascending order.
-        percent: between 0 and 100.
+        percent: from `SMALLEST` to `LARGEST`.
     """
     n = len(ordered)
     if n < fewest_queries(percent):
@@ -50,11 +65,24 @@ def nearest_rank(ordered: Sequence[float], percent: float) -> float:
 
 def _seldom(n: int, share: float) -> int:
     """The largest k that a binomial number of n falls short of with at most 1 - CONFIDENCE."""
+    if share > 0.5:
+        # Counted from the other end, which is nearer.
+        return n - _first_reaching(CONFIDENCE, n, 1 - share)
+    return _first_reaching(1 - CONFIDENCE, n, share)
+
+
+def _first_reaching(probability: float, n: int, share: float) -> int:
+    """The first k that a binomial number of n is at or below with more than a probability."""
     log_odds = math.log(share) - math.log1p(-share)
-    log_ways, reached, k = n * math.log1p(-share), 0.0, 0
-    while True:
+    # What lies farther below the mean than this is no matter.
+    k = max(0, int(n * share - 12 * math.sqrt(n * share * (1 - share)) - 30))
+    log_ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    log_ways += k * math.log(share) + (n - k) * math.log1p(-share)
+    reached = 0.0
+    while k < n:
         reached += math.exp(log_ways)
-        if reached > 1 - CONFIDENCE:
+        if reached > probability:
             return k
         log_ways += math.log(n - k) - math.log(k + 1) + log_odds
         k += 1
+    return n

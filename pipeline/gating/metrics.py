@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.percentiles import BOUNDS, fewest_queries
+from deploy_targets.device.sense import is_percentile
 from deploy_targets.estimate import Estimate
 from deploy_targets.measurement import Measurement
-from foundation.errors import unknown_name
+from foundation.errors import UnknownNameError, unknown_name
 from foundation.statistics import wilson_interval
 
 
@@ -186,13 +187,18 @@ def metric_named(name: str, where: str = "") -> Metric:
     """The metric of that name: one of `METRICS`, or `latency_pNN_ms` of any percentile.
 
     Raises:
-        UnknownNameError: with the nearest name.
+        UnknownNameError: with the nearest name; for a percentile so far out that there is no time
+            for its queries, with those that there are.
     """
     percent = percentile_in(name)
     if name in METRICS:
         return METRICS[name]
-    if percent is not None and 0 < float(percent) < 100:
+    if percent is not None and is_percentile(float(percent)):
         return _latency(percent)
+    if percent is not None:
+        raise UnknownNameError(
+            f"{where + ': ' if where else ''}the percentile of {name!r} must be from {BOUNDS}"
+        )
     raise unknown_name("metric", name, [*METRICS, "latency_pNN_ms"], where)
 
 

@@ -143,3 +143,30 @@ def test_more_confidence_is_a_wider_ratio():
 def test_rounds_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="zip"):
         ratio_to_baseline(ROUNDS, ROUNDS[1:])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw.update(rounds=0), "rounds must be at least 1"),
+        (lambda raw: raw.update(rounds=9), "has 8 rounds of 9"),
+        (lambda raw: raw["candidates"].pop(), "candidates must be at least 2"),
+        (lambda raw: raw["candidates"].reverse(), "the first, and no other, is the baseline"),
+        (lambda raw: raw["candidates"][1]["round_ms"].__setitem__(0, -1.0), "must be above 0"),
+        (lambda raw: raw["candidates"][1]["against_baseline"].update(low=0.9), "must not lie"),
+        (
+            lambda raw: raw["candidates"][1]["against_baseline"].update(verdict="slower"),
+            "verdict is 'slower'",
+        ),
+        (
+            lambda raw: raw["candidates"][0].update(round_percentiles_ms={"p90": [1.0]}),
+            "p90 has 1 rounds, and round_ms 8",
+        ),
+    ],
+)
+def test_values_that_cannot_be_are_corrupt_and_told(file, change, words):
+    raw = json.loads(file.read_text())
+    change(raw)
+    file.write_text(json.dumps(raw))
+    with pytest.raises(CorruptFileError, match=words):
+        read_comparison(file)

@@ -98,6 +98,76 @@ def test_anything_else_than_a_measurement_is_corrupt(file, change):
         read_measurement(file)
 
 
+def p50(**bounds):
+    return lambda raw: raw["latency_ms"]["percentiles"]["p50"].update(bounds)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (p50(value=50.0, low=1.0, high=2.0), "value .50. must not lie above high .2."),
+        (p50(low=2.0, high=1.0), "low .2. must not lie above value"),
+        (p50(value=-1.0, low=-2.0, high=-1.0), "low must be at least 0"),
+        (p50(low=0.1), "min .0.5. must not lie above p50.low"),
+        (lambda raw: raw["latency_ms"].update(n=0), "n must be at least 2"),
+        (lambda raw: raw["latency_ms"].update(n=10), "a p50 of 10 queries, but it needs 11"),
+        (lambda raw: raw["latency_ms"].update(n=10**30), "below 2\\^63"),
+        (lambda raw: raw["latency_ms"].update(mean=9.0), "mean .9. must not lie above max"),
+        (
+            lambda raw: raw["latency_ms"]["percentiles"].update(
+                p90={"value": 0.8, "low": 0.8, "high": 2.0}
+            ),
+            "p50 .1. must not lie above p90",
+        ),
+        (
+            lambda raw: raw["latency_ms"]["percentiles"].update(
+                {"p99.99999999": {"value": 2.0, "low": 2.0, "high": 2.0}}
+            ),
+            "percentiles must have names such as p99.9",
+        ),
+        (lambda raw: raw["throughput"].update(low=0.0), "low must be above 0"),
+        (lambda raw: raw["memory_mb"].update(peak=-1.0), "peak must be above 0"),
+        (lambda raw: raw["memory_mb"].update(peak=10.0), "steady .90. must not lie above peak"),
+        (lambda raw: raw["startup_ms"].update(load=-1.0), "load must be at least 0"),
+        (lambda raw: raw["bundle"].update(model_bytes=-5), "model_bytes must be above 0"),
+        (lambda raw: raw["bundle"].update(manifest_sha256="ab"), "must be a SHA-256"),
+        (lambda raw: raw["bundle"].update(name="\x1b[31mred"), "name must be a plain name"),
+        (lambda raw: raw["parity"].update(n=0), "n must be at least 1"),
+        (lambda raw: raw["parity"].update(top1_agreement=1.5), "from 0 to 1"),
+        (lambda raw: raw["validity"].update(reasons=["busy"]), "valid, with 1 reasons"),
+        (lambda raw: raw["validity"].update(verdict="fine"), "verdict must be one of valid"),
+        (lambda raw: raw["scenario"].update(name="quiet"), "name must be one of single-stream"),
+        (lambda raw: raw.update(seconds=-82784.0), "seconds must be at least 0"),
+        (lambda raw: raw.update(launches=0), "launches must be at least 1"),
+        (lambda raw: raw.update(energy={"joules_per_image": -1, "source": "RAPL"}), "above 0"),
+        (
+            lambda raw: raw.update(accuracy={"top1": 0.5, "n": 0, "low": 0.4, "high": 0.6}),
+            "n must be at least 1",
+        ),
+        (
+            lambda raw: raw.update(accuracy={"top1": 0.5, "n": 9, "low": 0.6, "high": 0.7}),
+            "low .0.6. must not lie above top1",
+        ),
+        (
+            lambda raw: raw.update(
+                accuracy={"top1": 0.5, "n": 2, "low": 0.1, "high": 0.9, "right": "c0"}
+            ),
+            "right has 2 of 2 images",
+        ),
+        (
+            lambda raw: raw.update(
+                accuracy={"top1": 0.5, "n": 2, "low": 0.1, "high": 0.9, "right": "81"}
+            ),
+            "right must be the bits of 2 images",
+        ),
+    ],
+)
+def test_values_that_cannot_be_are_corrupt_and_told(file, change, words):
+    edit(file, change)
+    with pytest.raises(CorruptFileError, match=words):
+        read_measurement(file)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", '{"kind": "measurement"'])
 def test_a_torn_file_is_corrupt(file, text):
     file.write_text(text)

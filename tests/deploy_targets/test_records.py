@@ -70,3 +70,40 @@ def test_what_does_not_fit_is_named(changes, message):
 def test_a_list_is_no_record():
     with pytest.raises(RecordError, match="the whole must be a table"):
         build(Outer, [])
+
+
+@dataclass(frozen=True)
+class Even:
+    count: int
+
+    def problems(self):
+        if self.count % 2:
+            yield f"count must be even, but got {self.count}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    first: Even
+    others: list[Even]
+
+
+def test_a_record_tells_of_what_cannot_be_with_its_place():
+    assert build(Even, {"count": 2}) == Even(2)
+    with pytest.raises(RecordError, match=r"^count must be even, but got 1$"):
+        build(Even, {"count": 1})
+    with pytest.raises(RecordError, match=r"key 'others\[1\]': count must be even, but got 3"):
+        build(Pair, {"first": {"count": 2}, "others": [{"count": 2}, {"count": 3}]})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, 10**5000, -(2**63), [10**5000], "x" * 10**6],
+    ids=["long", "too long to write", "below", "in a list", "text"],
+)
+def test_what_goes_on_for_too_long_is_refused_in_a_short_line(value):
+    for key in ("inner", "sizes", "shares", "maybe"):
+        with pytest.raises(RecordError) as error:
+            build(Outer, raw(**{key: {"count": value} if key == "inner" else value}))
+        assert len(str(error.value)) < 300
+    with pytest.raises(RecordError, match="must be a number below"):
+        build(Outer, raw(shares={"a": 10**400}))

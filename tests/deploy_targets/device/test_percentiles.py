@@ -5,7 +5,13 @@ import random
 
 import pytest
 
-from deploy_targets.device.percentiles import fewest_queries, nearest_rank, percentile_of
+from deploy_targets.device.percentiles import (
+    LARGEST,
+    SMALLEST,
+    fewest_queries,
+    nearest_rank,
+    percentile_of,
+)
 
 
 @pytest.mark.parametrize("percent", [50, 90, 95, 99])
@@ -30,6 +36,22 @@ def test_the_queries_that_a_percentile_needs_are_those_of_early_stopping(percent
     assert found is not None
     # The second largest: no smaller sample has it above the percentile with 99 %.
     assert found.high == ordered[-2]
+
+
+def test_the_farthest_percentiles_are_worked_out_at_once_and_have_bounds():
+    # Two of n above it, with 99 %: of rare events that is a mean of 6.638.
+    assert fewest_queries(LARGEST) == fewest_queries(SMALLEST) == 6_638_350
+    ordered = range(7_000_000)
+    for percent in (SMALLEST, 50, LARGEST):
+        found = percentile_of(ordered, percent)
+        assert found is not None
+        assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize("percent", [0.0, 1e-7, 99.99999999, 100.0, -1.0, math.nan, math.inf])
+def test_a_percentile_beyond_them_is_refused_and_not_counted_out(percent):
+    with pytest.raises(ValueError, match=r"from 0\.0001 to 99\.9999"):
+        fewest_queries(percent)
 
 
 def test_the_bounds_of_a_median_of_twelve_are_the_second_of_either_end():

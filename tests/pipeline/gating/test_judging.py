@@ -444,6 +444,9 @@ class TestTheWhole:
             judge(Evidence([student]), budget("latency_p95", max=1.0))
         with pytest.raises(UnknownNameError, match="latency_p100_ms"):
             metric_named("latency_p100_ms")
+        for far in ("latency_p0.0000001_ms", "latency_p99_99999999_ms", "latency_p0_ms"):
+            with pytest.raises(UnknownNameError, match=r"from 0\.0001 to 99\.9999"):
+                metric_named(far)
 
     def test_tells_an_unknown_bundle_with_the_nearest(self, student) -> None:
         rules = GateRecipe(bundles=["local-onnx-int9"], limits={"size_mb": Limit(max=9.0)})
