@@ -103,6 +103,12 @@ class TrainingError(CompressError):
     exit_code = 23
 
 
+class InternalError(CompressError):
+    """Something that nobody foresaw: a fault of this program. The number is BSD's EX_SOFTWARE."""
+
+    exit_code = 70
+
+
 class BusyError(CompressError):
     """Another process is working in the same run folder."""
 

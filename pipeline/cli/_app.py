@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli._leaving import Commands
 from pipeline.processes import leads
 
 if TYPE_CHECKING:
@@ -20,11 +21,13 @@ Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate in
 14 unreadable image ·
 15 weights do not fit ·  16 corrupt file ·  17 run folder of another recipe ·  18 disk full ·
 19 model cannot be used ·  20 export failed ·  21 host or runtime failed ·
-22 run folder in use ·  23 training diverged ·  9 other ·  130 interrupted
+22 run folder in use ·  23 training diverged ·  9 other ·  70 a fault of this program ·
+130 interrupted
 """
 
 app = typer.Typer(
     name="compress",
+    cls=Commands,
     help="From an accurate image classifier to a small, fast, verified model for an edge "
     "device.\n\n"
     "The whole road in one command:  [bold]compress run recipes/digits.toml[/bold]",

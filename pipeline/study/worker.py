@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from foundation.errors import CompressError, NoSpaceError, is_no_space
+from foundation.errors import CompressError, InternalError, NoSpaceError, is_no_space
 from foundation.files import no_space_named
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
@@ -78,11 +78,12 @@ def work(task: Task, threads: int, connection: Connection) -> None:
         kind = NoSpaceError if is_no_space(error) else CompressError
         message = f"{error.filename or log}: {error.strerror or error}"
         connection.send((FAILED, (message, kind.exit_code)))
-    except Exception as error:  # a user's network may fail in any way
+    # SystemExit too: who calls for the end of the process must not pass for one who did his work.
+    except BaseException as error:
         traceback.print_exc()
         words = str(error).partition("\n")[0]
-        message = f"{type(error).__name__}: {words}; {log} has the details"
-        connection.send((FAILED, (message, CompressError.exit_code)))
+        message = f"unexpected {type(error).__name__}: {words}; {log} has the details"
+        connection.send((FAILED, (message, InternalError.exit_code)))
     finally:
         sys.stderr.flush()
         if log.exists() and log.stat().st_size == 0:
@@ -100,6 +101,6 @@ def _write_to(log: Path) -> None:
     """Send what libraries print to a file: the terminal shows the progress of all tasks."""
     with no_space_named(log):
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("w") as file:
+        with log.open("w", encoding="utf-8") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)

@@ -1,0 +1,207 @@
+"""How a command ends: an exit code that says what happened, and at most one line about it.
+
+Python's own exit code for an error that nobody caught is 1, which here is a verdict: the gate
+failed. So every way out leads through `run_to_the_end`, and 1 is given to no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from foundation.errors import (
+    CompressError,
+    InternalError,
+    NoSpaceError,
+    UsageError,
+    is_no_space,
+)
+from pipeline.cli._streams import loss_of, take_standard_streams
+
+INTERRUPTED = 130
+_LONGEST_REASON = 300
+_OF_THE_PARSER = ("typer", "click")
+_USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
+
+
+class Commands(TyperGroup):
+    """The commands, none of whose errors the parser takes for its own: a broken pipe in a command
+    would end with exit code 1, and the end of a file as if somebody had not wanted to go on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except (EOFError, BrokenPipeError) as error:
+            raise _EscapedError from error
+
+
+class _EscapedError(Exception):
+    """Carries its cause past the parser."""
+
+
+def run_to_the_end(app: typer.Typer) -> NoReturn:
+    """Run the command line and leave the process."""
+    take_standard_streams()
+    threading.excepthook = _tell_of_thread
+    command = typer.main.get_command(app)
+    try:
+        # Not standalone: there, typer decides on exit codes of its own, and 1 is among them.
+        code = command.main(prog_name="compress", standalone_mode=False)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] in _OF_THE_PARSER:
+            _end_of_wrong_use(error)
+        _end(*_told(error.__cause__ or error if isinstance(error, _EscapedError) else error))
+    except BaseException as error:
+        _end(*_told(error))
+    _leave(code if isinstance(code, int) else 0, is_verdict=isinstance(code, int))
+
+
+def _end_of_wrong_use(error: Exception) -> NoReturn:
+    """End as the parser of the command line would, but for its exit codes."""
+    if isinstance(error, typer.Abort):  # of a question that nobody answered
+        _end(None, INTERRUPTED)
+    from typer import rich_utils  # noqa: PLC0415 - a quarter of a second
+
+    rich_utils.rich_format_error(error)  # type: ignore[arg-type]
+    _leave(UsageError.exit_code, is_verdict=True)
+
+
+def _told(error: BaseException) -> tuple[str | None, int]:
+    """The line and the exit code for what ended a command; no line where all was said."""
+    if isinstance(error, CompressError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return None, INTERRUPTED
+    if _is_want_of_memory(error):
+        return (
+            f"not enough memory ({_reason(error)}); what was finished is kept: end other programs, "
+            "or ask for less at once (data.batch_size, data.image_size)",
+            CompressError.exit_code,
+        )
+    if isinstance(error, OSError):
+        return _trouble_of_the_system(error)
+    return _unmeant(error)
+
+
+def _is_want_of_memory(error: BaseException) -> bool:
+    # torch has an error of its own for an accelerator's memory, and none for the machine's.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def _trouble_of_the_system(error: OSError) -> tuple[str, int]:
+    if is_no_space(error):
+        path = error.filename or "the disk"
+        return f"{path}: no space left; free some and run again", NoSpaceError.exit_code
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror or error}", CompressError.exit_code
+    if error.errno in _USED_UP:
+        return f"this machine: {error.strerror}; end other programs", CompressError.exit_code
+    return _unmeant(error)  # of which file, only the traceback can say
+
+
+def _unmeant(error: BaseException) -> tuple[str, int]:
+    """What to say of an error that nobody foresaw; its traceback goes into a file."""
+    path = _keep(error)
+    where = f"its traceback is in {path}" if path else "its traceback could be written nowhere"
+    return (
+        f"unexpected {type(error).__name__} ({_reason(error)}): this is a fault of the program, "
+        f"not of yours, and what was finished is kept; {where}, please report it with that file",
+        InternalError.exit_code,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    try:
+        words = " ".join(str(error).split())
+    except Exception:  # an error of somebody's code that cannot even be told
+        words = ""
+    if len(words) > _LONGEST_REASON:
+        words = f"{words[:_LONGEST_REASON]}…"
+    return words or "without a message"
+
+
+def _keep(error: BaseException) -> Path | None:
+    """Write the traceback where there is a place for it; never into the current folder."""
+    heading = f"edge-compress {_own_version()}, Python {sys.version}, {sys.platform}\n"
+    command = f"command: {' '.join(word for word in sys.argv[1:2] if word.isalpha())}\n\n"
+    text = heading + command + "".join(traceback.format_exception(error))
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-"
+    for folder in _places():
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(".txt", f"crash-{stamp}", folder)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+            return Path(name)
+    return None
+
+
+def _places() -> Iterator[Path]:
+    """Folders for tracebacks, the best first: the user's for such things (XDG), then temporary."""
+    state = os.environ.get("XDG_STATE_HOME")
+    if state and Path(state).is_absolute():
+        yield Path(state) / "compress"
+    # Of a user whom nobody knows there is no home.
+    with contextlib.suppress(RuntimeError):
+        yield Path.home() / ".local" / "state" / "compress"
+    for name in ("TMPDIR", "TEMP"):
+        if os.environ.get(name):
+            yield Path(os.environ[name])
+    yield from map(Path, ("/tmp", "/var/tmp", "/dev/shm"))
+
+
+def _own_version() -> str:
+    try:
+        return version("edge-compress")
+    except PackageNotFoundError:
+        return "from its sources"
+
+
+def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
+    """Of a thread that nobody waits for, an error ends nothing; it is told in one line."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        line, _ = _unmeant(failed.exc_value)
+        print(f"note: in the background: {line}", file=sys.stderr)
+
+
+def _leave(code: int, *, is_verdict: bool) -> NoReturn:
+    """End after a command that came to its end.
+
+    Whoever asked for a verdict has it in the exit code, even where its words were lost; of another
+    command the words are the product.
+    """
+    lost = loss_of(sys.stdout)
+    if lost is None:
+        sys.exit(code)
+    reason = f"standard output: {os.strerror(lost.errno or errno.EIO)}; what it took is not whole"
+    if is_verdict:
+        _end(reason, code, kind="note")
+    _end(reason, NoSpaceError.exit_code if is_no_space(lost) else CompressError.exit_code)
+
+
+def _end(message: str | None, code: int, kind: str = "error") -> NoReturn:
+    with contextlib.suppress(Exception):
+        if message:
+            print(f"{kind}: {' '.join(message.split())}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # At once: threads of a runtime or of a display must not hold an error up.
+    os._exit(code)
