@@ -133,3 +133,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
 def is_no_space(error: OSError) -> bool:
     """Whether `error` means a full disk or a quota that is used up."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_not_writable(error: OSError) -> bool:
+    """Whether `error` means a place that this process may read and not write."""
+    return error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}

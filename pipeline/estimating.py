@@ -83,11 +83,19 @@ def estimate_only(
     estimates = [estimate(bundle, profile, used, known) for bundle in bundles]
     with run.locked():
         for one in estimates:
-            write_estimate(run.bench / file_name(one.bundle.name, profile.name), one)
+            _keep(run, one)
     content = as_dict(Estimates(run=str(run.path), estimates=estimates))
     columns, rows = estimate_rows(estimates)
     table = table_of("Estimate: computed, not measured", columns, rows)
     return Outcome(content, [table, *_remarks(estimates)])
+
+
+def _keep(run: RunFolder, estimate: Estimate) -> None:
+    """Write an estimate, and list it in run.json: a gate judges no other."""
+    path = run.bench / file_name(estimate.bundle.name, estimate.target)
+    with run.step(f"estimate {path.stem}", made_at=estimate.made_at) as step:
+        write_estimate(path, estimate)
+        step.needed, step.products = True, [path]
 
 
 def estimate(bundle: Bundle, target: Target, threads: int, known: Sequence[_Known]) -> Estimate:

@@ -22,6 +22,7 @@ from pipeline.display import (
     process_table,
     progress_console,
     ratio_table,
+    remarks_on,
     verdict_table,
 )
 from pipeline.gating.evidence import evidence_in, read_baseline
@@ -94,16 +95,21 @@ def bench_only(
     return Outcome(as_dict(found), shown)
 
 
-def report_only(path: Path | None) -> Outcome:
-    """Write a run's report from what lies in its folder."""
+def report_only(path: Path | None, out: Path | None = None) -> Outcome:
+    """Write a run's report from what lies in its folder.
+
+    Args:
+        path: the run folder; None takes the one used last.
+        out: where to write it; None takes the run folder.
+    """
     from pipeline.report.content import gather  # noqa: PLC0415
     from pipeline.report.terminal import shown_of  # noqa: PLC0415
     from pipeline.steps.report import report  # noqa: PLC0415 - matplotlib, which a gate needs not
 
     run = open_run(path)
-    with run.locked():
-        written = report(run)
-    content = gather(run)
+    with run.locked(to_read=True):
+        content = gather(run)
+        written = report(run, out)
     measured = [measurement_table(content.measurements)] if content.measurements else []
     return Outcome(
         as_dict(ReportOutcome(run=str(run.path), written=[str(file) for file in written])),
@@ -121,15 +127,17 @@ def gate_only(
         budget: a TOML file; None takes the recipe's, which files alone do not have.
         changes: keys of the gate section that the command line gave.
     """
+    console = progress_console()
+    say = remarks_on(console)
     files = [path for path in paths if path.is_file() or path.suffix == ".json"]
     folders = [path for path in paths if path not in files]
-    runs = [open_run(path) for path in folders] or ([] if files else [open_run(None)])
+    runs = [open_run(path, say) for path in folders] or ([] if files else [open_run(None, say)])
     asked = None if budget is None else read_budget(budget)
     verdicts = []
     for run in runs:
         rules = changed_budget(asked or run.recipe().gate, changes)
-        with run.locked():
-            verdicts.append(gate_shown(run, rules, progress_console()))
+        with run.locked(to_read=True):
+            verdicts.append(gate_shown(run, rules, console))
     if files:
         verdicts.append(_gate_files(files, asked, changes))
     verdict = _joined(verdicts)

@@ -372,7 +372,7 @@ class GateRecipe(Section):
         allow_estimate: judge estimates too.
     """
 
-    bundles: list[str] | None = None
+    bundles: Annotated[list[str], Field(min_length=1)] | None = None
     limits: dict[str, Limit] = {}
     baseline: str | None = None
     on_inconclusive: str = "report"

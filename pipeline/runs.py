@@ -7,11 +7,12 @@ runs/NAME/
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,24 +24,23 @@ from filelock import FileLock, Timeout
 from deploy_targets.estimate import is_estimate
 from foundation.errors import (
     BusyError,
-    CorruptFileError,
     MissingFileError,
     RecipeError,
     RunMismatchError,
+    is_not_writable,
 )
 from foundation.files import (
     check_sha256,
     no_space_named,
-    read_json,
     sha256_of,
     write_json,
     write_text,
 )
+from pipeline.kept import SCHEMA_VERSION, RunKept, read_kept
 from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, load_recipe, recipe_values
 
-SCHEMA_VERSION = 1
 DEFAULT_ROOT = Path("runs")
 
 # What weights depend on. A run folder is bound to these; what comes later may change and is redone.
@@ -149,13 +149,8 @@ class RunFolder:
         Raises:
             CorruptFileError: when it is not the record of a run.
         """
-        record = read_json(self.record_path)
-        if not isinstance(record, dict) or record.get("schema_version") != SCHEMA_VERSION:
-            raise CorruptFileError(
-                f"{self.record_path}: not the record of a run of schema version {SCHEMA_VERSION}; "
-                "choose another folder with --run"
-            )
-        return record
+        what = f"the record of a run of schema version {SCHEMA_VERSION}"
+        return read_kept(self.record_path, RunKept, what, "choose another folder with --run")
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json; of several processes, the leading one does."""
@@ -167,9 +162,20 @@ class RunFolder:
         steps = self.record()["steps"]
         return {name: done["remarks"] for name, done in steps.items() if done.get("remarks")}
 
+    def recorded_files(self) -> dict[str, str]:
+        """SHA-256 of all that steps made, as run.json lists it, by the path within the folder."""
+        steps = self.record()["steps"].values()
+        return {name: digest for done in steps for name, digest in done["products"].items()}
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether something can be written into the folder."""
+        return os.access(self.path, os.W_OK)
+
     def mark_used(self) -> None:
-        """Make this the run used last; see `open_run`."""
-        self.record_path.touch()
+        """Make this the run used last, where the folder can be written; see `open_run`."""
+        with suppress(OSError):
+            self.record_path.touch()
 
     def bundle_folders(self) -> list[Path]:
         """Folders of all bundles made so far, sorted by name."""
@@ -205,11 +211,15 @@ class RunFolder:
         wait_for_all()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, to_read: bool = False) -> Iterator[None]:
         """Keep other processes out for as long as the block lasts.
 
         The lock dies with the process, so a killed run does not leave it behind. Processes that
         train together share the leading one's.
+
+        Args:
+            to_read: whether the block can do without writing: a folder that cannot be written,
+                where there can be no lock either, is then read as it is.
 
         Raises:
             BusyError: when another process is at work here.
@@ -217,14 +227,21 @@ class RunFolder:
         if not leads():
             yield
             return
+        lock = FileLock(self.path / ".lock", timeout=0)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire()
         except Timeout as error:
             raise BusyError(
                 f"{self.path}: another process is working in this run folder; "
                 "wait for it or choose another with --run"
             ) from error
+        except OSError as error:
+            if not (to_read and is_not_writable(error)):
+                raise
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 _WRITING = threading.Lock()

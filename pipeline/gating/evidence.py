@@ -25,6 +25,7 @@ from foundation.bundle import MANIFEST
 from foundation.errors import CorruptFileError, MissingFileError, UsageError
 from foundation.files import read_json, sha256_of
 from foundation.packing import opened
+from pipeline.gating.vouching import Vouching, check_as_listed
 from pipeline.runs import RunFolder
 
 # What `compress bench --json` and `compress estimate --json` print, and where in it records are.
@@ -66,28 +67,59 @@ class Baseline:
 
 
 def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
-    """All that a run folder has.
+    """All that a run folder has, as the run made it.
 
     Raises:
-        MissingFileError: when nothing was measured, or a measurement is of an earlier export.
-        CorruptFileError: when a file cannot be understood.
+        MissingFileError: when nothing was measured, a measurement is gone or of an earlier export,
+            or its bundle is not there.
+        CorruptFileError: when a file cannot be understood, or was changed or put there.
     """
-    estimates = [read_estimate(path) for path in run.estimate_paths()] if allow_estimate else []
-    paths = run.measurement_paths()
-    if not paths and not estimates:
+    vouching = Vouching(run)
+    vouching.check_none_is_gone()
+    estimates = _estimates_of(run, vouching) if allow_estimate else []
+    measurements = _measurements_of(run, vouching)
+    if not measurements and not estimates:
         raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-    measurements = [read_measurement(path) for path in paths]
-    for measured in measurements:
-        _check_current(run, measured.bundle, "measured", "compress bench")
-    for one in estimates:
-        _check_current(run, one.bundle, "estimated", f"compress estimate --target {one.target}")
-    comparisons = [read_comparison(path) for path in run.comparison_paths()]
-    return Evidence(measurements, comparisons, estimates)
+    return Evidence(measurements, _comparisons_of(run, vouching), estimates)
+
+
+def _measurements_of(
+    run: RunFolder, vouching: Vouching, *, with_bundles: bool = True
+) -> list[Measurement]:
+    """Measurements of a run, and of bundles that are there; of a baseline these may be gone."""
+    measurements = []
+    for path in run.measurement_paths():
+        vouching.check_file(path)
+        measured = read_measurement(path)
+        if with_bundles or (run.bundles / measured.bundle.name).exists():
+            vouching.check_bundle(measured.bundle, path)
+        measurements.append(measured)
+    return measurements
+
+
+def _estimates_of(run: RunFolder, vouching: Vouching) -> list[Estimate]:
+    estimates = []
+    for path in run.estimate_paths():
+        vouching.check_file(path, "compress estimate")
+        estimate = read_estimate(path)
+        vouching.check_bundle(
+            estimate.bundle, path, f"compress estimate --target {estimate.target}"
+        )
+        estimates.append(estimate)
+    return estimates
+
+
+def _comparisons_of(run: RunFolder, vouching: Vouching) -> list[Comparison]:
+    comparisons = []
+    for path in run.comparison_paths():
+        vouching.check_file(path, "compress bench --against")
+        comparisons.append(read_comparison(path))
+    return comparisons
 
 
 def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evidence:
     """What lies in files of measurements, comparisons and estimates, or of all that
-    `compress bench --json` printed.
+    `compress bench --json` printed. A file that a run folder lists must be as it is listed there.
 
     Raises:
         MissingFileError: when a file is not there.
@@ -96,6 +128,7 @@ def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evide
     """
     found = Evidence()
     for path in paths:
+        check_as_listed(path)
         for record in _records_in(read_json(path), path):
             _add(found, record, path, allow_estimate=allow_estimate)
     return found
@@ -143,11 +176,11 @@ def read_baseline(path: Path) -> Baseline:
     """
     if (path / "run.json").is_file():
         run = RunFolder(path)
-        found = [read_measurement(file) for file in run.measurement_paths()]
+        vouching = Vouching(run)
+        found = _measurements_of(run, vouching, with_bundles=False)
         if not found:
             raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-        comparisons = [read_comparison(file) for file in run.comparison_paths()]
-        return Baseline(found, comparisons=comparisons)
+        return Baseline(found, comparisons=_comparisons_of(run, vouching))
     if path.suffix == ".json":
         evidence = evidence_in([path])
         if not evidence.measurements:
@@ -168,9 +201,3 @@ def is_current(run: RunFolder, bundle: BundleMeasured) -> bool:
     """Whether what is known of a bundle is of the run's bundle of that name, if it has one."""
     manifest = run.bundles / bundle.name / MANIFEST
     return not manifest.is_file() or sha256_of(manifest) == bundle.manifest_sha256
-
-
-def _check_current(run: RunFolder, bundle: BundleMeasured, what: str, command: str) -> None:
-    if not is_current(run, bundle):
-        folder = run.bundles / bundle.name
-        raise MissingFileError(f"{folder}: exported anew and not {what} since; run `{command}`")

@@ -82,7 +82,8 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
         where: names a metric's place.
 
     Raises:
-        UsageError: when there are none, or a comparison is to be compared again.
+        UsageError: when there are none, a comparison is to be compared again, or a limit is one
+            that no figure could keep, or none could break.
         UnknownNameError: when a metric is unknown.
     """
     if not budget.limits:
@@ -94,6 +95,31 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
                 f"{where(name)}: already compares with the teacher; give max or min, or "
                 "max_regression of the metric that it is made of"
             )
+        _check_range(metric, limit, where(name))
+
+
+def _check_range(metric: Metric, limit: Limit, place: str) -> None:
+    """Make sure that figures could lie on either side of a limit."""
+    if limit.min is not None and limit.max is not None and limit.min > limit.max:
+        raise UsageError(
+            f"{place}: min = {limit.min:g} is above max = {limit.max:g}; nothing keeps both"
+        )
+    breakable = False
+    for key, bound, (lowest, highest) in (
+        ("max", limit.max, metric.within),
+        ("min", limit.min, metric.within),
+        ("max_regression", limit.max_regression, metric.regressions_within),
+    ):
+        if bound is None:
+            continue
+        if not lowest <= bound <= highest:
+            raise UsageError(
+                f"{place}: {key} = {bound:g} makes no sense, for every figure of it lies between "
+                f"{lowest:g} and {highest:g}"
+            )
+        breakable = breakable or (bound > lowest if key == "min" else bound < highest)
+    if not breakable:
+        raise UsageError(f"{place}: every figure keeps that limit, so it limits nothing")
 
 
 def _needs_no_baseline(budget: GateRecipe) -> None:

@@ -66,6 +66,7 @@ class Metric:
         timed: whether it depends on how quiet the machine was, so that a suspect measurement
             decides nothing.
         hosted: whether it depends on the host, its threads and the scenario at all.
+        within: the lowest and the highest that a figure of it can be.
     """
 
     words: str
@@ -75,6 +76,14 @@ class Metric:
     better: Literal["lower", "higher"] = "lower"
     timed: bool = True
     hosted: bool = True
+    within: tuple[float, float] = (0.0, math.inf)
+
+    @property
+    def regressions_within(self) -> tuple[float, float]:
+        """The lowest and the highest that a regression of it can be: percent, or points."""
+        if self.in_points:
+            return -100.0, 100.0
+        return (-100.0, math.inf) if self.better == "lower" else (-math.inf, 100.0)
 
     @property
     def in_points(self) -> bool:
@@ -163,6 +172,7 @@ METRICS: Mapping[str, Metric] = {
         better="higher",
         timed=False,
         hosted=False,
+        within=(0.0, 100.0),
     ),
     "drop_vs_teacher_points": Metric(
         "percentage points of top-1 below the teacher",
@@ -170,6 +180,7 @@ METRICS: Mapping[str, Metric] = {
         unit="points",
         timed=False,
         hosted=False,
+        within=(-100.0, 100.0),
     ),
     "speedup_vs_teacher": Metric(
         "median latency of the teacher over the student's",

@@ -143,9 +143,14 @@ class Verdict:
 
 
 def verdict_of(checks: list[Check], on_inconclusive: str = "report") -> Verdict:
-    """All checks under one answer; "pass" and "fail" stand for inconclusive where asked for."""
+    """All checks under one answer; "pass" and "fail" stand for inconclusive where asked for.
+
+    Where nothing was checked, nothing passes.
+    """
     answers = {check.verdict for check in checks}
-    answer = FAIL if FAIL in answers else INCONCLUSIVE if INCONCLUSIVE in answers else PASS
+    answer = FAIL
+    if answers and FAIL not in answers:
+        answer = INCONCLUSIVE if INCONCLUSIVE in answers else PASS
     if answer == INCONCLUSIVE and on_inconclusive in {PASS, FAIL}:
         answer = PASS if on_inconclusive == PASS else FAIL
     return Verdict(verdict=answer, on_inconclusive=on_inconclusive, checks=checks)

@@ -12,7 +12,7 @@ from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.timing import PERCENTS
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.bundle import MANIFEST
-from foundation.errors import MissingFileError
+from foundation.errors import MissingFileError, NoSpaceError
 from pipeline.gating.answering import subject_of
 from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
 from pipeline.gating.judging import judge
@@ -28,7 +28,7 @@ MeasureAgain = Callable[[Sequence[Check], int], None]
 
 
 def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None = None) -> Verdict:
-    """Judge a run's measurements and write gate.json.
+    """Judge a run's measurements and write gate.json, where the folder can be written.
 
     Args:
         run: the run folder.
@@ -37,6 +37,7 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
 
     Raises:
         MissingFileError: when there are no measurements, or one is of an earlier export.
+        CorruptFileError: when one is not as run.json lists it, or the bundle not as measured.
         UsageError, UnknownNameError: when the budget makes no sense here.
     """
     baseline = baseline_of(budget)
@@ -45,10 +46,23 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
         return judge(evidence_of(run, allow_estimate=budget.allow_estimate), budget, baseline)
 
     retries = budget.retries if measure_again else 0
+    if retries and not run.is_writable:
+        run.say(f"{run.path} cannot be written, so nothing is measured again")
+        retries = 0
     verdict = settle(look, measure_again or _nothing, retries)
     verdict = replace(verdict, judged=[str(run.path)])
-    write_verdict(run.verdict_path, verdict)
+    _keep(run, verdict)
     return verdict
+
+
+def _keep(run: RunFolder, verdict: Verdict) -> None:
+    """Write gate.json where that can be done: the verdict stands without it too."""
+    try:
+        write_verdict(run.verdict_path, verdict)
+    except OSError as error:
+        run.say(f"{run.verdict_path} could not be kept: {error.strerror or error}")
+    except NoSpaceError:
+        run.say(f"{run.verdict_path} could not be kept: no space left on the device")
 
 
 def baseline_of(budget: GateRecipe) -> Baseline | None:

@@ -30,7 +30,7 @@ def budget(folder: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def figures(own: RunFolder) -> Callable[..., None]:
+def figures(own: RunFolder, list_anew) -> Callable[..., None]:
     """Write other figures into the measurement of local-onnx-int8, which is valid then."""
 
     def write(p50: tuple[float, float, float] | None = None, suspect: str | None = None) -> None:
@@ -43,6 +43,7 @@ def figures(own: RunFolder) -> Callable[..., None]:
         verdict = "suspect" if suspect else "valid"
         validity = replace(one.validity, verdict=verdict, reasons=reasons)
         write_measurement(own.path / INT8, replace(one, validity=validity))
+        list_anew(own)
 
     return write
 

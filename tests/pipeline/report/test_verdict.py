@@ -17,7 +17,7 @@ NAME = "local-onnx-int8"
 
 
 @pytest.fixture(scope="module")
-def undecided(tiny_copy) -> RunFolder:
+def undecided(tiny_copy, list_anew) -> RunFolder:
     """A run with a limit kept, one that is suspect and one, if asked, broken."""
     run = tiny_copy("undecided")
     path = run.bench / f"{NAME}@local.json"
@@ -25,6 +25,7 @@ def undecided(tiny_copy) -> RunFolder:
     latency = replace(one.latency_ms, percentiles={"p50": Percentile(2.0, 1.9, 2.1)})
     validity = replace(one.validity, verdict="suspect", reasons=["<b>busy</b> | others"])
     write_measurement(path, replace(one, latency_ms=latency, validity=validity))
+    list_anew(run)
     return run
 
 
