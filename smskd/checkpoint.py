@@ -14,9 +14,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from foundation.documents import parse_json
-from foundation.errors import CorruptFileError, MissingFileError
+from foundation.errors import CorruptFileError
 from foundation.files import write_bytes
-from smskd.foreign import load_state, read_torch
+from smskd.foreign import Loaded, load_checkpoint
+from smskd.torch_files import first_bytes, is_safetensors, read_torch_file, safetensors_trouble
 
 _CHECKSUM = "content_sha256"
 
@@ -43,15 +44,15 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is not a safetensors file or its content changed.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
+    start = first_bytes(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise CorruptFileError(
-            f"{path}: not a readable safetensors file ({error}); delete it to make it anew"
+            f"{path}: {safetensors_trouble(path, start)}; copy it again, or delete it where it was "
+            "made here, so that it is made anew"
         ) from error
     expected = metadata.pop(_CHECKSUM, None)
     if expected is None:
@@ -71,20 +72,25 @@ def save_model(path: Path, model: nn.Module) -> None:
     save_tensors(path, model.state_dict())
 
 
-def load_model(path: Path, model: nn.Module) -> None:
+def load_model(path: Path, model: nn.Module, key: str | None = None) -> Loaded:
     """Read weights into a network, all or nothing; see `smskd.foreign` for what is understood.
 
     Args:
-        path: a .safetensors file, or a torch checkpoint with a state dict in it.
+        path: a safetensors file, or a torch checkpoint with a state dict in it.
         model: the network that takes them.
+        key: names one of several sets of weights in it.
+
+    Returns:
+        What was chosen, left out or noted there.
 
     Raises:
         MissingFileError: when there is no such file.
-        CorruptFileError: when it cannot be read, or holds code.
-        WeightsMismatchError: when names or shapes differ.
+        CorruptFileError: when it cannot be read, holds code, or values that are no numbers.
+        WeightsMismatchError: when names or shapes differ, or several sets of weights fit.
     """
-    tensors = load_tensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
-    load_state(model, tensors, str(path))
+    is_ours = path.suffix == ".safetensors" or is_safetensors(first_bytes(path))
+    content = load_tensors(path)[0] if is_ours else read_torch_file(path)
+    return load_checkpoint(model, content, str(path), key)
 
 
 def content_sha256(tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:

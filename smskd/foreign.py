@@ -3,157 +3,273 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from foundation.errors import CorruptFileError, MissingFileError, WeightsMismatchError
-
-NESTED_UNDER = (
-    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params",
-    "model_ema", "state_dict_ema", "ema_state_dict", "ema",
-)  # fmt: skip
-"""Where a checkpoint keeps its weights; the first of these that holds tensors is taken."""
-
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
-"""What wrappers put before every name; taken away, in any combination, where the rest then fits."""
+from foundation.errors import CorruptFileError, WeightsMismatchError
+from smskd.torch_files import Inert
+from smskd.weight_sets import COUNTER, Reading, Readings, equal, sharing
 
 _SHOWN = 3
-_DEEPEST = 3
-_COUNTER = "num_batches_tracked"
+_GROUPS_SHOWN = 8
+
+_ACCURACIES = (
+    "acc", "acc1", "top1", "prec1", "accuracy", "val_acc", "val_acc1", "val_top1", "val_accuracy",
+    "test_acc", "test_acc1", "test_top1", "test_accuracy", "metric", "best_acc", "best_acc1",
+    "best_top1", "best_prec1", "best_accuracy", "best_val_acc", "best_val_accuracy",
+    "max_accuracy", "best_metric",
+)  # fmt: skip
+"""Under which keys training scripts note an accuracy; that of the epoch before that of the best."""
+
+_MAY_BE_A_LOSS = ("metric", "best_metric")
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
-    """The weights in a torch checkpoint. Code that it may hold is never run.
+@dataclass(frozen=True)
+class Loaded:
+    """What came of reading a checkpoint into a network.
 
-    They may be the whole content, or lie under one of `NESTED_UNDER` (else under the first name
-    that holds nothing but tensors), beside an optimizer's state, settings and the like.
-
-    Raises:
-        MissingFileError: when there is no such file.
-        CorruptFileError: when it cannot be read, holds Python objects, or no weights.
+    Attributes:
+        remarks: what was chosen, left out or changed, a line each.
+        accuracy: the accuracy that its training noted in it, by the key's name, in percent.
+        architecture: the network's name that its training noted in it.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # what an unpickler raises on damaged bytes is anyone's guess
-        raise CorruptFileError(
-            f"{path}: not a torch checkpoint of plain tensors{_objects_in(error)}; save "
-            "`model.state_dict()` alone, with safetensors or torch.save"
-        ) from error
-    tensors = _find_tensors(content)
-    if tensors is None:
-        raise CorruptFileError(f"{path}: not a state dict; save `model.state_dict()` alone")
-    return tensors
+
+    remarks: tuple[str, ...] = ()
+    accuracy: tuple[str, float] | None = None
+    architecture: str | None = None
 
 
-def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Put weights into a network, all or nothing.
+def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Loaded:
+    """Put weights into a network, all or nothing; see `load_checkpoint`."""
+    return load_checkpoint(model, dict(tensors), source)
 
-    Prefixes that wrappers leave are taken away where the names then fit. Batch-norm counters that
-    are missing stay as they are.
+
+def load_checkpoint(model: nn.Module, content: Any, source: str, key: str | None = None) -> Loaded:
+    """Put the weights in a checkpoint into a network, all or nothing.
+
+    They may be the whole content or lie anywhere in it, beside an optimizer's state, settings and
+    the like; what wrappers put before the names is taken away. Of several sets that fit, the one
+    running mean of the weights (EMA, SWA) is taken. Batch-norm counters that are missing stay as
+    they are; numbers are widened to the network's own type.
 
     Args:
         model: the network.
-        tensors: its weights and buffers, by name.
-        source: where they are from, for messages.
+        content: what was read from the file.
+        source: where it is from, for messages.
+        key: names one of several sets: keys joined by dots, or what stands before its names.
 
     Raises:
-        WeightsMismatchError: when names or shapes differ.
+        WeightsMismatchError: when names, shapes or types differ, or several sets fit.
+        CorruptFileError: when there are no weights, or values that are no numbers.
     """
     wanted = model.state_dict()
-    fitting = min(_without_prefixes(tensors), key=lambda found: _strangers(wanted, found))
-    counters = {name: wanted[name] for name in wanted if name.endswith(_COUNTER)}
-    fitting = {**counters, **fitting}
-    _check_fit(model, fitting, source)
-    model.load_state_dict(fitting)
+    readings = Readings(content, wanted)
+    if not readings.sets:
+        raise CorruptFileError(
+            f"{source}: not a state dict, for it holds no tensors by name; "
+            "save `model.state_dict()` alone"
+        )
+    reading = _chosen(readings, source, key)
+    if not reading.complete:
+        raise _misfit(model, wanted, reading, source)
+    remarks = [*_told(readings, reading, source), *_fill(model, wanted, reading, source)]
+    return Loaded(tuple(remarks), recorded_accuracy(content), recorded_architecture(content))
 
 
-def _objects_in(error: Exception) -> str:
-    """What torch refused to unpickle, if that is what went wrong."""
-    named = re.search(r"GLOBAL ([\w.]+)|[Cc]lass ([\w.]+)", str(error))
-    if not named:
-        return ""
-    return f" (it holds {named[1] or named[2]}, and objects can run code, so it was not loaded)"
+def recorded_accuracy(content: Any) -> tuple[str, float] | None:
+    """The accuracy that a training script noted beside its weights, in percent; or None."""
+    notes = dict(_notes(content))
+    percents = ((key, _percent(key, notes[key])) for key in _ACCURACIES if key in notes)
+    return next(((key, percent) for key, percent in percents if percent is not None), None)
 
 
-def _find_tensors(content: Any, depth: int = 0) -> dict[str, Tensor] | None:
-    if _is_state_dict(content):
-        return dict(content)
-    # A dictionary in a pickle may hold itself.
-    if not isinstance(content, Mapping) or depth == _DEEPEST:
-        return None
-    nested = (content[name] for name in NESTED_UNDER if name in content)
-    found = (_find_tensors(inner, depth + 1) for inner in nested)
-    others = (dict(inner) for inner in content.values() if _is_state_dict(inner))
-    return next((tensors for tensors in (*found, *others) if tensors), None)
+def recorded_architecture(content: Any) -> str | None:
+    """The network's name that a training script noted beside its weights; or None."""
+    notes = dict(_notes(content))
+    args = notes.get("args")
+    settings = args.state if isinstance(args, Inert) else args
+    inner = settings if isinstance(settings, Mapping) else {}
+    noted = (notes.get("arch"), inner.get("arch"), inner.get("model"))
+    return next((name for name in noted if isinstance(name, str) and name), None)
 
 
-def _is_state_dict(content: Any) -> bool:
-    if not isinstance(content, Mapping) or not content:
-        return False
-    return all(isinstance(name, str) and isinstance(t, Tensor) for name, t in content.items())
-
-
-def _without_prefixes(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The weights as they are, then with one wrapper's prefix after another taken away."""
-    found = dict(tensors)
-    yield found
-    while found:
-        shared = [p for p in PREFIXES if all(name.startswith(p) for name in found)]
-        if not shared:
-            return
-        found = {name.removeprefix(shared[0]): tensor for name, tensor in found.items()}
-        yield found
-
-
-def _strangers(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> int:
-    """How many names only one of the two has."""
-    return len(wanted.keys() ^ found.keys())
-
-
-def _check_fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Refuse weights that have not a network's very names and shapes."""
-    wanted = model.state_dict()
-    reshaped = [
-        name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape
-    ]
-    shapes = [
-        f"{name} is {tuple(tensors[name].shape)} there, {tuple(wanted[name].shape)} here"
-        for name in reshaped
-    ]
-    missing = [name for name in wanted if name not in tensors]
-    unknown = [name for name in tensors if name not in wanted]
-    if not (shapes or missing or unknown):
+def _notes(content: Any) -> Iterator[tuple[str, Any]]:
+    """What a checkpoint holds beside tensors, by lower-case name; a Lightning monitor's too."""
+    if not isinstance(content, Mapping):
         return
+    for key, value in content.items():
+        if isinstance(key, str):
+            yield key.lower(), value
+    callbacks = content.get("callbacks")
+    for state in callbacks.values() if isinstance(callbacks, Mapping) else ():
+        if isinstance(state, Mapping) and isinstance(state.get("monitor"), str):
+            yield state["monitor"].lower(), state.get("best_model_score")
+
+
+def _percent(key: str, value: Any) -> float | None:
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 and value.is_floating_point() else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 < value <= 100 or (value <= 1 and key in _MAY_BE_A_LOSS):
+        return None
+    return 100 * float(value) if value <= 1 else float(value)
+
+
+def _chosen(readings: Readings, source: str, key: str | None) -> Reading:
+    if key is not None:
+        named = readings.called(key)
+        if not named:
+            known = sorted({name for reading in readings.readings for name in reading.names})
+            raise WeightsMismatchError(
+                f"{source}: no set of weights {key!r} in it; "
+                + (f"there are {_listed(known, ', ', '')}" if known else "it has one set, unnamed")
+            )
+        fitting = named
+    else:
+        fitting = readings.complete or [readings.nearest()]
+    averaged = [reading for reading in fitting if reading.averaged]
+    choice = averaged if len(averaged) == 1 else fitting
+    if len(choice) > 1 and choice[0].complete:
+        labels = [readings.label(reading) or "(unnamed)" for reading in fitting]
+        raise WeightsMismatchError(
+            f"{source}: {len(fitting)} sets of weights in it fit: {', '.join(labels)}; say which "
+            "with --weights-key NAME (student.weights_key or teacher.weights_key in a recipe)"
+        )
+    return choice[0]
+
+
+def _told(readings: Readings, taken: Reading, source: str) -> Iterator[str]:
+    """What was taken and what was not, where there was anything to choose or to leave out."""
+    others = [readings.label(other) for other in readings.complete if other is not taken]
+    misfits = [
+        f"{reading.place} (it does not fit)"
+        for reading in readings.readings
+        if reading.averaged and not reading.complete and reading.place != taken.place
+    ]
+    chosen = readings.label(taken) if others else taken.place
+    parts = [f"took {chosen or 'the weights'}"]
+    if taken.averaged and others:
+        parts[0] += ", the running mean"
+    if taken.prefix != "":
+        parts[0] += f", {taken.prefix or 'what wrappers put in'} taken away from the names"
+    left = [*(name or "the others" for name in others), *dict.fromkeys(misfits)]
+    if left:
+        parts.append(f"not taken: {', '.join(left)}")
+    if taken.passed_over:
+        parts.append(f"passed over: {_grouped(taken.passed_over)}")
+    if taken.place or taken.prefix != "" or len(parts) > 1:
+        yield f"{source}: {'; '.join(parts)}"
+
+
+def _fill(
+    model: nn.Module, wanted: Mapping[str, Tensor], reading: Reading, source: str
+) -> Iterator[str]:
+    """Put checked tensors into a network; gives remarks on what was changed."""
+    fitting = {name: wanted[name] for name in wanted if name.endswith(COUNTER)}
+    changed: Counter[torch.dtype] = Counter()
+    for name, tensor in reading.tensors.items():
+        fitting[name] = _as_wanted(name, tensor, wanted[name], source)
+        if tensor.is_floating_point() and tensor.dtype != wanted[name].dtype:
+            changed[tensor.dtype] += 1
+    for names in sharing(wanted):
+        given = [name for name in names if name in reading.tensors]
+        if any(not equal(fitting[given[0]], fitting[name]) for name in given[1:]):
+            raise WeightsMismatchError(
+                f"{source}: {', '.join(given)} differ there, but are one and the same in the "
+                f"{type(model).__name__} here; name the architecture that the weights are of"
+            )
+    # Some networks look at the version of their own parts that names are of.
+    state = model.state_dict()
+    state.update(fitting)
+    model.load_state_dict(state)
+    for kind, count in changed.items():
+        yield f"{source}: {count} tensors in {_kind(kind)} are taken in float32"
+
+
+def _as_wanted(name: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
+    """A tensor in the network's own type.
+
+    Raises:
+        WeightsMismatchError: when it is not of numbers that can be.
+        CorruptFileError: when one of its values is no number.
+    """
+    trouble = _no_plain_numbers(tensor)
+    if trouble is None and wanted.is_floating_point() != tensor.is_floating_point():
+        whole = tensor.is_floating_point() and bool((tensor == tensor.round()).all())
+        trouble = None if whole else f"of type {_kind(tensor.dtype)}, not {_kind(wanted.dtype)}"
+    if trouble is not None:
+        raise WeightsMismatchError(
+            f"{source}: {name} is {trouble}; save the float weights of a network that is on a "
+            "device, dense and not quantised"
+        )
+    fitting = tensor.detach().to(wanted.dtype)
+    # What a network itself fills with infinity, as masks are, may be so here.
+    odd = ~torch.isfinite(fitting) & (fitting != wanted)
+    if wanted.is_floating_point() and bool(odd.any()):
+        lost = bool(torch.isfinite(tensor[odd]).all())
+        what = f"beyond {_kind(wanted.dtype)}" if lost else "NaN or infinite"
+        raise CorruptFileError(
+            f"{source}: {name} holds {int(odd.sum())} values that are {what}; "
+            "take a checkpoint from before the training went wrong"
+        )
+    return fitting
+
+
+def _no_plain_numbers(tensor: Tensor) -> str | None:
+    """Why a tensor cannot be weights, whatever its values are; None where it can."""
+    if tensor.is_meta:
+        return "without values (on the meta device)"
+    if tensor.is_quantized:
+        return "quantised"
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_complex() or tensor.dtype == torch.bool or tensor.element_size() < 2:
+        return f"of type {_kind(tensor.dtype)}"
+    return None
+
+
+def _kind(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _misfit(
+    model: nn.Module, wanted: Mapping[str, Tensor], reading: Reading, source: str
+) -> WeightsMismatchError:
+    """Says which names and shapes differ, the first few of each kind."""
+    there = reading.tensors
+    shapes = [
+        f"{name} is {tuple(there[name].shape)} there, {tuple(wanted[name].shape)} here"
+        for name in wanted
+        if name in reading.reshaped
+    ]
     groups = (
         _listed(shapes, "; ", ""),
-        _listed(missing, ", ", "missing there: "),
-        _listed(unknown, ", ", "unknown here: "),
+        _listed(reading.missing, ", ", "missing there: "),
+        _listed(reading.unknown, ", ", "unknown here: "),
     )
     problems = "; ".join(group for group in groups if group)
-    classes = None if missing or unknown else _class_counts(tensors, wanted, reshaped)
+    same_names = not (reading.missing or reading.unknown)
+    classes = _class_counts(there, wanted, reading.reshaped) if same_names else None
     trouble = (
         f"these weights know {classes[0]} classes, the {type(model).__name__} here has {classes[1]}"
         if classes
         else f"these weights do not fit {type(model).__name__}"
     )
-    raise WeightsMismatchError(
-        f"{source}: {trouble}: {problems}. "
+    at = f"{source} ({reading.place})" if reading.place else source
+    return WeightsMismatchError(
+        f"{at}: {trouble}: {problems}. "
         "Name the architecture and the number of classes they were trained for"
     )
 
 
 def _class_counts(
-    there: Mapping[str, Tensor], here: Mapping[str, Tensor], reshaped: list[str]
+    there: Mapping[str, Tensor], here: Mapping[str, Tensor], reshaped: Sequence[str]
 ) -> tuple[int, int] | None:
     """Class counts there and here, if these alone tell the tensors apart."""
     counts = {(there[n].shape[:1], here[n].shape[:1]) for n in reshaped}
@@ -163,9 +279,24 @@ def _class_counts(
     return (first[0], second[0]) if first and second else None
 
 
-def _listed(problems: list[str], separator: str, heading: str) -> str:
+def _listed(problems: Sequence[str], separator: str, heading: str) -> str:
     if not problems:
         return ""
     rest = len(problems) - _SHOWN
     more = f" and {rest} more" if rest > 0 else ""
     return f"{heading}{separator.join(problems[:_SHOWN])}{more}"
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Names as they are where they are few; else by what they are of, with counts."""
+    if len(names) <= _SHOWN:
+        return ", ".join(names)
+    groups = Counter(
+        "*." + name.rpartition(".")[2]
+        if re.fullmatch(r".*(total_ops|total_params)", name)
+        else name.partition(".")[0] + (".*" if "." in name else "")
+        for name in names
+    )
+    told = [f"{group} ({count})" if count > 1 else group for group, count in groups.items()]
+    more = f" and {len(told) - _GROUPS_SHOWN} more" if len(told) > _GROUPS_SHOWN else ""
+    return ", ".join(told[:_GROUPS_SHOWN]) + more

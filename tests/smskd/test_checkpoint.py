@@ -105,10 +105,9 @@ def test_another_class_count_is_told_with_the_tensor_and_both_shapes(
 def test_another_architecture_is_told_with_what_is_missing_and_what_is_unknown(
     tmp_path: Path,
 ) -> None:
-    save_model(tmp_path / "net.safetensors", nn.Sequential(nn.Linear(2, 2)))
-    with pytest.raises(WeightsMismatchError, match="missing there: weight, bias; ") as caught:
+    save_tensors(tmp_path / "net.safetensors", {"bias": torch.ones(2), "gain": torch.ones(2)})
+    with pytest.raises(WeightsMismatchError, match="missing there: weight; unknown here: gain"):
         load_model(tmp_path / "net.safetensors", nn.Linear(2, 2))
-    assert "unknown here: 0.bias, 0.weight" in str(caught.value)
 
 
 def test_weights_are_loaded_all_or_nothing(tmp_path: Path, net: Net) -> None:
@@ -195,7 +194,7 @@ def test_a_file_with_code_is_refused_and_the_code_does_not_run(tmp_path: Path, n
     torch.save(Trap(sprung), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Trap(sprung), protocol=2))
     for name in ("new.pt", "old.pt", "plain.pt"):
-        with pytest.raises(CorruptFileError, match="plain tensors"):
+        with pytest.raises(CorruptFileError, match="not loaded"):
             load_model(tmp_path / name, net())
         assert not sprung.exists()
     pickle.loads((tmp_path / "plain.pt").read_bytes())
