@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,37 +21,97 @@ from foundation.errors import (
 from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.forms import PRUNED, read_form, reform
-from pipeline.models import LIBRARIES, build_model, names_weights, pretrained_tensors
-from pipeline.runs import RunFolder
+from pipeline.models import (
+    LIBRARIES,
+    build_model,
+    names_weights,
+    pretrained_tensors,
+    settings_for,
+    untold_settings,
+)
+from pipeline.network_checks import bare_network
+from pipeline.recipe import StudentRecipe, TeacherRecipe
+from pipeline.runs import RunFolder, Say, to_nobody
 from smskd.checkpoint import load_model
 from smskd.distillation import stage_folder
 from smskd.engine import derive_seed
-from smskd.foreign import load_state
+from smskd.foreign import Loaded, load_state
 from smskd.results import WEIGHTS
 from smskd.taps import dry_pass
 
 
+@dataclass(frozen=True)
+class Named:
+    """A network as a recipe names it: all that decides what its weights mean.
+
+    Attributes:
+        model: its name.
+        weights: a checkpoint, or pretrained weights by name; None where it has none from elsewhere.
+        weights_key: names one of several sets of weights in a checkpoint.
+        settings: what its factory is told.
+    """
+
+    model: str
+    weights: str | None = None
+    weights_key: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, asked: TeacherRecipe | StudentRecipe) -> Named:
+        """What a section of the recipe names."""
+        return cls(asked.model, asked.weights or None, asked.weights_key, asked.settings)
+
+
 def new_network(
-    model: str, facts: DataFacts, seed: int, role: str, image_size: int | None = None
+    named: Named,
+    facts: DataFacts,
+    seed: int,
+    role: str,
+    image_size: int | None = None,
+    *,
+    say: Say = to_nobody,
 ) -> nn.Module:
     """A fresh network for the data, its weights drawn from the run's seed and its role.
 
     Args:
-        model: its name in the recipe.
+        named: what the recipe says of it.
         facts: what the data is.
         seed: the run's seed.
         role: "teacher" or "student".
         image_size: height and width of what it sees; None takes the data's.
+        say: told what was decided about it that nobody asked for.
 
     Raises:
         ModelMismatchError: when it does not run on images of this size and kind.
     """
-    shape = facts.preprocessing
+    shape, model = facts.preprocessing, named.model
+    settings = {**settings_for(model, named.weights), **named.settings}
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, role))
-        network = build_model(model, len(facts.classes), shape.channels)
+        network = build_model(model, len(facts.classes), shape.channels, settings=settings)
+    network = bare_network(network, model, say)
+    if named.weights is not None:
+        _tell_untold(network, named, role, say)
     check_runs(network, model, facts, image_size)
     return network
+
+
+def _tell_untold(network: nn.Module, named: Named, role: str, say: Say) -> None:
+    """Say with which settings a network was built that its weights do not carry."""
+    for setting in untold_settings(named.model):
+        if setting in named.settings:
+            continue
+        value, key = getattr(network, setting), f"{role}.settings.{setting}"
+        of_library = names_weights(str(named.weights))
+        say(
+            f"{named.model}: built with {setting} = {str(value).lower()}, as "
+            + (
+                "these published weights want it"
+                if of_library
+                else "for weights of one's own; weights do not tell, so if yours began from the "
+                f"published ones, set {key} = {str(not value).lower()}"
+            )
+        )
 
 
 def check_runs(
@@ -78,28 +142,50 @@ def check_runs(
         )
 
 
-def load_weights(given: str, model: str, network: nn.Module) -> None:
+def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Loaded:
     """Read weights from elsewhere into a network, all or nothing.
 
     Args:
-        given: a .safetensors or torch checkpoint, or a library's pretrained weights by name:
-            "torchvision:IMAGENET1K_V1", "timm:pretrained".
-        model: the network's name in the recipe.
+        named: what the recipe says of it; its weights are a .safetensors or torch checkpoint, or a
+            library's pretrained weights by name: "torchvision:IMAGENET1K_V1", "timm:pretrained".
         network: the network.
+        say: told what was taken and what was left out.
+
+    Returns:
+        What else the checkpoint tells.
 
     Raises:
         MissingFileError: when there is no such file, and none can be fetched.
         UnknownNameError: when there is no such library, or it has no such weights.
-        WeightsMismatchError: when they are of another architecture or class count.
-        CorruptFileError: when a file cannot be read, or holds code.
+        WeightsMismatchError: when they are of another architecture or class count, or several sets
+            fit.
+        CorruptFileError: when a file cannot be read, or holds code or values that are no numbers.
     """
+    given = named.weights
+    if given is None:
+        return Loaded()
     library = given.partition(":")[0]
     if names_weights(given):
-        load_state(network, pretrained_tensors(given, model), given)
-    elif library != given and nearest(library, LIBRARIES.names()) and not Path(given).exists():
+        return load_state(network, pretrained_tensors(given, named.model), given)
+    if library != given and nearest(library, LIBRARIES.names()) and not Path(given).exists():
         raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
-    else:
-        load_model(Path(given), network)
+    loaded = load_model(Path(given), network, named.weights_key)
+    for line in loaded.remarks:
+        say(line)
+    if loaded.architecture and not _may_be(loaded.architecture, named.model):
+        say(
+            f"{given}: was saved as of {loaded.architecture!r}, and is read into {named.model!r}: "
+            "its names and shapes fit, but not all that a network does shows in these"
+        )
+    return loaded
+
+
+def _may_be(architecture: str, model: str) -> bool:
+    """Whether a name that a training script noted can be of a model of the recipe's."""
+    noted = re.sub(r"[^a-z0-9]", "", architecture.partition(".")[0].rpartition("/")[2].lower())
+    ours = re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", model)[-1].lower())
+    # A factory of one's own may have any name.
+    return ":" in model or noted in ours or ours in noted
 
 
 def weights_identity(given: str | None) -> str | None:
@@ -112,14 +198,15 @@ def weights_identity(given: str | None) -> str | None:
 def trained_teacher(run: RunFolder) -> nn.Module:
     """The run's teacher with its weights."""
     recipe = run.recipe()
-    teacher = _new_before_weights(run, "teacher", recipe.teacher.model, run.teacher / WEIGHTS)
+    named = Named.of(recipe.teacher)
+    teacher = _new_before_weights(run, "teacher", named, run.teacher / WEIGHTS)
     load_model(run.teacher / WEIGHTS, teacher)
     return teacher.eval()
 
 
 def trained_student(run: RunFolder) -> nn.Module:
     """The run's student as the last stage left it, in the form that pruning gave it."""
-    student = _new_before_weights(run, "student", run.recipe().student.model, run.student)
+    student = _new_before_weights(run, "student", Named.of(run.recipe().student), run.student)
     for path in form_paths(run).values():
         reform(student, read_form(path), str(path))
     load_model(run.student, student)
@@ -137,11 +224,11 @@ def form_paths(run: RunFolder) -> dict[int, Path]:
     }
 
 
-def _new_before_weights(run: RunFolder, role: str, model: str, weights: Path) -> nn.Module:
+def _new_before_weights(run: RunFolder, role: str, named: Named, weights: Path) -> nn.Module:
     if not weights.is_file():
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
     recipe = run.recipe()
     size = recipe.data.teacher_image_size if role == "teacher" else None
-    return new_network(model, read_facts(run.data), recipe.seed, role, size)
+    return new_network(named, read_facts(run.data), recipe.seed, role, size)

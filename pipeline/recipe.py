@@ -33,6 +33,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+Top1 = Annotated[float, Field(gt=1, le=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -173,6 +174,11 @@ class TeacherRecipe(Section):
         model: a registered model, or "package.module:factory".
         weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
             weights by name: "torchvision:IMAGENET1K_V1".
+        weights_key: names one of several sets of weights in a checkpoint: "model_ema".
+        settings: what else its factory is told, by keyword, such as settings that change what it
+            computes and that no weights carry: { transform_input = true }.
+        expect_top1: percent of test images that it is known to answer rightly; what falls short of
+            it by more than chance and a point ends in an error.
         taps: names of submodules whose features are compared with the student's, in order; None
             finds them.
         training: how it is trained when no weights are given.
@@ -180,6 +186,9 @@ class TeacherRecipe(Section):
 
     model: str = "resnet20"
     weights: str | None = None
+    weights_key: str | None = None
+    settings: dict[str, bool | int | float | str] = {}
+    expect_top1: Top1 | None = None
     taps: list[str] | None = None
     training: TrainingRecipe = TrainingRecipe()
 
@@ -190,6 +199,7 @@ class StudentRecipe(Section):
     Attributes:
         model: a registered model, "torchvision/NAME", "timm/NAME", or "package.module:factory".
         weights: what it starts from, as the teacher's; None draws them from the seed.
+        weights_key, settings, expect_top1: as the teacher's; of what it starts from.
         taps: as the teacher's, and as many.
         prune: share of its channels that is taken out before the first stage; None keeps all.
         prune_importance: by what the least important channels are found, before later stages too:
@@ -200,6 +210,9 @@ class StudentRecipe(Section):
 
     model: str = "resnet8"
     weights: str | None = None
+    weights_key: str | None = None
+    settings: dict[str, bool | int | float | str] = {}
+    expect_top1: Top1 | None = None
     taps: list[str] | None = None
     prune: Fraction | None = None
     prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"

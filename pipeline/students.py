@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from foundation.errors import ModelMismatchError
 from pipeline.data.facts import DataFacts
 from pipeline.forms import read_form, reform, write_form
-from pipeline.networks import form_paths, load_weights, new_network
+from pipeline.networks import Named, form_paths, load_weights, new_network
 from pipeline.processes import leads, wait_for_all
 from pipeline.pruning import Order, made_from, prune
 from pipeline.recipe import Recipe
-from pipeline.runs import RunFolder
+from pipeline.runs import RunFolder, Say, to_nobody
 from pipeline.sources import is_graph
 from smskd.engine import derive_seed
+from smskd.foreign import Loaded
 
 
 def new_student(recipe: Recipe, facts: DataFacts) -> nn.Module:
@@ -26,28 +27,36 @@ def new_student(recipe: Recipe, facts: DataFacts) -> nn.Module:
     Raises:
         ModelMismatchError: when it does not run on the data's images, or cannot be pruned.
     """
-    student = unpruned_student(recipe, facts)
+    student, _ = unpruned_student(recipe, facts)
     prune_in_place(student, recipe, facts, 1)
     return student
 
 
-def unpruned_student(recipe: Recipe, facts: DataFacts) -> nn.Module:
-    """A student with its first weights: drawn from the seed, or those that the recipe names.
+def unpruned_student(
+    recipe: Recipe, facts: DataFacts, say: Say = to_nobody
+) -> tuple[nn.Module, Loaded]:
+    """A student with its first weights, drawn from the seed or those that the recipe names.
+
+    Args:
+        recipe: the recipe.
+        facts: what the data is.
+        say: told what was decided about it that nobody asked for.
+
+    Returns:
+        The student, and what else a checkpoint told of it.
 
     Raises:
         ModelMismatchError: when it does not run on the data's images, or is an ONNX file.
         WeightsMismatchError: when the weights are of another architecture or class count.
     """
-    asked = recipe.student
-    if is_graph(asked.model):
+    named = Named.of(recipe.student)
+    if is_graph(named.model):
         raise ModelMismatchError(
-            f"{asked.model}: an ONNX file cannot be trained; name its network as student.model and "
+            f"{named.model}: an ONNX file cannot be trained; name its network as student.model and "
             "its weights as student.weights"
         )
-    student = new_network(asked.model, facts, recipe.seed, "student")
-    if asked.weights is not None:
-        load_weights(asked.weights, asked.model, student)
-    return student
+    student = new_network(named, facts, recipe.seed, "student", say=say)
+    return student, load_weights(named, student, say)
 
 
 def prune_in_place(student: nn.Module, recipe: Recipe, facts: DataFacts, number: int) -> bool:

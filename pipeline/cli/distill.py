@@ -35,6 +35,20 @@ def distill(
             "(teacher.weights)."
         ),
     ] = None,
+    teacher_weights_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of several sets of weights in that file, such as model_ema "
+            "(teacher.weights_key)."
+        ),
+    ] = None,
+    teacher_expect_top1: Annotated[
+        float | None,
+        typer.Option(
+            help="Percent of the test images that the teacher is known to answer rightly; an error "
+            "where it does not here (teacher.expect_top1)."
+        ),
+    ] = None,
     teacher_epochs: Annotated[
         int | None,
         typer.Option(help="Epochs of the teacher's training (teacher.training.epochs)."),
@@ -87,6 +101,8 @@ def distill(
         "data.name": data,
         "teacher.model": teacher,
         "teacher.weights": teacher_weights,
+        "teacher.weights_key": teacher_weights_key,
+        "teacher.expect_top1": teacher_expect_top1,
         "teacher.training.epochs": teacher_epochs,
         "data.teacher_views": teacher_views,
         "student.model": student,

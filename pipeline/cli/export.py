@@ -65,6 +65,20 @@ def export(
     model: Annotated[
         str | None, typer.Option(help="Of weights: the model that they are of (student.model).")
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            help="Of weights: which of several sets in the file, such as model_ema "
+            "(student.weights_key)."
+        ),
+    ] = None,
+    expect_top1: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a network from elsewhere: percent of the test images that it is known to "
+            "answer rightly; an error where it does not here (student.expect_top1)."
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -97,16 +111,25 @@ def export(
         "teacher": teacher,
     }
     asked = {key: value for key, value in asked.items() if value is not None}
+    told = {"weights_key": weights_key, "expect_top1": expect_top1}
     further = dict(map(parse_override, set or []))
     foreign = foreign_source(source, model)
     if foreign is None:
-        path = as_run(source, run, {"--data": data, "--image-size": image_size, "--set": set})
+        others = {
+            "--data": data,
+            "--image-size": image_size,
+            "--weights-key": weights_key,
+            "--expect-top1": expect_top1,
+            "--set": set,
+        }
+        path = as_run(source, run, others)
         from pipeline.road import export_only  # noqa: PLC0415
 
         outcome = export_only(path, asked)
     else:
         overrides = {
             **foreign.recipe_keys(data, image_size),
+            **{f"student.{key}": value for key, value in told.items() if value is not None},
             **{f"export.{key}": value for key, value in asked.items()},
             **further,
         }

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -40,21 +40,33 @@ class Library:
 
     Attributes:
         names: gives the names of all models.
-        build: makes a fresh network from a name, num_classes and in_channels.
+        build: makes a fresh network from a name, num_classes and in_channels, and settings of its
+            own by keyword.
         weights: gives the names of a model's pretrained weights, the package's own choice first.
         fetch: gives the tensors of a model's pretrained weights, from a cache or the network.
+        needed: gives the settings that a model's pretrained weights are for, by its builder's
+            names, where they are not its own.
+        untold: gives a model's settings that change what it computes and that no weights carry.
     """
 
     names: Callable[[], list[str]]
-    build: Callable[[str, int, int], nn.Module]
+    build: Callable[..., nn.Module]
     weights: Callable[[str], list[str]]
     fetch: Callable[[str, str], dict[str, Tensor]]
+    needed: Callable[[str, str], dict[str, Any]] = field(default=lambda _model, _weights: {})
+    untold: Callable[[str], tuple[str, ...]] = field(default=lambda _model: ())
 
 
 LIBRARIES: Registry[Library] = Registry("model library", "pipeline.models.libraries")
 
 
-def build_model(name: str, num_classes: int, in_channels: int, where: str = "") -> nn.Module:
+def build_model(
+    name: str,
+    num_classes: int,
+    in_channels: int,
+    where: str = "",
+    settings: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """A fresh network.
 
     Args:
@@ -62,6 +74,7 @@ def build_model(name: str, num_classes: int, in_channels: int, where: str = "") 
         num_classes: number of logits.
         in_channels: 1 for grey images, 3 for RGB.
         where: the place of the name in the recipe, for messages.
+        settings: what else its factory is told, by keyword.
 
     Raises:
         UnknownNameError: when there is no such model.
@@ -69,13 +82,15 @@ def build_model(name: str, num_classes: int, in_channels: int, where: str = "") 
     """
     factory = find_factory(name, where)
     asked = {"num_classes": num_classes, "in_channels": in_channels}
+    known = {key: value for key, value in asked.items() if _takes(factory, key)}
     try:
-        model = factory(**{key: value for key, value in asked.items() if _takes(factory, key)})
+        model = factory(**known, **(settings or {}))
     except CompressError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's function may fail in any way
         raise ModelMismatchError(
-            f"model {name!r}: its factory failed when asked for {asked}: {_first_line(error)}"
+            f"model {name!r}: its factory failed when asked for {asked | dict(settings or {})}: "
+            f"{_first_line(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelMismatchError(
@@ -92,7 +107,7 @@ def find_factory(name: str, where: str = "") -> Factory:
     at = f"{where}: " if where else ""
     try:
         factory: Any = getattr(_import(module_name), attribute)
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
         raise ModelMismatchError(
             f"{at}model {name!r}: {_first_line(error)}; write it as package.module:factory, "
             "importable from the current folder or the environment"
@@ -106,6 +121,26 @@ def names_weights(given: str) -> bool:
     """Whether it names a library's pretrained weights, "torchvision:DEFAULT", and no file."""
     library, colon, _ = given.partition(":")
     return bool(colon) and library in LIBRARIES.names()
+
+
+def settings_for(model: str, weights: str | None) -> dict[str, Any]:
+    """Settings that a library's model must be built with for its pretrained weights.
+
+    Args:
+        model: its name in the recipe.
+        weights: what the recipe says of its weights.
+    """
+    if weights is None or not names_weights(weights) or "/" not in model or ":" in model:
+        return {}
+    library, _, which = weights.partition(":")
+    owner, _, name = model.partition("/")
+    return LIBRARIES.get(library).needed(name, which) if owner == library else {}
+
+
+def untold_settings(model: str) -> tuple[str, ...]:
+    """Settings of a model that change what it computes and that no weights carry."""
+    owner, slash, name = model.partition("/")
+    return LIBRARIES.get(owner).untold(name) if slash and ":" not in model else ()
 
 
 def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
@@ -159,7 +194,9 @@ def _import(module: str) -> ModuleType:
     return importlib.import_module(module)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ends the program (exit code {error.code or 0})"
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 

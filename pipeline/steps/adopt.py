@@ -13,15 +13,18 @@ from export.from_onnx import as_one_file, check_classifier, onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import sha256_of
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
+from pipeline.expected import check_expected, remark_on_worth
 from pipeline.models import names_weights
+from pipeline.network_checks import check_answers
 from pipeline.networks import weights_identity
 from pipeline.recipe import StudentRecipe
 from pipeline.runs import RunFolder
 from pipeline.sources import is_graph
 from pipeline.steps.prepare import TrainingData
-from pipeline.steps.teach import note_network
-from pipeline.students import new_student
+from pipeline.steps.teach import first_images, note_network
+from pipeline.students import unpruned_student
 from smskd.checkpoint import content_sha256, save_model
+from smskd.foreign import Loaded
 
 _BATCH = 64
 
@@ -46,29 +49,35 @@ def adopt(run: RunFolder, data: TrainingData) -> None:
             the data's images or know its classes.
         ExportError: when an ONNX file is no classifier of the data's images.
         WeightsMismatchError, CorruptFileError: when weights do not fit, or cannot be read.
+        ModelMismatchError: when it does not answer as accurately as it is known to.
     """
     asked = data.file.recipe.student
+    what = asked.weights or asked.model
     if is_graph(asked.model):
         _adopt_graph(run, Path(asked.model))
     else:
-        _adopt_network(run, data)
+        _adopt_network(run, data, what)
     # A report travels: where the file lay on this machine is nobody's business there.
-    given = asked.weights or asked.model
-    run.note(adopted=Path(given).name if Path(given).is_file() else given)
+    run.note(adopted=Path(what).name if Path(what).is_file() else what)
+    check_expected(run.record()["networks"]["student"]["test"], asked.expect_top1, what)
 
 
-def _adopt_network(run: RunFolder, data: TrainingData) -> None:
+def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
     recipe = data.file.recipe
     model, weights = recipe.student.model, recipe.student.weights
     facts = read_facts(run.data)
-    network = new_student(recipe, facts) if weights is None else None
+    fresh = unpruned_student(recipe, facts) if weights is None else None
     # A factory may give other weights the next time: only they tell.
-    own = content_sha256(network.state_dict()) if network else weights_identity(weights)
+    own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
     with run.step("adopt", model=[model, own]) as step:
         if step.needed:
-            network = network or new_student(recipe, facts)
+            network, loaded = unpruned_student(recipe, facts, step.remark)
+            if fresh:  # these very weights, of which the checksum is
+                network.load_state_dict(fresh[0].state_dict())
+            check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
-            note_network(run, "student", model, network.eval(), data)
+            worth = note_network(run, "student", model, network.eval(), data)
+            remark_on_worth(worth["test"], data.splits.test.labels, loaded, what, step.remark)
             step.products = [run.student]
 
 
@@ -85,6 +94,8 @@ def _adopt_graph(run: RunFolder, given: Path) -> None:
             told = {"model": given.name, "parameters": parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
             run.note(networks={**networks, "student": told | worth})
+            labels = read_images(run.data / TEST).labels
+            remark_on_worth(worth["test"], labels, Loaded(), str(given), step.remark)
             step.products = [run.student_graph]
 
 

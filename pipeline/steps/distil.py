@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from functools import partial
 
+from torch import nn
+
 from pipeline.data.facts import read_facts
+from pipeline.expected import check_expected, remark_on_worth
+from pipeline.network_checks import check_answers, check_learns
 from pipeline.networks import form_paths, trained_teacher, weights_identity
 from pipeline.pairing import taps_of
 from pipeline.processes import share
-from pipeline.runs import RunFolder
+from pipeline.runs import RunFolder, Step
 from pipeline.steps.prepare import TrainingData
-from pipeline.steps.teach import note_network
+from pipeline.steps.teach import first_images, note_network
 from pipeline.students import prune_once, unpruned_student, what_was_pruned
 from pipeline.views import keep_views
 from smskd.checkpoint import load_model, save_model
 from smskd.distillation import distill, pair_on, stage_folder
+from smskd.evaluation import evaluate
+from smskd.foreign import Loaded
 from smskd.listening import Listener
 from smskd.results import METRICS, RANGES, WEIGHTS
 
@@ -30,7 +36,8 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         if not step.needed:
             return
         facts = read_facts(run.data)
-        student = unpruned_student(recipe, facts)
+        student, loaded = unpruned_student(recipe, facts, step.remark)
+        _check_beginning(student, loaded, data, step)
         between = partial(prune_once, run, facts)
         between(1, student)
         teacher, taps = trained_teacher(run), taps_of(recipe)
@@ -66,3 +73,20 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             *(folder / name for folder in folders for name in (WEIGHTS, METRICS)),
             *ranges,
         ]
+
+
+def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, step: Step) -> None:
+    """Make sure that a student can learn, and that weights from elsewhere are what they were.
+
+    Raises:
+        ModelMismatchError: when it cannot be used, or is not as accurate as it is known to be.
+    """
+    asked = data.file.recipe.student
+    check_learns(student, asked.model)
+    check_answers(student, asked.model, first_images(data, "student"))
+    if asked.weights is None and asked.expect_top1 is None:
+        return
+    what, test = asked.weights or asked.model, data.splits.test
+    worth = evaluate(student, data.evaluation(test))
+    remark_on_worth(worth, test.labels, loaded, what, step.remark)
+    check_expected(worth, asked.expect_top1, what)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.costs import cost_of
 from pipeline.data.facts import read_facts
-from pipeline.networks import load_weights, new_network, weights_identity
+from pipeline.expected import check_expected, remark_on_worth
+from pipeline.network_checks import check_answers, check_learns
+from pipeline.networks import Named, load_weights, new_network, weights_identity
 from pipeline.pairing import check_pairing
 from pipeline.processes import share
 from pipeline.runs import RunFolder
@@ -29,36 +31,49 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
 
     Raises:
         WeightsMismatchError: when given weights are of another architecture or class count.
+        ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     recipe = data.file.recipe
-    given = recipe.teacher.weights or None
-    with run.step("teacher", weights=weights_identity(given)) as step:
-        if not step.needed:
-            return
-        facts = read_facts(run.data)
-        size = recipe.data.teacher_image_size
-        network = new_network(recipe.teacher.model, facts, recipe.seed, "teacher", size)
-        # A student that does not fit is told of now, not after the teacher's training.
-        student = new_student(recipe, facts)
-        check_pairing(recipe, facts, network, student)
-        if given is not None:
-            load_weights(given, recipe.teacher.model, network)
-            save_model(run.teacher / WEIGHTS, network)
-        else:
-            train_alone(
-                network,
-                data.batches(data.splits.train, recipe.seed, "teacher", share()),
-                recipe.teacher.training,
-                run.teacher,
-                validation=data.evaluation(data.splits.validation, "teacher"),
-                seed=recipe.seed,
-                engine=recipe.engine,
-                listener=listener,
-            )
-        note_network(run, "teacher", recipe.teacher.model, network, data)
-        step.products = [
-            run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
-        ]
+    named = Named.of(recipe.teacher)
+    what = named.weights or f"teacher {named.model}"
+    with run.step("teacher", weights=weights_identity(named.weights)) as step:
+        if step.needed:
+            facts = read_facts(run.data)
+            size = recipe.data.teacher_image_size
+            network = new_network(named, facts, recipe.seed, "teacher", size, say=step.remark)
+            # A student that does not fit is told of now, not after the teacher's training.
+            student = new_student(recipe, facts)
+            check_pairing(recipe, facts, network, student)
+            loaded = load_weights(named, network, step.remark)
+            check_answers(network, named.model, first_images(data, "teacher"))
+            if named.weights is not None:
+                save_model(run.teacher / WEIGHTS, network)
+            else:
+                check_learns(network, named.model)
+                train_alone(
+                    network,
+                    data.batches(data.splits.train, recipe.seed, "teacher", share()),
+                    recipe.teacher.training,
+                    run.teacher,
+                    validation=data.evaluation(data.splits.validation, "teacher"),
+                    seed=recipe.seed,
+                    engine=recipe.engine,
+                    listener=listener,
+                )
+            worth = note_network(run, "teacher", named.model, network, data)
+            if named.weights is not None:
+                labels = data.splits.test.labels
+                remark_on_worth(worth["test"], labels, loaded, what, step.remark)
+            step.products = [
+                run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
+            ]
+    check_expected(run.record()["networks"]["teacher"]["test"], recipe.teacher.expect_top1, what)
+
+
+def first_images(data: TrainingData, role: Role) -> Tensor:
+    """Two validation images as a network of that role takes them."""
+    images, _ = next(iter(data.evaluation(data.splits.validation, role)))
+    return images[:2] if len(images) > 1 else images.repeat(2, 1, 1, 1)
 
 
 def note_network(
@@ -68,7 +83,7 @@ def note_network(
     network: nn.Module,
     data: TrainingData,
     **more: Any,
-) -> None:
+) -> dict[str, Any]:
     """Write into run.json what a network is, what it costs and how well it does on test images.
 
     Args:
@@ -78,6 +93,9 @@ def note_network(
         network: with its weights.
         data: with validation and test images.
         more: further facts of it, as JSON values.
+
+    Returns:
+        How well it does: "top1", "loss" and "n", by "test" and "validation".
     """
     parts = {"test": data.splits.test, "validation": data.splits.validation}
     device = next(network.parameters()).device
@@ -90,3 +108,4 @@ def note_network(
     networks = run.record().get("networks", {})
     networks[role] = {"model": model, **cost_of(network, images), **worth, **more}
     run.note(networks=networks)
+    return worth

@@ -17,6 +17,7 @@ from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts
 from pipeline.models import build_model
 from pipeline.networks import (
+    Named,
     load_weights,
     new_network,
     trained_student,
@@ -37,12 +38,12 @@ def facts(size: int = 16, channels: int = 3, classes: int = 4) -> DataFacts:
 
 def test_weights_are_drawn_from_the_seed_and_the_role_alone() -> None:
     torch.manual_seed(1)
-    first = new_network("resnet8", facts(), 0, "student").state_dict()
+    first = new_network(Named("resnet8"), facts(), 0, "student").state_dict()
     torch.manual_seed(2)
-    again = new_network("resnet8", facts(), 0, "student").state_dict()
+    again = new_network(Named("resnet8"), facts(), 0, "student").state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     for seed, role in ((1, "student"), (0, "teacher")):
-        other = new_network("resnet8", facts(), seed, role)
+        other = new_network(Named("resnet8"), facts(), seed, role)
         assert not torch.equal(other.state_dict()["conv1.weight"], first["conv1.weight"])
 
 
@@ -50,12 +51,12 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    new_network("resnet8", facts(), 0, "student")
+    new_network(Named("resnet8"), facts(), 0, "student")
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_network_fits_the_channels_and_classes_of_the_data() -> None:
-    network = new_network("resnet8", facts(channels=1, classes=6), 0, "student")
+    network = new_network(Named("resnet8"), facts(channels=1, classes=6), 0, "student")
     assert network(torch.zeros(2, 1, 16, 16)).shape == (2, 6)
 
 
@@ -65,8 +66,8 @@ def test_a_network_fits_the_channels_and_classes_of_the_data() -> None:
         ("nn.Conv2d(3, 4, 40), nn.Flatten()", "does not run on images of shape (3, 16, 16)"),
         ("nn.Flatten(), nn.Linear(5, num_classes)", "does not run on images"),
         ("nn.Flatten(), nn.Linear(768, 9)", "gives 9 logits, but the data has 4 classes"),
-        ("nn.Identity()", "must give logits of shape (N, classes)"),
-        ("Raises()", "not for me"),
+        ("nn.Conv2d(3, 4, 1)", "must give logits of shape (N, classes)"),
+        ("nn.Conv2d(3, 4, 1), Raises()", "not for me"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data_is_told_of(
@@ -82,7 +83,7 @@ def test_a_network_that_does_not_fit_the_data_is_told_of(
         f"def net(num_classes):\n    return nn.Sequential({body})\n"
     )
     with pytest.raises(ModelMismatchError) as refused:
-        new_network("misfits:net", facts(), 0, "student")
+        new_network(Named("misfits:net"), facts(), 0, "student")
     assert words in str(refused.value)
 
 
@@ -97,11 +98,11 @@ def test_a_network_that_was_not_trained_yet_is_told_of(tmp_path: Path, load, rol
 
 def test_a_network_may_see_images_of_its_own_size() -> None:
     with pytest.raises(ModelMismatchError) as refused:
-        new_network("torchvision/vit_b_32", facts(size=32), 0, "teacher")
+        new_network(Named("torchvision/vit_b_32"), facts(size=32), 0, "teacher")
     for words in ("'torchvision/vit_b_32'", "(3, 32, 32)", "Expected 224", "data.image_size"):
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-    new_network("torchvision/vit_b_32", facts(size=32), 0, "teacher", image_size=224)
+    new_network(Named("torchvision/vit_b_32"), facts(size=32), 0, "teacher", image_size=224)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torc
 
 def test_a_librarys_weights_are_loaded_by_name(published: dict[str, torch.Tensor]) -> None:
     network = build_model(SMALL, 1000, 3)
-    load_weights("torchvision:IMAGENET1K_V1", SMALL, network)
+    load_weights(Named(SMALL, "torchvision:IMAGENET1K_V1"), network)
     found = network.state_dict()
     assert all(torch.equal(found[name], published[name]) for name in published)
 
@@ -126,26 +127,26 @@ def test_a_librarys_weights_for_other_classes_are_refused_with_both_counts(
 ) -> None:
     network = build_model(SMALL, 10, 3)
     with pytest.raises(WeightsMismatchError, match=r"know 1000 classes.*has 10") as refused:
-        load_weights("torchvision:DEFAULT", SMALL, network)
+        load_weights(Named(SMALL, "torchvision:DEFAULT"), network)
     assert str(refused.value).startswith("torchvision:DEFAULT: ")
 
 
 def test_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
     given, network = build_model("resnet8", 4, 1), build_model("resnet8", 4, 1)
     save_model(tmp_path / "t.safetensors", given)
-    load_weights(str(tmp_path / "t.safetensors"), "resnet8", network)
+    load_weights(Named("resnet8", str(tmp_path / "t.safetensors")), network)
     assert torch.equal(network.fc.weight, given.fc.weight)
 
 
 def test_a_misspelt_library_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'torchvision'"):
-        load_weights("torchvison:DEFAULT", SMALL, torch.nn.Identity())
+        load_weights(Named(SMALL, "torchvison:DEFAULT"), torch.nn.Identity())
 
 
 @pytest.mark.parametrize("name", ["t.pt", "some:file.pt"])
 def test_a_file_that_is_not_there_is_told_of(name: str) -> None:
     with pytest.raises(MissingFileError, match=f"{name}: no such file"):
-        load_weights(name, "resnet8", torch.nn.Identity())
+        load_weights(Named("resnet8", name), torch.nn.Identity())
 
 
 def test_weights_are_known_by_what_a_file_holds_or_by_their_name(tmp_path: Path) -> None:

@@ -21,9 +21,11 @@ def names() -> list[str]:
     return listed
 
 
-def build(name: str, num_classes: int, in_channels: int) -> nn.Module:
+def build(name: str, num_classes: int, in_channels: int, **settings: Any) -> nn.Module:
     """A fresh network."""
-    network: nn.Module = _timm().create_model(name, num_classes=num_classes, in_chans=in_channels)
+    network: nn.Module = _timm().create_model(
+        name, num_classes=num_classes, in_chans=in_channels, **settings
+    )
     return network
 
 

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from pipeline.models import LIBRARIES, Library
 from pipeline.models.libraries._weights import fetched, reading
 
-# These two have heads in the middle, whose logits they give too, unless told otherwise.
+# These two have heads in the middle, whose logits they give too, unless told otherwise. And they
+# may take RGB into another scale themselves, as their published weights want it.
 _WITH_SIDE_HEADS = ("googlenet", "inception_v3")
+_TRANSFORM = "transform_input"
 _SIDE_HEADS = ("AuxLogits.", "aux1.", "aux2.")
 
 
@@ -25,17 +27,16 @@ def names() -> list[str]:
     return listed
 
 
-def build(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    """A fresh network; for other images than RGB its first convolution is a new one."""
-    settings: dict[str, Any] = {"num_classes": num_classes}
+def build(name: str, num_classes: int, in_channels: int, **settings: Any) -> nn.Module:
+    """A fresh network; for other images than RGB its first convolution is a new one.
+
+    It is built as torchvision builds it for weights of one's own; see `needed`.
+    """
     if name in _WITH_SIDE_HEADS:
-        # Published weights want RGB in another scale, and weights do not carry that setting.
-        settings |= {
-            "aux_logits": False,
-            "transform_input": in_channels == 3,
-            "init_weights": True,
-        }
-    network: nn.Module = _torchvision().get_model(name, weights=None, **settings)
+        settings = {"aux_logits": False, "init_weights": True, **settings}
+    network: nn.Module = _torchvision().get_model(
+        name, weights=None, num_classes=num_classes, **settings
+    )
     if in_channels != 3:
         _take_channels(network, in_channels)
     return network
@@ -56,6 +57,24 @@ def fetch(name: str, which: str) -> dict[str, Tensor]:
         network = models.get_model(name, weights=published)
     tensors: dict[str, Tensor] = network.state_dict()
     return {key: tensors[key] for key in tensors if not key.startswith(_SIDE_HEADS)}
+
+
+def needed(name: str, which: str) -> dict[str, Any]:
+    """Settings of the builder's that it changes for pretrained weights."""
+    models = _torchvision()
+    published = models.get_model_weights(name).__members__
+    if which not in published:
+        return {}
+    if name in _WITH_SIDE_HEADS:
+        return {_TRANSFORM: True}
+    if name.startswith("vit_"):
+        return {"image_size": published[which].meta["min_size"][0]}
+    return {"input_size": published[which].meta["min_size"]} if name.startswith("maxvit") else {}
+
+
+def untold(name: str) -> tuple[str, ...]:
+    """Settings that no weights carry."""
+    return (_TRANSFORM,) if name in _WITH_SIDE_HEADS else ()
 
 
 def _torchvision() -> Any:
@@ -83,4 +102,4 @@ def _take_channels(network: nn.Module, channels: int) -> None:
     network.set_submodule(place, fresh)
 
 
-LIBRARIES.register("torchvision")(Library(names, build, weights, fetch))
+LIBRARIES.register("torchvision")(Library(names, build, weights, fetch, needed, untold))

@@ -143,8 +143,8 @@ MISTAKES = {
         [*DISTILL, "--teacher-weights", "t.safetensors"], weights("resnet8", 7),
     ),
     "weights that are code": Mistake(
-        16, ("t.pt: not a torch checkpoint of plain tensors",),
-        [*DISTILL, "--teacher-weights", "t.pt"], torch_file(Path("x")),
+        16, ("t.pt: it holds print",),
+        [*DISTILL, "--teacher-weights", "t.pt"], torch_file(print),
     ),
     "a spoilt teacher": Mistake(
         16, ("teacher/weights.safetensors: checksum differs",), DISTILL,

@@ -9,7 +9,13 @@ from torch import nn
 from torchvision import models
 
 from foundation.errors import CorruptFileError, MissingFileError, UnknownNameError
-from pipeline.models import build_model, find_factory, pretrained_tensors
+from pipeline.models import (
+    build_model,
+    find_factory,
+    pretrained_tensors,
+    settings_for,
+    untold_settings,
+)
 from pipeline.models.libraries.torchvision_models import names, weights
 
 SMALL = "torchvision/squeezenet1_1"
@@ -84,10 +90,22 @@ def test_weights_with_side_heads_are_loaded_without_these(
 ) -> None:
     published = models.get_model(name, init_weights=False, aux_logits=True).state_dict()
     torch.save(published, cache / file)
-    model = build_model(f"torchvision/{name}", 1000, 3)
+    settings = settings_for(f"torchvision/{name}", "torchvision:DEFAULT")
+    model = build_model(f"torchvision/{name}", 1000, 3, settings=settings)
     model.load_state_dict(pretrained_tensors("torchvision:DEFAULT", f"torchvision/{name}"))
     assert torch.equal(model.fc.weight, published["fc.weight"])
     assert model.transform_input, "as the published weights want it"
+
+
+def test_settings_that_no_weights_carry_are_those_that_the_library_itself_takes() -> None:
+    for name in ("googlenet", "inception_v3"):
+        assert settings_for(f"torchvision/{name}", "mine.pt") == {}
+        assert settings_for(f"torchvision/{name}", None) == {}
+        assert untold_settings(f"torchvision/{name}") == ("transform_input",)
+    sharp = settings_for("torchvision/vit_b_16", "torchvision:IMAGENET1K_SWAG_E2E_V1")
+    assert sharp == {"image_size": 384}
+    assert settings_for("torchvision/resnet18", "torchvision:DEFAULT") == {}
+    assert untold_settings("torchvision/resnet18") == ()
 
 
 def test_weights_with_older_names_are_loaded(cache: Path) -> None:
