@@ -24,6 +24,20 @@ from foundation.errors import (
 _READING_UMASK = threading.Lock()
 
 
+def user_path(named: str | Path) -> Path:
+    """A path as a person writes it: "~" and "~user" are home folders.
+
+    Raises:
+        MissingFileError: when nobody knows the home folder.
+    """
+    try:
+        return Path(named).expanduser()
+    except RuntimeError as error:
+        raise MissingFileError(
+            f"{named}: there is no home folder of that user; write the whole path"
+        ) from error
+
+
 @contextlib.contextmanager
 def no_space_named(path: Path) -> Iterator[None]:
     """Turn the operating system's "disk full" into a `NoSpaceError` that names `path`."""

@@ -437,7 +437,9 @@ class StudyRecipe(Section):
 
 
 class Recipe(Section):
-    """The whole road. Every command-line option has its place here, and the reverse."""
+    """The whole road. Every option that says how something is done has its place here; every key of
+    `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
+    `study` reaches them all."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
     seed: Seed = 0

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -261,7 +262,7 @@ class Step:
         self.run, self.name, self.depends_on = run, name, dict(depends_on)
         self.products: list[Path] = []
         self.remarks: list[str] = []
-        self._started = datetime.now(UTC)
+        self._started = time.monotonic()  # a clock may be set back meanwhile
         self.needed = not self._is_done()
 
     def _is_done(self) -> bool:
@@ -288,7 +289,6 @@ class Step:
             self._write_down()
 
     def _write_down(self) -> None:
-        finished = datetime.now(UTC)
         steps = self.run.record()["steps"]
         steps[self.name] = {
             "depends_on": self.depends_on,
@@ -297,8 +297,8 @@ class Step:
                 for path in self.products
             },
             "remarks": self.remarks,
-            "finished_at": finished.isoformat(timespec="seconds"),
-            "seconds": (finished - self._started).total_seconds(),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": time.monotonic() - self._started,
         }
         self.run.note(steps=steps)
 

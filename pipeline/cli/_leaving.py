@@ -30,6 +30,7 @@ from foundation.errors import (
     is_no_space,
 )
 from pipeline.cli._streams import loss_of, take_standard_streams
+from pipeline.cli._user import stand_in_for_unknown_user
 
 INTERRUPTED = 130
 _LONGEST_REASON = 300
@@ -59,8 +60,10 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
     threading.excepthook = _tell_of_thread
     command = typer.main.get_command(app)
     try:
+        stand_in_for_unknown_user()
+        words = [_with_home(word) for word in sys.argv[1:]]
         # Not standalone: there, typer decides on exit codes of its own, and 1 is among them.
-        code = command.main(prog_name="compress", standalone_mode=False)
+        code = command.main(words, prog_name="compress", standalone_mode=False)
     except Exception as error:
         if type(error).__module__.partition(".")[0] in _OF_THE_PARSER:
             _end_of_wrong_use(error)
@@ -68,6 +71,12 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
     except BaseException as error:
         _end(*_told(error))
     _leave(code if isinstance(code, int) else 0, is_verdict=isinstance(code, int))
+
+
+def _with_home(word: str) -> str:
+    """A word of the command line with "~" spelt out where a shell leaves it: in --option=~/file."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{option}{equals}{os.path.expanduser(value)}"  # noqa: PTH111 - of an unknown user: as it is
 
 
 def _end_of_wrong_use(error: Exception) -> NoReturn:

@@ -63,6 +63,13 @@ def bench(
     rate: Annotated[
         float | None, typer.Option(help="Queries a second on average, for server (bench.rate).")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the times at which they come, for server (bench.seed).")
+    ] = None,
+    throughput_batch: Annotated[
+        int | None,
+        typer.Option(help="Images a batch for the throughput (bench.throughput_batch)."),
+    ] = None,
     pin: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +129,8 @@ def bench(
         "batch": batch,
         "streams": streams,
         "rate": rate,
+        "seed": seed,
+        "throughput_batch": throughput_batch,
         "pin": pin,
         "percentiles": percentile or None,
         "accuracy": accuracy,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foundation.errors import CorruptFileError, MissingFileError
-from foundation.files import no_space_named
+from foundation.files import no_space_named, user_path
 from pipeline.data import Dataset, load_size
 from pipeline.data.images import ArrayImages, ImageSet, Resized
 from pipeline.recipe import DataRecipe
@@ -36,7 +36,7 @@ def load_from_torchvision(
         MissingFileError: when the files are not there and cannot be fetched.
         CorruptFileError: when they are not what was published.
     """
-    root = Path(argument or "data").expanduser()
+    root = user_path(argument or "data")
     train, test = (_read(reader, root, part, root / files, by_hand) for part in (True, False))
     size = load_size(recipe)
     return Dataset(_images(train, size), _images(test, size), [str(name) for name in train.classes])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from foundation.errors import MissingFileError, UsageError
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import load_class_folders
 from pipeline.recipe import DataRecipe
@@ -15,7 +14,7 @@ def folder(argument: str, recipe: DataRecipe) -> Dataset:
     """folder:PATH reads PATH/train/CLASS/* and PATH/test/CLASS/*; class names are folder names."""
     if not argument:
         raise UsageError("dataset folder needs a path: folder:PATH")
-    root = Path(argument).expanduser()
+    root = user_path(argument)
     if not root.is_dir():
         raise MissingFileError(f"{root}: no such folder of images")
     return load_class_folders(root, recipe, load_size(recipe))

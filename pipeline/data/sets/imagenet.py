@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from foundation.errors import MissingFileError
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import load_class_folders
 from pipeline.recipe import DataRecipe
@@ -19,7 +18,7 @@ def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
     Without a path they are read from data/imagenet. The test images are those of val, for the
     labels of ImageNet's own test images are not public.
     """
-    root = Path(argument or "data/imagenet").expanduser()
+    root = user_path(argument or "data/imagenet")
     for split in ("train", "val"):
         if not (root / split).is_dir():
             raise MissingFileError(

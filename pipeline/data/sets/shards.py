@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from foundation.errors import DataLayoutError, MissingFileError, UsageError
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.tars import TarImages, tar_images
@@ -23,7 +24,7 @@ def shards(argument: str, recipe: DataRecipe) -> Dataset:
     """
     if not argument:
         raise UsageError("dataset shards needs a path: shards:PATH")
-    root = Path(argument).expanduser()
+    root = user_path(argument)
     if not root.is_dir():
         raise MissingFileError(f"{root}: no such folder of shards")
     train, test = _split(root, "train"), _split(root, "test")

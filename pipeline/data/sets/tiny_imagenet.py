@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from foundation.errors import DataLayoutError, MissingFileError
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import class_names, list_classes
 from pipeline.data.decoding import Split, dataset_of
@@ -24,7 +25,7 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
     Without a path it is looked for in data/. The test images are those of val, for the labels
     of its own test images are not public.
     """
-    root = Path(argument or "data").expanduser() / _FOLDER
+    root = user_path(argument or "data") / _FOLDER
     if not root.is_dir():
         raise MissingFileError(
             f"{root}: no such folder; get http://cs231n.stanford.edu/tiny-imagenet-200.zip and "

@@ -15,6 +15,7 @@ from pipeline.cli._app import EXIT_CODES
 from pipeline.data import DATASETS
 from pipeline.gating.metrics import METRICS
 from pipeline.models import MODELS
+from pipeline.recipe import Recipe
 from pipeline.recipe_file import load_recipe
 from smskd.methods import METHODS
 
@@ -78,6 +79,14 @@ def test_every_option_names_its_place_in_the_recipe(command: str, option: str) -
     assert named, words
     key = named[1].replace(".N.", ".0.")
     assert is_a_key(key), key
+
+
+@pytest.mark.parametrize("section", ["export", "bench"])
+def test_every_key_of_these_sections_has_an_option(section: str) -> None:
+    parameters = get_command(app).commands[section].params  # type: ignore[attr-defined]
+    named = {key for one in parameters for key in re.findall(r"\(([\w.]+)[),:]", one.help or "")}
+    keys = {f"{section}.{key}" for key in Recipe.model_fields[section].annotation.model_fields}
+    assert keys <= named
 
 
 def is_a_key(key: str) -> bool:
