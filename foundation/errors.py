@@ -109,6 +109,12 @@ class InternalError(CompressError):
     exit_code = 70
 
 
+class UntrustedCodeError(CompressError):
+    """A recipe from a file names code to run, and nobody said that it may."""
+
+    exit_code = 24
+
+
 class BusyError(CompressError):
     """Another process is working in the same run folder."""
 

@@ -53,6 +53,10 @@ class Source:
         dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
         return f"{at}, {dotted.lstrip('.')}" if place else at
 
+    def is_typed(self, *place: str | int) -> bool:
+        """Whether the command line gave the value at a place."""
+        return any(place[: len(given)] == given for given in self.overridden)
+
 
 @dataclass(frozen=True)
 class RecipeFile:
@@ -69,6 +73,10 @@ class RecipeFile:
     def where(self, *place: str | int) -> str:
         """A place in the recipe as a message names it: "recipes/x.toml line 12, stages[1].lr"."""
         return self.source.where(*place)
+
+    def is_typed(self, *place: str | int) -> bool:
+        """Whether the command line gave the value at a place, or there is no file."""
+        return not self.source.text or self.source.is_typed(*place)
 
 
 def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -> RecipeFile:

@@ -26,12 +26,12 @@ from pipeline.display import (
     verdict_table,
 )
 from pipeline.gating.verdict import INCONCLUSIVE
-from pipeline.measuring import bench_shown, changed_section, gate_shown
+from pipeline.measuring import bench_shown, gate_shown
 from pipeline.names import check_names
 from pipeline.outcomes import BundleMade, DistillOutcome, ExportOutcome, RunOutcome
 from pipeline.processes import join_processes, leads
 from pipeline.recipe import Recipe
-from pipeline.recipe_file import RecipeFile
+from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.terminal import shown_of_shipping
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.shipping import read_shipping
@@ -43,6 +43,7 @@ from pipeline.steps.report import report
 from pipeline.steps.ship import Watch, ship
 from pipeline.steps.teach import teach
 from pipeline.trial_display import shipping_display
+from pipeline.trust import check_code
 
 
 def walk(file: RecipeFile, path: Path | None) -> Outcome:
@@ -52,11 +53,12 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         file: the recipe.
         path: the run folder; None takes runs/NAME.
     """
+    console, recipe = progress_console(), file.recipe
+    path = path or DEFAULT_ROOT / recipe.name
+    check_code(file, path, remarks_on(console))
     check_names(file)
-    console = progress_console()
-    recipe = file.recipe
     join_processes(recipe.engine)
-    run = start_run(path or DEFAULT_ROOT / recipe.name, recipe, remarks_on(console))
+    run = start_run(path, recipe, remarks_on(console))
     with run.locked():
         _train(run, file, console)
         if not leads():
@@ -88,10 +90,12 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
 
 def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     """Data, teacher and student."""
+    console = progress_console()
+    path = path or DEFAULT_ROOT / file.recipe.name
+    check_code(file, path, remarks_on(console))
     check_names(file)
     join_processes(file.recipe.engine)
-    console = progress_console()
-    run = start_run(path or DEFAULT_ROOT / file.recipe.name, file.recipe, remarks_on(console))
+    run = start_run(path, file.recipe, remarks_on(console))
     with run.locked():
         _train(run, file, console)
     found = DistillOutcome(
@@ -110,7 +114,10 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
     """
     console = progress_console()
     run = open_run(path, remarks_on(console))
-    asked = changed_section(run, "export", changes)
+    overrides = {f"export.{key}": value for key, value in changes.items()}
+    file = load_recipe(run.recipe_path, overrides)
+    check_code(file, run.path, remarks_on(console))
+    asked = file.recipe
     check_names(RecipeFile(asked))
     with run.locked():
         folders = _export(run, asked, console)
@@ -119,10 +126,11 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
 
 def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     """Bundles of a network that was trained elsewhere; a run folder is made for it."""
-    check_names(file)
-    check_there(file.recipe.student)
     console = progress_console()
     path = path or DEFAULT_ROOT / file.recipe.name
+    check_code(file, path, remarks_on(console))
+    check_names(file)
+    check_there(file.recipe.student)
     with _gone_unless_adopted(path):
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():

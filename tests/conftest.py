@@ -13,6 +13,12 @@ from loopback_sshd import SSHD, FakeDevice, serving
 from deploy_targets.remote.provisioning import packages_for, set_up
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_kept_at_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What code a user said yes to is remembered outside the run folder; not that of tests."""
+    os.environ["COMPRESS_TRUSTED"] = str(tmp_path_factory.getbasetemp() / "trusted")
+
+
 @pytest.fixture(scope="session")
 def doomed() -> dict[str, str]:
     """The environment of a process that will be killed: not asked for coverage, whose data file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from json import dump
 from pathlib import Path
@@ -21,8 +22,8 @@ Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate in
 14 unreadable image ·
 15 weights do not fit ·  16 corrupt file ·  17 run folder of another recipe ·  18 disk full ·
 19 model cannot be used ·  20 export failed ·  21 host or runtime failed ·
-22 run folder in use ·  23 training diverged ·  9 other ·  70 a fault of this program ·
-130 interrupted
+22 run folder in use ·  23 training diverged ·  24 code that nobody said yes to ·
+9 other ·  70 a fault of this program ·  130 interrupted
 """
 
 app = typer.Typer(
@@ -51,6 +52,22 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="Any key of the recipe: --set stages.0.epochs=5", metavar="KEY=VALUE"
+    ),
+]
+
+
+def _trust(given: bool) -> None:
+    if given:
+        os.environ["COMPRESS_TRUST_CODE"] = "1"
+
+
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        callback=_trust,
+        help="Run the code that a recipe's module:function names, without asking "
+        "(COMPRESS_TRUST_CODE=1).",
     ),
 ]
 

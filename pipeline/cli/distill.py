@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 
 
 @app.command(
@@ -89,6 +89,7 @@ def distill(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random (seed).")] = None,
     set: SetOption = None,
+    trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
 ) -> None:
     """Train the teacher if there is none, then take the student through the stages.

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 
 
 @app.command(
@@ -92,6 +92,7 @@ def export(
     ] = None,
     run: RunOption = None,
     set: SetOption = None,
+    trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
 ) -> None:
     """Export a student: ONNX and OpenVINO, FP32 to INT8, each held against the original.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 
 
 @app.command(
@@ -17,6 +17,7 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
     run: RunOption = None,
     set: SetOption = None,
+    trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
 ) -> None:
     """Walk the whole road: teacher, distillation, export, quantisation, bench, report, gate.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunOption, SetOption, app, present
+from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 
 
 @app.command(
@@ -29,6 +29,7 @@ def study(
         typer.Option(help="Arms at once; as many as there are cores for if unset (study.jobs)."),
     ] = None,
     set: SetOption = None,
+    trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
 ) -> None:
     """Compare the recipe's stages with their methods alone, at once, and with other references.

@@ -10,7 +10,7 @@ from deploy_targets.device.facts import usable_cores
 from deploy_targets.records import as_dict
 from foundation.errors import CompressError
 from foundation.files import write_json, write_text
-from pipeline.display import Outcome, progress_console
+from pipeline.display import Outcome, progress_console, remarks_on
 from pipeline.names import check_names
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile
@@ -22,6 +22,7 @@ from pipeline.study.processes import Failure, carry_out_all
 from pipeline.study.progress import study_display
 from pipeline.study.render import findings_table, render_html, render_markdown
 from pipeline.study.tasks import Task
+from pipeline.trust import check_code
 
 
 def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, CompressError | None]:
@@ -39,9 +40,11 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         RunMismatchError: when the folder holds something else.
         BusyError: when another process is at work in it.
     """
+    path = path or DEFAULT_ROOT / file.recipe.name
+    check_code(file, path, remarks_on(progress_console()))
     check_names(file)
     arms = chosen_arms(file)
-    folder = start_study(path or DEFAULT_ROOT / file.recipe.name, file.recipe)
+    folder = start_study(path, file.recipe)
     with RunFolder(folder.path).locked():
         tasks = list_tasks(file, folder, arms)
         with study_display(progress_console(), len(tasks)) as display:
