@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from deploy_targets.answers import build_answer, content_of
+from deploy_targets.answers import build_answer, content_of, not_understood
 from deploy_targets.device.checks import accuracy_of
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
+    MULTI_STREAM,
     OFFLINE,
+    SINGLE_STREAM,
     Conditions,
     Consumed,
     Counted,
     DeviceResult,
     Done,
     Energy,
+    Job,
     Message,
     Scenario,
     Startup,
@@ -26,11 +28,13 @@ from deploy_targets.device.messages import (
     Warmed,
 )
 from deploy_targets.device.percentiles import percentile_of
-from deploy_targets.device.timing import summarise
+from deploy_targets.device.sense import ascending, at_least
+from deploy_targets.device.timing import MIN_QUERIES, summarise
 from deploy_targets.validity import judge
 
 T = TypeVar("T")
 
+# What a worker may send, in this order; conditions are looked at between the parts.
 _RECORDS: dict[str, type] = {
     "facts": Facts,
     "startup": Startup,
@@ -42,27 +46,92 @@ _RECORDS: dict[str, type] = {
     "counted": Counted,
     "result": DeviceResult,
 }
+_ORDER = {kind: place for place, kind in enumerate(_RECORDS)} | {"timed": 3}
+_BEFORE_ALL = -1
 
 
-@dataclass(frozen=True)
 class Brought:
-    """What a host's processes sent for one job, by kind, in the order of time."""
+    """What a host's processes sent for one job, by kind, in the order of time.
 
-    records: dict[str, list[Any]]
+    Each message is checked before it is taken: that it is one of this version's, says what can be,
+    fits the job and those before it, and comes in its turn.
 
-    @classmethod
-    def of(cls, messages: Sequence[Message], host: str) -> Brought:
-        """Sort messages.
+    Args:
+        job: what was asked for.
+        host: for messages to the user.
+        images: of the evaluation file; 0 for none.
+    """
+
+    def __init__(self, job: Job, host: str, images: int = 0) -> None:
+        self.records: dict[str, list[Any]]
+        self.job, self._host, self._images = job, host, images
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with nothing."""
+        self.records = {kind: [] for kind in _RECORDS}
+        self.begin()
+
+    def begin(self) -> None:
+        """A process begins: its facts come next."""
+        self._at = _BEFORE_ALL
+
+    def add(self, message: Message) -> None:
+        """Take a message.
 
         Raises:
-            HostError: when one is another than this version's.
+            HostError: when it is none that a worker of this version sends now.
         """
-        records: dict[str, list[Any]] = {kind: [] for kind in _RECORDS}
+        kind = message["kind"]
+        if kind not in _RECORDS:
+            raise not_understood(self._host, f"{kind[:80]!r} is no message of its")
+        record: Any = build_answer(_RECORDS[kind], content_of(message), self._host, kind)
+        is_next = _ORDER[kind] >= self._at and (kind == "facts") == (self._at == _BEFORE_ALL)
+        problem = next(self._problems(kind, record), None) if is_next else "it comes out of turn"
+        if problem is not None:
+            raise not_understood(self._host, f"{kind}: {problem}")
+        self._at = _ORDER[kind]
+        self.records[kind].append(record)
+
+    def restore(self, messages: Sequence[Message]) -> None:
+        """Take messages of earlier processes; errors as `add`."""
         for message in messages:
-            kind = message["kind"]
-            if kind in _RECORDS:
-                records[kind].append(build_answer(_RECORDS[kind], content_of(message), host))
-        return cls(records)
+            if message["kind"] == "facts":
+                self.begin()
+            self.add(message)
+
+    def _problems(self, kind: str, record: Any) -> Iterator[str]:
+        """What of a message does not fit the job, or those before it."""
+        if kind == "timed" and self.job.scenario.name in {SINGLE_STREAM, MULTI_STREAM}:
+            yield from ascending(ns=sum(record.ns), span_ns=record.span_ns)
+        elif kind == "timed" and self.job.scenario.name == OFFLINE:
+            yield from ascending(ns=max(record.ns), span_ns=record.span_ns)
+        elif kind == "energy":
+            queries = self.done.queries
+            if record.images > queries * self.job.scenario.images_a_query:
+                yield f"images ({record.images}) of {queries} queries"
+        elif kind == "throughput" and record.batch != self.job.throughput_batch:
+            yield f"batch is {record.batch}, but {self.job.throughput_batch} was asked for"
+        elif kind == "counted" and self.done.images + record.n > self._images:
+            yield f"{self.done.images + record.n} images, but {self._images} were asked"
+        elif kind == "result":
+            yield from self._lacking(record)
+
+    def _lacking(self, result: DeviceResult) -> Iterator[str]:
+        """What a job that is said to be done lacks."""
+        done, runtime = self.done, result.runtime
+        for kind in ("startup", "warm", "conditions"):
+            if not self.records[kind]:
+                yield f"there was no {kind!r} before it"
+        yield from at_least(MIN_QUERIES, queries=done.queries)
+        if not done.throughput and self.job.scenario.name != OFFLINE:
+            yield "there was no 'throughput' before it"
+        if done.images != self._images:
+            yield f"{done.images} images were answered, but {self._images} were asked"
+        if runtime.name != self.job.runtime:
+            yield f"it ran in {runtime.name}, but {self.job.runtime} was asked for"
+        if self.job.threads is not None and runtime.threads != self.job.threads:
+            yield f"threads are {runtime.threads}, but {self.job.threads} were asked for"
 
     @property
     def done(self) -> Done:

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy_targets.answers import build_answer, content_of, error_of
+from deploy_targets.answers import build_answer, content_of, error_of, not_understood
 from deploy_targets.comparison import (
     CONFIDENCE,
     KIND,
@@ -49,7 +49,7 @@ from deploy_targets.hosts import Host, Server, open_host
 from deploy_targets.intervals import fewest_differences
 from deploy_targets.journal import ROUNDS, Journal
 from deploy_targets.measurement import HostMeasured, describe
-from deploy_targets.records import as_dict
+from deploy_targets.records import RecordError, as_dict, build
 from foundation.bundle import MANIFEST, Bundle, open_bundle
 from foundation.errors import HostError, UsageError
 from foundation.files import sha256_of
@@ -140,6 +140,8 @@ def compare(
     options: CompareOptions | None = None,
     on_progress: Progress | None = None,
     journal: Path | None = None,
+    *,
+    remark: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Time bundles in turns on a host, each in a process of its own.
 
@@ -152,6 +154,7 @@ def compare(
         journal: a file in which to keep rounds as they are done. Where it holds some of the same
             comparison, because the link or a process was cut, those are not timed again. It stays;
             the caller deletes it when the comparison is safe.
+        remark: told what was decided by looking, or left out, a line each.
 
     Raises:
         UsageError: when there is nothing to compare.
@@ -171,6 +174,12 @@ def compare(
     measured_on = HostMeasured(name=machine.name, facts=machine.facts())
     kept = Journal.open(journal, _identity(contestants, machine, options))
     try:
+        try:
+            _restore(contestants, kept, options)
+        except RecordError as error:
+            say = remark or (lambda _: None)
+            say(f"{journal}: what was kept of an earlier comparison is left out ({error})")
+            kept.begin_anew()
         _play_all(contestants, machine, options, kept, tell)
     finally:
         kept.close()
@@ -203,7 +212,7 @@ def _play_all(
     launches = options.rounds if options.fresh else 1
     rounds = options.rounds // launches
     try:
-        for launch in range(_restored(contestants, kept, machine), launches):
+        for launch in range(len(kept.messages), launches):
             with ExitStack() as stack:
                 order = _from_either_end(contestants, launch)
                 row = _load_all(order, machine, options, stack, tell)
@@ -229,13 +238,32 @@ def _played(contestants: Sequence[_Contestant], turns: int) -> Message:
     }
 
 
-def _restored(contestants: Sequence[_Contestant], kept: Journal, machine: Host) -> int:
-    """Give back what was played before; how many launches it was."""
-    for message in kept.messages:
-        for one, turns, ready in zip(contestants, message["turns"], message["ready"], strict=True):
-            one.turns += turns
-            one.ready = one.ready or build_answer(Ready, ready, machine.name)
-    return len(kept.messages)
+@dataclass(frozen=True)
+class _Played:
+    """What a journal keeps of a launch: of each bundle its turns, and what its server said."""
+
+    turns: list[list[list[int]]]
+    ready: list[Ready]
+
+
+def _restore(contestants: Sequence[_Contestant], kept: Journal, options: CompareOptions) -> None:
+    """Give back what was played before.
+
+    Raises:
+        RecordError: when it is not what an earlier call played; nothing is given back then.
+    """
+    turns = _TURNS_A_ROUND * (1 if options.fresh else options.rounds)
+    launches = [build(_Played, content_of(message)) for message in kept.messages]
+    for played in launches:
+        if not len(played.turns) == len(played.ready) == len(contestants):
+            raise RecordError(f"it has rounds of {len(played.turns)} bundles")
+        for own in played.turns:
+            if len(own) != turns or any(min(turn, default=0) <= 0 for turn in own):
+                raise RecordError(f"it has rounds of other than {turns} turns")
+    for played in launches:
+        for one, own, ready in zip(contestants, played.turns, played.ready, strict=True):
+            one.turns += own
+            one.ready = one.ready or ready
 
 
 def _load_all(
@@ -262,7 +290,10 @@ def _load_all(
         )
         server = stack.enter_context(machine.serve(job))
         answer = _answer(server, "ready", job.warmup_seconds, machine)
-        one.ready = one.ready or build_answer(Ready, answer, machine.name)
+        ready = build_answer(Ready, answer, machine.name, "ready")
+        if ready.runtime.name != job.runtime:
+            raise not_understood(machine.name, f"ready: it runs in {ready.runtime.name}")
+        one.ready = one.ready or ready
         row.append((one, server))
     return row
 
@@ -274,7 +305,12 @@ def _play_round(row: Sequence[_Served], options: CompareOptions, machine: Host) 
     for one, server in (*row, *reversed(row)):
         server.send(turn)
         answer = _answer(server, "samples", turn.max_seconds, machine)
-        one.turns.append(build_answer(Samples, answer, machine.name).ns)
+        samples = build_answer(Samples, answer, machine.name, "samples").ns
+        if not MIN_QUERIES <= len(samples) <= options.queries:
+            raise not_understood(
+                machine.name, f"samples: {len(samples)} queries, but {options.queries} were asked"
+            )
+        one.turns.append(samples)
 
 
 def _from_either_end(row: Sequence[T], index: int) -> Sequence[T]:
@@ -288,10 +324,7 @@ def _answer(server: Server, kind: str, seconds: float, machine: Host) -> Message
     if message["kind"] == "error":
         raise error_of(message, machine.name)
     if message["kind"] != kind:
-        raise HostError(
-            f"{machine.name}: expected {kind!r} of its worker, but got {message['kind']!r}; "
-            "install the same version there"
-        )
+        raise not_understood(machine.name, f"{kind!r} was due, not {message['kind'][:80]!r}")
     return content_of(message)
 
 

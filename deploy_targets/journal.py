@@ -32,11 +32,13 @@ class Journal:
         path: of the file; None keeps them in memory alone.
         begun_at: when the first process of the job began: ISO 8601, UTC.
         messages: all that were kept, in order.
+        job: what they are of.
     """
 
     path: Path | None
     begun_at: str
     messages: list[Message] = field(default_factory=list)
+    job: dict[str, Any] = field(default_factory=dict)
     _file: IO[str] | None = None
 
     @classmethod
@@ -50,11 +52,14 @@ class Journal:
         if path is None:
             return cls(None, now)
         (head, *kept), length = _whole_lines(path)
-        if not isinstance(head, dict) or head.get("job") != job:
+        if not _is_of(head, job):
             head, kept, length = {"job": job, "begun_at": now}, [], 0
-        journal = cls(path, head["begun_at"], kept)
+        journal = cls(path, head["begun_at"], kept, job)
         with no_space_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            # A link there leads elsewhere, and nothing of ours lies behind it.
+            if path.is_symlink():
+                path.unlink()
             # What is kept is never written again: to be killed meanwhile must not cost it.
             journal._file = path.open("a", encoding="utf-8")
             journal._file.truncate(length)
@@ -75,6 +80,19 @@ class Journal:
             with no_space_named(self.path):
                 self._write([message])
 
+    def begin_anew(self) -> None:
+        """Forget all that was kept: it is not what this version's processes send.
+
+        Raises:
+            NoSpaceError: when the disk is full.
+        """
+        self.messages.clear()
+        self.begun_at = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._file is not None and self.path is not None:
+            with no_space_named(self.path):
+                self._file.truncate(0)
+                self._write([{"job": self.job, "begun_at": self.begun_at}])
+
     def close(self) -> None:
         """Let go of the file, which stays if there is something to go on with."""
         if self._file is None or self.path is None:
@@ -90,12 +108,25 @@ class Journal:
         self._file.flush()
 
 
+def _is_of(head: Any, job: dict[str, Any]) -> bool:
+    """Whether a journal's first line is one, and that of the job."""
+    if not isinstance(head, dict) or head.get("job") != job:
+        return False
+    try:
+        datetime.fromisoformat(head.get("begun_at", ""))
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def _whole_lines(path: Path) -> tuple[list[Any], int]:
     """The lines of a journal that were written to their end, of which the first is None where there
     is none, and how many bytes they are."""
     found: list[Any] = []
     length = 0
     try:
+        if path.is_symlink():
+            return [None], length
         written = path.read_bytes().splitlines(keepends=True)
     except OSError:
         return [None], length
@@ -104,7 +135,8 @@ def _whole_lines(path: Path) -> tuple[list[Any], int]:
             message = parse_json(line)
         except ValueError:
             break
-        if not line.endswith(b"\n"):
+        is_message = isinstance(message, dict) and isinstance(message.get("kind"), str)
+        if not line.endswith(b"\n") or (found and not is_message):
             break
         found.append(message)
         length += len(line)

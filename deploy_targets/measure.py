@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.answers import content_of, error_of
+from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.assembling import Brought
-from deploy_targets.device.checks import labels_digest
+from deploy_targets.device.checks import labels_of
 from deploy_targets.device.messages import (
     MULTI_STREAM,
     OFFLINE,
@@ -20,6 +20,7 @@ from deploy_targets.device.messages import (
     SINGLE_STREAM,
     Job,
     Scenario,
+    Step,
 )
 from deploy_targets.device.percentiles import BOUNDS, fewest_queries
 from deploy_targets.device.pinning import AUTO, parse_cores
@@ -43,6 +44,7 @@ from foundation.files import sha256_of
 __all__ = ["MeasureOptions", "Measurement", "measure", "read_measurement", "write_measurement"]
 
 Progress = Callable[[dict[str, Any]], None]
+Remark = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ def measure(
     options: MeasureOptions | None = None,
     on_progress: Progress | None = None,
     journal: Path | None = None,
+    *,
+    remark: Remark | None = None,
 ) -> Measurement:
     """Run a bundle on a host, in a process of its own, and measure it.
 
@@ -165,6 +169,7 @@ def measure(
         journal: a file in which to keep what the host sends, as it comes. Where it holds a part
             of the same measurement, because the link or a process was cut, that part is not
             measured again. It stays; the caller deletes it when the measurement is safe.
+        remark: told what was decided by looking, or left out, a line each.
 
     Raises:
         MissingFileError, CorruptFileError: when bundle or evaluation file are not as they must be.
@@ -180,7 +185,15 @@ def measure(
     bundle = open_bundle(bundle_folder)
     machine = open_host(host)
     job = _job(bundle, options)
-    brought, begun_at = _run(machine, job, journal, _identity(bundle, machine, job), on_progress)
+    digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
+    brought = Brought(job, machine.name, images)
+    kept = Journal.open(journal, _identity(bundle, machine, job))
+    try:
+        _restore(brought, kept, remark or _unheard)
+        if not brought.is_whole:
+            _stream(machine, brought, kept, on_progress)
+    finally:
+        kept.close()
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
@@ -189,10 +202,10 @@ def measure(
             options.percents,
             bundle.manifest.precision,
             options.power,
-            labels_digest(options.evaluation) if options.evaluation else None,
+            digest,
         ),
         seconds=round(time.monotonic() - start, 3),
-        started_at=begun_at,
+        started_at=kept.begun_at,
     )
 
 
@@ -226,39 +239,44 @@ def _identity(bundle: Bundle, machine: Host, job: Job) -> dict[str, Any]:
     }
 
 
-def _run(
-    machine: Host,
-    job: Job,
-    path: Path | None,
-    identity: dict[str, Any],
-    on_progress: Progress | None,
-) -> tuple[Brought, str]:
-    """Have the job done, or what is left of it; and when it was begun."""
-    journal = Journal.open(path, identity)
+def _restore(brought: Brought, journal: Journal, remark: Remark) -> None:
+    """Go on from what is kept, where it is what a worker of this version sends."""
     try:
-        brought = Brought.of(journal.messages, machine.name)
-        if not brought.is_whole:
-            _stream(machine, replace(job, done=brought.done), journal, on_progress)
-            brought = Brought.of(journal.messages, machine.name)
-    finally:
-        journal.close()
-    if not brought.is_whole or not brought.records["facts"]:
-        raise HostError(f"{machine.name}: the measuring process ended without a result; try again")
-    return brought, journal.begun_at
+        brought.restore(journal.messages)
+    except HostError as error:
+        remark(f"{journal.path}: what it kept of an earlier measurement is left out ({error})")
+        journal.begin_anew()
+        brought.forget()
 
 
-def _stream(machine: Host, job: Job, journal: Journal, on_progress: Progress | None) -> None:
+def _stream(
+    machine: Host, brought: Brought, journal: Journal, on_progress: Progress | None
+) -> None:
+    """Have a process do what is not done yet; each message is checked before it is kept."""
+    brought.begin()
     try:
-        for message in machine.stream(job):
+        for message in machine.stream(replace(brought.job, done=brought.done)):
             if message["kind"] == "error":
                 raise error_of(message, machine.name)
-            if message["kind"] == "progress" and on_progress:
-                on_progress(content_of(message))
-            journal.add(message)
+            if message["kind"] == "progress":
+                step = build_answer(Step, content_of(message), machine.name, "progress")
+                if on_progress:
+                    on_progress(as_dict(step))
+            else:
+                brought.add(message)
+                journal.add(message)
+        if not brought.is_whole:
+            raise HostError(
+                f"{machine.name}: the measuring process ended without a result; try again"
+            )
     except HostError as error:
-        kept = Brought.of(journal.messages, machine.name).done.queries
+        kept = brought.done.queries
         if journal.path is None or not kept:
             raise
         raise HostError(
             f"{error}; the {kept:,} queries timed until then are kept, the same call goes on"
         ) from error
+
+
+def _unheard(_line: str) -> None:
+    """Nobody asked for remarks."""

@@ -12,11 +12,17 @@ import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
+from foundation.words import plain
+
 
 class CompressError(Exception):
     """Something the user can put right. Kinds below say what; `exit_code` says it to a shell."""
 
     exit_code: ClassVar[int] = 9
+
+    def __init__(self, message: str = "") -> None:
+        # It may quote what a device, a file or a checkpoint says, and a terminal obeys some of it.
+        super().__init__(plain(message))
 
 
 class UsageError(CompressError):

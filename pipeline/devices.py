@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console, RenderableType
-from rich.markup import escape
 
 from deploy_targets.records import as_dict
 from deploy_targets.remote import checking, provisioning
@@ -20,7 +19,7 @@ from deploy_targets.targets import load_target
 from foundation.errors import CompressError, HostError, UsageError
 from foundation.manifest import RuntimeRange
 from foundation.packing import opened
-from pipeline.display import Outcome, table_of
+from pipeline.display import Outcome, safe, table_of
 from pipeline.fleet import FleetHost
 
 T = TypeVar("T")
@@ -206,7 +205,7 @@ def check(
             *(HostChecked(name, False, None, *_told(each)) for name, each in failures.items()),
         ]
     )
-    return Outcome(as_dict(content), [*tables, *map(escape, lines)]), error
+    return Outcome(as_dict(content), [*tables, *map(safe, lines)]), error
 
 
 def clean(hosts: Sequence[FleetHost], *, cache_only: bool) -> tuple[Outcome, CompressError | None]:
@@ -251,7 +250,7 @@ def _needs(target: str | None, bundle: Path | None) -> tuple[list[RuntimeRange],
 
 
 def _sayer(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(f"  {escape(line)}", soft_wrap=True)
+    return lambda line: console.print(f"  {safe(line)}", soft_wrap=True)
 
 
 def _collect(
@@ -279,5 +278,5 @@ def _shown(
     """A row for each host; of several, a line for each that failed."""
     table = table_of(title, ["host", *columns], [[name, *row] for name, row in rows.items()])
     several = len(rows) + len(failures) > 1
-    lines = [escape(f"{name}: {error}") for name, error in failures.items() if several]
+    lines = [safe(f"{name}: {error}") for name, error in failures.items() if several]
     return [*([table] if rows else []), *lines]

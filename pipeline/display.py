@@ -23,11 +23,17 @@ from rich.table import Table
 from deploy_targets.device.messages import SUSPECT
 from deploy_targets.estimate import Estimate
 from deploy_targets.measurement import Measurement
+from foundation.words import plain
 from pipeline.gating.ratios import RatioShown
 from pipeline.gating.verdict import Verdict
 from pipeline.measured import Cell, MeasuredTable, measured_table, start_table
 from pipeline.processes import leads
 from smskd.listening import Listener
+
+
+def safe(text: str) -> str:
+    """Text from elsewhere, that is shown as it is: no markup of rich's, no word to a terminal."""
+    return escape(plain(text))
 
 
 def progress_console() -> Console:
@@ -37,7 +43,7 @@ def progress_console() -> Console:
 
 def remarks_on(console: Console) -> Callable[[str], None]:
     """Shows a step's remarks, a line each: what was guessed, chosen or left out."""
-    return lambda line: console.print(f"  note: {escape(line)}")
+    return lambda line: console.print(f"  note: {safe(line)}")
 
 
 def result_console() -> Console:
@@ -183,7 +189,7 @@ def table_of(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) 
         table.add_column(column, no_wrap=True)
     table.add_column(columns[-1])
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*(safe(word) for word in row))
     return table
 
 
@@ -200,7 +206,7 @@ def process_table(measurements: Sequence[Measurement]) -> Table:
 def _figures(found: MeasuredTable) -> Table:
     table = Table(
         title=found.title, title_justify="left", box=SIMPLE_HEAD,
-        caption="\n".join(map(escape, found.notes)), caption_justify="left",
+        caption="\n".join(map(safe, found.notes)), caption_justify="left",
         padding=(0, 1, 0, 0),
     )  # fmt: skip
     for number_of_column, head in enumerate(found.heads):
@@ -211,10 +217,10 @@ def _figures(found: MeasuredTable) -> Table:
 
 
 def _two_lines(cell: Cell) -> str:
-    words = escape(cell.words)
+    words = safe(cell.words)
     if words == SUSPECT:
         words = f"[yellow]{words}[/]"
-    return f"{words}\n[dim]{escape(cell.interval)}[/]" if cell.interval else words
+    return f"{words}\n[dim]{safe(cell.interval)}[/]" if cell.interval else words
 
 
 def estimate_rows(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
@@ -264,8 +270,8 @@ def verdict_table(verdict: Verdict) -> Table:
     table.add_column("why")
     for check in verdict.checks:
         answer = f"[{_COLOURS[check.verdict]}]{check.verdict}[/]"
-        words = map(escape, (verdict.name_of(check), check.metric, check.limit_words))
-        table.add_row(*words, answer, escape(check.reason))
+        words = map(safe, (verdict.name_of(check), check.metric, check.limit_words))
+        table.add_row(*words, answer, safe(check.reason))
     return table
 
 

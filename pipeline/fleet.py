@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.markup import escape
-
 from deploy_targets.comparison import Comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import RecordError, as_dict, build
-from deploy_targets.remote.address import EXAMPLE
+from deploy_targets.remote.address import EXAMPLE, refuse_password
 from deploy_targets.remote.provisioning import machine_of
 from foundation.bundle import read_manifest
 from foundation.errors import CompressError, HostError, RecipeError, UsageError
@@ -26,6 +24,7 @@ from pipeline.display import (
     measurement_table,
     progress_console,
     ratio_table,
+    safe,
     table_of,
 )
 from pipeline.gating.ratios import RatioShown
@@ -140,8 +139,11 @@ def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
 
     Raises:
         UsageError: when two entries have the same URL.
+        HostError: when one has a password in it.
     """
     hosts = [*(read_fleet(fleet) if fleet else []), *(FleetHost(url, url) for url in urls)]
+    for one in hosts:
+        refuse_password(one.url)
     for one in hosts:
         twice = [other.name for other in hosts if other.url == one.url]
         if len(twice) > 1:
@@ -171,7 +173,7 @@ def bench_fleet(
     run, console = open_run(path), progress_console()
 
     def say(line: str) -> None:
-        console.print(f"  {escape(line)}", soft_wrap=True)
+        console.print(f"  {safe(line)}", soft_wrap=True)
 
     def work(host: FleetHost) -> _HostBench:
         return _bench_one(run, host, changes, only, say)

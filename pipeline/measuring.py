@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy_targets.comparison import Comparison, read_comparison
@@ -23,6 +22,7 @@ from pipeline.display import (
     progress_console,
     ratio_table,
     remarks_on,
+    safe,
     verdict_table,
 )
 from pipeline.gating.evidence import evidence_in, read_baseline
@@ -200,7 +200,7 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
     """Judge a run, measuring again where the budget asks for it, and say so."""
 
     def say(line: str) -> None:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {safe(line)}")
 
     return gate(run, rules, again_in(run, rules, lambda _bundle, _facts: None, say))
 

@@ -24,6 +24,7 @@ from pydantic.dataclasses import dataclass
 from deploy_targets.device.percentiles import LARGEST, SMALLEST
 from deploy_targets.device.pinning import parse_cores
 from deploy_targets.device.timing import MIN_QUERIES
+from foundation.words import without_password
 from pipeline.gating.turns import FEWEST_ROUNDS
 from pipeline.gating.verdict import MOST_RETRIES
 from smskd.engine import Engine
@@ -310,6 +311,13 @@ class BenchRecipe(Section):
     throughput_batch: PositiveInt = 16
     against: str | None = None
     rounds: Annotated[int, Field(ge=FEWEST_ROUNDS)] = 16
+
+    @field_validator("host")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        if without_password(url) != url:
+            raise ValueError("a URL is no place for a password; use a key (`ssh-copy-id`)")
+        return url
 
     @field_validator("pin")
     @classmethod

@@ -17,6 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from foundation.documents import parse_toml
 from foundation.errors import RecipeError, nearest
 from foundation.files import read_toml as read_table
+from foundation.words import without_password
 from pipeline.recipe import Recipe
 
 Place = tuple[str | int, ...]
@@ -216,6 +217,7 @@ def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> s
     else:
         reason = first["msg"].removeprefix("Value error, ")
         given = first["input"]
+        given = without_password(given) if isinstance(given, str) else given
         shown = "" if isinstance(given, dict | list) else f", but got {given!r}"
         message = f"{where}: {reason[0].lower()}{reason[1:]}{shown}"
     return f"{message} (and {len(others)} more)" if others else message

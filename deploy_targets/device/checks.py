@@ -102,8 +102,8 @@ def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> 
     return Accuracy(correct / n, n, low, high, np.packbits(right).tobytes().hex(), labels_sha256)
 
 
-def labels_digest(path: Path) -> str:
-    """What tells an evaluation file's labels, in their order, from others.
+def labels_of(path: Path) -> tuple[str, int]:
+    """What tells an evaluation file's labels, in their order, from others; and how many they are.
 
     Raises:
         CorruptFileError: when it is not an .npz of `images` and `labels`.
@@ -113,7 +113,7 @@ def labels_digest(path: Path) -> str:
             labels = arrays["labels"].astype("<i8")
     except _UNREADABLE as error:
         raise _not_an_evaluation(path, error) from error
-    return hashlib.sha256(labels.tobytes()).hexdigest()
+    return hashlib.sha256(labels.tobytes()).hexdigest(), labels.size
 
 
 def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:

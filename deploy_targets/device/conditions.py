@@ -113,7 +113,10 @@ def _cpu_folders(root: Path, cpus: Sequence[int] | None) -> list[Path]:
 
 
 def _governor(root: Path, cpus: Sequence[int] | None) -> str | None:
-    found = {text(folder / "cpufreq/scaling_governor") for folder in _cpu_folders(root, cpus)}
+    found = {
+        facts.name_of(text(folder / "cpufreq/scaling_governor"))
+        for folder in _cpu_folders(root, cpus)
+    }
     return ", ".join(sorted(name for name in found if name)) or None
 
 

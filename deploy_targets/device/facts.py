@@ -34,6 +34,8 @@ _ARM_PARTS = {
     "0xd49": "Neoverse-N2",
 }  # fmt: skip
 
+_LONGEST_NAME = 200
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -81,14 +83,14 @@ def collect(root: Path = ROOT) -> Facts:
     """Ask this device."""
     cpuinfo = _cpuinfo(root)
     return Facts(
-        cpu=_cpu(cpuinfo),
-        board=text(root / "proc/device-tree/model"),
+        cpu=name_of(_cpu(cpuinfo)),
+        board=name_of(text(root / "proc/device-tree/model")),
         arch=architecture(),
         logical_cores=os.cpu_count(),
         usable_cores=usable_cores(),
         memory_mb=_memory_mb(root),
         features=_features(cpuinfo),
-        governor=text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=name_of(text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         frequency_mhz=_frequency_mhz(root, cpuinfo),
         temperature_c=_temperature_c(root),
         load_average=_load_average(root),
@@ -116,6 +118,12 @@ def resident_mb(field: str, root: Path = ROOT) -> float | None:
     `getrusage` will not do: what it calls the peak is inherited from the process that started us.
     """
     return mib(fields(root / "proc/self/status").get(field))
+
+
+def name_of(said: str | None) -> str | None:
+    """A name as firmware has it, without what cannot be shown."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in said or "")
+    return " ".join(shown.split())[:_LONGEST_NAME] or None
 
 
 def _cpuinfo(root: Path) -> dict[str, str]:

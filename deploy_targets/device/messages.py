@@ -2,10 +2,10 @@
 
 What comes back is lines, each an object with a `kind`:
 
-- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (which step
-  of how many), "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed"
-  (`Timed`, a part of the samples), "energy" (`Consumed`), "throughput" (`Throughput`), "counted"
-  (`Counted`, a part of the accuracy), then, last, a "result" (a `DeviceResult`). Whoever keeps
+- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `Step`),
+  "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed" (`Timed`, a part
+  of the samples), "energy" (`Consumed`), "throughput" (`Throughput`), "counted" (`Counted`, a part
+  of the accuracy), then, last, a "result" (a `DeviceResult`). Whoever keeps
   them can give them back as the `Done` of another job, which then goes on where this one ended;
 - from the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
   one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
@@ -39,6 +39,8 @@ PRECISION_HINTS = ("f32", "auto")
 SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = SCENARIOS = (
     "single-stream", "multi-stream", "offline", "server",
 )  # fmt: skip
+
+STEPS = ("loading", "warming up", "timing", "throughput", "checking")
 
 BEFORE, DURING, AFTER = MOMENTS = ("before", "during", "after")
 VALID, SUSPECT = VERDICTS = ("valid", "suspect")
@@ -457,6 +459,21 @@ class Parity:
         yield from at_least(1, n=self.n)
         yield from at_least(0, max_abs_error=self.max_abs_error, relative_error=self.relative_error)
         yield from shares(top1_agreement=self.top1_agreement)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a worker is at: "progress"."""
+
+    step: str
+    number: int
+    of: int
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from known(STEPS, step=self.step)
+        yield from at_least(1, number=self.number)
+        yield from ascending(number=self.number, of=self.of)
 
 
 @dataclass(frozen=True)

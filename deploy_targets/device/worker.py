@@ -22,6 +22,7 @@ from deploy_targets.device.conditions import Watch, worst_of
 from deploy_targets.device.engine import Engine, filled, load_engine
 from deploy_targets.device.messages import (
     OFFLINE,
+    STEPS,
     Conditions,
     Consumed,
     DeviceResult,
@@ -32,7 +33,6 @@ from deploy_targets.device.power import Meter
 from deploy_targets.device.scenarios import series_of, time_parts
 from deploy_targets.records import as_dict, build
 
-_STEPS = ("loading", "warming up", "timing", "throughput", "checking")
 # Shares of the time that the timed queries may take.
 _WARMUP_SHARE = 0.25
 _THROUGHPUT_SHARE = 0.25
@@ -112,7 +112,7 @@ def _batches(engine: Engine, batch: int) -> list[NDArray[Any]]:
 
 
 def _progress(emit: Emit, step: str) -> None:
-    emit({"kind": "progress", "step": step, "number": _STEPS.index(step) + 1, "of": len(_STEPS)})
+    emit({"kind": "progress", "step": step, "number": STEPS.index(step) + 1, "of": len(STEPS)})
 
 
 def _send(emit: Emit, kind: str, record: Any) -> None:

@@ -21,7 +21,7 @@ class Server(Protocol):
         """Pass a record on to it, as one line of JSON."""
         ...
 
-    def receive(self, seconds: float | None = None) -> Message:
+    def receive(self, seconds: float = ...) -> Message:
         """Its next message.
 
         Args:

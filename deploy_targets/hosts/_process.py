@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +23,13 @@ Why = Callable[[int, str, bool], str | None]
 
 _FINAL = {"result", "error"}
 _SECONDS_TO_LEAVE = 10
+
+# What a device may say: no honest one comes near it. A line is half a second's samples at most.
+LONGEST_LINE = 32 << 20
+_MOST_BYTES, _MOST_LINES = 1 << 30, 1 << 20
+# A slow board may take its time for a large network, or for the images between two messages.
+SILENCE_S = 3600.0
+_KEPT_AT_START, _KEPT_AT_END = 1 << 14, 1 << 16
 
 
 class DeviceProcess:
@@ -47,20 +54,21 @@ class DeviceProcess:
         why: Why | None = None,
     ) -> None:
         self._host, self._why, self._heard = host, why, False
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        self._bytes = self._lines = 0
         try:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._errors,
+                stderr=subprocess.PIPE,
                 env=environment,
             )
         except OSError as error:
-            self._errors.close()
             raise HostError(
                 f"{host}: cannot start {command[0]} ({error.strerror}); check that it is there"
             ) from error
+        assert self._process.stderr is not None
+        self._errors = _Errors(self._process.stderr)
 
     def send(self, record: Any) -> None:
         """Write a record as one line. That the process is gone shows when it is listened to."""
@@ -80,14 +88,14 @@ class DeviceProcess:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
-    def receive(self, seconds: float | None = None) -> Message:
+    def receive(self, seconds: float = SILENCE_S) -> Message:
         """The next message.
 
         Args:
-            seconds: to wait for it at most; then the process is killed. None for ever.
+            seconds: to wait for it at most; then the process is killed.
 
         Raises:
-            HostError: when the process has ended, is too late or writes something else.
+            HostError: when the process has ended, is too late, writes something else or never ends.
         """
         assert self._process.stdout is not None
         late = threading.Event()
@@ -97,7 +105,7 @@ class DeviceProcess:
             self._process.kill()
 
         with _alarm(seconds, give_up):
-            line = self._process.stdout.readline()
+            line = self._process.stdout.readline(LONGEST_LINE)
         if late.is_set():
             raise HostError(
                 f"{self._host}: the measuring process did not answer within {seconds:.0f} s; "
@@ -105,13 +113,18 @@ class DeviceProcess:
             )
         if not line:
             raise HostError(f"{self._host}: {self._reason(self._process.wait())}")
+        self._bytes, self._lines = self._bytes + len(line), self._lines + 1
+        if len(line) >= LONGEST_LINE or self._bytes > _MOST_BYTES or self._lines > _MOST_LINES:
+            raise HostError(
+                f"{self._host}: the measuring process says more than one that measures "
+                f"({self._bytes >> 20} MiB in {self._lines:,} lines); check what answers there"
+            )
         message = _parse(line.decode(errors="replace"), self._host)
         self._heard = True
         return message
 
     def _reason(self, code: int) -> str:
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace")
+        said = self._errors.text()
         reason = self._why(code, said, self._heard) if self._why else None
         return reason or (
             f"the measuring process {_end(code)} before it had a result{_last_words(said)}"
@@ -129,7 +142,28 @@ class DeviceProcess:
         self.end_input()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        self._errors.close()
+
+
+class _Errors:
+    """What a process writes to standard error: its beginning and its end, however much it is."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._start, self._end = b"", b""
+        self._thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """All that is kept of it."""
+        # The shared connection of ssh goes on in the background, and holds the pipe open.
+        self._thread.join(timeout=1.0)
+        return (self._start + self._end).decode(errors="replace")
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe, contextlib.suppress(OSError):
+            while chunk := os.read(pipe.fileno(), _KEPT_AT_START):
+                room = _KEPT_AT_START - len(self._start)
+                self._start += chunk[:room]
+                self._end = (self._end + chunk[room:])[-_KEPT_AT_END:]
 
 
 def stream_job(
@@ -206,10 +240,7 @@ def server_name(host: str, job: ServerJob) -> str:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float | None, ring: Callable[[], None]) -> Iterator[None]:
-    if seconds is None:
-        yield
-        return
+def _alarm(seconds: float, ring: Callable[[], None]) -> Iterator[None]:
     timer = threading.Timer(seconds, ring)
     timer.daemon = True
     timer.start()
@@ -224,7 +255,7 @@ def _parse(line: str, host: str) -> Message:
         message = parse_json(line)
     except ValueError:
         message = None
-    if not isinstance(message, dict) or "kind" not in message:
+    if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
         raise HostError(
             f"{host}: expected a message of the measuring process, but got {line.strip()[:200]!r}; "
             "check that nothing prints at login there"

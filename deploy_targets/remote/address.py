@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from foundation.errors import HostError
+from foundation.words import without_password
 
 SCHEME = "ssh"
 EXAMPLE = "ssh://pi@raspberrypi.local"
@@ -38,16 +39,16 @@ def parse_address(url: str) -> Address:
     Raises:
         HostError: when it is none of ours; a password in it is refused.
     """
+    refuse_password(url)
+    shown = without_password(url)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _wrong(url, str(error)) from error
-    if parts.password is not None:
-        raise HostError(
-            f"host {_without_password(url)!r}: a URL is no place for a password; use a key "
-            "(`ssh-copy-id`)"
-        )
+        reason = "there is no port" if shown != url else str(error)
+        raise _wrong(shown, reason) from error
+    if parts.scheme != SCHEME:
+        raise _wrong(shown, f"what is reached is {SCHEME}://, not {parts.scheme or 'a bare name'}")
     if not parts.hostname or parts.query or parts.fragment:
         raise _wrong(url, "there is no host name" if not parts.hostname else "no ? or # belongs")
     # The host as it was written: an alias of the ssh config may have capitals.
@@ -64,9 +65,18 @@ def parse_address(url: str) -> Address:
     return Address(url, host, user, port, folder)
 
 
+def refuse_password(url: str) -> None:
+    """Make sure that a URL has no password, before it is written or shown anywhere.
+
+    Raises:
+        HostError: when it has one; it is not repeated.
+    """
+    shown = without_password(url)
+    if shown != url and "@" in shown:
+        raise HostError(
+            f"host {shown!r}: a URL is no place for a password; use a key (`ssh-copy-id`)"
+        )
+
+
 def _wrong(url: str, reason: str) -> HostError:
     return HostError(f"host {url!r}: {reason}; write it like {EXAMPLE} or {EXAMPLE}:2222/folder")
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r":[^:@/]*@", ":…@", url, count=1)

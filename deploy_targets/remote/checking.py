@@ -10,7 +10,7 @@ from typing import Any
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.remote.address import parse_address
-from deploy_targets.remote.session import open_session
+from deploy_targets.remote.session import Environment, Used, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import conditions_of, facts_of
 from foundation.manifest import RuntimeRange
@@ -59,7 +59,7 @@ def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None)
         tree, files = device_sources()
         session.bring(tree, files)
         facts, state = facts_of(session, tree, url), conditions_of(session, tree, url)
-        used = session.ask("size")["used_mb"]
+        used = session.ask_for(Used, "size").used_mb
     findings = [
         Finding("ok", "link", f"reached; {device.folder} holds {used:,.0f} MB"),
         Finding("ok", "Python", f"{device.python} ({device.executable}), {device.libc}"),
@@ -82,7 +82,7 @@ def _architecture(facts: Facts, arch: str | None) -> Finding:
 
 
 def _runtimes(
-    url: str, envs: dict[str, Any], version_of: Any, needs: Sequence[RuntimeRange]
+    url: str, envs: dict[str, Environment], version_of: Any, needs: Sequence[RuntimeRange]
 ) -> list[Finding]:
     if not envs and not needs:
         advice = f"none; run `compress device setup --host {url}`"

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.remote.address import SCHEME, parse_address
 from deploy_targets.remote.onboard.agent import machine as this_machine
 from deploy_targets.remote.register import Known, forget, remember
-from deploy_targets.remote.session import Say, Session, open_session
+from deploy_targets.remote.session import Cleaned, Installed, Say, Session, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import facts_of
 from deploy_targets.remote.wheels import fetch_wheels
@@ -108,8 +107,8 @@ def set_up(
             pins = {"numpy": _here("numpy", None) or "", package: version}
             say(f"{url}: {package}{version}")
             done = _install(session, url, pins, say, wheels=wheels, from_here=from_here)
-            made += [package] if done["made"] else []
-            via[package] = done["via"]
+            made += [package] if done.made else []
+            via[package] = done.via
     with open_session(address) as session:
         device = session.device
     runtimes = {package: device.version_of(package) or "?" for package in device.envs}
@@ -138,7 +137,7 @@ def clean(url: str, *, cache_only: bool = False) -> float:
         HostError: when it cannot be reached.
     """
     with open_session(parse_address(url)) as session:
-        freed: float = session.ask("clean", cache_only=cache_only)["freed_mb"]
+        freed = session.ask_for(Cleaned, "clean", cache_only=cache_only).freed_mb
     if not cache_only:
         forget(url)
     return freed
@@ -165,7 +164,7 @@ def _install(
     *,
     wheels: Path | None,
     from_here: bool,
-) -> dict[str, Any]:
+) -> Installed:
     """By the device's own pip where it has one and a network, else with wheels from here.
 
     Of the packages in `pins`, the last is the runtime.

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from deploy_targets.answers import build_answer, content_of, error_of
+from deploy_targets.answers import build_answer, content_of, error_of, not_understood
+from deploy_targets.device.sense import at_least, named
 from deploy_targets.hosts._process import DeviceProcess
 from deploy_targets.remote import onboard
 from deploy_targets.remote.address import Address
 from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
 from foundation.files import sha256_of
 
+T = TypeVar("T")
 Say = Callable[[str], None]
+
+_WORD = re.compile(r"\w{1,40}")
+_LIBC = re.compile(r"\w{1,20}( \d{1,3}(\.\d{1,3}){0,3})?")
+_VERSION = re.compile(r"\d{1,3}\.\d{1,3}(\.\d{1,5})?[\w.+-]{0,20}")
 
 OLDEST_PYTHON = (3, 11)
 _PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11")
@@ -29,6 +36,23 @@ _BOOT = (
     "[exec(compile(s,n,'exec'),sys.modules.setdefault(n,types.ModuleType(n)).__dict__)"
     " for n,s in m];sys.modules[m[-1][0]].serve(i,sys.stdout.buffer)"
 )
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What lies in a runtime's environment: versions by package, how they came and of what."""
+
+    versions: dict[str, str]
+    via: str
+    pins: dict[str, str]
+    python: str
+    from_: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(via=self.via, python=self.python, **{"from": self.from_})
+        for name, version in self.versions.items():
+            yield from named(package=name, version=version)
 
 
 @dataclass(frozen=True)
@@ -59,15 +83,72 @@ class Device:
     has_pip: bool
     free_mb: float
     clock: float
-    envs: dict[str, Any]
+    envs: dict[str, Environment]
     code: list[str]
     bundles: list[str]
 
     def version_of(self, runtime: str) -> str | None:
         """The installed release of a runtime; None where there is none."""
-        versions = self.envs.get(runtime, {}).get("versions", {})
+        versions = self.envs[runtime].versions if runtime in self.envs else {}
         found = next((version for name, version in versions.items() if name != "numpy"), None)
-        return None if found is None else str(found).partition("-")[0]
+        return None if found is None else found.partition("-")[0]
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(folder=self.folder, machine=self.machine, executable=self.executable)
+        if not self.folder.startswith("/"):
+            yield f"folder must be an absolute path, but got {self.folder[:80]!r}"
+        if not _WORD.fullmatch(self.arch):
+            yield f"arch must be such as aarch64, but got {self.arch[:80]!r}"
+        if self.libc and not _LIBC.fullmatch(self.libc):
+            yield f"libc must be such as 'glibc 2.36', but got {self.libc[:80]!r}"
+        if not _VERSION.fullmatch(self.python):
+            yield f"python must be such as 3.11.2, but got {self.python[:80]!r}"
+        if self.bits not in {32, 64}:
+            yield f"bits must be 32 or 64, but got {self.bits}"
+        yield from at_least(0, free_mb=self.free_mb)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What came of an installation, as an `Environment`; and whether it was made now."""
+
+    made: bool
+    versions: dict[str, str]
+    via: str
+    pins: dict[str, str]
+    python: str
+    from_: str
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Which files of a folder are wanted, and whether all are there."""
+
+    wanted: list[str]
+    there: bool
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """MiB that were freed in a folder."""
+
+    freed_mb: float
+    folder: str
+
+
+@dataclass(frozen=True)
+class Used:
+    """MiB that all of ours takes."""
+
+    used_mb: float
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command printed."""
+
+    output: str
 
 
 class Session:
@@ -79,7 +160,7 @@ class Session:
 
     def __init__(self, address: Address, process: DeviceProcess) -> None:
         self._address, self._process = address, process
-        self.device = build_answer(Device, self.ask("open", folder=address.folder), address.url)
+        self.device = self.ask_for(Device, "open", folder=address.folder)
 
     def ask(
         self,
@@ -101,7 +182,18 @@ class Session:
         message = self._process.receive(seconds)
         if message["kind"] == "error":
             raise error_of(message, self._address.url)
+        if message["kind"] != "done":
+            raise not_understood(self._address.url, f"{op}: {message['kind'][:80]!r} is no answer")
         return content_of(message)
+
+    def ask_for(self, record: type[T], op: str, **fields: Any) -> T:
+        """The same, as a record.
+
+        Raises:
+            CompressError: of the kind that fits, when it cannot; HostError when it answers
+                something else.
+        """
+        return build_answer(record, self.ask(op, **fields), self._address.url, op)
 
     def bring(self, tree: str, files: Mapping[str, Path], say: Say | None = None) -> str:
         """Make sure that a folder of these files is on the device.
@@ -121,20 +213,22 @@ class Session:
             HostError: when the link is lost.
         """
         listed = {name: (sha256_of(path), path.stat().st_size) for name, path in files.items()}
-        answer = self.ask("begin", tree=tree, files=listed)
-        if not answer["there"]:
-            size = sum(listed[name][1] for name in answer["wanted"])
+        answer = self.ask_for(_Begun, "begin", tree=tree, files=listed)
+        if strange := next((name for name in answer.wanted if name not in listed), None):
+            raise not_understood(self._address.url, f"begin: {strange[:80]!r} was not offered")
+        if not answer.there:
+            size = sum(listed[name][1] for name in answer.wanted)
             if say and size:
                 say(f"sending {size / 1e6:,.1f} MB to {self._address.url}")
-            for name in answer["wanted"]:
+            for name in answer.wanted:
                 content = files[name].read_bytes()
                 self.ask("put", tree=tree, name=name, sha256=listed[name][0], content=content)
             self.ask("commit", tree=tree, files=listed)
         return f"{self.device.folder}/{tree}"
 
-    def install(self, **fields: Any) -> dict[str, Any]:
+    def install(self, **fields: Any) -> Installed:
         """As `agent.Agent.install`, which may take its time."""
-        return self.ask("install", seconds=_INSTALL_SECONDS, **fields)
+        return self.ask_for(Installed, "install", seconds=_INSTALL_SECONDS, **fields)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import TypeVar
 from deploy_targets.answers import build_answer
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import Conditions
-from deploy_targets.remote.session import Session
+from deploy_targets.remote.session import Printed, Session
 from foundation.documents import parse_json
 from foundation.errors import HostError
 
@@ -37,7 +37,7 @@ def conditions_of(session: Session, tree: str, host: str) -> Conditions:
 
 
 def _asked(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
-    said = session.ask("run", tree=tree, words=words)["output"]
+    said = session.ask_for(Printed, "run", tree=tree, words=words).output
     try:
         facts = parse_json(said)
     except (TypeError, ValueError) as error:

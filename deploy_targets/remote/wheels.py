@@ -92,7 +92,7 @@ def platform_tags(device: Device) -> list[str]:
             f"its system is one of {device.bits} bits, for which runtimes have no wheels; install "
             "a 64-bit one (Raspberry Pi OS comes in both)"
         )
-    found = re.fullmatch(r"glibc 2\.(\d+)", device.libc)
+    found = re.fullmatch(r"glibc 2\.(\d{1,3})", device.libc)
     if not found:
         raise HostError(
             f"its C library is {device.libc or 'not glibc'}, but runtimes have wheels for glibc "

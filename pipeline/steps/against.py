@@ -110,6 +110,7 @@ def _timed(
                 options,
                 lambda facts: on_progress(name, facts),
                 journal,
+                remark=step.remark,
             )
             write_comparison(path, found)
             journal.unlink(missing_ok=True)

@@ -63,7 +63,13 @@ def bench(
                 if again:
                     journal.unlink(missing_ok=True)
                 found = _measure(
-                    run, folder, target, asked, on_progress=on_progress, journal=journal
+                    run,
+                    folder,
+                    target,
+                    asked,
+                    on_progress=on_progress,
+                    journal=journal,
+                    remark=step.remark,
                 )
                 write_measurement(path, found)
                 journal.unlink(missing_ok=True)
@@ -128,6 +134,7 @@ def _measure(
     *,
     on_progress: Progress,
     journal: Path,
+    remark: Callable[[str], None],
 ) -> Measurement:
     profile = target_of(run, target)
     role = open_bundle(folder).manifest.role
@@ -153,7 +160,7 @@ def _measure(
     def tell(facts: dict[str, Any]) -> None:
         on_progress(folder.name, facts)
 
-    return measure(folder, asked.host, options, tell, journal)
+    return measure(folder, asked.host, options, tell, journal, remark=remark)
 
 
 def cores_for(asked: str | None, profile: Target | None) -> str | None:

@@ -51,6 +51,7 @@ _CHUNK = 1 << 18
 # One that was used so lately may be in use now.
 _IN_USE_SECONDS = 6 * 3600
 _RUN_SECONDS = 120
+_ENV_KEYS = {"pins", "python", "from", "versions", "via"}
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -277,7 +278,9 @@ class Agent:
             # Without the Python that it was made of, after an upgrade of the system, it is none.
             if (path.parent / "bin" / "python").exists():
                 with contextlib.suppress(OSError, ValueError):
-                    found[path.parent.name] = json.loads(path.read_text())
+                    record = json.loads(path.read_text())
+                    if isinstance(record, dict) and set(record) == _ENV_KEYS:
+                        found[path.parent.name] = record
         return found
 
     def _free(self) -> int:

@@ -29,6 +29,12 @@ def test_a_url_names_user_host_port_and_folder(url, address):
         ("ssh://-l@h", "no plain name"),
         ("ssh://h?x=1", "no [?] or # belongs"),
         ("ssh://pi:secret@h", "no place for a password"),
+        ("ssh://pi:secret/x@h", "no place for a password"),
+        ("ssh://pi:#secret@h", "no place for a password"),
+        ("ssh://pi:secret", "no port"),
+        ("http://dev", "ssh://, not http"),
+        ("local://x", "ssh://, not local"),
+        ("pi@h", "not a bare name"),
     ],
 )
 def test_a_url_that_is_none_is_refused_in_one_line(url, words):
