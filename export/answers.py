@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from export.formats import Predictor
+from export.batches import in_batches_of
+from export.formats import ExportFormat, Predictor
 from export.from_onnx import onnx_predictor
 from export.reference import torch_predictor
-from export.requests import ExportSource, Labelled
+from export.requests import ExportSource
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
-from foundation.statistics import wilson_interval
 
 BATCH = 64
+ALONE = "one by one"
+_MOST_SHIFTS = 8
 
 
 def predictor_of(original: nn.Module | Path) -> Predictor:
@@ -33,24 +34,58 @@ def logits_of(
     """Logits (N, classes) for uint8 images (N, H, W, C), a batch at a time."""
     if not len(images):
         raise ExportError("there are no images to check the model on; give some")
-    starts = range(0, len(images), BATCH)
+    return _in_batches(predict, images, preprocessing, BATCH)
+
+
+def logits_in_every_batch(
+    export_format: ExportFormat,
+    model_file: Path,
+    images: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    batch: int | None,
+) -> dict[str, NDArray[np.float32]]:
+    """What a written model answers to the same images asked one by one, two by two and together.
+
+    A runtime computes a batch by other kernels than an image alone, and its fusions have been
+    wrong for some sizes. A model of a fixed batch is asked with each image at every place in it,
+    or at eight of them.
+
+    Args:
+        export_format: the model's format.
+        model_file: the file that a runtime opens.
+        images: uint8 images (N, H, W, C).
+        preprocessing: of the model.
+        batch: how many images it takes at once; None where any number will do.
+
+    Returns:
+        Logits (N, classes) in the order of `images`, by how they were asked for.
+    """
+    if not len(images):
+        raise ExportError("there are no images to check the model on; give some")
+    alone = in_batches_of(export_format.load_for_one(model_file), batch)
+    asked = {ALONE: _in_batches(alone, images, preprocessing, 1)}
+    predict = in_batches_of(export_format.load(model_file), batch)
+    if batch is None:
+        asked["two by two"] = _in_batches(predict, images, preprocessing, 2)
+        asked["together"] = _in_batches(predict, images, preprocessing, BATCH)
+        return asked
+    for shift in _spread(min(batch, len(images))) if batch > 1 else []:
+        moved = _in_batches(predict, np.roll(images, shift, axis=0), preprocessing, len(images))
+        asked[f"together, the first at place {shift + 1}"] = np.roll(moved, -shift, axis=0)
+    return asked
+
+
+def _spread(places: int) -> list[int]:
+    """At most eight of 0..places−1, the first and the last among them."""
+    return sorted({round(place) for place in np.linspace(0, places - 1, _MOST_SHIFTS)})
+
+
+def _in_batches(
+    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing, size: int
+) -> NDArray[np.float32]:
+    starts = range(0, len(images), size)
     prepare = preprocessing.prepare
-    return np.concatenate([predict(prepare(images[at : at + BATCH])) for at in starts])
-
-
-def accuracy_of(
-    predict: Predictor, source: ExportSource, preprocessing: Preprocessing
-) -> dict[str, Any]:
-    """The manifest's `accuracy`: of the test split with its 95 % interval, and of validation."""
-    found: dict[str, Any] = {}
-    if source.evaluation is not None:
-        right, n = _right(predict, source.evaluation, preprocessing)
-        low, high = wilson_interval(right, n)
-        found = {"top1": right / n, "n": n, "split": "test", "low": low, "high": high}
-    if source.validation is not None:
-        right, n = _right(predict, source.validation, preprocessing)
-        found["validation"] = {"top1": right / n, "n": n}
-    return found
+    return np.concatenate([predict(prepare(images[at : at + size])) for at in starts])
 
 
 def check_reference(reference: NDArray[np.float32], source: ExportSource) -> None:
@@ -72,9 +107,3 @@ def check_reference(reference: NDArray[np.float32], source: ExportSource) -> Non
             f"{what}: the original gave logits that are not finite; "
             "check the weights it was made from"
         )
-
-
-def _right(predict: Predictor, images: Labelled, preprocessing: Preprocessing) -> tuple[int, int]:
-    """How many of how many images are named rightly."""
-    pixels, labels = images
-    return int((logits_of(predict, pixels, preprocessing).argmax(1) == labels).sum()), len(labels)

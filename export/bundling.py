@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,16 +15,18 @@ from numpy.typing import NDArray
 
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
-from export.answers import accuracy_of, check_reference, logits_of, predictor_of
+from export.accuracy_lost import FloatAnswers, accuracy_of, check_drop, named_rightly
+from export.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
 from export.batches import batch_of, in_batches_of
 from export.card import model_card
 from export.embedding import embed_preprocessing
-from export.evidence import Made, hold_to_reference
+from export.evidence import Judged, Made, hold_to_reference, keeping_failure
 from export.formats import ExportFormat, Written
 from export.from_onnx import import_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
 from export.requests import (
+    TOLERATED_DROP,
     BundleRequest,
     ExportSource,
     bundle_name,
@@ -43,6 +46,7 @@ from foundation.bundle import (
     checksums,
     write_manifest,
 )
+from foundation.errors import ExportError
 from foundation.files import sha256_of, write_text
 
 
@@ -51,11 +55,23 @@ def make_bundles(
     requests: Sequence[BundleRequest],
     root: Path,
     on_progress: Callable[[str], None] | None = None,
+    *,
+    on_remark: Callable[[str], None] | None = None,
+    on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
 ) -> list[Manifest]:
     """Make the requested bundles, each in its folder under `root`, in the order of `requests`.
 
     The original is exported once per opset, and nothing is begun before every request is known
     to make sense.
+
+    Args:
+        source: the original.
+        requests: what is wanted of it.
+        root: takes the bundles' folders.
+        on_progress: told what is being made.
+        on_remark: told what was decided by measuring.
+        on_failed: told of a bundle of lower precision that failed its checks, which is left out
+            then; None raises what it would be told.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -64,28 +80,41 @@ def make_bundles(
         NoSpaceError: when the disk is full.
     """
     report = on_progress or (lambda _: None)
+    remark = on_remark or (lambda _: None)
     check_requests(source, requests)
     manifests = []
+    float_answers: dict[int, FloatAnswers] = {}
     with scratch_folder(root / ".export.tmp") as scratch:
         for request in requests:
             onnx_file = scratch / f"opset-{request.opset}.onnx"
             if not onnx_file.exists():
                 report(f"{source.role}: exporting to ONNX, opset {request.opset}")
                 export_fp32_onnx(source, onnx_file, request.opset)
+                float_answers[request.opset] = FloatAnswers(onnx_file, source)
             name = bundle_name(source.role, request)
             report(f"{name}: writing and checking")
-            manifest = make_bundle(
-                source,
-                onnx_file,
-                target=request.target,
-                format=request.format,
-                precision=request.precision,
-                scheme=request.scheme,
-                folder=root / name,
-                runtime=request.runtime,
-                embed=request.embed_preprocessing,
-            )
+            try:
+                manifest = make_bundle(
+                    source,
+                    onnx_file,
+                    target=request.target,
+                    format=request.format,
+                    precision=request.precision,
+                    scheme=request.scheme,
+                    folder=root / name,
+                    runtime=request.runtime,
+                    embed=request.embed_preprocessing,
+                    tolerated_drop=request.tolerated_drop,
+                    float_answers=float_answers[request.opset],
+                )
+            except ExportError as error:
+                if on_failed is None or request.precision == "fp32":
+                    raise
+                on_failed(request, error)
+                continue
             manifests.append(manifest)
+            for line in manifest.format_facts.get("remarks", []):
+                remark(f"{name}: {line}")
     return manifests
 
 
@@ -121,6 +150,8 @@ def make_bundle(
     folder: Path,
     runtime: RuntimeRange | None = None,
     embed: bool = False,
+    tolerated_drop: float = TOLERATED_DROP,
+    float_answers: FloatAnswers | None = None,
 ) -> Manifest:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
 
@@ -136,11 +167,13 @@ def make_bundle(
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
         runtime: the versions that the target has; None for those known to load the model.
         embed: the graph takes uint8 images (N, H, W, C) and prepares them itself.
+        tolerated_drop: points of accuracy on the test images that lower precision may cost.
+        float_answers: what `onnx_file` answers to them; shared by the bundles of one file.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
         ExportError: when writing fails, calibration images lack, or the written model does not
-            agree with the original.
+            agree with the original, answers otherwise in a batch than alone, or loses too much.
         NoSpaceError: when the disk is full.
     """
     export_format = format_for(source, format, precision, scheme)
@@ -167,11 +200,16 @@ def make_bundle(
             written, preprocessing = _embedded(written, format, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
 
-        model_file = temporary / written.model_file
-        predict = in_batches_of(export_format.load(model_file), batch)
-        outputs = logits_of(predict, source.probe_images, preprocessing)
-        made = Made(name, format, precision, temporary, model_file, onnx_file, preprocessing)
-        parity = hold_to_reference(made, reference, outputs, folder.parent / "failed" / name)
+        made = Made(
+            name, format, precision, temporary, temporary / written.model_file, onnx_file,
+            preprocessing,
+        )  # fmt: skip
+        answers = FloatAnswers(onnx_file, source) if float_answers is None else float_answers
+        with keeping_failure(made, folder.parent / "failed" / name) as judged:
+            parity, accuracy = _judge(made, export_format, source, reference, judged)
+            if precision != "fp32" and answers.test is not None:
+                right = judged.right["test"]
+                accuracy["drop"] = check_drop(answers.test, right, tolerated_drop, name)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
@@ -190,9 +228,9 @@ def make_bundle(
             files=checksums(temporary),
             opset=written.facts.get("opsets", {}).get("ai.onnx"),
             runtime=runtime or runtime_of(format, written.facts),
-            format_facts=exporter | written.facts,
+            format_facts=exporter | written.facts | _remarks(written),
             parity=parity,
-            accuracy=accuracy_of(predict, source, preprocessing),
+            accuracy=accuracy,
             origin=source.origin | (learnt.origin if learnt is not None else {}),
         )
         write_text(temporary / CARD, model_card(manifest, temporary))
@@ -200,6 +238,30 @@ def make_bundle(
         manifest = replace(manifest, files=dict(sorted((manifest.files | card).items())))
         write_manifest(temporary, manifest)
     return manifest
+
+
+def _judge(
+    made: Made,
+    export_format: ExportFormat,
+    source: ExportSource,
+    reference: NDArray[np.float32],
+    judged: Judged,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest's `parity` and `accuracy` of a written model; errors as `hold_to_reference`."""
+    batch, images = batch_of(made.onnx_file), source.probe_images
+    answers = logits_in_every_batch(
+        export_format, made.model_file, images, made.preprocessing, batch
+    )
+    parity = hold_to_reference(made, reference, answers, judged)
+    predict = in_batches_of(export_format.load(made.model_file), batch)
+    for part, labelled in (("test", source.evaluation), ("validation", source.validation)):
+        if labelled is not None:
+            judged.right[part] = named_rightly(predict, labelled, made.preprocessing)
+    return parity, accuracy_of(judged.right.get("test"), judged.right.get("validation"))
+
+
+def _remarks(written: Written) -> dict[str, list[str]]:
+    return {"remarks": list(written.remarks)} if written.remarks else {}
 
 
 def _calibration(

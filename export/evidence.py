@@ -7,7 +7,8 @@ import contextlib
 import importlib
 import math
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export._folders import replacing_folder
-from export.parity import TOLERANCES, Parity, check, compare
+from export.answers import ALONE
+from export.parity import TOLERANCES, Parity, check, check_between_batches, compare
 from foundation.bundle import Preprocessing
 from foundation.errors import CompressError, ExportError
 from foundation.files import write_json
@@ -45,38 +47,75 @@ class Made:
     preprocessing: Preprocessing
 
 
+@dataclass
+class Judged:
+    """What was measured of a bundle in the making, for the evidence if it fails.
+
+    Attributes:
+        parity: the worst of all batch sizes, once they are compared.
+        right: whether each image of a part ("test", "validation") is named rightly.
+    """
+
+    parity: Parity | None = None
+    right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def keeping_failure(made: Made, failed: Path) -> Iterator[Judged]:
+    """Checks inside may raise an `ExportError`; what was made is kept then, to find out why.
+
+    Args:
+        made: what was written.
+        failed: the folder that keeps model, probe and parity.json; an earlier one goes.
+
+    Raises:
+        ExportError: as inside; it names the first operator at which the model parts from the
+            original, where that can be told, and the folder with the evidence.
+    """
+    judged = Judged()
+    try:
+        yield judged
+    except ExportError as error:
+        report = _first_divergence(made)
+        with contextlib.suppress(CompressError, OSError):
+            _keep(made, judged, error, report, failed)
+        where = report.line if report else "at which operator they part could not be found out"
+        kept = f"; what was made is kept in {failed}" if failed.exists() else ""
+        raise ExportError(f"{error}; {where}{kept}") from error
+    _forget(failed)
+
+
 def hold_to_reference(
-    made: Made, reference: NDArray[np.float32], outputs: NDArray[np.float32], failed: Path
+    made: Made,
+    reference: NDArray[np.float32],
+    answers: Mapping[str, NDArray[np.float32]],
+    judged: Judged,
 ) -> dict[str, Any]:
     """Compare the logits with the original's, and hold them to the precision's tolerance.
 
     Args:
         made: what was written.
         reference: the original's logits, shape (N, classes).
-        outputs: the written model's.
-        failed: the folder that keeps model, probe and parity.json if they do not agree; an
-            earlier one goes.
+        answers: the written model's, by how it was asked; see `logits_in_every_batch`.
+        judged: takes the figures.
 
     Returns:
-        The manifest's `parity`: the figures and the tolerance that they were held to.
+        The manifest's `parity`: the figures of the batch size that agrees least, how far the
+        batch sizes are apart, and the tolerance that they were held to.
 
     Raises:
-        ExportError: when they do not agree; it names the first operator at which they part,
-            where that can be told, and the folder with the evidence.
+        ExportError: when they do not agree with the original, or not with each other.
     """
-    parity: Parity | None = None
-    try:
-        parity = compare(reference, outputs)
-        check(parity, made.precision, made.name)
-    except ExportError as error:
-        report = _first_divergence(made)
-        with contextlib.suppress(CompressError, OSError):
-            _keep(made, parity, error, report, failed)
-        where = report.line if report else "at which operator they part could not be found out"
-        kept = f"; what was made is kept in {failed}" if failed.exists() else ""
-        raise ExportError(f"{error}; {where}{kept}") from error
-    _forget(failed)
-    return asdict(parity) | {"tolerance": tolerance_of(made.precision)}
+    judged.parity = compare(reference, answers[ALONE])
+    check(judged.parity, made.precision, made.name)
+    apart = check_between_batches(answers, made.precision, made.name)
+    for way, logits in answers.items():
+        parity = compare(reference, logits)
+        if parity.relative_error > judged.parity.relative_error:
+            judged.parity = parity
+        check(parity, made.precision, f"{made.name}, asked {way}")
+    told = {"between_batches": apart, "tolerance": tolerance_of(made.precision)}
+    return asdict(judged.parity) | told
 
 
 def tolerance_of(precision: str) -> dict[str, float | None]:
@@ -85,7 +124,7 @@ def tolerance_of(precision: str) -> dict[str, float | None]:
     return {name: limit if math.isfinite(limit) else None for name, limit in limits.items()}
 
 
-def _keep(made: Made, parity: Parity | None, error: ExportError, report: Any, failed: Path) -> None:
+def _keep(made: Made, judged: Judged, error: ExportError, report: Any, failed: Path) -> None:
     with replacing_folder(failed) as folder:
         shutil.copytree(made.folder, folder, dirs_exist_ok=True)
         content = {
@@ -93,7 +132,8 @@ def _keep(made: Made, parity: Parity | None, error: ExportError, report: Any, fa
             "format": made.format,
             "precision": made.precision,
             "error": str(error),
-            "parity": asdict(parity) if parity else None,
+            "parity": asdict(judged.parity) if judged.parity else None,
+            "top1": {part: float(right.mean()) for part, right in judged.right.items()},
             "tolerance": tolerance_of(made.precision),
             "layers": report.as_dict() if report else None,
         }

@@ -27,7 +27,7 @@ class QuantizationScheme:
         bias_correction: take the mean error that quantised weights make out of the biases
             (OpenVINO; NNCF's full algorithm, for its fast one loses where maps are small).
         smooth_quant: even out activations' channels into the weights first (OpenVINO);
-            None: where the graph has attention.
+            None: where the graph has attention and it is measured to help.
         preset: OpenVINO's activations: "performance" is symmetric, "mixed" asymmetric where it
             helps; "auto" follows `activation_type`.
         reason: why this scheme, in a line; it goes into the bundle.

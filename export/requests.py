@@ -54,6 +54,10 @@ class ExportSource:
     learnt: LearntQuantization | None = None
 
 
+TOLERATED_DROP = 5.0
+"""Points of accuracy on the test images that a lower precision may cost before it is refused."""
+
+
 @dataclass(frozen=True)
 class BundleRequest:
     """One bundle that is wanted of a source.
@@ -67,6 +71,7 @@ class BundleRequest:
         runtime: which versions of its runtime the target has; None for all that are known to
             load what is written.
         embed_preprocessing: the graph takes uint8 images (N, H, W, C) and prepares them itself.
+        tolerated_drop: points of accuracy on the test images that lower precision may cost.
     """
 
     target: str
@@ -76,6 +81,7 @@ class BundleRequest:
     opset: int = 20
     runtime: RuntimeRange | None = None
     embed_preprocessing: bool = False
+    tolerated_drop: float = TOLERATED_DROP
 
 
 def bundle_name(role: str, request: BundleRequest) -> str:

@@ -7,6 +7,7 @@ under the target's scheme, under others, and with the most sensitive operators i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,6 +67,7 @@ def search(
     limit: float,
     precisions: Sequence[str] = (),
     max_trials: int = 12,
+    tolerated_drop: float = math.inf,
     folder: Path | None = None,
     context: str = "",
     calibration_images: int | None = None,
@@ -83,6 +85,7 @@ def search(
         limit: allowed drop of accuracy, in points (0.5 is half a percent of the images).
         precisions: others to try besides FP32 and INT8, such as "fp16" and "bf16".
         max_trials: how many candidates are made at most, FP32 included, at least 1.
+        tolerated_drop: a trial whose drop's whole interval is above so many points has failed.
         folder: keeps each finished trial as a file; those in it are not made again.
         context: what a trial depends on besides the candidate (checksums of the weights and the
             images, versions); trials of another context are made anew.
@@ -99,7 +102,9 @@ def search(
             f"limit must be at least 0 and max_trials at least 1, but got {limit=}, {max_trials=}"
         )
     files = TrialFiles(folder, context)
-    run = _Run(make, limit, max_trials, files, on_trial or (lambda *_: None))
+    run = _Run(
+        make, limit, max_trials, files, on_trial or (lambda *_: None), tolerated_drop=tolerated_drop
+    )
     if run.baseline is None:
         raise ExportError(f"FP32 itself cannot be made: {run.results[0].error}")
     for precision in precisions:
@@ -121,6 +126,8 @@ class _Run:
         max_trials: int,
         files: TrialFiles,
         on_trial: Callable[[TrialResult, int], None],
+        *,
+        tolerated_drop: float,
     ) -> None:
         self.limit = limit
         self.left = max_trials
@@ -128,6 +135,7 @@ class _Run:
         self.notes: list[str] = []
         self.baseline: Trial | None = None
         self._make, self._files, self._on_trial = make, files, on_trial
+        self._tolerated_drop = tolerated_drop
         first = self.try_one(Candidate("fp32"))
         self.baseline = first.trial if first else None
 
@@ -161,6 +169,11 @@ class _Run:
             return result
         baseline = self.baseline or result.trial
         drop, low, high = paired_drop(baseline.correct, result.trial.correct)
+        if low > self._tolerated_drop:
+            lost = f"{drop:.2f} points of validation accuracy lost ({low:.2f} to {high:.2f})"
+            return replace(
+                result, trial=None, error=f"{lost}, tolerated are {self._tolerated_drop:g}"
+            )
         return replace(result, drop=drop, low=low, high=high)
 
 

@@ -235,6 +235,8 @@ class ExportRecipe(Section):
         max_drop: percentage points of validation accuracy that lower precision may cost; given,
             operators are kept in floating point until it holds. With "auto" one point, if unset.
         max_trials: bundles of a format that are tried for that at most.
+        tolerated_drop: percentage points of test accuracy beyond which a bundle of lower precision
+            is no bundle: it fails where all of the loss's 95 % interval is above.
         embed_preprocessing: graphs take uint8 images (N, H, W, C) and prepare them themselves.
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
     """
@@ -244,6 +246,7 @@ class ExportRecipe(Section):
     precisions: list[str] | None = None
     max_drop: NonNegativeFloat | None = None
     max_trials: PositiveInt = 12
+    tolerated_drop: NonNegativeFloat = 5.0
     embed_preprocessing: bool = False
     teacher: bool = True
 
@@ -253,6 +256,11 @@ class ExportRecipe(Section):
         if self.max_drop is None and self.precisions == [AUTO]:
             return AUTO_MAX_DROP
         return self.max_drop
+
+    @property
+    def tolerated(self) -> float:
+        """Percentage points beyond which a bundle has failed: whoever allows more, tolerates it."""
+        return max(self.tolerated_drop, self.limit or 0.0)
 
     @model_validator(mode="after")
     def _auto_stands_alone(self) -> Self:

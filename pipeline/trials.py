@@ -18,7 +18,7 @@ from export.bundling import export_fp32_onnx, make_bundle
 from export.formats import FORMATS
 from export.learnt_quantization import takes_learnt
 from export.quantization import QuantizationScheme, other_schemes
-from export.requests import BundleRequest, ExportSource
+from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
 from export.search import SearchResult, search
 from export.sensitivity import operator_times, rank
 from export.trials import Candidate, Trial, TrialResult
@@ -40,10 +40,12 @@ class Limits:
     Attributes:
         max_drop: points of validation accuracy below FP32.
         max_trials: candidates of a format that are made at most.
+        tolerated_drop: points beyond which a trial has failed; see `ExportRecipe`.
     """
 
     max_drop: float
     max_trials: int
+    tolerated_drop: float = TOLERATED_DROP
 
 
 class FormatTrials:
@@ -94,6 +96,7 @@ class FormatTrials:
                 limit=limits.max_drop,
                 precisions=self.precisions,
                 max_trials=limits.max_trials,
+                tolerated_drop=limits.tolerated_drop,
                 folder=self.folder,
                 context=json.dumps([*depends_on, str(self.request)]),
                 calibration_images=len(self.source.calibration),

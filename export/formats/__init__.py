@@ -30,12 +30,14 @@ class Written:
         model_file: name of the file, in the bundle's folder, that a runtime opens.
         input_name, output_name: names in the written graph.
         facts: what the format has to say of it, as plain JSON values.
+        remarks: what it decided by measuring, a line each.
     """
 
     model_file: str
     input_name: str
     output_name: str
     facts: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
 
 class ExportFormat(ABC):
@@ -81,6 +83,11 @@ class ExportFormat(ABC):
         That shows what is in the file; what a device makes of it, the device side measures.
         A model that is meant for bf16 runs in bf16, where this CPU has it.
         """
+
+    def load_for_one(self, model_file: Path) -> Predictor:
+        """The same for images that come one by one, as most devices ask: some runtimes compile
+        another model for that."""
+        return self.load(model_file)
 
     def predict(self, model_file: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) of a written model for prepared images (N, C, H, W)."""

@@ -27,7 +27,12 @@ _NO_SMOOTHING = -1.0
 
 
 def quantized(
-    model: Any, graph: Graph, calibration: NDArray[np.float32], scheme: QuantizationScheme
+    model: Any,
+    graph: Graph,
+    calibration: NDArray[np.float32],
+    scheme: QuantizationScheme,
+    *,
+    smooth: bool,
 ) -> Any:
     """Quantise an OpenVINO model to INT8.
 
@@ -39,6 +44,7 @@ def quantized(
         graph: the ONNX graph that it was made from.
         calibration: prepared images, shape (N, C, H, W).
         scheme: types and ranges.
+        smooth: even out activations' channels first.
 
     Returns:
         The quantised `openvino.Model`.
@@ -65,7 +71,7 @@ def quantized(
             ignored_scope=nncf.IgnoredScope(
                 names=friendly_names(model, graph, scheme.excluded), validate=False
             ),
-            advanced_parameters=_advanced_parameters(scheme, smooth=smooths(scheme, graph)),
+            advanced_parameters=_advanced_parameters(scheme, smooth=smooth),
         )
     if not any(node.get_type_name() == "FakeQuantize" for node in result.get_ops()):
         raise ExportError("NNCF found nothing to quantise in this model; export it as fp32 instead")
@@ -77,11 +83,6 @@ def preset_of(scheme: QuantizationScheme) -> str:
     if scheme.preset != "auto":
         return scheme.preset
     return "performance" if scheme.activation_type == "s8" else "mixed"
-
-
-def smooths(scheme: QuantizationScheme, graph: Graph) -> bool:
-    """Whether activations' channels are evened out first."""
-    return graph.has_attention() if scheme.smooth_quant is None else scheme.smooth_quant
 
 
 def friendly_names(model: Any, graph: Graph, operators: tuple[str, ...]) -> list[str]:

@@ -15,6 +15,7 @@ from export._libraries import quiet
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
 from export.formats._graph import Graph
 from export.formats._profile import repeat, typical
+from export.formats._smoothing import Smoothing, better_of
 from export.quantization import QuantizationScheme
 from foundation.errors import ExportError
 
@@ -41,9 +42,9 @@ class OpenVinoFormat(ExportFormat):
         import openvino  # noqa: PLC0415 (a third of a second)
 
         facts: dict[str, Any] = {"openvino": openvino.__version__}
-        model = _converted(source)
+        model, remark = _converted(source), None
         if precision == "int8":
-            model, facts["quantization"] = quantize(model, source, calibration, scheme)
+            model, facts["quantization"], remark = quantize(model, source, calibration, scheme)
         if precision == "bf16":
             model.set_rt_info("bf16", _RUN_IN)
             facts["inference_precision_hint"] = "bf16"
@@ -51,15 +52,20 @@ class OpenVinoFormat(ExportFormat):
             model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
         )
         input_name, output_name = model.input().get_any_name(), model.output().get_any_name()
-        return Written(MODEL_FILE, input_name, output_name, facts)
+        remarks = () if remark is None else (remark,)
+        return Written(MODEL_FILE, input_name, output_name, facts, remarks)
 
     def load(self, model_file: Path) -> Predictor:
-        compiled = _compiled(_read(model_file))
+        return _predictor(_read(model_file))
 
-        def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-            return np.array(compiled(batch)[0], np.float32)
-
-        return predict
+    def load_for_one(self, model_file: Path) -> Predictor:
+        # As the device side loads it: a free batch is compiled for one image.
+        model = _read(model_file)
+        first, *others = list(model.input().partial_shape)
+        if first.is_static or not all(size.is_static for size in others):
+            return self.load(model_file)
+        model.reshape([1, *(size.get_length() for size in others)])
+        return _predictor(model)
 
     def precision_of(self, model_file: Path) -> str:
         model = _read(model_file)
@@ -121,11 +127,12 @@ class OpenVinoFormat(ExportFormat):
 
 def quantize(
     model: Any, source: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any], str | None]:
     """Quantise an OpenVINO model that was converted from `source` (FP32 ONNX).
 
     Returns:
-        The quantised `openvino.Model`, and the facts of its quantisation.
+        The quantised `openvino.Model`, the facts of its quantisation, and what was decided by
+        measuring, in a line.
 
     Raises:
         ExportError: when NNCF has no such scheme, or finds nothing to quantise.
@@ -135,16 +142,24 @@ def quantize(
     from export.formats import _openvino_int8 as int8  # noqa: PLC0415
 
     graph = Graph(onnx.load(source, load_external_data=False))
-    quantized = int8.quantized(model, graph, calibration, scheme)
+
+    def quantized_by(smooth: bool) -> Any:
+        return int8.quantized(model.clone(), graph, calibration, scheme, smooth=smooth)
+
+    if scheme.smooth_quant is None and graph.has_attention():
+        batch = model.input().partial_shape[0]
+        size = batch.get_length() if batch.is_static else None
+        smoothing = better_of(model, quantized_by, _predictor, calibration, size)
+    else:
+        smooth = bool(scheme.smooth_quant)
+        smoothing = Smoothing(quantized_by(smooth), helps=smooth)
+    quantized = smoothing.model
     kept = int8.kept_operators(quantized, graph)
     with quiet():
         import nncf  # noqa: PLC0415
     facts = quantization_facts(scheme, len(calibration), graph, kept, [])
-    return quantized, facts | {
-        "preset": int8.preset_of(scheme),
-        "smooth_quant": int8.smooths(scheme, graph),
-        "nncf": nncf.__version__,
-    }
+    facts |= {"preset": int8.preset_of(scheme), "nncf": nncf.__version__}
+    return quantized, facts | smoothing.as_facts(), smoothing.remark
 
 
 def _converted(source: Path) -> Any:
@@ -175,6 +190,15 @@ def _read(model_file: Path) -> Any:
     import openvino  # noqa: PLC0415
 
     return openvino.Core().read_model(model_file)
+
+
+def _predictor(model: Any) -> Predictor:
+    compiled = _compiled(model)
+
+    def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.array(compiled(batch)[0], np.float32)
+
+    return predict
 
 
 def _compiled(model: Any, **options: Any) -> Any:

@@ -51,6 +51,13 @@ def export(
         int | None,
         typer.Option(help="Bundles of a format tried for that at most (export.max_trials)."),
     ] = None,
+    tolerated_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Points of test accuracy beyond which a bundle of lower precision is refused "
+            "(export.tolerated_drop)."
+        ),
+    ] = None,
     embed_preprocessing: Annotated[
         bool | None,
         typer.Option(
@@ -108,6 +115,7 @@ def export(
         "precisions": precision,
         "max_drop": max_drop,
         "max_trials": max_trials,
+        "tolerated_drop": tolerated_drop,
         "embed_preprocessing": embed_preprocessing,
         "teacher": teacher,
     }

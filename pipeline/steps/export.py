@@ -16,7 +16,7 @@ from export.formats import FORMATS
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
-from foundation.errors import UsageError
+from foundation.errors import ExportError, UsageError
 from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
 from pipeline.data.images import ArrayImages
@@ -96,6 +96,7 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
             target.onnx_opset,
             target.runtime_for(name),
             asked.embed_preprocessing,
+            asked.tolerated,
         )
         for name in formats
         for precision in wanted
@@ -132,7 +133,8 @@ def _export_role(
         depends_on["learnt"] = learnt_origin(run)
     with run.step(step_name(requests[0].target, role), **depends_on) as step:
         if step.needed:
-            step.products = write_bundles(run, export_source(run, role), requests, say)
+            source = export_source(run, role)
+            step.products = write_bundles(run, source, requests, say, step.remark)
     return folders
 
 
@@ -149,15 +151,18 @@ def write_bundles(
     source: ExportSource,
     requests: Sequence[BundleRequest],
     say: Callable[[str], None],
+    remark: Callable[[str], None],
+    *,
+    on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
 ) -> list[Path]:
-    """Make bundles in the run folder, and give all their files; errors as `make_bundles`.
+    """Make bundles in the run folder, and give all their files; as `make_bundles`.
 
     What was said of bundles that are not these any more goes: which of them ships.
     """
     folders = [run.bundles / bundle_name(source.role, request) for request in requests]
     before = _manifests(folders)
     try:
-        make_bundles(source, requests, run.bundles, say)
+        make_bundles(source, requests, run.bundles, say, on_remark=remark, on_failed=on_failed)
     finally:
         if any(_manifests(folders).get(folder) != digest for folder, digest in before.items()):
             run.shipping_path.unlink(missing_ok=True)

@@ -105,7 +105,7 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
     with run.step(step_name(target.name, "student"), **depends_on) as step:
         if step.needed:
             started = time.monotonic()
-            finalists, searched, files = _finalists(run, target, asked, watch)
+            finalists, searched, files = _finalists(run, target, asked, watch, step.remark)
             timed = _timed(run, target, finalists, bench, watch)
             candidates = _candidates(finalists, timed, limit)
             learnt = learnt_origin(run) is not None
@@ -130,7 +130,11 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
 
 
 def _finalists(
-    run: RunFolder, target: Target, asked: ExportRecipe, watch: Watch
+    run: RunFolder,
+    target: Target,
+    asked: ExportRecipe,
+    watch: Watch,
+    remark: Callable[[str], None],
 ) -> tuple[list[_Finalist], _Searched, list[Path]]:
     """FP32 and the best of each other precision, for each format; what else is known of the
     searches; and the files of the bundles.
@@ -158,15 +162,20 @@ def _finalists(
         found += [(_request_of(trials.request, one), one) for one in _best_by_precision(result)]
     if not found:
         raise failures[0]
-    files = write_bundles(run, source, [request for request, _ in found], watch.say)
-    return (
-        [
-            _Finalist(request, result, run.bundles / bundle_name("student", request))
-            for request, result in found
-        ],
-        searched,
-        files,
-    )
+    failed: list[BundleRequest] = []
+
+    def leave_out(request: BundleRequest, error: ExportError) -> None:
+        failed.append(request)
+        searched.notes.append(f"{bundle_name('student', request)} is left out: {error}")
+
+    requests = [request for request, _ in found]
+    files = write_bundles(run, source, requests, watch.say, remark, on_failed=leave_out)
+    finalists = [
+        _Finalist(request, result, run.bundles / bundle_name("student", request))
+        for request, result in found
+        if request not in failed
+    ]
+    return finalists, searched, files
 
 
 def _no_int8(result: SearchResult) -> str:
@@ -188,7 +197,7 @@ def _by_format(requests: Sequence[BundleRequest]) -> list[list[BundleRequest]]:
 def _search(
     run: RunFolder, trials: FormatTrials, asked: ExportRecipe, watch: Watch
 ) -> SearchResult:
-    limits = Limits(asked.limit or 0.0, asked.max_trials)
+    limits = Limits(asked.limit or 0.0, asked.max_trials, asked.tolerated)
     depends_on = [
         weights_of(run, "student") or "",
         json.dumps(learnt_origin(run), sort_keys=True),

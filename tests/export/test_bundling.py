@@ -77,9 +77,13 @@ def test_parity_and_accuracy_are_measured_on_the_written_file(
     test_images, labels = source.evaluation
     right = predict(source.preprocessing.apply(test_images)).argmax(1) == labels
     low, high = wilson_interval(int(right.sum()), 150)
-    assert manifest.accuracy == {
+    accuracy = dict(manifest.accuracy)
+    drop = accuracy.pop("drop", None)
+    assert accuracy == {
         "top1": right.mean(), "n": 150, "split": "test", "low": low, "high": high,
     }  # fmt: skip
+    assert (drop is None) == (manifest.precision == "fp32")
+    assert manifest.parity["between_batches"] < 1e-4
     assert manifest.accuracy["top1"] > 0.8
     limits = TOLERANCES[manifest.precision]
     assert manifest.parity["tolerance"]["top1_agreement"] == limits.top1_agreement

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from export.parity import TOLERANCES, Parity, check, compare
+from export.parity import TOLERANCES, Parity, check, check_between_batches, compare
 from foundation.errors import ExportError
 
 REFERENCE = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
@@ -102,3 +102,16 @@ def test_one_image_is_judged_by_its_classes() -> None:
 def test_a_model_that_says_the_same_of_every_image_tells_nothing() -> None:
     same = np.ones((4, 3), np.float32) * [1, 2, 3]
     assert compare(same.astype(np.float32), logits(0, 4)[:, :3]).signal_to_noise_db == -200.0
+
+
+def test_answers_that_hang_on_the_batch_are_refused_and_rounding_is_not() -> None:
+    rng = np.random.default_rng(0)
+    alone = rng.normal(size=(40, 4)).astype(np.float32)
+    wrong = alone.copy()
+    wrong[20:] = rng.normal(size=(20, 4))  # as if the kernel had read the wrong scale
+    with pytest.raises(ExportError, match="b: answers the same images otherwise together than one"):
+        check_between_batches({"one by one": alone, "together": wrong}, "int8", "b")
+    rounded = alone + rng.normal(scale=0.01, size=alone.shape).astype(np.float32)
+    assert 0 < check_between_batches({"one by one": alone, "together": rounded}, "int8", "b") < 0.1
+    with pytest.raises(ExportError, match="together"):  # what INT8 may, FP32 may not
+        check_between_batches({"one by one": alone, "together": rounded}, "fp32", "b")

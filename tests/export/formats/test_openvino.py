@@ -196,14 +196,18 @@ def test_every_operator_of_an_attention_graph_has_a_name_in_openvino(attention_f
         assert len(names) <= 3, operator
 
 
-def test_transformers_are_smoothed_and_others_only_on_demand(
+def test_transformers_are_smoothed_where_that_is_measured_to_help(
     attention_file: Path, onnx_file: Path, calibration: np.ndarray, tmp_path: Path
 ) -> None:
     images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32)
     written = FORMAT.write(attention_file, "int8", tmp_path, images, QuantizationScheme())
-    assert written.facts["quantization"]["smooth_quant"] is True
+    facts = written.facts["quantization"]
+    measured = facts["smoothing_measured"]
+    gain = measured["smoothed"]["signal_to_noise_db"] - measured["plain"]["signal_to_noise_db"]
+    assert facts["smooth_quant"] is (gain >= 0.5)
     names = [node.get_friendly_name() for node in operations(tmp_path / MODEL)]
-    assert any("smooth_quant" in name for name in names)
+    assert any("smooth_quant" in name for name in names) is facts["smooth_quant"]
+    assert f"{measured['plain']['signal_to_noise_db']:.1f} without" in written.remarks[0]
     logits = FORMATS.get("onnx")().predict(attention_file, images)
     assert compare(logits, FORMAT.predict(tmp_path / MODEL, images)).signal_to_noise_db > 20
 
