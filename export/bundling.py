@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
@@ -20,8 +21,8 @@ from export.answers import check_reference, logits_in_every_batch, logits_of, pr
 from export.batches import batch_of, in_batches_of
 from export.card import model_card
 from export.embedding import embed_preprocessing
-from export.evidence import Judged, Made, hold_to_reference, keeping_failure
-from export.formats import ExportFormat, Written
+from export.evidence import Judged, Made, hold_to_float, hold_to_reference, keeping_failure
+from export.formats import FORMATS, ExportFormat, Written
 from export.from_onnx import import_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
@@ -206,7 +207,9 @@ def make_bundle(
         )  # fmt: skip
         answers = FloatAnswers(onnx_file, source) if float_answers is None else float_answers
         with keeping_failure(made, folder.parent / "failed" / name) as judged:
-            parity, accuracy = _judge(made, export_format, source, reference, judged)
+            make_float = learnt.float_network if learnt else None
+            floats = make_float() if make_float else None
+            parity, accuracy = _judge(made, source, reference, judged, floats)
             if precision != "fp32" and answers.test is not None:
                 right = judged.right["test"]
                 accuracy["drop"] = check_drop(answers.test, right, tolerated_drop, name)
@@ -242,17 +245,25 @@ def make_bundle(
 
 def _judge(
     made: Made,
-    export_format: ExportFormat,
     source: ExportSource,
     reference: NDArray[np.float32],
     judged: Judged,
+    floats: nn.Module | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The manifest's `parity` and `accuracy` of a written model; errors as `hold_to_reference`."""
-    batch, images = batch_of(made.onnx_file), source.probe_images
+    """The manifest's `parity` and `accuracy` of a written model.
+
+    `floats` is the network whose integers the model holds, if they were learnt; errors as
+    `hold_to_reference` and `hold_to_float`.
+    """
+    export_format, images = FORMATS.get(made.format)(), source.probe_images
+    batch = batch_of(made.onnx_file)
     answers = logits_in_every_batch(
         export_format, made.model_file, images, made.preprocessing, batch
     )
     parity = hold_to_reference(made, reference, answers, judged)
+    if floats is not None:
+        own = logits_of(predictor_of(floats), images, source.preprocessing)
+        parity["float_student"] = hold_to_float(made, own, answers)
     predict = in_batches_of(export_format.load(made.model_file), batch)
     for part, labelled in (("test", source.evaluation), ("validation", source.validation)):
         if labelled is not None:

@@ -118,6 +118,29 @@ def hold_to_reference(
     return asdict(judged.parity) | told
 
 
+def hold_to_float(
+    made: Made, floats: NDArray[np.float32], answers: Mapping[str, NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Hold integers that were trained with against the same network in floating point: they are
+    their own reference otherwise, which shows nothing of numbers that did not fit them.
+
+    Args:
+        made: what was written.
+        floats: logits (N, classes) of the network in floating point.
+        answers: the written model's, as `hold_to_reference` takes them.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ExportError: when they do not agree as INT8 has to.
+    """
+    parity = compare(floats, answers[ALONE])
+    what = f"{made.name}: its integers are not the student that was trained"
+    check(parity, made.precision, what)
+    return asdict(parity)
+
+
 def tolerance_of(precision: str) -> dict[str, float | None]:
     """What a precision is held to, as JSON values; None where there is no limit."""
     limits = asdict(TOLERANCES.get(precision, TOLERANCES["int8"]))

@@ -28,11 +28,14 @@ class LearntQuantization:
     Attributes:
         network: from the integers of the activations ("u8" or "s8") to a module for inference
             whose ONNX export holds QuantizeLinear and DequantizeLinear.
+        float_network: makes the same network in floating point, with the weights that were trained,
+            to hold the integers against; None where there is none.
         origin: where they came from, as plain JSON values; laid over the source's.
     """
 
     network: Callable[[str], nn.Module]
     origin: dict[str, Any] = field(default_factory=dict)
+    float_network: Callable[[], nn.Module] | None = None
 
 
 def takes_learnt(precision: str, scheme: QuantizationScheme) -> bool:

@@ -35,12 +35,17 @@ def learnt_integers(run: RunFolder) -> LearntQuantization | None:
     def network(kind: str) -> nn.Module:
         return in_integers(integer_student(run, stage), cast(ActivationType, kind))
 
+    def float_network() -> nn.Module:
+        student = trained_student(run)
+        load_model(stage / WEIGHTS, student)
+        return student.eval()
+
     origin = {
         "stage": stage.name,
         "weights_sha256": sha256_of(stage / WEIGHTS),
         "ranges_sha256": sha256_of(stage / RANGES),
     }
-    return LearntQuantization(network, origin)
+    return LearntQuantization(network, origin, float_network)
 
 
 def integer_stage(run: RunFolder) -> Path | None:

@@ -13,6 +13,8 @@ from smskd.fake_quantization import WEIGHT_LIMIT, FakeQuantize, FoldedWeights, w
 
 ActivationType = Literal["u8", "s8"]
 _OPSET = 13  # the first with a scale for each channel
+# An int32 holds twice as much; the products of weights and activations are added to it.
+_LARGEST_BIAS = 2**30
 
 
 class IntegerActivation(nn.Module):
@@ -51,6 +53,10 @@ class IntegerWeights(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None, input_scale: Tensor) -> None:
         super().__init__()
         scale = weight_scale(weight)
+        if bias is not None:
+            # Where a channel is nearly dead its step is so small that the bias is more steps than
+            # an integer holds. Its weights then get a wider one, which costs them nothing seen.
+            scale = scale.maximum(bias.detach().abs() / (input_scale * _LARGEST_BIAS))
         steps = (weight / _per_channel(scale, weight)).round()
         self.register_buffer("weight", steps.clamp(-WEIGHT_LIMIT, WEIGHT_LIMIT).to(torch.int8))
         self.register_buffer("weight_scale", scale)

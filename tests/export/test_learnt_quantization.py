@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +25,7 @@ from export.reference import torch_predictor
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
-from smskd.integers import in_integers
+from smskd.integers import IntegerWeights, in_integers
 from smskd.quantizing import fake_quantized
 
 SHAPE = Preprocessing(channels=3, height=16, width=16, mean=[0.5] * 3, std=[0.25] * 3)
@@ -198,3 +199,62 @@ def test_only_what_the_training_saw_is_made_of_learnt_integers() -> None:
         {"excluded": ("conv",)},
     ):
         assert not takes_learnt("int8", replace(scheme, **change)), change
+
+
+def nearly_dead(learnt: fx.GraphModule) -> fx.GraphModule:
+    """With weights of one channel so small that its step is at its floor, and a bias of its own."""
+    dead = copy.deepcopy(learnt)
+    with torch.no_grad():
+        dead.get_parameter("shortcut.weight")[3] = 1e-12
+        dead.get_parameter("shortcut.bias")[3] = 0.6
+    return dead
+
+
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_a_bias_of_a_nearly_dead_channel_fits_its_integer(
+    learnt: fx.GraphModule, images: Tensor, tmp_path: Path, name: str
+) -> None:
+    dead = nearly_dead(learnt)
+    integers = in_integers(dead)
+    layers = [one for one in integers.modules() if isinstance(one, IntegerWeights)]
+    biases = [one()[1] for one in layers if one.bias is not None]
+    assert any(torch.isclose(bias[3], torch.tensor(0.6), rtol=1e-4) for bias in biases)
+    made = written(dead, name, tmp_path)
+    outputs = FORMATS.get(name)().predict(tmp_path / made.model_file, images.numpy())
+    with torch.no_grad():
+        expected = dead(images).numpy()
+    assert np.abs(outputs - expected).max() < np.abs(expected).max() / 20  # one whole bias: 2 times
+
+
+def test_a_bias_fits_where_the_input_is_nearly_dead() -> None:
+    weight, bias = torch.tensor([[0.5, -1.0]]), torch.tensor([0.6])
+    for step in (1e-8, 1e-3, 6 / 255):
+        held = IntegerWeights(weight * 1e-9, bias, torch.tensor(step))()
+        assert held[1] is not None
+        assert held[1].item() == pytest.approx(0.6, rel=1e-4)
+    usual = IntegerWeights(weight, bias, torch.tensor(6 / 255))
+    assert usual.weight_scale.item() == pytest.approx(1 / 127)  # no wider than it has to be
+
+
+def test_integers_that_are_not_the_student_are_refused(
+    learnt: fx.GraphModule, tmp_path: Path
+) -> None:
+    """Integers are their own reference: only the network in floating point tells."""
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
+    student = Residual().eval()
+    source = ExportSource(
+        model=student,
+        role="student",
+        preprocessing=SHAPE,
+        classes=[str(number) for number in range(10)],
+        calibration=pixels[:0],
+        probe_images=pixels,
+        learnt=LearntQuantization(partial(in_integers, learnt), {}, lambda: student),
+    )
+    with pytest.raises(ExportError, match="its integers are not the student that was trained: int"):
+        make_bundles(source, [BundleRequest("local", "onnx", "int8")], tmp_path)
+    assert (tmp_path / "failed" / "local-onnx-int8" / "parity.json").is_file()
+    own = partial(copy.deepcopy, learnt)  # rounded as it was trained, but nothing an integer
+    source = replace(source, learnt=LearntQuantization(partial(in_integers, learnt), {}, own))
+    (made,) = make_bundles(source, [BundleRequest("local", "onnx", "int8")], tmp_path)
+    assert made.parity["float_student"]["signal_to_noise_db"] > 15

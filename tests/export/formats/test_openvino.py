@@ -209,7 +209,10 @@ def test_transformers_are_smoothed_where_that_is_measured_to_help(
     assert any("smooth_quant" in name for name in names) is facts["smooth_quant"]
     assert f"{measured['plain']['signal_to_noise_db']:.1f} without" in written.remarks[0]
     logits = FORMATS.get("onnx")().predict(attention_file, images)
-    assert compare(logits, FORMAT.predict(tmp_path / MODEL, images)).signal_to_noise_db > 20
+    # How many decibels hangs on the CPU's 8-bit products; what was measured holds for the file.
+    decibels = compare(logits, FORMAT.predict(tmp_path / MODEL, images)).signal_to_noise_db
+    better = max(measured[which]["signal_to_noise_db"] for which in ("smoothed", "plain"))
+    assert decibels > better - 0.6
 
     plain = FORMAT.write(onnx_file, "int8", tmp_path, calibration[:8], QuantizationScheme())
     assert plain.facts["quantization"]["smooth_quant"] is False
