@@ -35,6 +35,7 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 Top1 = Annotated[float, Field(gt=1, le=100)]
+Shade = Annotated[int, Field(ge=0, le=255)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -129,6 +130,10 @@ class DataRecipe(Section):
         test_fraction: part held out for the final word, where a dataset has no test split.
         student_fraction: part of the training images that the student sees; the teacher sees all.
         on_bad_image: what to do with an image that cannot be decoded.
+        ground: red, green and blue of 0..255 beneath images that are transparent in places.
+        grey_bits: bits that the grey values of images with more than 8 bits have: the largest
+            becomes white; 0 is floating point from 0 to 1; None decides it by looking.
+        max_megapixels: an image of more is not decoded, for it would take 4 MB a megapixel.
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.
@@ -150,6 +155,9 @@ class DataRecipe(Section):
     test_fraction: Fraction = 0.2
     student_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     on_bad_image: Literal["refuse", "skip"] = "refuse"
+    ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
+    grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)] = 100.0
     batch_size: PositiveInt = 64
     calibration_images: PositiveInt = 256
     evaluation_images: PositiveInt = 10_000

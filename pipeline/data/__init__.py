@@ -23,12 +23,14 @@ class Dataset:
         test: images for the final word.
         classes: names, in the order of the labels.
         skipped: image files that were passed over because they cannot be decoded.
+        remarks: what was decided by looking at the files, and what was left out, a line each.
     """
 
     train: ImageSet
     test: ImageSet
     classes: list[str]
     skipped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 Loader = Callable[[str, DataRecipe], Dataset]

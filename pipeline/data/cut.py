@@ -2,33 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+
 import numpy as np
 from sklearn.model_selection import train_test_split
 
 from foundation.errors import DataLayoutError
 from pipeline.data.images import Ids, Labels
+from pipeline.data.kinds import a_few
 from pipeline.recipe import DataRecipe
 
+_MOST_NAMED = 4
 
-def cut(labels: Labels, ids: Ids, fraction: float, recipe: DataRecipe) -> tuple[Ids, Ids]:
+
+@dataclass(frozen=True)
+class Cut:
+    """What is cut off, in a recipe's words.
+
+    Attributes:
+        key: the key of [data] that gives its share.
+        use: what it is for.
+    """
+
+    key: str
+    use: str
+
+
+VALIDATION = Cut("val_fraction", "held out for validation")
+STUDENT = Cut("student_fraction", "seen by the student")
+TEST = Cut("test_fraction", "held out for testing")
+
+
+def cut(
+    labels: Labels, ids: Ids, part: Cut, recipe: DataRecipe, classes: Sequence[str]
+) -> tuple[Ids, Ids]:
     """Numbers of the rest and of a part, both in rising order.
 
     Args:
         labels: class of every image, shape (N,).
         ids: numbers of the images to cut.
-        fraction: share of the part; each class gives the same share.
+        part: what is cut off; each class gives the same share.
         recipe: its `split_seed` decides which images.
+        classes: names of the classes.
 
     Raises:
         DataLayoutError: when there are too few images to cut.
     """
-    try:
-        rest, part = train_test_split(
-            ids, test_size=fraction, random_state=recipe.split_seed, stratify=labels[ids]
-        )
-    except ValueError as error:
+    fraction: float = getattr(recipe, part.key)
+    _check(labels[ids], part, recipe, classes)
+    rest, own = train_test_split(
+        ids, test_size=fraction, random_state=recipe.split_seed, stratify=labels[ids]
+    )
+    return np.sort(rest), np.sort(own)
+
+
+def _check(labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]) -> None:
+    """Make sure that each class can give an image to both parts."""
+    fraction: float = getattr(recipe, part.key)
+    there, counts = np.unique(labels, return_counts=True)
+    lone = [classes[label] for label in there[counts < 2]]
+    if lone:
+        some = f"class {a_few(lone)} has" if len(lone) == 1 else f"{a_few(lone)} have"
         raise DataLayoutError(
-            f"dataset {recipe.name}: {len(ids)} images cannot be cut by {fraction} class by class "
-            f"({error}); add images or change the fractions in [data]"
-        ) from error
-    return np.sort(rest), np.sort(part)
+            f"dataset {recipe.name}: {some} one image to learn from, and at least 2 are needed, "
+            f"for some of each class are {part.use} (data.{part.key}); add images, or leave the "
+            "class out"
+        )
+    total, own = len(labels), ceil(fraction * len(labels))
+    if min(own, total - own) < len(there):
+        # Rounded so that the share that is named will do.
+        least = ceil(len(there) / total * 1000) / 1000
+        share = least if own < len(there) else 1 - least
+        advice = f"set it to {share:g}" if 2 * ceil(least * total) <= total else "add images"
+        raise DataLayoutError(
+            f"dataset {recipe.name}: data.{part.key} = {fraction:g} is too "
+            f"{'small' if own < len(there) else 'large'} for {total} images of {len(there)} "
+            f"classes: of each class one must be among the {own} that are {part.use}, and one "
+            f"among the {total - own} others; {advice}"
+        )
+
+
+def absent(labels: Labels, part: Cut, classes: Sequence[str]) -> Iterator[str]:
+    """A line where a part has no image of some classes, for they have too few."""
+    names = [classes[label] for label in np.setdiff1d(np.arange(len(classes)), labels)]
+    if names:
+        yield (
+            f"no image of {a_few(names, _MOST_NAMED)} ({len(names)} of {len(classes)} classes) is "
+            f"{part.use}: the class has too few (data.{part.key})"
+        )

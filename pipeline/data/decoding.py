@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -16,6 +15,10 @@ from PIL import Image
 from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import Dataset
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
+from pipeline.data.kinds import a_few, shown
+from pipeline.data.repeats import repeats
+from pipeline.data.survey import Survey, surveyed
+from pipeline.data.viewing import UnseenError, Viewing, viewed
 from pipeline.recipe import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
@@ -54,14 +57,17 @@ class Split:
 class DecodedImages:
     """Images that are decoded each time they are read, for sets that do not fit in memory."""
 
-    def __init__(self, encoded: EncodedImages, labels: Labels, size: int) -> None:
+    def __init__(
+        self, encoded: EncodedImages, labels: Labels, size: int, viewing: Viewing | None = None
+    ) -> None:
         self.encoded, self.labels, self.size = encoded, labels, size
+        self.viewing = viewing or Viewing()
 
     def read(self, ids: Ids) -> Images:
         pixels = np.empty((len(ids), self.size, self.size, 3), np.uint8)
 
         def put(place: int) -> None:
-            pixels[place] = decode(self.encoded, int(ids[place]), self.size)
+            pixels[place] = decode(self.encoded, int(ids[place]), self.size, self.viewing)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(put, range(len(ids))):
@@ -69,18 +75,17 @@ class DecodedImages:
         return pixels
 
 
-def decode(encoded: EncodedImages, index: int, size: int) -> Images:
+def decode(encoded: EncodedImages, index: int, size: int, viewing: Viewing | None = None) -> Images:
     """One image as uint8 (size, size, 3).
 
     Raises:
         UnreadableImageError: when it cannot be decoded.
     """
     try:
-        with Image.open(encoded.open(index)) as image:
-            rgb = image.convert("RGB")
-    except Exception as error:  # a decoder fails in ways of its own
+        rgb = viewed(encoded.open(index), size, viewing or Viewing())
+    except UnseenError as error:
         raise UnreadableImageError(
-            f"{encoded.name(index)}: not a readable image ({type(error).__name__}); take it away, "
+            f"{encoded.name(index)}: not a readable image ({error}); take it away, "
             'or set on_bad_image = "skip" in [data]'
         ) from error
     if rgb.size != (size, size):
@@ -96,44 +101,73 @@ def dataset_of(
     Args:
         train, test: the splits.
         classes: names of the classes.
-        size: height and width that images are brought to; None takes the first one's shorter side.
-        recipe: says what to do with an image that cannot be decoded.
+        size: height and width that images are brought to; None decides it by looking.
+        recipe: says how images are seen, and what to do with one that cannot be decoded.
 
     Raises:
         UnreadableImageError: when an image cannot be decoded, and is not to be passed over.
         DataLayoutError: when passing over leaves a class without images.
     """
-    size = size or _size_of_first(train)
-    (train_images, train_bad), (test_images, test_bad) = (
-        _loaded(part, classes, size, recipe) for part in (train, test)
-    )
-    return Dataset(train_images, test_images, classes, (*train_bad, *test_bad))
+    survey = _survey(train, recipe)
+    if size is None and survey.size is None:
+        raise UnreadableImageError(f"{shown(train.where)}: not one readable image")
+    edge = size or survey.size or 0
+    parts = [_loaded(part, classes, edge, recipe, survey.viewing) for part in (train, test)]
+    skipped = [name for part in parts for name in part.skipped]
+    remarks = [*survey.remarks(edge, size is not None), *_skipped_remark(skipped)]
+    learnt, asked = parts[0].images, parts[1].images
+    if isinstance(learnt, ArrayImages) and isinstance(asked, ArrayImages):
+        remarks += repeats(learnt, asked, parts[0].name, parts[1].name)
+    return Dataset(learnt, asked, classes, tuple(skipped), tuple(remarks))
 
 
-def _size_of_first(split: Split) -> int:
-    for index in range(len(split.images)):
-        with contextlib.suppress(Exception), Image.open(split.images.open(index)) as image:
-            return min(image.size)
-    raise UnreadableImageError(f"{split.where}: not one readable image")
+def _survey(train: Split, recipe: DataRecipe) -> Survey:
+    red, green, blue = recipe.ground
+    viewing = Viewing((red, green, blue), most_pixels=round(recipe.max_megapixels * 1e6))
+    return surveyed(train.images, viewing, recipe.grey_bits)
+
+
+def _skipped_remark(names: list[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{len(names)} images cannot be read and were passed over ({a_few(names)}), as "
+        "data.on_bad_image says"
+    ]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A split's images, where each of them is from, and the names of those passed over."""
+
+    images: ImageSet
+    split: Split
+    ids: Ids
+    skipped: list[str]
+
+    def name(self, index: int) -> str:
+        """What a message calls an image."""
+        return self.split.images.name(int(self.ids[index]))
 
 
 def _loaded(
-    split: Split, classes: list[str], size: int, recipe: DataRecipe
-) -> tuple[ImageSet, list[str]]:
-    """A split's images, and the names of those that were passed over."""
-    images: ImageSet = DecodedImages(split.images, split.labels, size)
+    split: Split, classes: list[str], size: int, recipe: DataRecipe, viewing: Viewing
+) -> _Loaded:
+    images: ImageSet = DecodedImages(split.images, split.labels, size, viewing)
+    ids = np.arange(len(split.labels))
     skipped: list[str] = []
     if recipe.on_bad_image == "skip":
-        readable = _readable(split.images, size)
+        readable = _readable(split.images, size, viewing)
         skipped = [split.images.name(index) for index in np.flatnonzero(~readable).tolist()]
-        images = Subset(images, np.flatnonzero(readable))
+        ids = np.flatnonzero(readable)
+        images = Subset(images, ids)
         for missing in np.setdiff1d(np.arange(len(classes)), images.labels).tolist():
             raise DataLayoutError(
-                f"{split.where}: not one readable image of class {classes[missing]!r}"
+                f"{shown(split.where)}: not one readable image of class {classes[missing]!r}"
             )
     if len(images.labels) * size * size * 3 <= _IN_MEMORY_BYTES:
         images = _in_memory(images, size)
-    return images, skipped
+    return _Loaded(images, split, ids, skipped)
 
 
 def _in_memory(images: ImageSet, size: int) -> ArrayImages:
@@ -143,12 +177,12 @@ def _in_memory(images: ImageSet, size: int) -> ArrayImages:
     return ArrayImages(pixels, images.labels)
 
 
-def _readable(encoded: EncodedImages, size: int) -> NDArray[np.bool_]:
+def _readable(encoded: EncodedImages, size: int, viewing: Viewing) -> NDArray[np.bool_]:
     """Which images can be decoded: shape (N,), bool."""
 
     def is_readable(index: int) -> bool:
         try:
-            decode(encoded, index, size)
+            decode(encoded, index, size, viewing)
         except UnreadableImageError:
             return False
         return True

@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
+from pipeline.data.kinds import shown
+
 
 class Names:
     """Strings one after the other in one run of bytes.
@@ -48,8 +50,8 @@ class Listing:
         return len(self.names)
 
     def name(self, index: int) -> str:
-        """The file's path, for messages."""
-        return str(self.root / self.names[index])
+        """The file's path, for messages: text even where its bytes are none."""
+        return shown(self.root / self.names[index])
 
     def open(self, index: int) -> Path:
         """What Pillow reads the image from."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
 from pipeline.data import Dataset
-from pipeline.data.cut import cut
+from pipeline.data.cut import STUDENT, VALIDATION, absent, cut
 from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
 from pipeline.recipe import DataRecipe
 
@@ -30,6 +30,7 @@ class Splits:
         test: touched once, for the final word.
         preprocessing: from uint8 to the student's input; mean and deviation are those of `train`.
         teacher_preprocessing: the same at the size that the teacher sees.
+        remarks: what somebody may not expect of the cut, a line each.
     """
 
     train: ImageSet
@@ -39,6 +40,7 @@ class Splits:
     classes: list[str]
     preprocessing: Preprocessing
     teacher_preprocessing: Preprocessing
+    remarks: tuple[str, ...] = ()
 
     def for_student(self, images: ImageSet) -> ImageSet:
         """A part at the student's size."""
@@ -58,10 +60,13 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         RecipeError: when a given mean or deviation is for another number of channels.
     """
     labels = dataset.train.labels
-    train_ids, validation_ids = cut(labels, np.arange(len(labels)), recipe.val_fraction, recipe)
+    every, classes = np.arange(len(labels)), dataset.classes
+    train_ids, validation_ids = cut(labels, every, VALIDATION, recipe, classes)
+    remarks = [*absent(labels[validation_ids], VALIDATION, classes)]
     student_ids = train_ids
     if recipe.student_fraction < 1:
-        _, student_ids = cut(labels, train_ids, recipe.student_fraction, recipe)
+        _, student_ids = cut(labels, train_ids, STUDENT, recipe, classes)
+        remarks += absent(labels[student_ids], STUDENT, classes)
     train = Subset(dataset.train, train_ids)
     preprocessing = _with_statistics(_preprocessing(train, recipe.image_size), recipe)
     return Splits(
@@ -72,6 +77,7 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         classes=dataset.classes,
         preprocessing=preprocessing,
         teacher_preprocessing=at_size(preprocessing, recipe.teacher_image_size),
+        remarks=tuple(remarks),
     )
 
 

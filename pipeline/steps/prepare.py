@@ -44,10 +44,16 @@ class TrainingData:
         """Image files that were passed over."""
         return list(self._loaded[1])
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was decided by looking at the files, and what was left out."""
+        return self._loaded[2]
+
     @cached_property
-    def _loaded(self) -> tuple[Splits, tuple[str, ...]]:
+    def _loaded(self) -> tuple[Splits, tuple[str, ...], tuple[str, ...]]:
         dataset = load_dataset(self.recipe, self.file.where("data", "name"))
-        return split(dataset, self.recipe), dataset.skipped
+        splits = split(dataset, self.recipe)
+        return splits, dataset.skipped, (*dataset.remarks, *splits.remarks)
 
     def batches(
         self,
@@ -97,6 +103,8 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         if not step.needed:
             return
         splits = data.splits
+        for line in data.remarks:
+            step.remark(line)
         differs = splits.teacher_preprocessing != splits.preprocessing
         facts = DataFacts(
             name=public_name(recipe.name),

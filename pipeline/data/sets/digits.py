@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset, load_size
-from pipeline.data.cut import cut
+from pipeline.data.cut import TEST, cut
 from pipeline.data.images import ArrayImages, Images
 from pipeline.recipe import DataRecipe
 
@@ -24,11 +24,12 @@ def digits(argument: str, recipe: DataRecipe) -> Dataset:
     size = load_size(recipe) or _SIZE
     images = np.stack([_upscaled(image, size) for image in bunch.images])
     labels = bunch.target.astype(np.int64)
-    train, test = cut(labels, np.arange(len(labels)), recipe.test_fraction, recipe)
+    classes = [str(name) for name in bunch.target_names]
+    train, test = cut(labels, np.arange(len(labels)), TEST, recipe, classes)
     return Dataset(
         ArrayImages(images[train], labels[train]),
         ArrayImages(images[test], labels[test]),
-        [str(name) for name in bunch.target_names],
+        classes,
     )
 
 

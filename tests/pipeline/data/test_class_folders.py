@@ -25,8 +25,8 @@ def test_images_may_lie_in_a_folder_of_the_class_folder(photos: Path) -> None:
     split = list_classes(photos / "train", ["dark", "light"], inside="images")
     assert split.images.open(0) == photos / "train/dark/images/00.png"
     assert class_names(photos / "train", ("train", "test"), "images") == ["dark", "light"]
-    with pytest.raises(DataLayoutError, match="dark: no images"):
-        class_names(photos / "train", ("train", "test"))
+    with pytest.raises(DataLayoutError, match="dark/pictures: no images"):
+        class_names(photos / "train", ("train", "test"), "pictures")
 
 
 def test_splits_may_have_other_names(photos: Path) -> None:

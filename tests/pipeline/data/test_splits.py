@@ -148,7 +148,7 @@ def test_a_channel_that_never_varies_is_not_divided_by_zero() -> None:
 
 
 def test_too_few_images_for_a_cut_are_told_of() -> None:
-    with pytest.raises(DataLayoutError, match=r"cannot be cut by 0\.1 class by class"):
+    with pytest.raises(DataLayoutError, match=r"0\.1 is too small for 6 .* set it to 0\.5"):
         split(numbered(per_class=2), DataRecipe())
 
 
@@ -158,3 +158,35 @@ def test_the_digits_test_set_stays_the_same_whatever_else_the_recipe_asks() -> N
     np.testing.assert_array_equal(first.test.labels, second.test.labels)
     everything = np.arange(len(first.test.labels))
     np.testing.assert_array_equal(first.test.read(everything), second.test.read(everything))
+
+
+def test_a_class_of_one_image_is_told_of_by_its_name() -> None:
+    pixels, labels = np.zeros((41, 2, 2, 1), np.uint8), np.append(np.arange(40) % 2, 2)
+    dataset = Dataset(ArrayImages(pixels, labels), ArrayImages(pixels, labels), ["a", "b", "lone"])
+    with pytest.raises(DataLayoutError, match=r"class 'lone' has one image to learn from"):
+        split(dataset, DataRecipe())
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"val_fraction": 0.01}, r"val_fraction = 0\.01 is too small.*set it to 0\.05"),
+        ({"val_fraction": 0.99}, r"val_fraction = 0\.99 is too large.*set it to 0\.95"),
+        ({"student_fraction": 0.01}, r"student_fraction = 0\.01 is too small"),
+    ],
+)
+def test_a_share_that_leaves_a_class_out_is_told_with_one_that_does_not(settings, words) -> None:
+    dataset = numbered(per_class=20)
+    with pytest.raises(DataLayoutError, match=words) as caught:
+        split(dataset, DataRecipe(**settings))
+    if "val_fraction" in settings:
+        share = float(str(caught.value).rpartition(" ")[2])
+        assert set(split(dataset, DataRecipe(val_fraction=share)).validation.labels) == {0, 1, 2}
+
+
+def test_a_class_that_is_too_small_to_be_held_out_is_told_of() -> None:
+    labels = np.append(np.zeros(60, np.int64), [1, 1])
+    pixels = np.zeros((62, 2, 2, 1), np.uint8)
+    dataset = Dataset(ArrayImages(pixels, labels), ArrayImages(pixels, labels), ["many", "few"])
+    (line,) = split(dataset, DataRecipe()).remarks
+    assert line.startswith("no image of 'few' (1 of 2 classes) is held out for validation")
