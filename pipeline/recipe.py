@@ -9,13 +9,10 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     field_validator,
     model_validator,
 )
@@ -36,7 +33,36 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 Top1 = Annotated[float, Field(gt=1, le=100)]
 Shade = Annotated[int, Field(ge=0, le=255)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _within(low: float, high: float, *, above: bool = False) -> AfterValidator:
+    """Refuses numbers outside a range; `above`: its lower end too.
+
+    The upper ends are far beyond what anybody can want, so that a slip of the pen is told at once
+    and not by a process that takes all memory or years.
+    """
+
+    def check(value: float) -> float:
+        if not (low < value <= high if above else low <= value <= high):
+            lower = f"above {low:,} and at most" if above else f"from {low:,} to"
+            raise ValueError(f"must be {lower} {high:,}")
+        return value
+
+    return AfterValidator(check)
+
+
+Seed = Annotated[int, _within(0, 2**32 - 1)]
+Side = Annotated[int, _within(1, 8192)]
+Batch = Annotated[int, _within(1, 65_536)]
+Count = Annotated[int, _within(1, 10_000_000)]
+Few = Annotated[int, _within(1, 1024)]
+Epochs = Annotated[int, _within(1, 1_000_000)]
+Weight = Annotated[float, _within(0, 1e9)]
+Rate = Annotated[float, _within(0, 1000, above=True)]
+Positive = Annotated[float, _within(0, 1e6, above=True)]
+NotNegative = Annotated[float, _within(0, 1e6)]
+ChannelMean = Annotated[float, _within(-1e6, 1e6)]
+Names = Annotated[list[str], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -49,7 +75,7 @@ class Section(BaseModel):
 class MethodRecipe(MethodSpec):
     """One method of a stage: `{ name = "at", weight = 500.0, settings = { power = 2.0 } }`."""
 
-    weight: NonNegativeFloat | None = None
+    weight: Weight | None = None
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -57,13 +83,14 @@ class TrainingRecipe(Stage):
     """Plain training on the labels: the keys of a stage, methods aside."""
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
-    epochs: PositiveInt = 30
-    ce_weight: NonNegativeFloat = 1.0
-    lr: PositiveFloat = 0.05
+    epochs: Epochs = 30
+    ce_weight: Weight = 1.0
+    lr: Rate = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegativeFloat = 5e-4
-    warmup_epochs: NonNegativeFloat = 0.0
-    max_grad_norm: PositiveFloat | None = None
+    weight_decay: Annotated[float, _within(0, 1000)] = 5e-4
+    warmup_epochs: NotNegative = 0.0
+    max_grad_norm: Positive | None = None
+    accumulate: Batch = 1
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -77,9 +104,10 @@ class StageRecipe(TrainingRecipe):
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
     prune: Fraction | None = None
-    epochs: PositiveInt = 10
-    reference_weight: NonNegativeFloat = 0.1
-    reference_temperature: PositiveFloat = 4.0
+    epochs: Epochs = 10
+    reference_weight: Weight = 0.1
+    reference_temperature: Positive = 4.0
+    reference_feature_weight: Weight = 0.0
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -103,15 +131,15 @@ class AugmentRecipe(Section):
         mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
     """
 
-    shift: NonNegativeInt = 0
+    shift: Annotated[int, _within(0, 8192)] = 0
     flip: bool = False
-    rotate: NonNegativeFloat = 0.0
+    rotate: Annotated[float, _within(0, 360)] = 0.0
     crop_min_area: Fraction | None = None
     policy: Literal["none", "randaugment", "trivialaugment"] = "none"
-    operations: PositiveInt = 2
+    operations: Few = 2
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
-    mix_alpha: PositiveFloat = 1.0
+    mix_alpha: Positive = 1.0
 
 
 class DataRecipe(Section):
@@ -146,10 +174,10 @@ class DataRecipe(Section):
     """
 
     name: str = "digits"
-    image_size: PositiveInt | None = None
-    teacher_image_size: PositiveInt | None = None
-    mean: list[float] | None = None
-    std: list[PositiveFloat] | None = None
+    image_size: Side | None = None
+    teacher_image_size: Side | None = None
+    mean: Annotated[list[ChannelMean], Field(min_length=1)] | None = None
+    std: Annotated[list[Positive], Field(min_length=1)] | None = None
     split_seed: Seed = 0
     val_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.2
@@ -158,12 +186,12 @@ class DataRecipe(Section):
     ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
     grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
     max_megapixels: Annotated[float, Field(gt=0, le=1000)] = 100.0
-    batch_size: PositiveInt = 64
-    calibration_images: PositiveInt = 256
-    evaluation_images: PositiveInt = 10_000
+    batch_size: Batch = 64
+    calibration_images: Count = 256
+    evaluation_images: Count = 10_000
     augment: AugmentRecipe = AugmentRecipe()
-    teacher_views: PositiveInt | None = None
-    teacher_views_gb: NonNegativeFloat = 4.0
+    teacher_views: Annotated[int, _within(1, 10_000)] | None = None
+    teacher_views_gb: NotNegative = 4.0
 
     @model_validator(mode="after")
     def _mixed_images_do_not_come_back(self) -> Self:
@@ -225,7 +253,7 @@ class StudentRecipe(Section):
     taps: list[str] | None = None
     prune: Fraction | None = None
     prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
-    prune_multiple: PositiveInt = 8
+    prune_multiple: Few = 8
 
 
 AUTO = "auto"
@@ -249,12 +277,12 @@ class ExportRecipe(Section):
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
     """
 
-    targets: Annotated[list[str], Field(min_length=1)] = ["local"]
+    targets: Names = ["local"]
     formats: list[str] | None = None
     precisions: list[str] | None = None
-    max_drop: NonNegativeFloat | None = None
-    max_trials: PositiveInt = 12
-    tolerated_drop: NonNegativeFloat = 5.0
+    max_drop: Annotated[float, _within(0, 100)] | None = None
+    max_trials: Few = 12
+    tolerated_drop: Annotated[float, _within(0, 100)] = 5.0
     embed_preprocessing: bool = False
     teacher: bool = True
 
@@ -310,23 +338,23 @@ class BenchRecipe(Section):
     """
 
     host: str = "local"
-    threads: PositiveInt | None = None
+    threads: Few | None = None
     precision_hint: Literal["f32", "auto"] = "f32"
     runtime: str | None = None
     scenario: Literal["single-stream", "multi-stream", "offline", "server"] = "single-stream"
-    batch: PositiveInt | None = None
-    streams: PositiveInt | None = None
-    rate: PositiveFloat | None = None
+    batch: Batch | None = None
+    streams: Few | None = None
+    rate: Positive | None = None
     seed: Seed = 0
     pin: str | None = None
     percentiles: Annotated[list[Percent], Field(min_length=1)] | None = None
     accuracy: bool = True
-    queries: Annotated[int, Field(ge=MIN_QUERIES)] = 1000
-    min_seconds: NonNegativeFloat = 1.0
-    max_seconds: PositiveFloat = 20.0
-    throughput_batch: PositiveInt = 16
+    queries: Annotated[int, _within(MIN_QUERIES, 10_000_000)] = 1000
+    min_seconds: NotNegative = 1.0
+    max_seconds: Positive = 20.0
+    throughput_batch: Batch = 16
     against: str | None = None
-    rounds: Annotated[int, Field(ge=FEWEST_ROUNDS)] = 16
+    rounds: Annotated[int, _within(FEWEST_ROUNDS, 10_000)] = 16
 
     @field_validator("host")
     @classmethod
@@ -339,7 +367,11 @@ class BenchRecipe(Section):
     @classmethod
     def _cores(cls, said: str | None) -> str | None:
         if said not in {None, "auto", "any"}:
-            parse_cores(said or "")
+            try:
+                parse_cores(said or "")
+            except ValueError as error:
+                # What was got is added to every message.
+                raise ValueError(str(error).partition(", but got")[0]) from error
         return said
 
     @model_validator(mode="after")
@@ -409,7 +441,7 @@ class GateRecipe(Section):
         allow_estimate: judge estimates too.
     """
 
-    bundles: Annotated[list[str], Field(min_length=1)] | None = None
+    bundles: Names | None = None
     limits: dict[str, Limit] = {}
     baseline: str | None = None
     on_inconclusive: str = "report"
@@ -450,14 +482,14 @@ class StudyRecipe(Section):
         jobs: arms at once; None takes as many as there are cores for. Figures do not depend on it.
     """
 
-    seeds: PositiveInt = 3
-    arms: Annotated[list[str], Field(min_length=1)] | None = None
+    seeds: Few = 3
+    arms: Names | None = None
     orders: list[list[str]] = []
-    stage_counts: list[PositiveInt] = []
+    stage_counts: list[Few] = []
     one_teacher: bool = False
-    sakd_methods: Annotated[list[str], Field(min_length=1)] | None = None
-    threads: PositiveInt = 1
-    jobs: PositiveInt | None = None
+    sakd_methods: Names | None = None
+    threads: Few = 1
+    jobs: Few | None = None
 
 
 class Recipe(Section):
@@ -465,12 +497,12 @@ class Recipe(Section):
     `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
     `study` reaches them all."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "run"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     seed: Seed = 0
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()
-    stages: Annotated[list[StageRecipe], Field(min_length=1)] = [
+    stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
         # The order that measured best: docs/results.md.
         StageRecipe(methods=(MethodRecipe("at"),)),
         StageRecipe(methods=(MethodRecipe("kd"),)),

@@ -21,6 +21,9 @@ from foundation.words import without_password
 from pipeline.recipe import Recipe
 
 Place = tuple[str | int, ...]
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_LONGEST_SHOWN = 100
+_INDEX = re.compile(r"[0-9]{1,9}")
 S = TypeVar("S", bound=BaseModel)
 
 _COMMAND_LINE = "command line"
@@ -147,8 +150,8 @@ def parse_override(text: str) -> tuple[str, Any]:
         RecipeError: when there is no "=".
     """
     key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {text}: write it as KEY=VALUE, such as stages.0.epochs=5")
+    if not equals or not _KEY.fullmatch(key):
+        raise RecipeError(f"--set {text[:200]}: write it as KEY=VALUE, such as stages.0.epochs=5")
     try:
         return key, parse_toml(f"value = {value}")["value"]
     except ValueError:
@@ -196,13 +199,13 @@ def _lay_over(content: dict[str, Any], place: str, value: Any) -> None:
 
 
 def _index(node: list[Any], part: str, place: str) -> int:
-    if not part.isdigit() or int(part) >= len(node):
+    if not _INDEX.fullmatch(part) or int(part) >= len(node):
         raise RecipeError(f"--set {place}: {part!r} is not one of 0..{len(node) - 1}")
     return int(part)
 
 
 def _parsed_place(dotted: str) -> Place:
-    return tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+    return tuple(int(part) if _INDEX.fullmatch(part) else part for part in dotted.split("."))
 
 
 def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> str:
@@ -218,9 +221,14 @@ def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> s
         reason = first["msg"].removeprefix("Value error, ")
         given = first["input"]
         given = without_password(given) if isinstance(given, str) else given
-        shown = "" if isinstance(given, dict | list) else f", but got {given!r}"
+        shown = "" if isinstance(given, dict | list) else f", but got {_short(given)}"
         message = f"{where}: {reason[0].lower()}{reason[1:]}{shown}"
     return f"{message} (and {len(others)} more)" if others else message
+
+
+def _short(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
 
 
 def _independent(error: ValidationError) -> list[Any]:

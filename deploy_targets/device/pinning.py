@@ -11,7 +11,10 @@ from deploy_targets.device.linux import ROOT, number_in, text
 from foundation.errors import UsageError
 
 AUTO = "auto"
-_PART = re.compile(r"(\d+)(?:-(\d+))?")
+_PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
+# Linux is built for 8192 at most.
+LAST_CORE = 8191
+_LONGEST, _SHOWN = 10_000, 60
 
 
 def parse_cores(said: str) -> list[int]:
@@ -21,11 +24,15 @@ def parse_cores(said: str) -> list[int]:
         ValueError: when it is no list of cores.
     """
     cores: set[int] = set()
-    for part in said.replace(" ", "").split(","):
+    for part in said.replace(" ", "").split(",") if len(said) <= _LONGEST else [""]:
         match = _PART.fullmatch(part)
-        if match is None or (match[2] and int(match[2]) < int(match[1])):
-            raise ValueError(f"must be 'auto' or cores such as '0,1' or '0-3', but got {said!r}")
-        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            shown = said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+            raise ValueError(f"must be 'auto' or cores such as '0,1' or '0-3', but got {shown!r}")
+        if last > LAST_CORE:
+            raise ValueError(f"must name cores from 0 to {LAST_CORE}, but got {last}")
+        cores.update(range(first, last + 1))
     return sorted(cores)
 
 

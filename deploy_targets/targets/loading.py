@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.device.pinning import LAST_CORE
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.records import RecordError, as_dict, build
 from deploy_targets.targets.detection import this_machine, with_rates
@@ -145,8 +146,10 @@ def _load_alias(path: Path, raw: dict[str, Any]) -> Target:
         raise RecipeError(
             f"{path}: a profile with 'alias_of' has no other key; take it or them out"
         )
+    if not isinstance(raw["alias_of"], str):
+        raise RecipeError(f"{path}: key 'alias_of' must be a profile's name")
     if raw["alias_of"] not in real:
-        raise unknown_name("target", str(raw["alias_of"]), real, where=str(path))
+        raise unknown_name("target", raw["alias_of"], real, where=str(path))
     return _load(real[raw["alias_of"]])
 
 
@@ -226,7 +229,9 @@ def _check_numbers(path: Path, target: Target) -> None:
         value = getattr(target, key)
         if value is not None and value <= 0:
             raise RecipeError(f"{path}: key {key!r} must be above 0, but got {value}")
-    if len(set(target.pin)) != len(target.pin) or any(core < 0 for core in target.pin):
+    known = all(0 <= core <= LAST_CORE for core in target.pin)
+    if len(set(target.pin)) != len(target.pin) or not known:
         raise RecipeError(
-            f"{path}: key 'pin' must name each core once, counted from 0, but got {target.pin}"
+            f"{path}: key 'pin' must name each core once, from 0 to {LAST_CORE}, "
+            f"but got {target.pin}"
         )

@@ -333,6 +333,7 @@ def test_a_missing_file_is_named(tmp_path):
         ("threads = 2", 'threads = "two"', "key 'threads' must be a whole number"),
         ("threads = 2", "threads = 0", "key 'threads' must be at least 1"),
         ("threads = 2", "threads = ", "not valid TOML"),
+        ("threads = 2", "threads = 2\npin = [9000]", "each core once, from 0 to 8191"),
         ("per_channel", "per_chanel", "did you mean 'quantization.per_channel'"),
         ('activation_type = "s8"', 'activation_type = "i8"', "must be one of u8, s8"),
         ('"fp32"', '"fp64"', "key 'precisions' must be one of"),
@@ -356,6 +357,12 @@ def test_a_wrong_profile_is_refused_with_its_file_and_key(profile, old, new, mes
     assert path in str(caught.value)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "1", "true", "[['rpi4']]"])
+def test_an_alias_that_is_no_name_is_told(profile, value: str) -> None:
+    with pytest.raises(RecipeError, match="key 'alias_of' must be a profile's name"):
+        load_target(profile(text=f"alias_of = {value}\n"))
 
 
 def test_an_alias_of_nothing_and_an_unknown_runtime_are_unknown_names(profile):

@@ -79,7 +79,6 @@ def test_an_unknown_name_is_told_with_its_place_and_the_nearest(
     [
         ('{ temperature = "hot" }', "setting temperature: input should be a valid number"),
         ("{ temperature = -1.0 }", "temperature"),
-        ("{ temperature = inf }", "finite"),
     ],
 )
 def test_a_settings_value_is_checked_before_any_work(
@@ -89,6 +88,11 @@ def test_a_settings_value_is_checked_before_any_work(
         check(tmp_path, f'[[stages]]\nmethods = [{{ name = "kd", settings = {settings} }}]')
     assert "line 2, stages[0].methods[0]" in str(refused.value)
     assert words.lower() in str(refused.value).lower()
+
+
+def test_a_settings_value_that_is_not_finite_is_told_by_its_place(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"x\.toml: .*methods\[0\]\.settings\.temperature is inf"):
+        check(tmp_path, '[[stages]]\nmethods = [{ name = "kd", settings = { temperature = inf } }]')
 
 
 def test_a_factory_that_cannot_be_imported_is_told_with_its_place(tmp_path: Path) -> None:

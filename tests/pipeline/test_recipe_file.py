@@ -165,6 +165,44 @@ def test_what_is_not_toml_is_refused_by_name(tmp_path: Path, content: bytes) -> 
         load_recipe(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("seed = 1".encode("utf-16"), "it is UTF-16 text; save it as UTF-8"),
+        ("seed = 1\nname = 'käse'".encode("latin-1"), "byte 0xE4 in line 2 is not UTF-8"),
+        (b"seed = " + b"[" * 1000, "nested more than 64 deep"),
+        (b"seed = " + b"9" * 5000, "digits"),
+        (b"seed = 1\0", "line 1"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_what_to_do(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "x.toml").write_bytes(content)
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(tmp_path / "x.toml")
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_no_matter(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfseed = 3\r\n[data]\r\nbatch_size = 7\r\n")
+    recipe = load_recipe(tmp_path / "x.toml").recipe
+    assert (recipe.seed, recipe.data.batch_size) == (3, 7)
+
+
+@pytest.mark.parametrize(
+    "text", ["stages.².epochs=1", "stages..epochs=1", ".=1", "data.=1", "'data'.x=1", "=1", "x"]
+)
+def test_a_key_of_an_override_is_written_plainly(text: str) -> None:
+    with pytest.raises(RecipeError, match="write it as KEY=VALUE"):
+        parse_override(text)
+
+
+def test_a_value_that_is_very_long_is_not_quoted_whole(written) -> None:
+    with pytest.raises(RecipeError) as refused:
+        load_recipe(written(f'name = "{"/" * 5000}"'))
+    assert len(str(refused.value)) < 400
+
+
 def test_a_missing_recipe_is_told_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"nope\.toml: no such recipe"):
         load_recipe(tmp_path / "nope.toml")

@@ -18,6 +18,19 @@ def test_what_is_no_list_of_cores_is_quoted(said):
         parse_cores(said)
 
 
+@pytest.mark.parametrize("said", ["0-400000000", "8192", "0-8192", "999999999999999999"])
+def test_cores_that_no_machine_has_are_refused_before_they_are_counted(said):
+    with pytest.raises(ValueError, match="must name cores from 0 to 8191"):
+        parse_cores(said)
+
+
+@pytest.mark.parametrize("said", ["²", "0-²", "9" * 5000, "0," * 100_000])
+def test_a_list_of_cores_is_bounded(said):
+    with pytest.raises(ValueError, match="must be 'auto' or cores such as") as refused:
+        parse_cores(said)
+    assert len(str(refused.value)) < 150
+
+
 def write(root, core, **files):
     names = {
         "capacity": "cpu_capacity",
