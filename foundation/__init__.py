@@ -3,3 +3,8 @@
 Nothing here knows torch, a runtime or the command line, so every room, and the
 device side too, can stand on it.
 """
+
+from foundation.telemetry import switch_off
+
+# Every package of ours imports this one before it imports any other library.
+switch_off()

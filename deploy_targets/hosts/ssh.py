@@ -31,6 +31,7 @@ from deploy_targets.remote.state import facts_of
 from foundation.bundle import MANIFEST, read_manifest
 from foundation.errors import HostError
 from foundation.files import sha256_of
+from foundation.telemetry import SWITCHES
 
 J = TypeVar("J", bound=EngineJob)
 
@@ -86,6 +87,7 @@ class SshHost:
             python = f"{session.device.folder}/envs/{package}/bin/python"
         # Runtimes keep files of their own in a user's cache; there, they go with the rest.
         settings = [f"PYTHONPATH={code}", f"XDG_CACHE_HOME={session.device.folder}/cache"]
+        settings += [f"{name}={value}" for name, value in SWITCHES.items()]
         command = ["exec", "env", *settings, python, "-P", "-m", _TETHER, module, *words]
         return command, paths
 

@@ -81,7 +81,11 @@ def prove(python: Path, modules: list[str]) -> dict[str, str]:
     )
     done = subprocess.run(
         [str(python), "-P", "-c", code],
-        env={**os.environ, "XDG_CACHE_HOME": str(python.parents[3] / "cache")},
+        env={
+            **os.environ,
+            "XDG_CACHE_HOME": str(python.parents[3] / "cache"),
+            "ORT_DISABLE_TELEMETRY": "1",
+        },
         capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS,
     )  # fmt: skip
     if done.returncode:
