@@ -74,7 +74,7 @@ class CorruptFileError(CompressError):
 
 
 class RunMismatchError(CompressError):
-    """The run folder was made by another recipe."""
+    """The run folder was made by another recipe, or of other data."""
 
     exit_code = 17
 

@@ -368,6 +368,8 @@ def _check_same_training(run: RunFolder, recipe: Recipe) -> None:
     for role in ("teacher", "student"):
         for values in (there, here):
             values[role].pop("expect_top1", None)  # what is expected of weights changes none
+    if _is_moved(run, there["data"]["name"], recipe.data.name):
+        there["data"]["name"] = recipe.data.name
     for section in TRAINED_BY:
         difference = _first_difference(there[section], here[section], section)
         if difference:
@@ -375,6 +377,16 @@ def _check_same_training(run: RunFolder, recipe: Recipe) -> None:
                 f"{run.path}: made by another recipe: {difference}; choose another folder with "
                 "--run, or delete this one"
             )
+
+
+def _is_moved(run: RunFolder, before: str, now: str) -> bool:
+    """Whether a dataset of another name is the run's own, which lies elsewhere now."""
+    if before == now:
+        return True
+    # Imported here: it knows all datasets, which takes long.
+    from pipeline.data.fingerprint import SEEN, is_moved, read_snapshot  # noqa: PLC0415
+
+    return is_moved(read_snapshot(run.data / SEEN), before, now)
 
 
 def _first_difference(there: Any, here: Any, place: str) -> str | None:

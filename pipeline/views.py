@@ -18,7 +18,7 @@ from smskd.teacher_views import TeacherViews, features_fit, keep_teacher_views
 from smskd.teachers import live_teacher
 
 _SAMPLED_IMAGES = 64
-_SAMPLES_DEPEND_ON = {"name", "split_seed", "val_fraction", "test_fraction", "student_fraction"}
+_SAMPLES_DEPEND_ON = {"split_seed", "val_fraction", "test_fraction", "student_fraction"}
 
 
 def keep_views(
@@ -67,6 +67,8 @@ def _made_from(pair: Pair, batches: TrainBatches, recipe: Recipe) -> dict[str, A
     return {
         "teacher": content_sha256(pair.teacher.model.state_dict()),
         "taps": list(pair.teacher.taps),
+        # Wherever the dataset lies.
+        "dataset": batches.fingerprint or recipe.data.name,
         "samples": recipe.data.model_dump(mode="json", include=_SAMPLES_DEPEND_ON),
         "labels": hashlib.sha256(batches.images.labels.tobytes()).hexdigest(),
         "images": hashlib.sha256(sample.tobytes()).hexdigest(),

@@ -20,7 +20,8 @@ EXIT_CODES = """
 Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate inconclusive ·
 10 missing file ·  11 error in the recipe ·  12 unknown name ·  13 dataset layout ·
 14 unreadable image ·
-15 weights do not fit ·  16 corrupt file ·  17 run folder of another recipe ·  18 disk full ·
+15 weights do not fit ·  16 corrupt file ·  17 run folder of another recipe or data ·
+18 disk full ·
 19 model cannot be used ·  20 export failed ·  21 host or runtime failed ·
 22 run folder in use ·  23 training diverged ·  24 code that nobody said yes to ·
 9 other ·  70 a fault of this program ·  130 interrupted

@@ -36,6 +36,7 @@ class TrainBatches:
         view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
+        fingerprint: of the dataset's files, where it has any.
 
     Raises:
         RecipeError: when views are to be fixed and images mixed.
@@ -55,6 +56,7 @@ class TrainBatches:
         view_seed: int = 0,
         share: tuple[int, int] = (0, 1),
         classes: int | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         if views is not None and augment.mix != "none":
             raise RecipeError(
@@ -66,6 +68,7 @@ class TrainBatches:
         self.student_size, self.teacher_size = student_size, teacher_size
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
+        self.fingerprint = fingerprint
         self.epoch = 0
 
     @property

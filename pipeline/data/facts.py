@@ -12,7 +12,7 @@ import numpy as np
 
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
-from foundation.files import read_json, replacing, write_json
+from foundation.files import read_json, replacing, user_path, write_json
 from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
@@ -30,6 +30,7 @@ class DataFacts:
         counts: images in train, student_train, validation and test.
         skipped: image files that were passed over, by their places in the dataset.
         teacher_size: height and width of what the teacher sees, where it is not the student's.
+        fingerprint: of the dataset's files; see `pipeline.data.fingerprint`.
     """
 
     name: str
@@ -38,6 +39,7 @@ class DataFacts:
     counts: dict[str, int]
     skipped: list[str]
     teacher_size: int | None = None
+    fingerprint: str | None = None
 
     @property
     def teacher_preprocessing(self) -> Preprocessing:
@@ -69,7 +71,7 @@ def public_place(place: str, name: str) -> str:
         name: the dataset, as the recipe names it.
     """
     root = name.partition(":")[2]
-    return place.removeprefix(f"{Path(root).expanduser()}{os.sep}") if root else place
+    return place.removeprefix(f"{user_path(root)}{os.sep}") if root else place
 
 
 def write_facts(folder: Path, facts: DataFacts) -> Path:

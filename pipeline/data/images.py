@@ -63,6 +63,11 @@ class Subset:
         return self.images.read(self.ids[ids])
 
 
+def in_memory(images: ImageSet) -> bool:
+    """Whether images, or those that they are a part of, lie in memory."""
+    return isinstance(images.images if isinstance(images, Subset) else images, ArrayImages)
+
+
 class Resized:
     """Another set's images at a size of their own; those that have it are left as they are."""
 

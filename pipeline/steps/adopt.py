@@ -69,7 +69,7 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
     fresh = unpruned_student(recipe, facts) if weights is None else None
     # A factory may give other weights the next time: only they tell.
     own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
-    with run.step("adopt", model=[model, own]) as step:
+    with run.step("adopt", model=[model, own], data=facts.fingerprint) as step:
         if step.needed:
             network, loaded = unpruned_student(recipe, facts, step.remark)
             if fresh:  # these very weights, of which the checksum is
@@ -82,9 +82,9 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
 
 
 def _adopt_graph(run: RunFolder, given: Path) -> None:
-    with run.step("adopt", model=sha256_of(given)) as step:
+    facts = read_facts(run.data)
+    with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
         if step.needed:
-            facts = read_facts(run.data)
             check_classifier(given, facts.preprocessing)
             predict = onnx_predictor(given)
             _check_classes(given, predict, facts)

@@ -67,6 +67,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         save_model(run.student, student)
         pruned = {"pruned": what_was_pruned(run)} if form_paths(run) else {}
         note_network(run, "student", recipe.student.model, student, data, **pruned)
+        data.check_unchanged()
         step.products = [
             run.student,
             *form_paths(run).values(),

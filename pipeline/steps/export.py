@@ -128,6 +128,7 @@ def _export_role(
     depends_on: dict[str, Any] = {
         "requests": [recipe_values(request) for request in requests],
         "weights": weights_of(run, role),
+        "data": run.record()["steps"]["data"]["products"],
     }
     if role == "student":
         depends_on["learnt"] = learnt_origin(run)
@@ -216,6 +217,7 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
             "run": record["name"],
             "model": record["networks"][role]["model"],
             "dataset": facts.name,
+            "dataset_sha256": facts.fingerprint,
             "weights_sha256": weights_of(run, role),
             "commit": record["commit"],
             "versions": record["versions"],

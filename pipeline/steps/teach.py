@@ -61,6 +61,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
                     listener=listener,
                 )
             worth = note_network(run, "teacher", named.model, network, data)
+            data.check_unchanged()
             if named.weights is not None:
                 labels = data.splits.test.labels
                 remark_on_worth(worth["test"], labels, loaded, what, step.remark)

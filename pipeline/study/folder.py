@@ -15,6 +15,8 @@ from typing import Any
 
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
+from pipeline.data.facts import read_facts
+from pipeline.data.fingerprint import files_of
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
 from pipeline.runs import TRAINED_BY, RunFolder
@@ -93,6 +95,9 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
         raise RunMismatchError(f"{path}: a run lies here; choose another folder with --run")
     if run.recipe_path.exists():
         there, here = recipe_values(run.recipe()), recipe_values(recipe)
+        if files_of(recipe.data.name) is not None:  # its teachers know the data, wherever it lies
+            for values in (there, here):
+                values["data"]["name"] = values["data"]["name"].partition(":")[0]
         for section in TRAINED_BY:
             if there[section] != here[section]:
                 raise RunMismatchError(
@@ -108,13 +113,14 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
 
 def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> str:
     """What an arm's result depends on, in one word; the teacher must have been trained."""
+    facts = read_facts(teacher.data)
     depends_on = {
         "stages": [stage.as_dict() for stage in arm.stages],
         "seed": seed,
         "teacher": sha256_of(teacher.teacher / WEIGHTS),
         "taps": recipe.teacher.taps,
         "student": recipe_values(recipe.student),
-        "data": recipe_values(recipe.data),
+        "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},
         "engine": recipe_values(recipe.engine),
         "threads": recipe.study.threads,
     }

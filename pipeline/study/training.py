@@ -15,7 +15,7 @@ from pipeline.networks import trained_teacher
 from pipeline.pairing import taps_of
 from pipeline.recipe_file import RecipeFile
 from pipeline.runs import start_run
-from pipeline.steps.prepare import TrainingData, prepare
+from pipeline.steps.prepare import TrainingData, hold_against, prepare
 from pipeline.steps.teach import teach
 from pipeline.students import new_student
 from pipeline.study.arms import Arm
@@ -105,6 +105,7 @@ class _Bench:
         self.folder, self.seed, self.recipe = task.folder, task.seed, file.recipe
         self.data = TrainingData(file)
         self.teacher_run = task.study.teacher(task.teacher_seed)
+        hold_against(self.teacher_run, self.data)
         facts = read_facts(self.teacher_run.data)
         self.student = new_student(self.recipe, facts)
         self.teacher = trained_teacher(self.teacher_run)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset
+from pipeline.data.fingerprint import FILES, DatasetFiles, is_anything
 from pipeline.data.torchvision_sets import load_from_torchvision
 from pipeline.recipe import DataRecipe
 
@@ -16,3 +18,10 @@ def cifar10(argument: str, recipe: DataRecipe) -> Dataset:
 
     by_hand = f"put {CIFAR10.filename} from {CIFAR10.url} beside it by hand"
     return load_from_torchvision(CIFAR10, argument, recipe, Path(CIFAR10.base_folder), by_hand)
+
+
+@FILES.register("cifar10")
+def files(argument: str) -> DatasetFiles:
+    """What was published, unpacked."""
+    root = user_path(argument or "data")
+    return DatasetFiles(root, ("cifar-10-batches-py",), is_anything)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import sklearn
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.cut import TEST, cut
+from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.images import ArrayImages, Images
 from pipeline.recipe import DataRecipe
 
@@ -36,3 +40,9 @@ def digits(argument: str, recipe: DataRecipe) -> Dataset:
 def _upscaled(image: np.ndarray, size: int) -> Images:
     grey = Image.fromarray(np.round(image * (255 / 16)).astype(np.uint8))
     return np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC))[..., None]
+
+
+@FILES.register("digits")
+def files(_argument: str) -> DatasetFiles:
+    """The one file that scikit-learn carries."""
+    return DatasetFiles(Path(sklearn.__file__).parent / "datasets/data", ("digits.csv.gz",))

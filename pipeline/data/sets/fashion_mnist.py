@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset
+from pipeline.data.fingerprint import FILES, DatasetFiles, is_anything
 from pipeline.data.torchvision_sets import load_from_torchvision
 from pipeline.recipe import DataRecipe
 
@@ -18,3 +20,10 @@ def fashion_mnist(argument: str, recipe: DataRecipe) -> Dataset:
     by_hand = f"put {names} from {FashionMNIST.mirrors[0]} into it by hand"
     files = Path("FashionMNIST/raw")
     return load_from_torchvision(FashionMNIST, argument, recipe, files, by_hand)
+
+
+@FILES.register("fashion-mnist")
+def files(argument: str) -> DatasetFiles:
+    """What was published, unpacked."""
+    root = user_path(argument or "data")
+    return DatasetFiles(root, ("FashionMNIST/raw",), is_anything)

@@ -6,6 +6,7 @@ from foundation.errors import MissingFileError, UsageError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import load_class_folders
+from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.recipe import DataRecipe
 
 
@@ -18,3 +19,9 @@ def folder(argument: str, recipe: DataRecipe) -> Dataset:
     if not root.is_dir():
         raise MissingFileError(f"{root}: no such folder of images")
     return load_class_folders(root, recipe, load_size(recipe))
+
+
+@FILES.register("folder")
+def files(argument: str) -> DatasetFiles:
+    """The images of both splits."""
+    return DatasetFiles(user_path(argument), ("train", "test"))

@@ -6,6 +6,7 @@ from foundation.errors import MissingFileError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import load_class_folders
+from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.recipe import DataRecipe
 
 _SIZE = 224
@@ -27,3 +28,9 @@ def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
                 f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG"
             )
     return load_class_folders(root, recipe, load_size(recipe) or _SIZE, ("train", "val"))
+
+
+@FILES.register("imagenet")
+def files(argument: str) -> DatasetFiles:
+    """The images of both splits."""
+    return DatasetFiles(user_path(argument or "data/imagenet"), ("train", "val"))

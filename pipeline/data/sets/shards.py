@@ -10,6 +10,7 @@ from foundation.errors import DataLayoutError, MissingFileError, UsageError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.decoding import Split, dataset_of
+from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.tars import TarImages, tar_images
 from pipeline.recipe import DataRecipe
 
@@ -74,3 +75,11 @@ def _check_labels(root: Path, part: TarImages, classes: list[str]) -> None:
             f"{part.name(index)}.cls: label {part.labels[index]}, but there are only "
             f"{len(classes)} classes; correct it or {root / _CLASSES}"
         )
+
+
+@FILES.register("shards")
+def files(argument: str) -> DatasetFiles:
+    """The tar files, and the names of the classes."""
+    root = user_path(argument)
+    tars = sorted(path.name for part in ("train", "test") for path in root.glob(f"{part}-*.tar"))
+    return DatasetFiles(root, (*tars, _CLASSES))

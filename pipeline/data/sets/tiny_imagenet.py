@@ -11,6 +11,7 @@ from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import class_names, list_classes
 from pipeline.data.decoding import Split, dataset_of
+from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.listing import Listing
 from pipeline.recipe import DataRecipe
 
@@ -59,3 +60,10 @@ def _validation(folder: Path, classes: list[str]) -> Split:
     if not names:
         raise DataLayoutError(f"{table}: names no images; unpack tiny-imagenet-200.zip again")
     return Split(folder, Listing(folder, names), np.array(labels, np.int64))
+
+
+@FILES.register("tiny-imagenet")
+def files(argument: str) -> DatasetFiles:
+    """The images of both splits, and the classes of those of val."""
+    root = user_path(argument or "data") / _FOLDER
+    return DatasetFiles(root, ("train", "val/images", "val/val_annotations.txt"))

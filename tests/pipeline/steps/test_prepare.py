@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foundation.errors import RecipeError
+from foundation.errors import RecipeError, RunMismatchError
+from pipeline.data import load_dataset
 from pipeline.data.facts import read_facts, read_images
+from pipeline.data.fingerprint import SEEN
 from pipeline.recipe_file import load_recipe
 from pipeline.runs import RunFolder, start_run
 from pipeline.steps.prepare import TrainingData, prepare
@@ -70,6 +72,105 @@ def test_what_was_prepared_is_not_loaded_again(digits) -> None:
     again = TrainingData(data.file)
     prepare(run, again)
     assert "_loaded" not in vars(again)
+
+
+class TestChangedData:
+    """What lies in the dataset's folder when the same command is run again."""
+
+    @pytest.fixture
+    def again(self, tmp_path: Path, photos: Path):
+        """Prepares the photos in tmp_path/x, as the same command does each time."""
+
+        def run(where: Path = photos) -> RunFolder:
+            return prepared(tmp_path / "x", name=f"folder:{where}", val_fraction=0.2)[0]
+
+        return run
+
+    def test_is_refused_by_name_once_something_has_learned(self, again, photos: Path) -> None:
+        run = again()
+        run.teacher.mkdir()
+        before = {path.name: path.read_bytes() for path in run.data.iterdir()}
+        (photos / "train/dark/00.png").write_bytes((photos / "train/light/00.png").read_bytes())
+        (photos / "test/light/03.png").unlink()
+        words = (
+            "x: the data changed since it was learned from: 1 file changed, 1 gone: "
+            "train/dark/00.png, test/light/03.png; choose another folder with --run"
+        )
+        for _ in range(2):
+            with pytest.raises(RunMismatchError, match=words):
+                again()
+        assert before == {path.name: path.read_bytes() for path in run.data.iterdir()}
+
+    def test_is_read_anew_while_nothing_has_learned(self, again, photos: Path) -> None:
+        first = read_facts(again().data)
+        (photos / "train/dark/99.png").write_bytes((photos / "train/dark/00.png").read_bytes())
+        run = again()
+        facts = read_facts(run.data)
+        assert sum(facts.counts.values()) > sum(first.counts.values())
+        assert facts.fingerprint != first.fingerprint
+        remark = "the data changed and is read anew: 1 file new: train/dark/99.png"
+        assert run.remarks()["data"][0] == remark
+
+    def test_that_was_only_touched_is_the_same(self, again, photos: Path) -> None:
+        run = again()
+        run.teacher.mkdir()
+        finished = run.record()["steps"]["data"]
+        for path in photos.rglob("*.png"):
+            path.touch()
+        assert again().record()["steps"]["data"] == finished
+
+    def test_that_moved_is_the_same(self, again, photos: Path, tmp_path: Path) -> None:
+        run = again()
+        run.teacher.mkdir()
+        moved = photos.rename(tmp_path / "elsewhere")
+        again(moved)
+        assert run.recipe().data.name == f"folder:{moved}"
+        (moved / "train/dark/00.png").rename(moved / "train/light/77.png")
+        other = moved.rename(tmp_path / "again")
+        with pytest.raises(RunMismatchError, match=r"data.name is 'folder:.*elsewhere' there"):
+            again(other)
+
+    def test_that_is_gone_stops_nothing_that_needs_none(self, again, photos: Path) -> None:
+        run = again()
+        run.teacher.mkdir()
+        finished = run.record()["steps"]["data"]
+        photos.rename(photos.with_name("away"))
+        assert again().record()["steps"]["data"] == finished
+
+    def test_is_noticed_without_the_list_of_what_was_there(self, again, photos: Path) -> None:
+        run = again()
+        run.teacher.mkdir()
+        (run.data / SEEN).unlink()
+        again()
+        (run.data / SEEN).unlink()
+        (photos / "train/dark/00.png").unlink()
+        with pytest.raises(RunMismatchError, match=r"which files, cannot be told, for files\.npz"):
+            again()
+
+    def test_is_noticed_while_it_is_read(
+        self, again, photos: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def while_somebody_deletes(*arguments: object) -> object:
+            dataset = load_dataset(*arguments)
+            (photos / "train/dark/00.png").unlink()
+            return dataset
+
+        monkeypatch.setattr("pipeline.steps.prepare.load_dataset", while_somebody_deletes)
+        with pytest.raises(RunMismatchError, match=r"changed while it was in use \(1 file gone: "):
+            again()
+
+    def test_is_noticed_after_training_on_images_that_are_read_each_time(
+        self, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, data = prepared(tmp_path / "x", name=f"folder:{photos}", val_fraction=0.2)
+        (photos / "train/dark/00.png").unlink()
+        data.check_unchanged()  # they lie in memory
+        monkeypatch.setattr("pipeline.data.decoding._IN_MEMORY_BYTES", 0)
+        _, data = prepared(tmp_path / "y", name=f"folder:{photos}", val_fraction=0.2)
+        data.check_unchanged()
+        (photos / "train/dark/01.png").unlink()
+        with pytest.raises(RunMismatchError, match=r"1 file gone: train/dark/01\.png"):
+            data.check_unchanged()
 
 
 def test_a_teacher_that_sees_another_size_gets_images_of_its_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import platform
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from onnx import helper
 from PIL import Image
 
 from export.to_onnx import export_onnx
+from foundation.bundle import read_manifest
 from foundation.packing import pack
 from pipeline.models import build_model
 from pipeline.recipe_file import load_recipe
@@ -70,6 +72,44 @@ def ships(run: RunFolder) -> Iterator[tuple[str, bytes]]:
         yield name, (run.path / name).read_bytes()
 
 
+def exported(folder: Path, settings: dict[str, object]) -> RunFolder:
+    """A run that adopts a network and makes bundles of it."""
+    file = load_recipe(None, settings)
+    run, data = start_run(folder, file.recipe), TrainingData(file)
+    prepare(run, data)
+    adopt(run, data)
+    export(run, file.recipe.export, lambda _line: None)
+    return run
+
+
+def test_bundles_are_made_anew_of_changed_data_and_say_of_which(
+    secret: Path, tmp_path: Path
+) -> None:
+    photos = Path(shutil.copytree(secret / "photos", tmp_path / "photos"))
+    (photos / "train/dark/bad.png").unlink()
+    settings = {
+        "data.name": f"folder:{photos}",
+        "data.val_fraction": 0.2,
+        "student.model": str(secret / "net.onnx"),
+        "export.formats": ["onnx"],
+        "export.precisions": ["fp32"],
+    }
+
+    def origin_and_accuracy() -> tuple[str, int]:
+        run = exported(tmp_path / "run", settings)
+        manifest = read_manifest(run.bundles / "local-onnx-fp32")
+        return manifest.origin["dataset_sha256"], manifest.accuracy["n"]
+
+    first = origin_and_accuracy()
+    assert first[1] == 8
+    assert origin_and_accuracy() == first
+    (photos / "test/light/0.png").unlink()
+    (photos / "test/dark/0.png").unlink()
+    second = origin_and_accuracy()
+    assert second[1] == 6
+    assert second[0] != first[0]
+
+
 @pytest.mark.parametrize(
     ("given", "precision"), [("net.safetensors", "fp32"), ("net.onnx", "int8")]
 )
@@ -87,11 +127,7 @@ def test_nothing_that_ships_tells_a_path_of_this_machine(
         "export.formats": ["onnx", "openvino"],
         "export.precisions": [precision],
     }
-    file = load_recipe(None, settings)
-    run, data = start_run(secret / "runs" / given, file.recipe), TrainingData(file)
-    prepare(run, data)
-    adopt(run, data)
-    export(run, file.recipe.export, lambda _line: None)
+    run = exported(secret / "runs" / given, settings)
     report(run)
     files = dict(ships(run))
     assert len(run.bundle_folders()) == 2
