@@ -1,7 +1,7 @@
 """Images and labels within tar files, found by one scan and then read by their place.
 
 A sample is what webdataset calls one: members side by side whose names agree up to the first
-dot, `KEY.jpg` (or .jpeg, .png) and `KEY.cls`, which holds the label in digits.
+dot, `KEY.jpg` (or another suffix of an image) and `KEY.cls`, which holds the label in digits.
 """
 
 from __future__ import annotations
@@ -9,25 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.errors import CorruptFileError, DataLayoutError, NoSpaceError
-from foundation.files import replacing
+from foundation.errors import CompressError, NoSpaceError
+from foundation.files import replacing, user_path
 from pipeline.data.images import Labels
+from pipeline.data.kinds import shown
 from pipeline.data.listing import Names
+from pipeline.data.passed_over import PassedOver
+from pipeline.data.shard_scan import samples
 
-_IMAGES = {"jpeg", "jpg", "png"}
-_VERSION = 1
+_VERSION = 2
 _PLACE = np.dtype([("shard", "<i4"), ("size", "<i4"), ("start", "<i8"), ("label", "<i8")])
 
 
@@ -39,11 +39,13 @@ class TarImages:
         shards: the files.
         places: of each image its shard, its first byte and size there, and its label; shape (N,).
         keys: of each image, for messages.
+        remarks: what else was met in the files, a line each.
     """
 
     shards: Sequence[Path]
     places: NDArray[np.void]
     keys: Names
+    remarks: tuple[str, ...] = ()
 
     @property
     def labels(self) -> Labels:
@@ -54,7 +56,7 @@ class TarImages:
 
     def name(self, index: int) -> str:
         """The shard's path and the key in it, for messages."""
-        return f"{self.shards[self.places[index]['shard']]}: {self.keys[index]}"
+        return shown(f"{self.shards[self.places[index]['shard']]}: {self.keys[index]}")
 
     def open(self, index: int) -> BytesIO:
         """The image as its file would hold it."""
@@ -76,13 +78,13 @@ def tar_images(shards: Sequence[Path], index: Path) -> TarImages:
         DataLayoutError: when a sample lacks its image or its label.
     """
     stamp = json.dumps([_VERSION, [_stamp_of(shard) for shard in shards]])
-    kept = [index, _in_cache(index)]
-    for path in kept:
-        found = _read_index(path, stamp, shards)
-        if found is not None:
-            return found
+    places = [index, *_in_cache(index)]
+    for path in places:
+        images = _read_index(path, stamp, shards)
+        if images is not None:
+            return images
     images = _scanned(shards)
-    for path in kept:
+    for path in places:
         # An index only saves time: where none can be kept, the next run scans again.
         try:
             return _write_index(path, stamp, images)
@@ -93,26 +95,56 @@ def tar_images(shards: Sequence[Path], index: Path) -> TarImages:
 
 def _stamp_of(shard: Path) -> tuple[str, int, int]:
     stat = shard.stat()
-    return shard.name, stat.st_size, stat.st_mtime_ns
+    return shown(shard.name), stat.st_size, stat.st_mtime_ns
 
 
-def _in_cache(index: Path) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+def _in_cache(index: Path) -> list[Path]:
+    """Where an index lies in the user's cache; nowhere for a user without a home."""
+    try:
+        base = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except CompressError:
+        return []
     place = hashlib.sha256(os.fsencode(index.absolute())).hexdigest()[:16]
-    return base / "edge-compress" / f"{place}-{index.name}"
+    return [base / "edge-compress" / f"{place}-{index.name}"]
 
 
 def _read_index(path: Path, stamp: str, shards: Sequence[Path]) -> TarImages | None:
+    """The images of an index that fits; anybody may have written or damaged it."""
     try:
+        if not path.is_file() or not _is_plain(path):
+            return None
         with np.load(path, allow_pickle=False) as arrays:
             if str(arrays["stamp"]) != stamp:
                 return None
             keys = Names()
             keys.content.extend(arrays["keys"].tobytes())
             keys.ends.frombytes(arrays["ends"].astype(np.int64).tobytes())
-            return TarImages(shards, arrays["places"].astype(_PLACE), keys)
-    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile):
+            places = arrays["places"].astype(_PLACE)
+            remarks = tuple(str(line) for line in arrays["remarks"])
+    except Exception:  # it fails in ways of its own, and is made anew
         return None
+    images = TarImages(shards, places, keys, remarks)
+    return images if _could_be(images) else None
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether an index holds no more than its file: ours are not compressed."""
+    with ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist()) <= path.stat().st_size
+
+
+def _could_be(images: TarImages) -> bool:
+    """Whether what an index says could be true of these files."""
+    places, ends = images.places, np.array(images.keys.ends, np.int64)
+    shard, start, size = (places[name].astype(np.int64) for name in ("shard", "start", "size"))
+    if places.ndim != 1 or len(ends) != len(places) or not len(places):
+        return False
+    if ends[-1] != len(images.keys.content) or (np.diff(ends, prepend=0) < 0).any():
+        return False
+    if (shard < 0).any() or (shard >= len(images.shards)).any() or (images.labels < 0).any():
+        return False
+    sizes = np.array([path.stat().st_size for path in images.shards], np.int64)
+    return bool(((start >= 0) & (size >= 0) & (start <= sizes[shard] - size)).all())
 
 
 def _write_index(path: Path, stamp: str, images: TarImages) -> TarImages:
@@ -121,6 +153,7 @@ def _write_index(path: Path, stamp: str, images: TarImages) -> TarImages:
         "places": images.places,
         "keys": np.frombuffer(images.keys.content, np.uint8),
         "ends": np.frombuffer(images.keys.ends, np.int64),
+        "remarks": np.array(images.remarks, np.str_),
     }
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **content)
@@ -128,82 +161,12 @@ def _write_index(path: Path, stamp: str, images: TarImages) -> TarImages:
 
 
 def _scanned(shards: Sequence[Path]) -> TarImages:
-    keys = Names()
+    keys, over = Names(), PassedOver()
     blocks = []
     for number, shard in enumerate(shards):
         places = []
-        for key, start, size, label in _samples(shard):
-            keys.append(key)
-            places.append((number, size, start, label))
+        for sample in samples(shard, over):
+            keys.append(sample.key)
+            places.append((number, sample.size, sample.start, sample.label))
         blocks.append(np.array(places, _PLACE))
-    return TarImages(shards, np.concatenate(blocks), keys)
-
-
-def _samples(shard: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Key, first byte, size and label of each image in a tar file."""
-    key, image, label = "", None, None
-    for member, read in _members(shard):
-        folder, _, name = member.name.rpartition("/")
-        stem, _, kind = name.partition(".")
-        if (next_key := f"{folder}/{stem}" if folder else stem) != key:
-            yield from _sample(shard, key, image, label)
-            key, image, label = next_key, None, None
-        if kind.lower() in _IMAGES:
-            image = member
-        elif kind.lower() == "cls":
-            label = _label(shard, key, read())
-    yield from _sample(shard, key, image, label)
-
-
-def _sample(
-    shard: Path, key: str, image: tarfile.TarInfo | None, label: int | None
-) -> Iterator[tuple[str, int, int, int]]:
-    if image is None and label is None:
-        return
-    if image is None or label is None:
-        lacks = "an image" if image is None else f"{key}.cls"
-        raise DataLayoutError(
-            f"{shard}: {key}: {lacks} is missing beside it; write the shard with image and .cls "
-            "of each sample one after the other"
-        )
-    yield key, image.offset_data, image.size, label
-
-
-def _label(shard: Path, key: str, content: bytes) -> int:
-    text = content.strip()
-    if not (text.isdigit() and len(text) < 10):
-        shown = text[:20].decode("ascii", "backslashreplace")
-        raise DataLayoutError(
-            f"{shard}: {key}.cls: a label is a whole number from 0, but got {shown!r}; "
-            "write the shard again"
-        )
-    return int(text)
-
-
-def _members(shard: Path) -> Iterator[tuple[tarfile.TarInfo, Callable[[], bytes]]]:
-    """The regular files in a tar file, each with what reads it."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            while (member := tar.next()) is not None:
-                # tarfile would keep every member that it has seen.
-                tar.members.clear()  # type: ignore[attr-defined]
-                if member.isreg() and not member.issparse():
-                    yield member, partial(_content, tar, member)
-            _check_end(shard, tar.offset)
-    except tarfile.TarError as error:
-        raise CorruptFileError(
-            f"{shard}: not a whole tar file ({error}); copy or write it again"
-        ) from error
-
-
-def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
-
-
-def _check_end(shard: Path, offset: int) -> None:
-    """A tar file ends in blocks of zeros; tarfile is content with any end."""
-    with shard.open("rb") as file:
-        file.seek(offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError(f"what stands at byte {offset} is no file in it")
+    return TarImages(shards, np.concatenate(blocks), keys, tuple(over.remarks()))

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from foundation.documents import decoded
 from foundation.errors import DataLayoutError, MissingFileError, UsageError
-from foundation.files import user_path
+from foundation.files import read_bounded, user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.fingerprint import FILES, DatasetFiles
+from pipeline.data.kinds import a_few
 from pipeline.data.tars import TarImages, tar_images
 from pipeline.recipe import DataRecipe
 
 _CLASSES = "classes.txt"
+_LARGEST_CLASSES = 1 << 24
+_MOST_NAMED = 5
 
 
 @DATASETS.register("shards")
@@ -35,16 +41,31 @@ def shards(argument: str, recipe: DataRecipe) -> Dataset:
         Split(root / f"{name}-*.tar", images, images.labels)
         for name, images in (("train", train), ("test", test))
     ]
-    return dataset_of(parts[0], parts[1], classes, load_size(recipe), recipe)
+    dataset = dataset_of(parts[0], parts[1], classes, load_size(recipe), recipe)
+    remarks = [f"{len(classes)} classes: {a_few(classes, _MOST_NAMED)}"]
+    remarks += [*train.remarks, *test.remarks]
+    absent = np.setdiff1d(np.arange(len(classes)), test.labels)
+    if len(absent):
+        names = a_few([classes[label] for label in absent])
+        remarks.append(f"no test image of {names} ({len(absent)} of {len(classes)} classes)")
+    return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
 
 def _split(root: Path, name: str) -> TarImages:
-    files = sorted(root.glob(f"{name}-*.tar"))
+    files = sorted(path for path in root.glob(f"{name}-*.tar") if path.is_file())
     if not files:
-        raise DataLayoutError(f"{root}: no {name}-*.tar; a dataset has train-*.tar and test-*.tar")
+        packed = sorted(path.name for path in root.glob(f"{name}-*.t*gz"))
+        raise DataLayoutError(
+            f"{root}: no {name}-*.tar; a dataset has train-*.tar and test-*.tar"
+            + (f", and here are {a_few(packed)}: unpack them with gunzip" if packed else "")
+        )
     images = tar_images(files, root / f"{name}.index.npz")
     if not len(images):
-        raise DataLayoutError(f"{root}/{name}-*.tar: hold no sample of KEY.jpg|png and KEY.cls")
+        told = "; ".join(images.remarks)
+        raise DataLayoutError(
+            f"{root}/{name}-*.tar: hold no sample of KEY.jpg|png and KEY.cls, where KEY has no dot"
+            + (f" ({told})" if told else "")
+        )
     return images
 
 
@@ -52,19 +73,44 @@ def _classes(root: Path, train: TarImages) -> list[str]:
     """Names of the classes; each must have an image to learn from."""
     path = root / _CLASSES
     if path.is_file():
-        classes = path.read_text(encoding="utf-8").split("\n")
-        classes = [name.strip() for name in classes if name.strip()]
+        classes = _lines(path)
         _check_labels(root, train, classes)
     else:
         classes = [str(label) for label in np.unique(train.labels)]
         if classes != [str(label) for label in range(len(classes))]:
             raise DataLayoutError(
                 f"{root}/train-*.tar: labels must be 0..{len(classes) - 1} without a gap, but "
-                f"the largest is {train.labels.max()}; number them anew or write {path}"
+                f"they go from {train.labels.min()} to {train.labels.max()}; number them anew "
+                f"or write {path}"
             )
     for missing in np.setdiff1d(np.arange(len(classes)), train.labels).tolist():
         raise DataLayoutError(f"{root}/train-*.tar: no image of class {classes[missing]!r}")
     return classes
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file, of which each is a name of its own; the last ones may be empty."""
+    try:
+        text = decoded(read_bounded(path, _LARGEST_CLASSES))
+    except ValueError as error:
+        raise DataLayoutError(f"{path}: {error}") from error
+    if "\0" in text:
+        raise DataLayoutError(f"{path}: no text, or UTF-16; save it as UTF-8")
+    names = [name.strip() for name in re.split(r"\r\n|\n|\r", text.rstrip())]
+    line_of: dict[str, int] = {}
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise DataLayoutError(
+                f"{path} line {number}: empty; a line stands for a label, so take it out or "
+                "write a name there"
+            )
+        if name in line_of:
+            raise DataLayoutError(
+                f"{path} line {number}: {name!r} stands in line {line_of[name]} too; name each "
+                "class once"
+            )
+        line_of[name] = number
+    return names
 
 
 def _check_labels(root: Path, part: TarImages, classes: list[str]) -> None:

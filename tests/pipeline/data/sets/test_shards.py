@@ -216,7 +216,7 @@ class TestAShardThatIsNotRight:
 
     def test_has_labels_with_a_gap(self, root: Path) -> None:
         rewrite(root, *sample("far", 0, 7))
-        with pytest.raises(DataLayoutError, match=r"labels must be 0\.\.2 .*largest is 7"):
+        with pytest.raises(DataLayoutError, match=r"labels must be 0\.\.2 .*from 0 to 7"):
             load(root)
 
     @pytest.mark.parametrize("shard", ["train-001.tar", "test-000.tar"])
@@ -271,8 +271,169 @@ class TestAShardThatIsNotRight:
         assert dataset.skipped == (f"{shard}: bad",)
         assert values(dataset.train)[6:] == [5]
 
+    @pytest.mark.parametrize("size", [-512, -1024, -1, 2**40, 2**62])
+    @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+    def test_states_a_size_that_cannot_be(self, root: Path, size: int, kind: bytes) -> None:
+        """A size of −512 would lead from a header to itself, for ever."""
+        shard = root / "train-001.tar"
+        with tarfile.open(shard) as tar:
+            start = tar.getmembers()[4].offset
+        content = bytearray(shard.read_bytes())
+        header = tarfile.TarInfo("k.png").tobuf(tarfile.GNU_FORMAT)
+        field = (size & (2**88 - 1)).to_bytes(11, "big")
+        header = header[:124] + (b"\xff" if size < 0 else b"\x80") + field + header[136:]
+        header = header[:156] + kind + header[157:]
+        total = 256 + sum(header[:148]) + sum(header[156:512])
+        content[start : start + 512] = header[:148] + b"%06o\0 " % total + header[156:]
+        shard.write_bytes(content)
+        with pytest.raises(CorruptFileError, match=r"train-001\.tar: not a whole .* from byte \d+"):
+            load(root)
+
+    def test_is_headers_about_headers_without_end(self, root: Path) -> None:
+        header = tarfile.TarInfo("pax").tobuf(tarfile.USTAR_FORMAT)
+        header = header[:156] + tarfile.XGLTYPE + header[157:]
+        header = (
+            header[:148] + b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:])) + header[156:]
+        )
+        (root / "train-001.tar").write_bytes(header * 5000)
+        with pytest.raises(CorruptFileError, match=r"train-001\.tar: not a whole tar file"):
+            load(root)
+
+    @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+    def test_has_a_link_or_a_pipe_for_an_image(self, root: Path, kind: bytes) -> None:
+        with tarfile.open(root / "train-001.tar", "w") as tar:
+            info = tarfile.TarInfo("k.png")
+            info.type, info.linkname = kind, "/etc/passwd"
+            tar.addfile(info)
+        with pytest.raises(DataLayoutError, match=r"k\.png: a .*not followed; write the"):
+            load(root)
+
+    @pytest.mark.parametrize(("mode", "name"), [("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz")])
+    def test_is_compressed(self, root: Path, mode: str, name: str) -> None:
+        with tarfile.open(root / "train-001.tar", f"w:{mode}") as tar:
+            tar.addfile(tarfile.TarInfo("k.png"))
+        with pytest.raises(CorruptFileError, match=f"compressed with {name}.*unpack it once"):
+            load(root)
+
+    def test_has_two_images_of_one_key(self, root: Path) -> None:
+        rewrite(root, *sample("x", 0, 0), ("x.jpg", encoded(9, "JPEG")))
+        with pytest.raises(DataLayoutError, match=r"train-001\.tar: x: 2 images of one key"):
+            load(root)
+
+    def test_has_keys_with_dots(self, root: Path) -> None:
+        members = [(f"img.{n}.{kind}", b"1") for n in range(3) for kind in ("png", "cls")]
+        write_tar(root / "test-000.tar", members)
+        with pytest.raises(DataLayoutError, match=r"KEY has no dot .*img\.0\.png"):
+            load(root)
+
+    def test_may_not_be_read(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shard, open_file = root / "train-001.tar", Path.open
+
+        def refuse(path: Path, *arguments, **settings):
+            if path == shard:
+                raise PermissionError(13, "Permission denied", str(path))
+            return open_file(path, *arguments, **settings)
+
+        monkeypatch.setattr(Path, "open", refuse)
+        with pytest.raises(DataLayoutError, match=r"train-001\.tar: this user may not read it"):
+            load(root)
+
+
+class TestTheRuleForImages:
+    """The same as in folders; what is none is said."""
+
+    @pytest.mark.parametrize(
+        ("suffix", "kind"), [("webp", "WEBP"), ("WEBP", "WEBP"), ("jfif", "JPEG"), ("pgm", "PPM")]
+    )
+    def test_knows_the_same_suffixes(self, root: Path, suffix: str, kind: str) -> None:
+        rewrite(root, (f"x.{suffix}", encoded(90, kind)), ("x.cls", b"1"))
+        np.testing.assert_allclose(values(load(root).train)[6:], [90], atol=3)
+
+    def test_passes_over_what_hides_wherever_it_stands(self, root: Path) -> None:
+        rewrite(
+            root,
+            ("./a.png", encoded(90)), ("._a.png", b"\0\5\x16\7"), ("a.json", b"{}"),
+            ("./a.cls", b"\xef\xbb\xbf1\r\n"), ("__MACOSX/b.png", b""), ("b.heic", b""),
+        )  # fmt: skip
+        for _ in ("scanned", "from the index"):
+            dataset = load(root)
+            assert values(dataset.train)[6:] == [90]
+            said = "\n".join(dataset.remarks)
+            assert "2 hidden or system files ('train-001.tar: ._a.png'" in said
+            assert "1 other file ('train-001.tar: a.json')" in said
+            assert "1 left out, of a kind of picture that is not read" in said
+
+    def test_says_which_class_is_not_tested(self, root: Path) -> None:
+        write_tar(root / "test-000.tar", sample("t", 0, 1))
+        assert "no test image of '0' (1 of 2 classes)" in load(root).remarks
+
+
+class TestNamesOfClasses:
+    @pytest.mark.parametrize(
+        "content",
+        [b"\xef\xbb\xbfcaf\xc3\xa9\r\ndog\r\n", b"caf\xc3\xa9\rdog", b"caf\xc3\xa9\n dog \n\n\n"],
+    )
+    def test_are_the_same_whatever_ends_a_line(self, root: Path, content: bytes) -> None:
+        (root / "classes.txt").write_bytes(content)
+        assert load(root).classes == ["caf\xe9", "dog"]
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("caf\xe9\ndog".encode("latin-1"), r"byte 0xE9 in line 1 is not UTF-8"),
+            ("cat\ndog".encode("utf-16"), "UTF-16 text; save it as UTF-8"),
+            ("cat\ndog".encode("utf-16-le"), "no text, or UTF-16"),
+            (b"cat\n\ndog", "line 2: empty"),
+            (b"cat\ndog\ncat", "line 3: 'cat' stands in line 1 too"),
+        ],
+    )
+    def test_that_could_be_wrong_are_refused(self, root: Path, content: bytes, words: str) -> None:
+        (root / "classes.txt").write_bytes(content)
+        with pytest.raises(DataLayoutError, match=rf"classes\.txt.*{words}"):
+            load(root)
+
+
+class TestAPlantedIndex:
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [("shard", 7), ("shard", -1), ("start", -5), ("start", 2**40), ("size", -1), ("label", -1)],
+    )
+    def test_that_cannot_be_true_is_made_anew(self, root: Path, field: str, value: int) -> None:
+        before = values(load(root).train)
+        with np.load(root / "train.index.npz") as arrays:
+            content = dict(arrays)
+        content["places"][field][3] = value
+        np.savez(root / "train.index.npz", **content)
+        assert values(load(root).train) == before
+
+    def test_that_unpacks_to_more_than_it_is_is_made_anew(self, root: Path) -> None:
+        before = values(load(root).train)
+        with np.load(root / "train.index.npz") as arrays:
+            content = dict(arrays)
+        content["keys"] = np.zeros(10**7, np.uint8)
+        np.savez_compressed(root / "train.index.npz", **content)
+        assert values(load(root).train) == before
+
+    def test_that_is_a_link_is_replaced_and_its_target_left_alone(self, root: Path) -> None:
+        target = root / "precious"
+        target.write_text("precious")
+        (root / "train.index.npz").symlink_to(target)
+        load(root)
+        assert target.read_text() == "precious"
+        assert not (root / "train.index.npz").is_symlink()
+
+    def test_that_is_a_pipe_is_not_waited_for(self, root: Path) -> None:
+        os.mkfifo(root / "train.index.npz")
+        assert len(load(root).train.labels) == 12
+
 
 class TestAFolderOfShardsThatIsNotRight:
+    def test_whose_shards_are_packed_is_told_so(self, root: Path) -> None:
+        for shard in root.glob("train-*.tar"):
+            shard.rename(shard.with_suffix(".tar.gz"))
+        with pytest.raises(DataLayoutError, match=r"no train-.*'train-000\.tar\.gz'.*gunzip"):
+            load(root)
+
     def test_without_a_path(self) -> None:
         with pytest.raises(UsageError, match="shards:PATH"):
             load_dataset(DataRecipe(name="shards"))
