@@ -25,6 +25,7 @@ from foundation.registry import Registry
 from pipeline.data.images import spread
 from pipeline.data.kinds import is_hidden, is_image, shown
 from pipeline.data.listing import Names
+from pipeline.data.walking import is_folder
 
 WHOLE_BYTES = 1 << 30
 """Of sets up to this size the content of every file is known."""
@@ -250,7 +251,7 @@ def _walk(files: DatasetFiles) -> Iterator[tuple[str, tuple[int, int, int, int]]
                 name = f"{inner}/{entry.name}" if inner else entry.name
                 if is_hidden(entry.name):
                     continue
-                if entry.is_dir():
+                if is_folder(entry):
                     below.append(name)
                 elif files.is_read(entry.name):
                     yield name, _stat_of(entry)
