@@ -16,14 +16,13 @@ from pipeline.gating.metrics import (
     Missing,
     Read,
     Subject,
-    apart,
     drop,
     in_percent,
     metric_named,
-    percentile_in,
     quotient,
     read,
 )
+from pipeline.gating.ratios import ratio_between
 from pipeline.gating.references import (
     Reference,
     drop_on_the_same_images,
@@ -32,9 +31,7 @@ from pipeline.gating.references import (
     read_reference,
     suspicion_of,
     teacher_for,
-    unlike,
 )
-from pipeline.gating.turns import ratio_in_turns
 from pipeline.gating.verdict import (
     Basis,
     Check,
@@ -185,7 +182,7 @@ class _Judge:
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
             return self._drop(one, reference)
-        ratio = self._ratio(one, reference, metric_named("latency_p50_ms"), "latency_p50_ms")
+        ratio = ratio_between(one, reference, self._comparisons, "latency_p50_ms")
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
@@ -216,34 +213,10 @@ class _Judge:
             return Finding(reference, "none")
         if metric.in_points:
             return replace(self._drop(one, reference), unit=" points")
-        ratio = self._ratio(one, reference, metric, name)
+        ratio = ratio_between(one, reference, self._comparisons, name)
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=in_percent(ratio.figure, metric.better), unit=" %")
         return ratio
-
-    def _ratio(self, one: Measurement, reference: Reference, metric: Metric, name: str) -> Finding:
-        """The one's figure over the reference's: from turns where there were some."""
-        percent = percentile_in(name)
-        known = reference.bundle.name
-        if percent is not None:
-            timed = ratio_in_turns(self._comparisons, one, reference.bundle, f"p{percent}")
-            if timed is not None:
-                return Finding(timed.ratio, "interleaved", timed.doubt, known)
-        ours, theirs = read(metric, one, name), read_reference(metric, reference, name)
-        for figure in (ours, theirs):
-            if isinstance(figure, Missing):
-                return Finding(figure, "none", None, known)
-        assert isinstance(ours, Figure)
-        assert isinstance(theirs, Figure)
-        if min(ours.low, theirs.low) <= 0:
-            return Finding(Missing("not measured: of zero there is no ratio"), "none", None, known)
-        doubt = None
-        if reference.measurement is not None:
-            doubt = suspicion_of(metric, one) or unlike(metric, one, reference.measurement)
-        ratio = quotient(ours, theirs)
-        if not metric.hosted:
-            return Finding(ratio, "exact", doubt, known)
-        return Finding(apart(ratio), "not interleaved", doubt, known)
 
     def _reference(
         self, one: Measurement, metric: Metric, against: Against, *, alone: bool

@@ -1,4 +1,4 @@
-"""Latencies of a bundle over another's, to be shown: from turns, or from two measurements."""
+"""Figures of a bundle over another's: from turns, or from two measurements."""
 
 from __future__ import annotations
 
@@ -9,8 +9,18 @@ from typing import Literal
 from deploy_targets.comparison import Comparison, ratio_to_baseline
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError
-from pipeline.gating.metrics import Figure, apart, quotient
-from pipeline.gating.turns import CONFIDENCE
+from pipeline.gating.answering import Finding
+from pipeline.gating.metrics import (
+    Figure,
+    Missing,
+    apart,
+    metric_named,
+    percentile_in,
+    quotient,
+    read,
+)
+from pipeline.gating.references import Reference, read_reference, suspicion_of, unlike
+from pipeline.gating.turns import CONFIDENCE, ratio_in_turns
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,42 @@ class RatioShown:
     low: float
     high: float
     basis: Literal["interleaved", "not interleaved"]
+
+
+def ratio_between(
+    one: Measurement, reference: Reference, comparisons: Sequence[Comparison], name: str
+) -> Finding:
+    """The one's figure over the reference's, from turns where there were some.
+
+    Args:
+        one: the measurement.
+        reference: what it is held against.
+        comparisons: bundles timed in turns.
+        name: of the metric.
+
+    Returns:
+        Bounds, and what there is to say against them; `Missing` where there is no ratio.
+    """
+    metric, percent = metric_named(name), percentile_in(name)
+    known = reference.bundle.name
+    if percent is not None:
+        timed = ratio_in_turns(comparisons, one, reference.bundle, f"p{percent}")
+        if timed is not None:
+            return Finding(timed.ratio, "interleaved", timed.doubt, known)
+    ours, theirs = read(metric, one, name), read_reference(metric, reference, name)
+    if isinstance(ours, Missing):
+        return Finding(ours, "none", None, known)
+    if isinstance(theirs, Missing):
+        return Finding(theirs, "none", None, known)
+    if min(ours.low, theirs.low) <= 0:
+        return Finding(Missing("not measured: of zero there is no ratio"), "none", None, known)
+    doubt = None
+    if reference.measurement is not None:
+        doubt = suspicion_of(metric, one) or unlike(metric, one, reference.measurement)
+    ratio = quotient(ours, theirs)
+    if not metric.hosted:
+        return Finding(ratio, "exact", doubt, known)
+    return Finding(apart(ratio), "not interleaved", doubt, known)
 
 
 def ratios_in_turns(comparison: Comparison) -> list[RatioShown]:
