@@ -18,6 +18,11 @@ def plain(text: str) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
+def one_line(text: str) -> str:
+    """The same in one line, for a cell of a table and for a page."""
+    return " ".join(plain(text).split())
+
+
 def without_password(url: str) -> str:
     """A URL, however oddly it is written, with "…" in the place of its password.
 

@@ -111,9 +111,12 @@ def report_only(path: Path | None, out: Path | None = None) -> Outcome:
         content = gather(run)
         written = report(run, out)
     measured = [measurement_table(content.measurements)] if content.measurements else []
+    outcome = ReportOutcome(
+        run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]
+    )
     return Outcome(
-        as_dict(ReportOutcome(run=str(run.path), written=[str(file) for file in written])),
-        [*measured, *shown_of(content), *(f"written: {file}" for file in written)],
+        as_dict(outcome),
+        [*measured, *shown_of(content), *(safe(f"written: {file}") for file in written)],
     )
 
 

@@ -87,10 +87,12 @@ class ReportOutcome:
 
     Attributes:
         run: the run folder.
+        remarks: what steps decided by looking or left out, by the step's name.
         written: the report's files.
     """
 
     schema_version: int = 1
     kind: str = "report"
     run: str
+    remarks: dict[str, list[str]]
     written: list[str]

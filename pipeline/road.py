@@ -32,7 +32,8 @@ from pipeline.outcomes import BundleMade, DistillOutcome, ExportOutcome, RunOutc
 from pipeline.processes import join_processes, leads
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile, load_recipe
-from pipeline.report.terminal import shown_of_shipping
+from pipeline.report.content import gather
+from pipeline.report.terminal import headline_lines, shown_of_shipping
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.shipping import read_shipping
 from pipeline.steps.adopt import adopt, check_there
@@ -69,6 +70,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         measurements = bench_shown(run, recipe.bench, console)
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         written = report(run)
+        headline = gather(run).headline
     found = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],
@@ -79,7 +81,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
     shown: list[RenderableType] = [_stage_table(run), *_pruned_lines(run)]
     shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
-    lines = [f"report: {one}" for one in written]
+    lines = [*headline_lines(headline), *(f"report: {one}" for one in written)]
     return Outcome(
         as_dict(found),
         [*shown, *lines],

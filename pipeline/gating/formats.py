@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from xml.etree import ElementTree as ET
 
+from foundation.words import one_line
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Check, Verdict
+from pipeline.pages.markdown import escaped
 
 _MARKS: Mapping[Answer, str] = {PASS: "✅ pass", FAIL: "❌ fail", INCONCLUSIVE: "❔ inconclusive"}
 _HEADS = ("answer", "bundle", "metric", "limit", "why")
@@ -27,7 +29,12 @@ def markdown(verdict: Verdict) -> str:
         )
         for check in verdict.checks
     ]
-    lines = [f"### Gate: {_MARKS[verdict.verdict]}", "", _row(_HEADS), _row(["---"] * len(_HEADS))]
+    lines = [
+        f"### Gate: {_MARKS[verdict.verdict]}",
+        "",
+        _row(_HEADS),
+        "| --- | --- | --- | --- | --- |",
+    ]
     return "\n".join([*lines, *map(_row, rows)]) + "\n"
 
 
@@ -79,14 +86,8 @@ FORMATS: Mapping[str, Callable[[Verdict], str]] = {
 }
 
 
-def _row(cells: tuple[str, ...] | list[str]) -> str:
-    return f"| {' | '.join(map(_cell, cells))} |"
-
-
-def _cell(text: str) -> str:
-    for mark, escaped in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;")):
-        text = text.replace(mark, escaped)
-    return " ".join(text.split())
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(map(escaped, cells))} |"
 
 
 def _junit_tag(check: Check, verdict: Verdict) -> str | None:
@@ -104,7 +105,7 @@ def _totals(checks: list[Check], verdict: Verdict) -> dict[str, str]:
 
 
 def _xml(text: str) -> str:
-    return _NOT_IN_XML.sub("\ufffd", text)
+    return _NOT_IN_XML.sub("\ufffd", one_line(text))
 
 
 def _annotation(level: str, title: str, message: str) -> str:
@@ -112,7 +113,7 @@ def _annotation(level: str, title: str, message: str) -> str:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return one_line(text).replace("%", "%25")
 
 
 def _property(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deploy_targets.device.messages import VALID
 from deploy_targets.measurement import BundleMeasured, Measurement
 from foundation.statistics import paired_difference
 from pipeline.candidates import FULL
@@ -43,6 +44,7 @@ def teacher_for(
             theirs.format == ours.format,
             theirs.target == ours.target,
             other.runtime.name == one.runtime.name,
+            other.validity.verdict == VALID,
         )
 
     return max(teachers, key=likeness, default=None)
@@ -69,7 +71,8 @@ def full_precision_of(
     ]
 
     def likeness(other: Measurement) -> tuple[bool, ...]:
-        return other.host.name == one.host.name, other.scenario == one.scenario
+        valid = other.validity.verdict == VALID
+        return other.host.name == one.host.name, other.scenario == one.scenario, valid
 
     return max(alike, key=likeness, default=None)
 
@@ -101,7 +104,7 @@ def read_reference(metric: Metric, reference: Reference, name: str) -> Read:
 
 def suspicion_of(metric: Metric, one: Measurement) -> str | None:
     """Why the measurement decides nothing about a metric; None if it does."""
-    if not metric.timed or one.validity.verdict == "valid":
+    if not metric.timed or one.validity.verdict == VALID:
         return None
     return f"{one.bundle.name} is suspect: {'; '.join(one.validity.reasons)}"
 

@@ -10,6 +10,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from foundation.words import one_line
+
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -21,6 +23,11 @@ _STYLE: Any = {
     "axes.axisbelow": True,
     "svg.fonttype": "none",
 }
+
+
+def as_drawn(name: str) -> str:
+    """A name as a plot shows it, letter for letter: two dollar signs make no formula of it."""
+    return one_line(name).replace("$", r"\$")
 
 
 def draw_axes(draw: Callable[[Axes], None], salt: str, width: float, height: float) -> str:

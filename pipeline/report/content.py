@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.comparison import read_comparison
 from deploy_targets.estimate import Estimate, read_estimate
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.errors import MissingFileError
@@ -29,6 +30,7 @@ class ReportContent:
     """All facts of a report.
 
     Attributes:
+        remarks: what steps decided by looking or left out, by the step's name.
         networks: what run.json tells of the student and, if there is one, the teacher.
         adopted: where the student comes from, if it was trained elsewhere.
         stages: metrics of the stages, in order.
@@ -47,6 +49,7 @@ class ReportContent:
 
     name: str
     record: dict[str, Any]
+    remarks: dict[str, list[str]]
     data: DataFacts
     networks: dict[str, dict[str, Any]]
     adopted: str | None
@@ -101,7 +104,8 @@ def gather(run: RunFolder) -> ReportContent:
     shipping = _shipping(run, exported)
     verdict = _verdict(run, outdated)
     plain = plain_of(measurements)
-    headline = headline_of(plain, shipping, verdict)
+    comparisons = [read_comparison(path) for path in run.comparison_paths()]
+    headline = headline_of(plain, comparisons, shipping, verdict)
     host = host_to_show(plain, shipping)
     latencies = _latencies(plain, shipping, host)
     student_steps = _torch_steps(run, networks, stages)
@@ -110,6 +114,7 @@ def gather(run: RunFolder) -> ReportContent:
     return ReportContent(
         name=record["name"],
         record=record,
+        remarks=run.remarks(),
         data=read_facts(run.data),
         networks=networks,
         adopted=record.get("adopted"),

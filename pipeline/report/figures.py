@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from deploy_targets.measurement import Measurement
 from pipeline.gating.metrics import top1_percent
-from pipeline.pages.drawing import draw_axes, draw_figure
+from pipeline.pages.drawing import as_drawn, draw_axes, draw_figure
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.
 COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
@@ -74,7 +74,7 @@ def accuracy_against(
 def point_name(one: Measurement) -> str:
     """What a bundle is called in a plot: "teacher onnx fp32", "onnx int8"."""
     whose = "teacher " if one.bundle.role == "teacher" else ""
-    return f"{whose}{one.bundle.format} {one.bundle.precision}"
+    return as_drawn(f"{whose}{one.bundle.format} {one.bundle.precision}")
 
 
 def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
@@ -128,7 +128,7 @@ def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, sa
             epochs = [start + record["epoch"] for record in stage["history"]]
             accuracy = [100 * record["val_top1"] for record in stage["history"]]
             colour = _STAGE_COLOURS[number % len(_STAGE_COLOURS)]
-            axes.plot(epochs, accuracy, color=colour, linewidth=1.8, label=stage["name"])
+            axes.plot(epochs, accuracy, color=colour, linewidth=1.8, label=as_drawn(stage["name"]))
             start = epochs[-1]
             if number < len(stages) - 1:
                 axes.axvline(start + 0.5, color="#b6bcc6", linewidth=0.8, linestyle=":")
@@ -155,9 +155,11 @@ def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
             for name in stage["history"][-1]["losses"]:
                 values = [record["losses"][name] for record in stage["history"]]
                 style = {"linewidth": 2.0, "color": "#1f2733"} if name == "loss" else {}
-                axes.plot([r["epoch"] for r in stage["history"]], values, label=name, **style)
+                axes.plot(
+                    [r["epoch"] for r in stage["history"]], values, label=as_drawn(name), **style
+                )
             axes.set_yscale("log")
-            axes.set_title(f"stage {stage['index']}: {stage['name']}", fontsize=10)
+            axes.set_title(as_drawn(f"stage {stage['index']}: {stage['name']}"), fontsize=10)
             axes.set_xlabel("epoch")
             axes.legend(
                 loc="upper center",

@@ -1,16 +1,28 @@
-"""The one line of a report: the bundle to ship, against what it stands in for."""
+"""The first that a report says: the bundle to ship, against what it stands in for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from deploy_targets.comparison import Comparison
+from deploy_targets.device.messages import SUSPECT
 from deploy_targets.measurement import Measurement
-from pipeline.gating.metrics import top1_percent
-from pipeline.gating.references import full_precision_of, teacher_for
-from pipeline.gating.verdict import FAIL, Verdict
+from pipeline.display import number
+from pipeline.gating.metrics import Figure, metric_named, quotient, top1_percent
+from pipeline.gating.ratios import ratio_between
+from pipeline.gating.references import (
+    Reference,
+    full_precision_of,
+    suspicion_of,
+    teacher_for,
+    unlike,
+)
+from pipeline.gating.verdict import FAIL, Basis, Verdict
 from pipeline.shipping import Shipping
+
+_P50 = "latency_p50_ms"
 
 
 @dataclass(frozen=True)
@@ -20,16 +32,28 @@ class Headline:
     Attributes:
         baseline: the teacher on the same host; without a teacher FP32 in the same format;
             None where there is neither.
-        speedup: median latency of the baseline over the shipped one's.
+        speedup: median latency of the baseline over the shipped one's, with its interval.
+        basis: of that: whether the two took turns.
+        doubts: why the latencies may not be what they seem, a line each; none where both
+            measurements are valid and alike.
         shrink: size of the baseline's model over the shipped one's.
         drop: percentage points of test top-1 below the baseline; negative when above.
     """
 
     shipped: Measurement
-    baseline: Measurement | None
-    speedup: float | None
-    shrink: float | None
-    drop: float | None
+    baseline: Measurement | None = None
+    speedup: Figure | None = None
+    basis: Basis = "none"
+    doubts: list[str] = field(default_factory=list)
+    shrink: float | None = None
+    drop: float | None = None
+
+    @property
+    def interval(self) -> str:
+        """That of the speed-up, and what it rests on: "2.95 to 3.50, not interleaved"."""
+        if self.speedup is None:
+            return ""
+        return f"{number(self.speedup.low, 2)} to {number(self.speedup.high, 2)}, {self.basis}"
 
 
 def host_to_show(measurements: Sequence[Measurement], shipping: Shipping | None) -> str | None:
@@ -42,6 +66,7 @@ def host_to_show(measurements: Sequence[Measurement], shipping: Shipping | None)
 
 def headline_of(
     measurements: Sequence[Measurement],
+    comparisons: Sequence[Comparison],
     shipping: Shipping | None,
     verdict: Verdict | None,
 ) -> Headline | None:
@@ -49,29 +74,45 @@ def headline_of(
 
     Args:
         measurements: all of a run.
-        shipping: which bundle was chosen; None takes the fastest student bundle, of those that
-            keep the budget if any does.
+        comparisons: bundles timed in turns.
+        shipping: which bundle was chosen; None takes the fastest student bundle of those that
+            keep the budget, if any does, and whose measurement is valid, if any is.
         verdict: the gate's, if it was asked.
     """
     shipped = _fastest(measurements, verdict)
     if shipping is not None:
         host = host_to_show(measurements, shipping)
         chosen = (one for one in measurements if one.bundle.name == shipping.chosen)
-        shipped = min(chosen, key=lambda one: one.host.name != host, default=None)
+        shipped = min(chosen, key=lambda m: (is_suspect(m), m.host.name != host), default=None)
     if shipped is None:
         return None
+    metric = metric_named(_P50)
+    doubt = suspicion_of(metric, shipped)
     baseline = teacher_for(shipped, measurements) or full_precision_of(shipped, measurements)
     if baseline is None:
-        return Headline(shipped, None, None, None, None)
+        return Headline(shipped, doubts=[doubt] if doubt else [])
     ours, theirs = top1_percent(shipped), top1_percent(baseline)
-    fast, slow = shipped.latency_ms.p50, baseline.latency_ms.p50
+    ratio = ratio_between(shipped, Reference(baseline.bundle, baseline), comparisons, _P50)
+    figure = ratio.figure if isinstance(ratio.figure, Figure) else None
+    # Turns take out how the machine was, but the two latencies beside the ratio are not from them.
+    other_way = suspicion_of(metric, baseline)
+    if ratio.basis != "interleaved":
+        other_way = unlike(metric, shipped, baseline)
+    every = dict.fromkeys([doubt, other_way, ratio.suspect])
     return Headline(
         shipped=shipped,
         baseline=baseline,
-        speedup=slow / fast if fast and slow else None,
+        speedup=quotient(Figure.exact(1.0), figure) if figure else None,
+        basis=ratio.basis,
+        doubts=[one for one in every if one],
         shrink=baseline.bundle.model_bytes / shipped.bundle.model_bytes,
         drop=None if ours is None or theirs is None else theirs - ours,
     )
+
+
+def is_suspect(one: Measurement) -> bool:
+    """Whether its times may speak of something else than the bundle."""
+    return one.validity.verdict == SUSPECT
 
 
 def _fastest(measurements: Sequence[Measurement], verdict: Verdict | None) -> Measurement | None:
@@ -80,4 +121,4 @@ def _fastest(measurements: Sequence[Measurement], verdict: Verdict | None) -> Me
     broken = {check.bundle for check in checks if check.verdict == FAIL}
     keeping = [one for one in students if one.bundle.name not in broken]
     timed = [one for one in keeping or students if one.latency_ms.p50 is not None]
-    return min(timed, key=lambda one: one.latency_ms.p50 or 0, default=None)
+    return min(timed, key=lambda one: (is_suspect(one), one.latency_ms.p50 or 0), default=None)

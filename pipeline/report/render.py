@@ -10,7 +10,7 @@ from pipeline.display import number
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
 from pipeline.measured import measured_table, start_table
-from pipeline.pages import templates_of
+from pipeline.pages import html_templates_of, markdown_templates_of
 from pipeline.reasons import limit_words
 from pipeline.report import figures
 from pipeline.report.content import ReportContent
@@ -29,15 +29,13 @@ from pipeline.report.waterfall_figure import waterfall
 def render_html(content: ReportContent) -> str:
     """The report as one self-contained page: styles and plots inside, nothing fetched."""
     drawn = {name: Markup(svg) for name, svg in _figures(content).items()}
-    page = templates_of("pipeline.report", autoescape=True).get_template("page.html.j2")
+    page = html_templates_of("pipeline.report").get_template("page.html.j2")
     return page.render(content=content, figures=drawn, **_helpers(content))
 
 
 def render_markdown(content: ReportContent) -> str:
     """The report as GitHub-flavoured Markdown, tables only."""
-    templates = templates_of("pipeline.report", autoescape=False)
-    templates.filters["cell"] = _cell
-    summary = templates.get_template("summary.md.j2")
+    summary = markdown_templates_of("pipeline.report").get_template("summary.md.j2")
     return summary.render(content=content, **_helpers(content)).rstrip() + "\n"
 
 
@@ -65,11 +63,6 @@ def _tables(content: ReportContent) -> dict[str, Words | None]:
         "schemes": scheme_table(content),
         "estimates": estimate_table(content),
     }
-
-
-def _cell(words: str) -> str:
-    """Text that stays within a cell of a Markdown table."""
-    return " ".join(words.split()).replace("|", "\\|")
 
 
 def _gate(verdict: Verdict | None) -> dict[str, Any]:

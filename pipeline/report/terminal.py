@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
+from pipeline.display import number, safe
+from pipeline.gating.metrics import Figure
 from pipeline.report.content import ReportContent
-from pipeline.report.tables import Words, estimate_table, shipping_table, waterfall_table
+from pipeline.report.headline import Headline
+from pipeline.report.tables import (
+    Words,
+    estimate_table,
+    points,
+    shipping_table,
+    waterfall_table,
+)
 from pipeline.shipping import Shipping
 
 
@@ -18,18 +26,38 @@ def shown_of(content: ReportContent) -> list[RenderableType]:
     computed = [_table("Estimates: computed, not measured", estimates)] if estimates else []
     shipped = shown_of_shipping(content.shipping) if content.shipping else []
     outdated = [
-        f"left out, exported anew and not measured since: {escape(name)}"
-        for name in content.outdated
+        f"left out, exported anew and not measured since: {safe(name)}" for name in content.outdated
     ]
-    return [steps, *computed, *shipped, *outdated]
+    return [steps, *computed, *shipped, *outdated, *headline_lines(content.headline)]
+
+
+def headline_lines(headline: Headline | None) -> list[str]:
+    """The bundle to ship against what it stands in for, and each doubt about it, a line each."""
+    if headline is None:
+        return []
+    shipped, baseline = headline.shipped, headline.baseline
+    line = f"[bold]{safe(shipped.bundle.name)}[/bold]"
+    if baseline is None:
+        line += f": {number(shipped.latency_ms.p50, 3)} ms for an image"
+    else:
+        line += (
+            f": {_times(headline.speedup)}× as fast as {safe(baseline.bundle.name)}"
+            f" ({safe(headline.interval)}), {number(headline.shrink, 1)}× as small, "
+            f"{points(None if headline.drop is None else -headline.drop)} points of test top-1"
+        )
+    return [line, *(f"[yellow]in doubt[/yellow]: {safe(doubt)}" for doubt in headline.doubts)]
+
+
+def _times(figure: Figure | None) -> str:
+    return number(figure.value if figure else None, 2)
 
 
 def shown_of_shipping(shipping: Shipping) -> list[RenderableType]:
     """The candidates, the choice among them and its reason."""
-    lines = [f"[bold]ships: {escape(shipping.chosen)}[/bold]", escape(shipping.reason)]
+    lines = [f"[bold]ships: {safe(shipping.chosen)}[/bold]", safe(shipping.reason)]
     if shipping.advice:
-        lines.append(f"to try next: {escape(shipping.advice)}")
-    lines += [f"note: {escape(note)}" for note in shipping.notes]
+        lines.append(f"to try next: {safe(shipping.advice)}")
+    lines += [f"note: {safe(note)}" for note in shipping.notes]
     return [_table("Candidates", shipping_table(shipping)), *lines]
 
 
@@ -40,5 +68,5 @@ def _table(title: str, words: Words) -> Table:
         table.add_column(head, justify="left" if left else "right")
     for row in words.rows:
         style = "bold" if row[0] == words.marked else None
-        table.add_row(*map(escape, row), style=style)
+        table.add_row(*map(safe, row), style=style)
     return table

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.pages.drawing import draw_figure
+from pipeline.pages.drawing import as_drawn, draw_figure
 from pipeline.report.figures import COLOURS, OTHER_COLOUR
 from pipeline.report.waterfall import Step
 
@@ -96,7 +96,7 @@ def _draw_bars(
 
 def _name_columns(axes: Axes, steps: Sequence[Step], shipped: str | None) -> None:
     ships = [step.bundle is not None and step.bundle == shipped for step in steps]
-    names = [step.name.replace(" ", "\n", 1).replace("+", "+\n") for step in steps]
+    names = [as_drawn(step.name).replace(" ", "\n", 1).replace("+", "+\n") for step in steps]
     axes.set_xticks(
         range(len(steps)),
         [f"{name}\nships" if one else name for name, one in zip(names, ships, strict=True)],

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from rich.table import Table
 
 from pipeline.display import number
-from pipeline.pages import templates_of
+from pipeline.pages import html_templates_of, markdown_templates_of
 from pipeline.study import figures
 from pipeline.study.arms import UNANCHORED
 from pipeline.study.findings import ArmFindings, Findings
@@ -63,13 +63,13 @@ def findings_table(findings: Findings) -> Table:
 def render_html(findings: Findings) -> str:
     """The report as one self-contained page: styles and plots inside, nothing fetched."""
     drawn = {name: Markup(svg) for name, svg in _figures(findings).items()}
-    page = templates_of("pipeline.study", autoescape=True).get_template("page.html.j2")
+    page = html_templates_of("pipeline.study").get_template("page.html.j2")
     return page.render(figures=drawn, **_facts(findings))
 
 
 def render_markdown(findings: Findings) -> str:
     """The report as GitHub-flavoured Markdown."""
-    summary = templates_of("pipeline.study", autoescape=False).get_template("summary.md.j2")
+    summary = markdown_templates_of("pipeline.study").get_template("summary.md.j2")
     return summary.render(**_facts(findings)).rstrip() + "\n"
 
 

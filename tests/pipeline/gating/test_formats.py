@@ -9,9 +9,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from jsonschema import Draft202012Validator
+from markdown_it import MarkdownIt
 
 from deploy_targets.records import as_dict
 from foundation.errors import CorruptFileError
+from foundation.words import one_line
 from pipeline.gating.formats import github, junit, markdown
 from pipeline.gating.verdict import Check, read_verdict, verdict_of, write_verdict
 from pipeline.schemas import schemas
@@ -122,8 +124,8 @@ def test_github_reads_back_what_was_meant() -> None:
     name, title = command[2].split("=", 1)
     assert name == "title"
     assert "," not in title
-    assert unescaped(title, {"%3A": ":", "%2C": ","}) == f"fail: {HOSTILE} size_mb"
-    assert unescaped(command[3]).endswith(HOSTILE)
+    assert unescaped(title, {"%3A": ":", "%2C": ","}) == f"fail: {one_line(HOSTILE)} size_mb"
+    assert unescaped(command[3]).endswith(one_line(HOSTILE))
 
 
 def unescaped(text: str, more: dict[str, str] | None = None) -> str:
@@ -166,3 +168,31 @@ def test_exit_codes_are_three(verdict) -> None:
     answers = [verdict_of([replace(c)]) for c in verdict.checks]
     assert [one.exit_code for one in answers] == [0, 1, 3]
     assert verdict.counts() == {"pass": 1, "fail": 1, "inconclusive": 1}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "![x](http://example.org/a.png)", "[x](http://example.org)", "<img src=x onerror=y>",
+        "<!-- x", "a|b", "`code`", "**b** _i_ ~~s~~", "http://example.org", "www.example.org",
+        "@everyone", "# h", "1. one", "a\nb", "a\r\n| x | y |", "$x$", "&lt;b&gt;",
+        "\x1b[31mred", "\u202egnp.exe", "back\\",
+    ],
+)  # fmt: skip
+def test_markdown_draws_no_picture_and_makes_no_link_of_a_name(name: str) -> None:
+    text = markdown(verdict_of([check("fail", bundle=name, reason=name)]))
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    cells = [token for token in parsed if token.type == "inline"][-5:]
+    for cell in (cells[1], cells[4]):
+        pieces = cell.children or []
+        assert {piece.type for piece in pieces} <= {"text", "text_special"}
+        seen = "".join(piece.content for piece in pieces)
+        assert seen.replace("\u200b", "") == one_line(name)
+        # These become links and calls in GitHub's own hands, after all else.
+        assert not re.search(r"://|www\.|(?<!\w)@\w", seen)
+
+
+@pytest.mark.parametrize("form", [junit, github])
+def test_no_format_passes_on_what_moves_a_cursor_or_turns_the_direction(form) -> None:
+    text = form(verdict_of([check("fail", bundle="a\x1b[2J\u202eb", reason="c\x07\u2066d")]))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
