@@ -43,6 +43,9 @@ from foundation.files import sha256_of
 
 __all__ = ["MeasureOptions", "Measurement", "measure", "read_measurement", "write_measurement"]
 
+# With fewer on average, there may be none for long after the time is over.
+_FEWEST_ARRIVALS = 10
+
 Progress = Callable[[dict[str, Any]], None]
 Remark = Callable[[str], None]
 
@@ -127,6 +130,12 @@ class MeasureOptions:
             raise UsageError(f"rate {self.rate:g} is for scenario server, not {self.scenario}")
         if self.rate is not None and not 0 < self.rate < float("inf"):
             raise UsageError(f"rate must be above 0, but got {self.rate}")
+        if self.rate is not None and self.rate * self.max_seconds < _FEWEST_ARRIVALS:
+            needed = _FEWEST_ARRIVALS / self.rate
+            raise UsageError(
+                f"at a rate of {self.rate:g} a second, fewer than {_FEWEST_ARRIVALS} queries come in "
+                f"max_seconds = {self.max_seconds:g}; give them {needed:.4g}"
+            )
         if self.scenario == SINGLE_STREAM and (self.streams or 1) > 1:
             raise UsageError(
                 f"scenario {SINGLE_STREAM} has one stream, but got {self.streams}; "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Job, Timed
 from deploy_targets.device.runtimes import Run
-from deploy_targets.device.timing import MIN_QUERIES, no_collection
+from deploy_targets.device.timing import MIN_QUERIES, Clock, no_collection
 
 Query = Callable[[], object]
 
@@ -158,21 +158,34 @@ class Arrivals:
     user waits. The times at which queries come follow from the seed alone. Between two parts
     time stands still: whoever was waiting waits on, and nobody comes.
 
+    A part ends with its time even where queries come faster than they are answered: whoever waits
+    then is the next part's.
+
     Args:
         lanes: that answer.
         rate: queries a second, on average.
         seed: of the times.
+        clock: in nanoseconds.
+        sleep: waits so many seconds.
     """
 
-    def __init__(self, lanes: Sequence[Query], rate: float, seed: int) -> None:
-        self._lanes = lanes
+    def __init__(
+        self,
+        lanes: Sequence[Query],
+        rate: float,
+        seed: int,
+        *,
+        clock: Clock = time.perf_counter_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._lanes, self._clock, self._sleep = lanes, clock, sleep
         self._arrivals = arrivals(rate, seed)
         self._next_ns = next(self._arrivals)
         self._now_ns = 0
 
     def part(self, queries: int, seconds: float) -> Timed:
         samples: list[int] = []
-        clock, lock = time.perf_counter_ns, threading.Lock()
+        clock, lock = self._clock, threading.Lock()
         begun_ns, limit_ns, left = self._now_ns, self._now_ns + int(seconds * _NS_PER_S), queries
 
         def take() -> int | None:
@@ -180,7 +193,8 @@ class Arrivals:
             nonlocal left
             with lock:
                 first = left == queries
-                if left == 0 or (self._next_ns > limit_ns and not first):
+                late = max(self._next_ns, clock() - origin) > limit_ns
+                if left == 0 or (late and not first):
                     return None
                 left -= 1
                 came, self._next_ns = self._next_ns, next(self._arrivals)
@@ -188,7 +202,7 @@ class Arrivals:
 
         def work(query: Query) -> None:
             while (came := take()) is not None:
-                _wait_until(origin + came)
+                self._wait_until(origin + came)
                 query()
                 samples.append(clock() - (origin + came))
 
@@ -198,6 +212,11 @@ class Arrivals:
             _on_each(self._lanes, work)
             self._now_ns = clock() - origin
         return Timed(samples, self._now_ns - begun_ns)
+
+    def _wait_until(self, moment_ns: int) -> None:
+        while (left := moment_ns - self._clock()) > 0:
+            if left > _LATE_NS:
+                self._sleep((left - _LATE_NS) / _NS_PER_S)
 
 
 def arrivals(rate: float, seed: int) -> Iterator[int]:
@@ -221,9 +240,3 @@ def _on_each(lanes: Sequence[Query], work: Callable[[Query], None]) -> None:
     with ThreadPoolExecutor(len(lanes)) as pool:
         for done in [pool.submit(work, lane) for lane in lanes]:
             done.result()
-
-
-def _wait_until(moment_ns: int) -> None:
-    while (left := moment_ns - time.perf_counter_ns()) > 0:
-        if left > _LATE_NS:
-            time.sleep((left - _LATE_NS) / _NS_PER_S)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deploy_targets.device.messages import Done, Job, Scenario
-from deploy_targets.device.scenarios import PART_S, arrivals, series_of, time_parts
+from deploy_targets.device.scenarios import PART_S, Arrivals, arrivals, series_of, time_parts
 
 IMAGES = [np.array([i]) for i in range(3)]
 
@@ -96,6 +96,47 @@ def test_a_queue_goes_over_from_one_part_to_the_next():
     first, second = overloaded.part(10, 60), overloaded.part(10, 60)
     assert second.ns[0] > first.ns[0]
     assert second.ns[-1] > first.ns[-1]
+
+
+class Simulated:
+    """Time that passes when a model computes or somebody sleeps, and a little at every look."""
+
+    def __init__(self):
+        self.ns = 0
+
+    def clock(self):
+        self.ns += 1000
+        return self.ns
+
+    def sleep(self, seconds):
+        self.ns += int(seconds * 1e9)
+
+    def model(self, seconds):
+        return lambda: self.sleep(seconds)
+
+
+@pytest.mark.parametrize("rate", [10_000.0, 510.0, 100.0, 40.0])
+def test_a_server_keeps_to_its_time_however_fast_queries_come(rate):
+    time_ = Simulated()
+    lanes = [time_.model(0.002)]
+    server = Arrivals(lanes, rate, 0, clock=time_.clock, sleep=time_.sleep)
+    parts = list(time_parts(server, 10**9, 0.0, 4.0))
+    spans = [part.span_ns / 1e9 for part in parts]
+    # A part goes on for its last query, or until somebody comes.
+    assert max(spans) < PART_S + 0.2
+    assert 4.0 <= sum(spans) < 4.2
+    assert time_.ns / 1e9 < 4.3
+    answered = sum(len(part.ns) for part in parts)
+    assert answered == pytest.approx(4.0 * min(rate, 500), rel=0.15)
+
+
+def test_who_waits_when_a_part_is_over_is_the_next_ones():
+    time_ = Simulated()
+    server = Arrivals([time_.model(0.01)], 1000.0, 0, clock=time_.clock, sleep=time_.sleep)
+    first, second = server.part(10**9, 0.5), server.part(10**9, 0.5)
+    assert len(first.ns) == pytest.approx(50, abs=3)
+    # About 500 came in the first half second and 50 were answered.
+    assert second.ns[0] == pytest.approx(0.45e9, rel=0.1)
 
 
 def test_time_is_cut_into_parts():
