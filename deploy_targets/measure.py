@@ -133,8 +133,8 @@ class MeasureOptions:
         if self.rate is not None and self.rate * self.max_seconds < _FEWEST_ARRIVALS:
             needed = _FEWEST_ARRIVALS / self.rate
             raise UsageError(
-                f"at a rate of {self.rate:g} a second, fewer than {_FEWEST_ARRIVALS} queries come in "
-                f"max_seconds = {self.max_seconds:g}; give them {needed:.4g}"
+                f"at a rate of {self.rate:g} a second, fewer than {_FEWEST_ARRIVALS} queries come "
+                f"in max_seconds = {self.max_seconds:g}; give them {needed:.4g}"
             )
         if self.scenario == SINGLE_STREAM and (self.streams or 1) > 1:
             raise UsageError(

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 
 from deploy_targets.device.messages import (
+    DURING,
     SERVER,
     SUSPECT,
     VALID,
@@ -34,7 +35,15 @@ _OTHERS, _CLOCK_FELL, _RATE_KEPT = 0.10, 0.90, 0.95
 _SWAPPED_MB = 1.0
 
 _PRECISIONS = {"fp32": "f32", "fp16": "f32", "bf16": "bf16", "int8": "int8"}
-_TELLS = ("governor", "frequency_mhz", "temperature_c", "throttled", "other_cpu", "swap_mb")
+_TELLS = (
+    "governor",
+    "frequency_mhz",
+    "temperature_c",
+    "throttled",
+    "other_cpu",
+    "swap_mb",
+    "held_back",
+)
 
 
 def judge(
@@ -166,6 +175,13 @@ def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list
         hottest = [one.temperature_c for one in conditions if one.temperature_c is not None]
         at = f" (at {max(hottest):.0f} °C)" if hottest else ""
         reasons.append(f"the machine slowed itself down, for heat or want of power{at}")
+    held_back = sum(one.held_back or 0 for one in conditions if one.at == DURING)
+    if held_back:
+        times = "1 period" if held_back == 1 else f"{held_back} periods"
+        reasons.append(
+            f"the container's CPU quota was used up in {times}, and queries had to wait; give it "
+            "more, or fewer threads"
+        )
     # A clock may fall as soon as there is nothing to do, which is no matter.
     clocks = [(one.frequency_mhz, one.at) for one in conditions if one.frequency_mhz is not None]
     highest = max((mhz for mhz, _ in clocks), default=0.0)

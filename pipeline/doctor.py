@@ -100,6 +100,8 @@ def _processor(facts: Facts) -> list[Finding]:
     features = facts.features or []
     scheme = detected_quantization(facts.arch, features)
     cores = f"{facts.usable_cores} of {facts.logical_cores} cores usable"
+    if facts.cpu_quota is not None:
+        cores += f" (the container's quota is worth {facts.cpu_quota:.3g})"
     findings = [
         Finding("ok", "processor", f"{facts.cpu or 'unknown'}, {facts.arch}, {cores}"),
         Finding(

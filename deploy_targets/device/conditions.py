@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy_targets.device import facts
+from deploy_targets.device.cgroups import throttled_periods
 from deploy_targets.device.linux import ROOT, fields, mib, number, number_in, text
 from deploy_targets.device.messages import Conditions
 
@@ -38,6 +39,7 @@ class Watch:
         self._cpus, self._root = cpus, root
         self._before = _cpu_seconds(root)
         self._events = _throttle_events(root)
+        self._periods = throttled_periods(root)
 
     def now(self, at: str) -> Conditions:
         """The machine at this moment; the share of other processes is that since the last call."""
@@ -51,6 +53,7 @@ class Watch:
             load_average=found.load_average,
             other_cpu=self._other_cpu(),
             swap_mb=_swap_mb(self._root),
+            held_back=self._held_back(),
         )
 
     def _other_cpu(self) -> float | None:
@@ -62,6 +65,10 @@ class Watch:
         if total < 0.2:
             return None
         return min(1.0, max(0.0, total - idle - own) / total)
+
+    def _held_back(self) -> int | None:
+        before, self._periods = self._periods, throttled_periods(self._root)
+        return None if before is None or self._periods is None else max(0, self._periods - before)
 
     def _throttled(self) -> bool | None:
         before, self._events = self._events, _throttle_events(self._root)
@@ -76,7 +83,7 @@ class Watch:
 
 
 def worst_of(seen: Sequence[Conditions]) -> Conditions:
-    """One for several of the same time: the slowest, the hottest, the busiest."""
+    """One for several of the same time: the slowest, the hottest, the busiest, all periods."""
 
     def over(name: str, choose: object) -> object:
         values = [value for one in seen if (value := getattr(one, name)) is not None]
@@ -91,6 +98,7 @@ def worst_of(seen: Sequence[Conditions]) -> Conditions:
         # Parts of the time are alike long, so the share of the whole is their mean.
         "other_cpu": sum(shares) / len(shares) if shares else None,
         "swap_mb": over("swap_mb", max),
+        "held_back": over("held_back", sum),
     }
     return replace(seen[-1], **worst)  # type: ignore[arg-type]
 

@@ -105,7 +105,8 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
     bundle = open_bundle(Path(job.bundle))
     images, reference = checks.load_probe(bundle)
     # Before the runtime is there: it looks at the cores when it makes its threads.
-    pinned = pin(job.pin, job.threads)
+    threads = job.threads or facts.usable_cores() or 1
+    pinned = pin(job.pin, threads)
     before_load = facts.resident_mb("VmRSS")
     runtime, import_ms = _timed(lambda: open_runtime(job.runtime))
     check_version(bundle, job.runtime, runtime.version)
@@ -113,7 +114,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
         path=bundle.model_path,
         input_name=bundle.manifest.input.name,
         output_name=bundle.manifest.output.name,
-        threads=job.threads or facts.usable_cores() or 1,
+        threads=min(threads, len(pinned)) if pinned and job.threads is None else threads,
         precision_hint=_hint(job.precision_hint, bundle.manifest.precision),
         streams=streams,
         batch=batch,

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from deploy_targets.device.cgroups import cpu_quota
 from deploy_targets.device.linux import ROOT, fields, mib, number, number_in, text
 from deploy_targets.device.sense import above_zero, at_least, named
 
@@ -46,7 +47,8 @@ class Facts:
         board: name of the board, where the firmware gives one.
         arch: "x86_64", "aarch64", ...
         logical_cores: cores that the system has.
-        usable_cores: cores that this process may run on.
+        usable_cores: that this process may keep busy: those that it may run on, or as many whole
+            ones as its quota is worth.
         memory_mb: memory of the machine, in MiB.
         features: instruction sets that matter for INT8 and 16-bit floats.
         governor: the frequency policy of the first core.
@@ -54,6 +56,7 @@ class Facts:
         temperature_c: of the hottest thermal zone.
         load_average: over the last minute.
         python, os: versions.
+        cpu_quota: cores' worth of time that a container may take; None where nothing limits it.
     """
 
     cpu: str | None
@@ -69,13 +72,14 @@ class Facts:
     load_average: float | None
     python: str
     os: str
+    cpu_quota: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from named(cpu=self.cpu, board=self.board, arch=self.arch, governor=self.governor)
         yield from named(python=self.python, os=self.os)
         yield from at_least(1, logical_cores=self.logical_cores, usable_cores=self.usable_cores)
-        yield from above_zero(memory_mb=self.memory_mb)
+        yield from above_zero(memory_mb=self.memory_mb, cpu_quota=self.cpu_quota)
         yield from at_least(0, frequency_mhz=self.frequency_mhz, load_average=self.load_average)
 
 
@@ -87,7 +91,7 @@ def collect(root: Path = ROOT) -> Facts:
         board=name_of(text(root / "proc/device-tree/model")),
         arch=architecture(),
         logical_cores=os.cpu_count(),
-        usable_cores=usable_cores(),
+        usable_cores=usable_cores(root),
         memory_mb=_memory_mb(root),
         features=_features(cpuinfo),
         governor=name_of(text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -96,6 +100,7 @@ def collect(root: Path = ROOT) -> Facts:
         load_average=_load_average(root),
         python=platform.python_version(),
         os=f"{platform.system()} {platform.release()}",
+        cpu_quota=cpu_quota(root),
     )
 
 
@@ -105,11 +110,12 @@ def architecture() -> str:
     return {"AMD64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
 
 
-def usable_cores() -> int | None:
-    """How many cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+def usable_cores(root: Path = ROOT) -> int | None:
+    """How many cores this process may keep busy without being held back."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = cpu_quota(root)
+    # A thread more than the quota is worth would have all of them wait for the next period.
+    return allowed if allowed is None or quota is None else max(1, min(allowed, int(quota)))
 
 
 def resident_mb(field: str, root: Path = ROOT) -> float | None:

@@ -397,6 +397,8 @@ class Conditions:
         load_average: over the last minute.
         other_cpu: share of all cores' time that other processes took (0..1).
         swap_mb: of the machine's memory on disk, MiB.
+        held_back: periods (a tenth of a second mostly) in which a container's quota of the CPU was
+            used up and the process had to wait, since the last look.
     """
 
     at: str
@@ -407,13 +409,14 @@ class Conditions:
     load_average: float | None = None
     other_cpu: float | None = None
     swap_mb: float | None = None
+    held_back: int | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from known(MOMENTS, at=self.at)
         yield from named(governor=self.governor)
         yield from at_least(0, frequency_mhz=self.frequency_mhz, load_average=self.load_average)
-        yield from at_least(0, swap_mb=self.swap_mb)
+        yield from at_least(0, swap_mb=self.swap_mb, held_back=self.held_back)
         yield from shares(other_cpu=self.other_cpu)
 
 

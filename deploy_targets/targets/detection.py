@@ -70,7 +70,7 @@ def this_machine(root: Path = _ROOT) -> dict[str, Any]:
         "clock_mhz": (clock_mhz(root), "cpuinfo_max_freq (sysfs)"),
         "memory_mb": (found.memory_mb, "/proc/meminfo"),
         "features": (features, "/proc/cpuinfo"),
-        "threads": (found.usable_cores or 1, "the cores that this process may run on"),
+        "threads": (found.usable_cores or 1, "the cores that this process may keep busy"),
     }
     return {
         **{name: value for name, (value, _) in told.items()},

@@ -19,9 +19,9 @@ from deploy_targets.validity import change_point, judge
 
 RAN = RuntimeUsed("onnxruntime", "1.0", 1, "f32", ExecutedPrecision("f32", {"f32": 2}))
 QUIET = [
-    Conditions("before", "performance", 1800, 50, False, 0.5, None, 0.0),
-    Conditions("during", "performance", 1800, 55, False, 0.5, 0.01, 0.0),
-    Conditions("after", "performance", 1790, 55, False, 0.5, None, 0.0),
+    Conditions("before", "performance", 1800, 50, False, 0.5, None, 0.0, 0),
+    Conditions("during", "performance", 1800, 55, False, 0.5, 0.01, 0.0, 0),
+    Conditions("after", "performance", 1790, 55, False, 0.5, None, 0.0, 0),
 ]
 
 
@@ -125,6 +125,13 @@ def test_a_clock_that_falls_when_the_work_is_done_is_no_matter():
     assert judged(conditions=idle).verdict == "valid"
 
 
+def test_a_containers_quota_that_was_used_up_is_seen_while_queries_were_timed():
+    assert "used up in 112 periods" in reason(conditions=during(held_back=112))
+    assert "used up in 1 period," in reason(conditions=during(held_back=1))
+    afterwards = [*QUIET[:2], replace(QUIET[2], held_back=5)]
+    assert judged(conditions=afterwards).verdict == "valid"
+
+
 def test_swapping_out_is_seen():
     after = [*QUIET[:2], replace(QUIET[2], swap_mb=40.0)]
     assert "40 MiB were swapped out" in reason(conditions=after)
@@ -184,4 +191,5 @@ def test_what_is_not_told_is_unavailable_and_no_reason():
     assert found.verdict == "valid"
     assert found.unavailable == [
         "governor", "frequency_mhz", "temperature_c", "throttled", "other_cpu", "swap_mb",
+        "held_back",
     ]  # fmt: skip
