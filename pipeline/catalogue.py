@@ -51,6 +51,8 @@ class MethodShown:
         family: "response", "feature" or "relation".
         needs: what it reads of teacher and student.
         compares_samples: whether it looks at the samples of a batch together.
+        default_weight: of its loss, where a stage gives none.
+        default_ce_weight: of the cross-entropy with the labels in a stage of this method alone.
         settings: their defaults, by name.
     """
 
@@ -62,6 +64,7 @@ class MethodShown:
     needs: list[str]
     compares_samples: bool
     default_weight: float
+    default_ce_weight: float
     settings: dict[str, Any]
 
 
@@ -196,6 +199,7 @@ def methods_table(name: str | None) -> Outcome:
             needs=["logits", *method.needs],
             compares_samples=method.relates_samples,
             default_weight=method.default_weight,
+            default_ce_weight=method.default_ce_weight,
             settings={setting.name: setting.default for setting in settings_of(method)},
         )
 
@@ -203,9 +207,17 @@ def methods_table(name: str | None) -> Outcome:
     content = as_dict(MethodsShown(methods=methods))
     if name is not None:
         return Outcome(content, [_facts(name, as_dict(methods[0]))])
-    rows = [[one.name, one.family, one.paper, one.formula] for one in methods]
-    columns = ["method", "family", "paper", "formula"]
-    return Outcome(content, [table_of("Distillation methods", columns, rows)])
+    rows = [
+        [method.name, method.family, _default_loss(method), method.formula] for method in methods
+    ]
+    columns = ["method", "family", "default loss", "formula"]
+    note = "a stage's ce_weight and a method's weight take the place of the default's numbers"
+    return Outcome(content, [table_of("Distillation methods", columns, rows), note])
+
+
+def _default_loss(method: MethodShown) -> str:
+    """The weights of a stage of this method alone: "0.1 CE + 0.9 kd"."""
+    return f"{method.default_ce_weight:g} CE + {method.default_weight:g} {method.name}"
 
 
 def models_table(pattern: str | None = None) -> Outcome:

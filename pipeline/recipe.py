@@ -84,7 +84,7 @@ class TrainingRecipe(Stage):
 
     methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
     epochs: Epochs = 30
-    ce_weight: Weight = 1.0
+    ce_weight: Weight | None = 1.0
     lr: Rate = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, _within(0, 1000)] = 5e-4
@@ -105,6 +105,7 @@ class StageRecipe(TrainingRecipe):
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
     prune: Fraction | None = None
     epochs: Epochs = 10
+    ce_weight: Weight | None = None
     reference_weight: Weight = 0.1
     reference_temperature: Positive = 4.0
     reference_feature_weight: Weight = 0.0
@@ -534,6 +535,16 @@ class Recipe(Section):
     def learns_integers(self) -> bool:
         """Whether the last stage trains the student with 8-bit numbers."""
         return self.stages[-1].quantized
+
+    def spelled_out(self) -> Self:
+        """The same with the weights that its stages leave to the methods; this imports torch.
+
+        Raises:
+            UnknownNameError: when there is no such method.
+        """
+        from smskd.objective import spelled_out  # noqa: PLC0415 - torch
+
+        return self.model_copy(update={"stages": [spelled_out(stage) for stage in self.stages]})
 
     def pruned_before(self, number: int) -> float | None:
         """Share of the student's channels that goes before a stage, counted from 1; or None."""

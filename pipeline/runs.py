@@ -325,7 +325,7 @@ def start_run(path: Path, recipe: Recipe, say: Say = to_nobody) -> RunFolder:
                 run.mark_used()
             else:
                 write_json(run.record_path, _new_record(recipe))
-            write_text(run.recipe_path, dump_recipe(recipe))
+            write_text(run.recipe_path, dump_recipe(recipe.spelled_out()))
     wait_for_all()
     return run
 
@@ -363,8 +363,8 @@ def _latest_run() -> Path:
 
 
 def _check_same_training(run: RunFolder, recipe: Recipe) -> None:
-    there = recipe_values(run.recipe())
-    here = recipe_values(recipe)
+    there = recipe_values(run.recipe().spelled_out())
+    here = recipe_values(recipe.spelled_out())
     for role in ("teacher", "student"):
         for values in (there, here):
             values[role].pop("expect_top1", None)  # what is expected of weights changes none

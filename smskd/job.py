@@ -11,6 +11,7 @@ from smskd.batch import Batches
 from smskd.checkpoint import content_sha256
 from smskd.engine import Engine
 from smskd.listening import Listener
+from smskd.objective import spelled_out
 from smskd.pair import Pair
 from smskd.stage import Stage
 from smskd.taps import TappedModel
@@ -57,7 +58,7 @@ def fingerprint(job: Job) -> str:
     The first stage's student is left out, for a caller may draw it anew before each call; but not
     where it is quantised, for then it was trained.
     """
-    asked = [job.stage.as_dict(), job.index, job.seed, job.student.taps]
+    asked = [spelled_out(job.stage).as_dict(), job.index, job.seed, job.student.taps]
     trained = job.index > 1 or job.stage.quantized
     start = content_sha256(job.student.model.state_dict()) if trained else None
     teacher = content_sha256(job.pair.teacher.model.state_dict()) if job.pair else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,10 @@ from smskd.precision import full_precision
 from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability
+
+S = TypeVar("S", bound=Stage)
+
+_LABELS_ALONE = 1.0
 
 
 def reference_loss(
@@ -74,8 +79,35 @@ def make_method(spec: MethodSpec) -> Method:
     return kind(**spec.settings)
 
 
+def spelled_out(stage: S) -> S:
+    """The stage with every weight of its loss as a number.
+
+    A method without a weight has its own default. The cross-entropy without one has that which the
+    method has beside it in its paper; of several methods the largest: weights such as AT's 1000
+    were found beside a cross-entropy of 1, and beside KD's 0.1 would count ten times as much.
+
+    Raises:
+        UnknownNameError: when there is no such method.
+    """
+    specs = stage.method_specs
+    kinds = [METHODS.get(spec.name) for spec in specs]
+    weighed = tuple(
+        replace(spec, weight=kind.default_weight if spec.weight is None else spec.weight)
+        for spec, kind in zip(specs, kinds, strict=True)
+    )
+    ce_weight = stage.ce_weight
+    if ce_weight is None:
+        ce_weight = max((kind.default_ce_weight for kind in kinds), default=_LABELS_ALONE)
+    return replace(stage, methods=weighed, ce_weight=ce_weight)
+
+
 class Objective(nn.Module):
     """All losses of one stage, by name.
+
+    Attributes:
+        stage: with all its weights spelled out.
+        weights: of the methods, by name.
+        ce_weight: of the cross-entropy with the labels.
 
     Args:
         stage: what the stage is made of.
@@ -85,15 +117,16 @@ class Objective(nn.Module):
 
     def __init__(self, stage: Stage, pair: Pair | None) -> None:
         super().__init__()
-        self.stage = stage
+        self.stage = spelled_out(stage)
+        self.ce_weight = cast(float, self.stage.ce_weight)
         self.methods = nn.ModuleDict()
         self.weights: dict[str, float] = {}
-        for spec in stage.method_specs:
+        for spec in self.stage.method_specs:
             method = make_method(spec)
             assert pair is not None
             method.build(pair)
             self.methods[spec.name] = method
-            self.weights[spec.name] = method.default_weight if spec.weight is None else spec.weight
+            self.weights[spec.name] = cast(float, spec.weight)
         self.weighting = WEIGHTINGS.get(stage.weighting)
 
     def forward(
@@ -113,7 +146,7 @@ class Objective(nn.Module):
             progress: where the stage stands.
         """
         cross_entropy = F.cross_entropy(full_precision(student.logits), batch.labels)
-        losses = {"ce": self.stage.ce_weight * cross_entropy}
+        losses = {"ce": self.ce_weight * cross_entropy}
         if teacher is not None:
             losses |= self._method_losses(student, teacher, batch, progress)
         if reference is not None and teacher is not None:

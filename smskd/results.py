@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from smskd.checkpoint import save_model, save_tensors
 from smskd.job import Job
+from smskd.objective import spelled_out
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
 RANGES = "ranges.safetensors"
@@ -60,7 +61,7 @@ def write_result(
         "name": job.stage.name,
         "index": job.index,
         "fingerprint": fingerprint,
-        "stage": job.stage.as_dict(),
+        "stage": spelled_out(job.stage).as_dict(),
         "history": history,
         "last": _point(history[-1]),
         "best": _point(best_epoch(history)),

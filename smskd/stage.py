@@ -47,7 +47,8 @@ class Stage:
     Attributes:
         methods: a method's name, or a weighted set of methods.
         epochs: passes over the training data.
-        ce_weight: weight λ_ce of the cross-entropy with the labels.
+        ce_weight: weight λ_ce of the cross-entropy with the labels; None takes what the methods
+            have beside them in their papers, see `smskd.objective.spelled_out`.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
@@ -69,7 +70,7 @@ class Stage:
 
     methods: str | tuple[MethodSpec, ...] = ()
     epochs: int = 10
-    ce_weight: float = 1.0
+    ce_weight: float | None = None
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
@@ -97,7 +98,7 @@ class Stage:
                 raise ValueError(f"{name} must be positive, but got {name}={value}")
         for name in _NOT_NEGATIVE:
             value = getattr(self, name)
-            if value < 0:
+            if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, but got {name}={value}")
         if self.accumulate < 1:
             raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")

@@ -12,6 +12,7 @@ from pipeline.network_checks import check_answers, check_learns
 from pipeline.networks import form_paths, trained_teacher, weights_identity
 from pipeline.pairing import taps_of
 from pipeline.processes import share
+from pipeline.recipe import Recipe
 from pipeline.runs import RunFolder, Step
 from pipeline.steps.prepare import TrainingData
 from pipeline.steps.teach import first_images, note_network
@@ -22,6 +23,7 @@ from smskd.distillation import distill, pair_on, stage_folder
 from smskd.evaluation import evaluate
 from smskd.foreign import Loaded
 from smskd.listening import Listener
+from smskd.objective import spelled_out
 from smskd.results import METRICS, RANGES, WEIGHTS
 
 
@@ -35,6 +37,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
     with run.step("distill", **depends_on) as step:
         if not step.needed:
             return
+        remark_on_weights(step, recipe)
         facts = read_facts(run.data)
         student, loaded = unpruned_student(recipe, facts, step.remark)
         _check_beginning(student, loaded, data, step)
@@ -91,3 +94,14 @@ def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, ste
     worth = evaluate(student, data.evaluation(test))
     remark_on_worth(worth, test.labels, loaded, what, step.remark)
     check_expected(worth, asked.expect_top1, what)
+
+
+def remark_on_weights(step: Step, recipe: Recipe) -> None:
+    """Tell which weight of the labels was taken where several methods have one beside them."""
+    for number, stage in enumerate(recipe.stages, start=1):
+        if stage.ce_weight is None and len(stage.method_specs) > 1:
+            weight = spelled_out(stage).ce_weight
+            step.remark(
+                f"stage {stage_folder(number, stage)}: the cross-entropy has weight {weight:g}, "
+                "the largest that one of these methods has beside it; ce_weight sets another"
+            )

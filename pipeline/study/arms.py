@@ -3,7 +3,7 @@
 All arms have the epochs of all the recipe's stages together; student, first weights, data and its
 order are the same too. An arm of one schedule trains as the first stage says (optimizer, learning
 rate, ...); a method's weight, its settings and the weight of the labels beside it are those of the
-stage that it comes from.
+stage that it comes from, or, where that leaves them out, those of the method by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from foundation.errors import RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe_file import RecipeFile
-from smskd.objective import make_method
+from smskd.objective import make_method, spelled_out
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS
 
@@ -79,7 +79,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
     arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
     arms += [_counted(stages, file, place) for place in range(len(file.recipe.study.stage_counts))]
-    return {arm.name: arm for arm in arms}
+    return {arm.name: _weighed(arm) for arm in arms}
 
 
 def baseline_name(file: RecipeFile) -> str:
@@ -118,8 +118,12 @@ def _methods(stages: Sequence[Stage]) -> dict[str, tuple[MethodSpec, Stage]]:
     return found
 
 
+def _weighed(arm: Arm) -> Arm:
+    return replace(arm, stages=tuple(map(spelled_out, arm.stages)))
+
+
 def _one_schedule(
-    stages: Sequence[Stage], methods: Sequence[MethodSpec], ce_weight: float
+    stages: Sequence[Stage], methods: Sequence[MethodSpec], ce_weight: float | None
 ) -> tuple[Stage, ...]:
     budget = sum(stage.epochs for stage in stages)
     return (replace(stages[0], methods=tuple(methods), epochs=budget, ce_weight=ce_weight),)

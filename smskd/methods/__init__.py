@@ -62,6 +62,7 @@ class Method(nn.Module, ABC):
         folds: whether `after_epoch` writes what was learnt into the student; where a stage hands
             on a running mean of the student, the method's is taken too and folded into it.
         default_weight: the loss weight that its paper or the field uses.
+        default_ce_weight: the weight of the cross-entropy beside it there; 0 where it stands alone.
     """
 
     family: ClassVar[Family]
@@ -71,6 +72,7 @@ class Method(nn.Module, ABC):
     relates_samples: ClassVar[bool] = False
     folds: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1.0
+    default_ce_weight: ClassVar[float] = 1.0
 
     def build(self, pair: Pair) -> None:
         """Make what depends on the networks, such as regressors. Called once, before training.

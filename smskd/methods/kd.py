@@ -45,6 +45,7 @@ class KD(Method):
     paper = "Hinton et al. 2015, arXiv 1503.02531"
     formula = "τ² · KL(softmax(t/τ) ‖ softmax(s/τ))"
     default_weight = 0.9
+    default_ce_weight = 0.1
 
     def __init__(self, *, temperature: float = 4.0) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class LogitStandardisation(Method):
     paper = "Sun et al. 2024, arXiv 2403.01427"
     formula = "τ² · KL(softmax(z(t)/τ) ‖ softmax(z(s)/τ)), z(x) = (x − mean x) / std x"
     default_weight = 9.0
+    default_ce_weight = 0.1
 
     def __init__(self, *, temperature: float = 2.0) -> None:
         super().__init__()

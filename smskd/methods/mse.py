@@ -29,6 +29,7 @@ class MSE(Method):
     family = "response"
     paper = "Kim et al. 2021, arXiv 2105.08919"
     formula = "mean((s − t)²) on logits"
+    default_ce_weight = 0.0
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress

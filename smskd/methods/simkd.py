@@ -41,6 +41,7 @@ class SimKD(Method):
     formula = "mean((P·s + p − t)²) on embeddings; classifier := teacher's ∘ (P, p)"
     needs = ("embedding", "classifier")
     folds = True
+    default_ce_weight = 0.0
 
     def build(self, pair: Pair) -> None:
         super().build(pair)

@@ -119,7 +119,9 @@ class TestTheRecord:
 
 class TestStarting:
     def test_writes_the_whole_recipe_down(self, run: RunFolder) -> None:
-        assert run.recipe() == Recipe()
+        assert run.recipe() == Recipe().spelled_out()
+        weights = [stage.ce_weight for stage in run.recipe().stages]
+        assert weights == [1.0, 0.1, 1.0]  # of at, kd and rkd
 
     def test_goes_on_with_a_run_of_the_same_recipe(self, run: RunFolder) -> None:
         run.note(kept=True)
@@ -140,7 +142,7 @@ class TestStarting:
         run.note(kept=True)
         changed = Recipe(**change)
         assert start_run(run.path, changed).record()["kept"]
-        assert run.recipe() == changed
+        assert run.recipe() == changed.spelled_out()
 
     @pytest.mark.parametrize(
         ("place", "value", "words"),
@@ -165,6 +167,17 @@ class TestStarting:
             start_run(run.path, load_recipe(None, {place: value}).recipe)
         assert words in str(refused.value)
         assert run.recipe_path.read_bytes() == before
+
+    def test_weights_that_were_left_out_are_those_that_were_spelled_out(
+        self, tmp_path: Path
+    ) -> None:
+        left_out = {"stages": [{"methods": "at"}]}
+        given = {"stages": [{"methods": [{"name": "at", "weight": 1000.0}], "ce_weight": 1.0}]}
+        start_run(tmp_path / "x", load_recipe(None, left_out).recipe)
+        start_run(tmp_path / "x", load_recipe(None, given).recipe)
+        given["stages"][0]["ce_weight"] = 0.5
+        with pytest.raises(RunMismatchError, match=r"stages\[0\].ce_weight is 1.0 there, 0.5 here"):
+            start_run(tmp_path / "x", load_recipe(None, given).recipe)
 
     def test_leaves_a_run_alone_in_which_another_process_works(self, run: RunFolder) -> None:
         before = run.recipe_path.read_bytes()

@@ -12,9 +12,15 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, UnknownNameError
 from smskd.batch import Batch
-from smskd.methods import Progress
+from smskd.methods import Method, Progress
 from smskd.methods.kd import kd_loss
-from smskd.objective import Objective, feature_reference_loss, make_method, reference_loss
+from smskd.objective import (
+    Objective,
+    feature_reference_loss,
+    make_method,
+    reference_loss,
+    spelled_out,
+)
 from smskd.pair import Pair, make_pair
 from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
@@ -129,7 +135,7 @@ def test_the_loss_is_the_published_sum() -> None:
 
 
 def test_mixed_images_are_learned_by_the_mean_over_their_classes() -> None:
-    stage = Stage("kd", reference_weight=1.0, reference_temperature=2.0)
+    stage = Stage("kd", ce_weight=1.0, reference_weight=1.0, reference_temperature=2.0)
     losses = losses_of(stage, labels=MIXED)
     log_student, teacher = STUDENT.logits.log_softmax(1), TEACHER.logits.softmax(1)
     expected_ce = -(MIXED * log_student).sum(1).mean()
@@ -176,6 +182,58 @@ def test_a_method_takes_its_own_weight_when_none_is_asked() -> None:
         STUDENT.logits, TEACHER.logits, 4.0
     )
     assert losses["kd"].item() == pytest.approx(expected.mean().item())
+
+
+PUBLISHED = {  # (cross-entropy, method), as their papers or the field's benchmarks weigh them
+    "at": (1, 1000), "crd": (1, 0.8), "dkd": (1, 1), "fitnet": (1, 100), "kd": (0.1, 0.9),
+    "kdsvd": (1, 1), "logit-std": (0.1, 9), "mse": (0, 1), "nst": (1, 50), "ofd": (1, 0.001),
+    "pkt": (1, 30000), "reviewkd": (1, 1), "rkd": (1, 1), "sakd": (1, 1), "simkd": (0, 1),
+    "sp": (1, 3000), "vid": (1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "weights"), PUBLISHED.items())
+def test_a_method_by_itself_has_its_papers_whole_loss(
+    name: str, weights: tuple[float, float]
+) -> None:
+    stage = spelled_out(Stage(name))
+    assert (stage.ce_weight, stage.method_specs[0].weight) == weights
+    assert spelled_out(stage) == stage
+
+
+def test_kd_alone_is_a_tenth_cross_entropy_and_nine_tenths_kd() -> None:
+    losses = losses_of(Stage("kd"), reference=None)
+    expected = 0.1 * F.cross_entropy(STUDENT.logits, LABELS)
+    expected += 0.9 * kd_loss(STUDENT.logits, TEACHER.logits, 4.0).mean()
+    assert losses["loss"].item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(
+    ("names", "weight"),
+    [
+        (["kd", "at"], 1.0),
+        (["at", "kd"], 1.0),
+        (["kd", "logit-std"], 0.1),
+        (["mse", "kd"], 0.1),
+        (["mse", "simkd"], 0.0),
+        ([], 1.0),
+    ],
+)
+def test_of_several_methods_the_one_with_the_largest_weight_of_the_labels_decides(
+    names: list[str], weight: float
+) -> None:
+    stage = Stage(tuple(map(MethodSpec, names)))
+    assert spelled_out(stage).ce_weight == weight
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7])
+def test_weights_that_are_given_stand(weight: float) -> None:
+    stage = Stage((MethodSpec("kd", weight=weight),), ce_weight=weight)
+    assert spelled_out(stage) == stage
+
+
+def test_a_method_that_says_nothing_of_the_labels_has_them_beside_it_with_weight_one() -> None:
+    assert (Method.default_ce_weight, Method.default_weight) == (1.0, 1.0)
 
 
 def test_a_method_can_be_weighed_out() -> None:

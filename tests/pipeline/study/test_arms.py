@@ -82,6 +82,15 @@ def test_a_method_by_itself_keeps_the_weights_of_its_stage(arms: dict[str, Arm])
     assert at.method_specs[0].weight == 200.0
 
 
+def test_a_method_by_itself_has_its_own_weight_of_the_labels_where_its_stage_has_none(
+    tmp_path: Path,
+) -> None:
+    together = '[[stages]]\nmethods = ["kd", "at"]\nepochs = 2\n'
+    arms = all_arms(file_of(tmp_path, stages=together))
+    weights = {name: arms[name].stages[0].ce_weight for name in ("kd", "at", "simultaneous")}
+    assert weights == {"kd": 0.1, "at": 1.0, "simultaneous": 1.0}
+
+
 def test_the_student_alone_has_no_method_and_the_whole_weight_on_the_labels(
     arms: dict[str, Arm],
 ) -> None:
@@ -93,12 +102,12 @@ def test_the_student_alone_has_no_method_and_the_whole_weight_on_the_labels(
 def test_all_at_once_holds_every_method_with_its_weight(arms: dict[str, Arm]) -> None:
     (stage,) = arms["simultaneous"].stages
     weights = {method.name: method.weight for method in stage.method_specs}
-    assert weights == {"kd": 0.9, "at": 200.0, "rkd": None}
+    assert weights == {"kd": 0.9, "at": 200.0, "rkd": 1.0}
     assert stage.ce_weight == 1.0
 
 
 def test_the_smskd_arms_differ_in_the_weighting_alone(arms: dict[str, Arm], tmp_path: Path) -> None:
-    asked = [values_of(stage) for stage in file_of(tmp_path).recipe.stages]
+    asked = [values_of(stage) for stage in file_of(tmp_path).recipe.spelled_out().stages]
     for weighting in WEIGHTINGS.names():
         stages = [stage.as_dict() for stage in arms[f"smskd-{weighting}"].stages]
         assert {stage["weighting"] for stage in stages} == {weighting}
@@ -108,7 +117,7 @@ def test_the_smskd_arms_differ_in_the_weighting_alone(arms: dict[str, Arm], tmp_
 def test_an_order_takes_each_stage_with_all_its_settings(
     arms: dict[str, Arm], tmp_path: Path
 ) -> None:
-    kd, at, rkd = (values_of(stage) for stage in file_of(tmp_path).recipe.stages)
+    kd, at, rkd = (values_of(stage) for stage in file_of(tmp_path).recipe.spelled_out().stages)
     assert [stage.as_dict() for stage in arms["order-at-rkd-kd"].stages] == [at, rkd, kd]
 
 
@@ -135,7 +144,7 @@ def test_sakd_is_put_around_the_feature_methods(
     tmp_path: Path, study: str, methods: tuple[str, ...]
 ) -> None:
     (stage,) = all_arms(file_of(tmp_path, study))["sakd"].stages
-    assert stage.method_specs == (MethodSpec("sakd", settings={"methods": methods}),)
+    assert stage.method_specs == (MethodSpec("sakd", 1.0, {"methods": methods}),)
 
 
 def test_sakd_is_put_around_attention_where_no_stage_has_a_feature_method(tmp_path: Path) -> None:

@@ -277,6 +277,7 @@ def test_a_method_tells_what_it_is(name: str) -> None:
     assert method.formula
     assert "\n" not in method.formula
     assert method.default_weight > 0
+    assert method.default_ce_weight >= 0
     assert method.__doc__
     assert set(method.needs) <= set(get_args(Need))
 
