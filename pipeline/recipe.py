@@ -476,6 +476,8 @@ class StudyRecipe(Section):
         orders: further arms: the stages in another order, by their methods' names.
         stage_counts: further arms: the first so many stages, on the whole budget.
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
+        teachers: folder of the teachers, which studies that ask for the same ones may share; None
+            keeps them in the study's own.
         sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
             stages, or else "at".
         threads: of each arm's process; sums in another order give other last digits, so figures
@@ -488,6 +490,7 @@ class StudyRecipe(Section):
     orders: list[list[str]] = []
     stage_counts: list[Few] = []
     one_teacher: bool = False
+    teachers: str | None = None
     sakd_methods: Names | None = None
     threads: Few = 1
     jobs: Few | None = None

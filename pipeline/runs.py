@@ -37,15 +37,14 @@ from foundation.files import (
     write_json,
     write_text,
 )
+from pipeline.binding import Binding, first_difference, training_values
 from pipeline.kept import SCHEMA_VERSION, RunKept, read_kept
 from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
-from pipeline.recipe_file import dump_recipe, load_recipe, recipe_values
+from pipeline.recipe_file import dump_recipe, load_recipe
 
 DEFAULT_ROOT = Path("runs")
 
-# What weights depend on. A run folder is bound to these; what comes later may change and is redone.
-TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
 
@@ -303,16 +302,19 @@ class Step:
         self.run.note(steps=steps)
 
 
-def start_run(path: Path, recipe: Recipe, say: Say = to_nobody) -> RunFolder:
+def start_run(
+    path: Path, recipe: Recipe, say: Say = to_nobody, binding: Binding = training_values
+) -> RunFolder:
     """Make a run folder for a recipe, or go on with the one that is there.
 
     Args:
         path: the folder.
         recipe: what is asked.
         say: shows a person the steps' remarks.
+        binding: the part of the recipe that the folder's content depends on.
 
     Raises:
-        RunMismatchError: when it was made by a recipe that trains something else.
+        RunMismatchError: when it was made by a recipe that differs in that part.
         BusyError: when another process is at work there.
     """
     run = RunFolder(path, say)
@@ -321,7 +323,7 @@ def start_run(path: Path, recipe: Recipe, say: Say = to_nobody) -> RunFolder:
     if leads():
         with run.locked():
             if run.record_path.exists() and run.recipe_path.exists():
-                _check_same_training(run, recipe)
+                _check_bound(run, recipe, binding)
                 run.mark_used()
             else:
                 write_json(run.record_path, _new_record(recipe))
@@ -362,21 +364,16 @@ def _latest_run() -> Path:
     return records[-1].parent
 
 
-def _check_same_training(run: RunFolder, recipe: Recipe) -> None:
-    there = recipe_values(run.recipe().spelled_out())
-    here = recipe_values(recipe.spelled_out())
-    for role in ("teacher", "student"):
-        for values in (there, here):
-            values[role].pop("expect_top1", None)  # what is expected of weights changes none
+def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
+    there, here = binding(run.recipe()), binding(recipe)
     if _is_moved(run, there["data"]["name"], recipe.data.name):
         there["data"]["name"] = recipe.data.name
-    for section in TRAINED_BY:
-        difference = _first_difference(there[section], here[section], section)
-        if difference:
-            raise RunMismatchError(
-                f"{run.path}: made by another recipe: {difference}; choose another folder with "
-                "--run, or delete this one"
-            )
+    difference = first_difference(there, here)
+    if difference:
+        raise RunMismatchError(
+            f"{run.path}: made by another recipe: {difference}; choose another folder with "
+            "--run, or delete this one"
+        )
 
 
 def _is_moved(run: RunFolder, before: str, now: str) -> bool:
@@ -387,25 +384,6 @@ def _is_moved(run: RunFolder, before: str, now: str) -> bool:
     from pipeline.data.fingerprint import SEEN, is_moved, read_snapshot  # noqa: PLC0415
 
     return is_moved(read_snapshot(run.data / SEEN), before, now)
-
-
-def _first_difference(there: Any, here: Any, place: str) -> str | None:
-    if isinstance(there, dict) and isinstance(here, dict):
-        pairs = [(f"{place}.{key}", there.get(key), here.get(key)) for key in {**there, **here}]
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        pairs = [(f"{place}[{i}]", *both) for i, both in enumerate(zip(there, here, strict=True))]
-    elif there != here:
-        return f"{place} is {_shown(there)} there, {_shown(here)} here"
-    else:
-        return None
-    found = (_first_difference(a, b, name) for name, a, b in pairs)
-    return next((difference for difference in found if difference), None)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
-    return "unset" if value is None else repr(value)
 
 
 def _new_record(recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app
 @app.command(
     epilog="Examples:  compress study recipes/digits-study.toml --seeds 5  ·  "
     "compress study recipes/digits-study.toml --arms alone,kd,smskd-tcp --jobs 2  ·  "
-    "compress study recipes/digits-study.toml --set study.one_teacher=true --run runs/one-teacher",
+    "compress study recipes/digits-study.toml --set stages.0.epochs=40 --run runs/shorter "
+    "--teachers runs/digits-study/teachers",
 )
 def study(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
@@ -28,6 +29,13 @@ def study(
         int | None,
         typer.Option(help="Arms at once; as many as there are cores for if unset (study.jobs)."),
     ] = None,
+    teachers: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the teachers, for studies that ask for the same ones to share "
+            "(study.teachers)."
+        ),
+    ] = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
@@ -40,7 +48,11 @@ def study(
     """
     from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides: dict[str, Any] = {"study.seeds": seeds, "study.jobs": jobs}
+    overrides: dict[str, Any] = {
+        "study.seeds": seeds,
+        "study.jobs": jobs,
+        "study.teachers": teachers,
+    }
     overrides = {place: value for place, value in overrides.items() if value is not None}
     if arms is not None:
         overrides["study.arms"] = [name.strip() for name in arms.split(",")]

@@ -118,7 +118,7 @@ def gather(
     seeds = sorted({one.seed for one in results})
     teachers = [recipe.seed] if recipe.study.one_teacher else seeds
     records = {seed: study.teacher(seed).record()["networks"] for seed in teachers}
-    facts = read_facts(study.teacher(teachers[0]).data)
+    facts = read_facts(study.data)
     teacher = next(iter(records.values()))["teacher"]
     student = new_student(recipe, facts)
     return Findings(

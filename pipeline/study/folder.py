@@ -2,7 +2,9 @@
 
 runs/NAME/
   recipe.toml  teachers/seed-N/ (run folders)  arms/ARM/seed-N/result.json
-  study.json  report.html  report.md
+  data/facts.json  study.json  report.html  report.md
+
+Teachers may lie elsewhere, for several studies to share: study.teachers.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from typing import Any
 
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
+from pipeline.binding import first_difference, training_values
 from pipeline.data.facts import read_facts
 from pipeline.data.fingerprint import files_of
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
-from pipeline.runs import TRAINED_BY, RunFolder
+from pipeline.runs import RunFolder
 from pipeline.study.arms import Arm
 from smskd.results import WEIGHTS
 
@@ -28,9 +31,15 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class StudyFolder:
-    """A study on disk, and where each thing in it lies."""
+    """A study on disk, and where each thing in it lies.
+
+    Attributes:
+        path: the folder.
+        teachers: the folder of its teachers, which other studies may share.
+    """
 
     path: Path
+    teachers: Path
 
     @property
     def recipe_path(self) -> Path:
@@ -48,9 +57,14 @@ class StudyFolder:
     def summary(self) -> Path:
         return self.path / "report.md"
 
+    @property
+    def data(self) -> Path:
+        """Where the facts of the study's data lie."""
+        return self.path / "data"
+
     def teacher(self, seed: int) -> RunFolder:
-        """The run folder that holds the data's facts and the teacher of a seed."""
-        return RunFolder(self.path / "teachers" / f"seed-{seed}")
+        """The run folder that holds the teacher of a seed."""
+        return RunFolder(self.teachers / f"seed-{seed}")
 
     def arm(self, name: str, seed: int) -> Path:
         """Where an arm works for one seed."""
@@ -89,21 +103,21 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
         RunMismatchError: when it is a run's, or the study of another recipe; [study] may change.
         RecipeError: when the recipe there cannot be read.
     """
-    study = StudyFolder(path)
+    study = StudyFolder(path, Path(recipe.study.teachers or path / "teachers"))
     run = RunFolder(path)
     if run.record_path.exists():
         raise RunMismatchError(f"{path}: a run lies here; choose another folder with --run")
     if run.recipe_path.exists():
-        there, here = recipe_values(run.recipe()), recipe_values(recipe)
+        there, here = training_values(run.recipe()), training_values(recipe)
         if files_of(recipe.data.name) is not None:  # its teachers know the data, wherever it lies
             for values in (there, here):
                 values["data"]["name"] = values["data"]["name"].partition(":")[0]
-        for section in TRAINED_BY:
-            if there[section] != here[section]:
-                raise RunMismatchError(
-                    f"{path}: a study of another recipe lies here: {section} differs; choose "
-                    "another folder with --run, or delete this one"
-                )
+        difference = first_difference(there, here)
+        if difference:
+            raise RunMismatchError(
+                f"{path}: a study of another recipe lies here: {difference}; choose another "
+                "folder with --run, or delete this one"
+            )
     with no_space_named(path):
         path.mkdir(parents=True, exist_ok=True)
     with run.locked():

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from foundation.files import write_text
-from pipeline.data.facts import read_facts
+from pipeline.binding import teacher_values
+from pipeline.data.facts import read_facts, write_facts
 from pipeline.networks import trained_teacher
 from pipeline.pairing import taps_of
 from pipeline.recipe_file import RecipeFile
@@ -40,12 +41,17 @@ def carry_out(task: Task, listener: Listener) -> None:
 
 
 def train_teacher(task: Task, listener: Listener) -> None:
-    """The data's facts, a trained teacher, and what it says about fixed views if they are asked."""
+    """The data's facts, a trained teacher, and what it says about fixed views if they are asked.
+
+    Its folder is bound to what the teacher depends on, so that other studies may share it.
+    """
     file = _seeded(task.file, task.seed)
-    run = start_run(task.folder, file.recipe)
+    run = start_run(task.folder, file.recipe, binding=teacher_values)
     data = TrainingData(file)
     with run.locked():
         prepare(run, data)
+        # Another study may see less of the data; what is read of it later lies in our own folder.
+        write_facts(task.study.data, read_facts(run.data))
         teach(run, data, listener)
     _Bench(task).views(listener)
 
@@ -106,7 +112,7 @@ class _Bench:
         self.data = TrainingData(file)
         self.teacher_run = task.study.teacher(task.teacher_seed)
         hold_against(self.teacher_run, self.data)
-        facts = read_facts(self.teacher_run.data)
+        facts = read_facts(task.study.data)
         self.student = new_student(self.recipe, facts)
         self.teacher = trained_teacher(self.teacher_run)
         self.taps = taps_of(self.recipe)

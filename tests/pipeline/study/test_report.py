@@ -51,7 +51,7 @@ def findings(study) -> Findings:
     results = [
         result_of(arms[name], seed, top1) for name in arms for seed, top1 in enumerate(tests[name])
     ]
-    return gather(file, StudyFolder(study.path), arms, results, [])
+    return gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
 
 
 def test_the_table_has_means_deviations_differences_p_and_time(findings: Findings) -> None:

@@ -90,7 +90,8 @@ class TestWhatIsFound:
 
     def test_all_arms_hear_of_one_teacher_a_seed_and_its_views_are_kept_once(self, study) -> None:
         assert study.found["teachers"].keys() == {"0", "1"}
-        assert len(list(study.path.rglob("facts.json"))) == 2 + 2  # of the data, of the views
+        facts = [path.relative_to(study.path).parts[0] for path in study.path.rglob("facts.json")]
+        assert sorted(facts) == ["data", *["teachers"] * (2 + 2)]  # of its data, of its views
 
     def test_nothing_is_left_of_processes_that_had_nothing_to_say(self, study) -> None:
         assert not list((study.path / "logs").iterdir())
@@ -200,7 +201,7 @@ def test_a_study_is_bound_to_what_is_trained_and_not_to_what_is_compared(tmp_pat
     folder = tmp_path / "study"
     start_study(folder, Recipe())
     start_study(folder, Recipe(study=StudyRecipe(seeds=9)))
-    with pytest.raises(RunMismatchError, match="another recipe lies here: student differs"):
+    with pytest.raises(RunMismatchError, match=r"another recipe lies here: student\.model is"):
         start_study(folder, Recipe(student=StudentRecipe(model="resnet20")))
 
 
@@ -223,7 +224,8 @@ def test_a_slip_on_the_command_line_is_told_of_before_any_work(
 
 
 def test_a_damaged_result_is_told_of_and_the_others_stand(study, compress, tmp_path: Path) -> None:
-    folder = StudyFolder(Path(shutil.copytree(study.path, tmp_path / "runs/small")))
+    path = Path(shutil.copytree(study.path, tmp_path / "runs/small"))
+    folder = StudyFolder(path, path / "teachers")
     shutil.copy(study.path.parent.parent / "small.toml", tmp_path)
     result = folder.arm("kd", 1) / "result.json"
     result.write_text("{")
@@ -232,3 +234,30 @@ def test_a_damaged_result_is_told_of_and_the_others_stand(study, compress, tmp_p
     assert said.err.count("done before") == 3
     assert str(result.relative_to(tmp_path)) in said.complaint
     assert len(json.loads(folder.findings.read_text())["arms"]["smskd-tcp"]["runs"]) == 2
+
+
+def test_studies_that_differ_in_their_stages_share_their_teachers(
+    study, small: str, compress, tmp_path: Path
+) -> None:
+    """The second one trains no teacher, and neither loses its own facts of the data."""
+    first = Path(shutil.copytree(study.path, tmp_path / "runs/small"))
+    taught = first / "teachers/seed-0/teacher/weights.safetensors"
+    before = (taught.stat().st_mtime_ns, (first / "data/facts.json").read_bytes())
+    text = small.replace("epochs = 1\n\n[[stages]]", "epochs = 2\n\n[[stages]]")
+    text = text.replace("student_fraction = 0.05", "student_fraction = 0.1")
+    (tmp_path / "other.toml").write_text(text)
+    more = ("--teachers", "runs/small/teachers", "--seeds", 1, "--arms", "kd", "--json")
+    said = compress("study", "other.toml", *more, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert before == (taught.stat().st_mtime_ns, (first / "data/facts.json").read_bytes())
+    assert not (tmp_path / "runs/other/teachers").exists()
+    assert said.json()["teachers"]["0"] == study.found["teachers"]["0"]
+    seen = [json.loads((tmp_path / f"runs/{name}/data/facts.json").read_text())
+            for name in ("small", "other")]  # fmt: skip
+    assert seen[0]["counts"]["student_train"] < seen[1]["counts"]["student_train"]
+
+    other = text.replace("training = { epochs = 1 }", "training = { epochs = 2 }")
+    (tmp_path / "third.toml").write_text(other)
+    said = compress("study", "third.toml", *more, cwd=tmp_path)
+    assert said.code == RunMismatchError.exit_code
+    assert "made by another recipe: teacher.training.epochs is 1 there, 2 here" in said.err
