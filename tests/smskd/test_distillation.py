@@ -178,8 +178,10 @@ def test_a_strong_reference_keeps_the_student_near(
     moved = {}
     for weight in (0.0, 20.0):
         student, folder = net(), tmp_path / str(weight)
-        first = Stage("kd", epochs=3)
-        second = Stage("kd", epochs=6, reference_weight=weight, weighting="constant", lr=0.01)
+        first = Stage("kd", epochs=3, ce_weight=1.0)
+        second = Stage(
+            "kd", epochs=6, ce_weight=1.0, reference_weight=weight, weighting="constant", lr=0.01
+        )
         distill(teacher, student, data, [first, second], folder, engine=CPU)
         start, _ = load_tensors(folder / "1-kd" / WEIGHTS)
         before = net()

@@ -197,14 +197,14 @@ def test_training_with_rounding_wins_back_what_rounding_lost(
 ) -> None:
     """One channel is tiny in front of the head, and large in it: hard to round."""
     student = net(width=8)
-    distill(teacher, student, data, [Stage("kd", epochs=8)], tmp_path / "float", engine=CPU)
+    distill(teacher, student, data, [Stage("kd", 8, 1.0)], tmp_path / "float", engine=CPU)
     with torch.no_grad():
         student.head.weight[:, 0] *= 300
         student.body[1].weight[0] /= 300
         student.body[1].bias[0] /= 300
     lost = evaluate(ranged(student.eval(), data), data)["loss"]
     exact = evaluate(student, data)["loss"]
-    stage = Stage("kd", epochs=8, lr=0.01, quantize="int8")
+    stage = Stage("kd", epochs=8, ce_weight=1.0, lr=0.01, quantize="int8")
     result = distill(
         teacher, student, data, [stage], tmp_path / "int8", validation=data, engine=CPU
     )
