@@ -142,6 +142,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str], where: str = "") ->
     return UnknownNameError(f"{at}unknown {kind} {name!r}{hint} Known: {', '.join(known)}")
 
 
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether `error` means that there is not enough memory, of the machine or an accelerator."""
+    # torch has an error of its own for an accelerator's memory, and none for the machine's.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
 def is_no_space(error: OSError) -> bool:
     """Whether `error` means a full disk or a quota that is used up."""
     return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

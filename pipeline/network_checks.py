@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
 from pipeline.runs import Say
-from smskd.taps import dry_pass
+from smskd.blame import blamed
+from smskd.taps import dry_pass, keeping_modes, logits_in
 
 # Beyond what sums in another order leave, and below what dropout and noise do.
 _SAME = 1e-4
@@ -83,17 +84,30 @@ def check_answers(network: nn.Module, model: str, images: Tensor) -> None:
         )
 
 
-def check_learns(network: nn.Module, model: str) -> None:
-    """Make sure that something in a network can be trained.
+def check_learns(network: nn.Module, model: str, images: Tensor) -> None:
+    """Make sure that something in a network can be trained, and that it runs in training mode.
+
+    Args:
+        network: as its training will begin with it.
+        model: its name in the recipe.
+        images: two of them or more, prepared as it takes them.
 
     Raises:
-        ModelMismatchError: when all of its weights are frozen.
+        ModelMismatchError: when all of its weights are frozen, or it fails in training mode, or
+            gives something else than logits in it.
     """
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ModelMismatchError(
             f"model {model!r}: all of its weights are frozen (requires_grad is False), so there is "
             "nothing to train; leave those free that shall learn"
         )
+    # Batch norm counts what passes through it.
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with torch.random.fork_rng(), torch.no_grad(), keeping_modes(network):
+        network.train()
+        with blamed(network, "running in training mode"):
+            logits_in(network, network(images))
+    network.load_state_dict(before)
 
 
 def _inside(network: object) -> object:

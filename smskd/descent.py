@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from smskd.blame import blamed
 from smskd.schedule import learning_rate, make_optimizer
 from smskd.stage import Stage
 from smskd.train_step import TrainStep
@@ -58,7 +59,8 @@ class Descent:
         synced = last or batches is None
         with nullcontext() if synced else self.fabric.no_backward_sync(self.wrapped):
             losses = losses_of()
-            self.fabric.backward(losses["loss"] / share)
+            with blamed(self.step.student, f"learning in stage {self.stage.name} (gradients)"):
+                self.fabric.backward(losses["loss"] / share)
         self._pending += 1
         if last:
             self._take_step()

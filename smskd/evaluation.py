@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from smskd.batch import Batches, as_batch
+from smskd.blame import blamed
 from smskd.precision import full_precision
-from smskd.taps import evaluating
+from smskd.taps import evaluating, logits_in
 
 
 def evaluate(
@@ -28,13 +29,16 @@ def evaluate(
 
     Raises:
         ValueError: when there is no image.
+        ModelMismatchError: when the network fails, or gives something else.
     """
     correct = loss = torch.zeros((), dtype=torch.float64)
     n = 0
     with evaluating(model), torch.inference_mode():
         for given in batches:
             images, labels = as_batch(given)[:2]
-            logits, truth = full_precision(model(images.to(device))), labels.to(device)
+            with blamed(model, f"answering images of shape {tuple(images.shape)}"):
+                logits = full_precision(logits_in(model, model(images.to(device))))
+            truth = labels.to(device)
             correct = correct + (logits.argmax(1) == truth).sum().cpu()
             loss = loss + F.cross_entropy(logits, truth, reduction="sum").cpu()
             n += len(labels)

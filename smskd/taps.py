@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, unknown_name
+from smskd.blame import blamed
 from smskd.maps import as_map
 from smskd.signals import Signals
 
@@ -64,7 +65,7 @@ class TappedModel:
         def run(images: Tensor) -> Signals:
             outputs.clear()
             seen.clear()
-            logits = _logits(self.model, self.model(images))
+            logits = logits_in(self.model, self.model(images))
             features = tuple(
                 self._feature(tap, outputs.get(place), len(images))
                 for place, tap in enumerate(self.taps)
@@ -82,7 +83,8 @@ class TappedModel:
 
     def frozen_copy(self, *, with_taps: bool) -> TappedModel:
         """A copy of the network as it is now, that does not learn any more."""
-        copy = deepcopy(self.model).eval().requires_grad_(False)
+        with blamed(self.model, "being copied (deepcopy)"):
+            copy = deepcopy(self.model).eval().requires_grad_(False)
         return TappedModel(copy, self.taps if with_taps else (), self.classifier_name)
 
     def _feature(self, tap: str, output: Any, count: int) -> Tensor:
@@ -142,7 +144,7 @@ def dry_pass(model: nn.Module, example: Tensor) -> Tensor:
         ModelMismatchError: when the network gives something else.
     """
     with evaluating(model), torch.no_grad():
-        return _logits(model, model(example))
+        return logits_in(model, model(example))
 
 
 @contextmanager
@@ -164,12 +166,18 @@ def keeping_modes(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _logits(model: nn.Module, output: Any) -> Tensor:
+def logits_in(model: nn.Module, output: Any) -> Tensor:
+    """The logits in what a network gave, which must be nothing else.
+
+    Raises:
+        ModelMismatchError: when it is.
+    """
     if isinstance(output, Tensor) and output.dim() == 2:
         return output
+    mode = " in training mode" if model.training else ""
     raise ModelMismatchError(
         f"{type(model).__name__} must give logits of shape (N, classes), "
-        f"but gave {_described(output)}"
+        f"but gave {_described(output)}{mode}; have its forward return the logits alone"
     )
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from smskd.batch import Batch
+from smskd.blame import blamed
 from smskd.methods import Method, Progress
 from smskd.objective import Objective
 from smskd.signals import Signals
@@ -48,7 +49,9 @@ class TrainStep(nn.Module):
     def forward(
         self, batch: Batch, teacher: Signals | None, reference: Signals | None, progress: Progress
     ) -> dict[str, Tensor]:
-        said = self.read(batch.images)
+        shape, stage = tuple(batch.images.shape), self.objective.stage.name
+        with blamed(self.student, f"training in stage {stage}, on images of shape {shape}"):
+            said = self.read(batch.images)
         return cast(dict[str, Tensor], self.objective(said, batch, teacher, reference, progress))
 
     def after_step(self) -> None:

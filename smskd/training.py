@@ -13,6 +13,7 @@ from torch import Tensor
 from foundation.errors import TrainingError
 from foundation.files import read_json
 from smskd.batch import Batch, Batches, as_batch, first_batch
+from smskd.blame import blamed
 from smskd.checkpoint import load_model, load_tensors, save_model
 from smskd.compiling import reading
 from smskd.descent import Descent
@@ -141,12 +142,18 @@ class _StageRun:
         )
 
     def _losses(self, batch: Batch, position: float) -> dict[str, Tensor]:
-        teacher = self.ask_teacher(batch) if self.ask_teacher else None
-        reference = self.job.reference
+        teacher, reference = None, self.job.reference
+        if self.ask_teacher and self.job.pair:
+            with blamed(self.job.pair.teacher.model, f"teaching {self._asked_of(batch)}"):
+                teacher = self.ask_teacher(batch)
         kept = ask_live(reference, batch.images, self.fabric.autocast) if reference else None
         progress = Progress(position, self.stage.epochs)
         losses: dict[str, Tensor] = self.descent.wrapped(batch, teacher, kept, progress)
         return losses
+
+    def _asked_of(self, batch: Batch) -> str:
+        """What was asked of a network, for messages."""
+        return f"in stage {self.stage.name}, on images of shape {tuple(batch.images.shape)}"
 
     def _means(self, sums: dict[str, Tensor], images: int) -> dict[str, float]:
         """Mean losses over the images of all processes."""

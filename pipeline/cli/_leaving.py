@@ -28,6 +28,7 @@ from foundation.errors import (
     NoSpaceError,
     UsageError,
     is_no_space,
+    is_want_of_memory,
 )
 from pipeline.cli._streams import loss_of, take_standard_streams
 from pipeline.cli._user import stand_in_for_unknown_user
@@ -95,7 +96,7 @@ def _told(error: BaseException) -> tuple[str | None, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return None, INTERRUPTED
-    if _is_want_of_memory(error):
+    if is_want_of_memory(error):
         return (
             f"not enough memory ({_reason(error)}); what was finished is kept: end other programs, "
             "or ask for less at once (data.batch_size, data.image_size)",
@@ -104,15 +105,6 @@ def _told(error: BaseException) -> tuple[str | None, int]:
     if isinstance(error, OSError):
         return _trouble_of_the_system(error)
     return _unmeant(error)
-
-
-def _is_want_of_memory(error: BaseException) -> bool:
-    # torch has an error of its own for an accelerator's memory, and none for the machine's.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
 
 
 def _trouble_of_the_system(error: OSError) -> tuple[str, int]:

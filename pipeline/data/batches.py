@@ -19,6 +19,8 @@ from pipeline.data.prefetch import prefetched
 from pipeline.recipe import AugmentRecipe
 from smskd.batch import Batch
 
+_FEWEST = 2
+
 
 class TrainBatches:
     """Shuffled, augmented batches; order, mixing and views are functions of (seed, epoch).
@@ -27,8 +29,10 @@ class TrainBatches:
         images: what is learned from.
         preprocessing: its mean and deviation bring uint8 to the network's input.
         augment: how a view of an image may vary.
-        batch_size: images a batch, of all processes together, at most; all batches of a pass are
-            of one size, give or take an image, for a small last one would upset batch-norm.
+        batch_size: images a batch, of all processes together; all batches of a pass are of one
+            size, give or take an image, for a small last one would upset batch-norm. At most so
+            many; more only where a process would be left with a single image, which batch-norm
+            cannot normalise.
         seed: the run's seed.
         student_size, teacher_size: height and width of what each sees; None as the images lie.
             They are varied and mixed as they lie, so both see the same.
@@ -80,8 +84,27 @@ class TrainBatches:
         """Choose the order and the views of the next pass."""
         self.epoch = epoch
 
-    def __len__(self) -> int:
+    @property
+    def remark(self) -> str | None:
+        """What is other about the batches than was asked for; None if nothing is."""
+        if len(self) == self._asked:
+            return None
+        largest = math.ceil(self.samples / len(self))
+        return (
+            f"{self.samples} images in batches of {self.batch_size} (data.batch_size) would leave "
+            "a single one over, which batch normalisation cannot normalise: "
+            f"{len(self)} batches of up to {largest}"
+        )
+
+    @property
+    def _asked(self) -> int:
         return math.ceil(self.samples / self.batch_size)
+
+    def __len__(self) -> int:
+        world = self.share[1]
+        # A batch size of less says that single images are meant.
+        each = _FEWEST if self.batch_size >= _FEWEST * world else 1
+        return max(min(self._asked, self.samples // (each * world)), 1)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch

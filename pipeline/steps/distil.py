@@ -45,6 +45,8 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         between(1, student)
         teacher, taps = trained_teacher(run), taps_of(recipe)
         batches = data.batches(data.splits.student_train, recipe.seed, share=share())
+        if batches.remark:
+            step.remark(batches.remark)
         pair = pair_on(teacher, student, batches, taps)
         distill(
             teacher,
@@ -86,7 +88,7 @@ def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, ste
         ModelMismatchError: when it cannot be used, or is not as accurate as it is known to be.
     """
     asked = data.file.recipe.student
-    check_learns(student, asked.model)
+    check_learns(student, asked.model, first_images(data, "student"))
     check_answers(student, asked.model, first_images(data, "student"))
     if asked.weights is None and asked.expect_top1 is None:
         return

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from foundation.errors import RunMismatchError
+from foundation.errors import DataLayoutError, RunMismatchError
 from pipeline.data import load_dataset
 from pipeline.data.batches import EvaluationBatches, TrainBatches
 from pipeline.data.facts import (
@@ -126,7 +126,15 @@ class TrainingData:
             learner: who learns. A student's batches hold what its teacher sees too, in the
                 recipe's fixed views; a teacher learns alone, in views that are always new.
             share: (rank, world), where several processes train together.
+
+        Raises:
+            DataLayoutError: when there is a single image.
         """
+        if len(images.labels) == 1:
+            raise DataLayoutError(
+                f"{self.recipe.name}: the {learner} has a single image to learn from, and two are "
+                "the least; add some, or look at data.student_fraction and data.val_fraction"
+            )
         recipe, splits = self.recipe, self.splits
         teacher_size = recipe.teacher_image_size or recipe.image_size
         alone = learner == "teacher"

@@ -44,15 +44,19 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             # A student that does not fit is told of now, not after the teacher's training.
             student = new_student(recipe, facts)
             check_pairing(recipe, facts, network, student)
+            check_learns(student, recipe.student.model, first_images(data, "student"))
             loaded = load_weights(named, network, step.remark)
             check_answers(network, named.model, first_images(data, "teacher"))
             if named.weights is not None:
                 save_model(run.teacher / WEIGHTS, network)
             else:
-                check_learns(network, named.model)
+                check_learns(network, named.model, first_images(data, "teacher"))
+                batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
+                if batches.remark:
+                    step.remark(batches.remark)
                 train_alone(
                     network,
-                    data.batches(data.splits.train, recipe.seed, "teacher", share()),
+                    batches,
                     recipe.teacher.training,
                     run.teacher,
                     validation=data.evaluation(data.splits.validation, "teacher"),

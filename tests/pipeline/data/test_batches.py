@@ -106,6 +106,37 @@ def test_batches_are_even_so_that_none_is_left_with_an_image_or_two(
     assert len(batches) == len(sizes)
 
 
+@pytest.mark.parametrize(
+    ("count", "batch_size", "world", "sizes"),
+    [
+        (51, 2, 1, [3] + [2] * 24),  # an odd number leaves none alone
+        (3, 2, 1, [3]),
+        (2, 2, 1, [2]),
+        (5, 4, 2, [4]),  # a share of two for each process
+        (51, 8, 4, [8] * 6),
+        (3, 1, 1, [1, 1, 1]),  # asked for in so many words
+        (5, 3, 2, [2, 2]),  # as many as there are processes, give or take
+    ],
+)
+def test_no_process_is_left_with_a_single_image(
+    count: int, batch_size: int, world: int, sizes: list[int]
+) -> None:
+    of_all = [
+        [len(batch.labels) for batch in of_noise(count, batch_size, share=(rank, world))]
+        for rank in range(world)
+    ]
+    assert all(shares == of_all[0] for shares in of_all)
+    assert [each * world for each in of_all[0]] == sizes
+
+
+def test_what_is_other_than_asked_for_is_told() -> None:
+    remark = of_noise(51, 2).remark
+    assert remark is not None
+    assert "51 images in batches of 2" in remark and "25 batches of up to 3" in remark
+    assert of_noise(50, 2).remark is None
+    assert of_noise(3, 1).remark is None
+
+
 def test_images_are_prepared_as_the_bundle_will_prepare_them() -> None:
     preprocessing = Preprocessing(4, 4, 1, [0.25], [0.5])
     images = ArrayImages(np.full((1, 4, 4, 1), 255, np.uint8), np.zeros(1, np.int64))

@@ -1,0 +1,71 @@
+"""A network is somebody else's code: what it raises is told in one line that names it."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch import nn
+
+from foundation.errors import (
+    CompressError,
+    ModelMismatchError,
+    is_no_space,
+    is_want_of_memory,
+)
+
+_ROOT = Path(__file__).parents[1]
+_OURS = [_ROOT / name for name in ("foundation", "smskd", "export", "pipeline")]
+_LONGEST = 300
+_ALONE = "Expected more than 1 value per channel"
+
+
+@contextmanager
+def blamed(network: nn.Module, doing: str) -> Iterator[None]:
+    """Turn what a network's code raises within the block into an error that names it.
+
+    A full disk and want of memory are no fault of the network's and pass as they are.
+
+    Args:
+        network: whose code runs.
+        doing: what it was doing: "training in stage kd, on 8 images".
+
+    Raises:
+        ModelMismatchError: with the network's class, what it was doing, the reason, and the line
+            of the user's file where there is one.
+    """
+    try:
+        yield
+    except CompressError:
+        raise
+    except Exception as error:
+        if is_want_of_memory(error) or (isinstance(error, OSError) and is_no_space(error)):
+            raise
+        raise ModelMismatchError(
+            f"{type(network).__name__} failed while {doing}: {_reason(error)}{_place(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    words = str(error)
+    if _ALONE in words:
+        return (
+            "batch normalisation has a single value for each channel, so it cannot normalise: a "
+            "batch of one image whose features are one pixel wide; take larger batches "
+            "(data.batch_size) or larger images (data.image_size)"
+        )
+    first = next((line.strip() for line in words.splitlines() if line.strip()), "without a message")
+    shown = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
+    return f"{type(error).__name__}: {shown}"
+
+
+def _place(error: Exception) -> str:
+    """The innermost line that is neither a library's nor ours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        ours = any(folder in path.parents for folder in _OURS)
+        if path.is_file() and "site-packages" not in path.parts and not ours:
+            return f" ({path.name} line {frame.lineno})"
+    return ""
