@@ -15,7 +15,7 @@ from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.kinds import a_few, is_hidden, is_image, shown
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
-from pipeline.data.walking import class_folders, entries, image_files, is_folder
+from pipeline.data.walking import class_folders, entries, image_files, is_folder, is_there
 from pipeline.recipe import DataRecipe
 
 _OTHER_NAMES = {
@@ -71,7 +71,7 @@ def class_names(
         DataLayoutError: when there is no such split, fewer than two classes, an empty one, or one
             whose name is no text.
     """
-    if not split.is_dir():
+    if not is_there(split):
         raise DataLayoutError(
             f"{shown(split)}: no such folder; a dataset has {splits[0]}/ and {splits[1]}/"
             f"{_hint(split, splits)}"
@@ -128,7 +128,7 @@ def _check_name(split: Path, name: str) -> None:
 
 def _check_images(folder: Path) -> None:
     """Make sure that there is an image; only where there is none at once is all gone through."""
-    if folder.is_dir() and any(is_image(entry.name) for entry in entries(folder)):
+    if is_there(folder) and any(is_image(entry.name) for entry in entries(folder)):
         return
     over = PassedOver()
     if not image_files(folder, over, folder.name):
@@ -190,15 +190,17 @@ def _unread(root: Path, splits: tuple[str, str]) -> Iterator[str]:
 def _hint(split: Path, splits: tuple[str, str]) -> str:
     """What is there in place of a missing split."""
     root = split.parent
-    if not root.is_dir():
+    if not is_there(root):
         return ""
     folders = sorted(e.name for e in entries(root) if is_folder(e) and not is_hidden(e.name))
     for name in _OTHER_NAMES.get(split.name, ()):
         if name in folders and name not in splits:
             return f"; there is {name}/: rename it to {split.name}/"
     for name in folders:
-        if (root / name / splits[0]).is_dir():
+        if is_there(root / name / splits[0]):
             return f"; they are in {shown(root / name)}: name that folder"
+    if next(root.glob("*.tar"), None) is not None:
+        return f"; here are tar files: shards:{shown(root)} reads them"
     if folders and not set(folders) & set(splits):
         return (
             f"; here are {a_few(folders)}: if these are the classes, move them into {splits[0]}/, "

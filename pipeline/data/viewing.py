@@ -40,14 +40,16 @@ _TURNS = {
 }
 
 
-def quieten_pillow() -> None:
+def set_up_pillow() -> None:
     """Our own limit stands in the recipe, and is held before anything is decoded; what Pillow warns
-    of speaks of its own classes and names no file."""
+    of speaks of its own classes and names no file. A large picture lies in one block, which goes
+    back to the system with it; blocks of a few megabytes would stay with each thread."""
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    Image.core.set_block_size(2**30)  # type: ignore[attr-defined]
 
 
-quieten_pillow()
+set_up_pillow()
 
 
 class UnseenError(Exception):
@@ -83,7 +85,9 @@ def viewed(source: Path | BytesIO, size: int, viewing: Viewing) -> Image.Image:
         held = whole if "progressive" in image.info else image.width * image.height
         with _UNDER_WAY_NOW.taken(held):
             image.load()
-            return _upright(image, _reduced(image, size, viewing))
+            rgb = _upright(image, _reduced(image, size, viewing))
+            image.close()  # or its pixels were held for longer than they are counted
+            return rgb
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from foundation.errors import DataLayoutError
+from foundation.errors import DataLayoutError, MissingFileError
 from pipeline.data.contents import START
 from pipeline.data.kinds import is_hidden, is_image, shown
 from pipeline.data.passed_over import PassedOver
@@ -28,7 +28,7 @@ def image_files(folder: Path, over: PassedOver, called: str) -> list[str]:
     Raises:
         DataLayoutError: when a folder may not be read.
     """
-    if not folder.is_dir():
+    if not is_there(folder):
         return []
     known = {_identity(above) for path in (folder, folder.resolve()) for above in path.parents}
     known.add(_identity(folder))
@@ -47,6 +47,41 @@ def image_files(folder: Path, over: PassedOver, called: str) -> list[str]:
             else:
                 _note(entry, over, f"{called}/{name}")
     return sorted(images)
+
+
+def dataset_folder(path: Path, what: str) -> Path:
+    """The folder that a dataset lies in.
+
+    Args:
+        path: as a person named it.
+        what: what should lie in it, for messages.
+
+    Raises:
+        MissingFileError: when there is no such folder.
+        DataLayoutError: when it may not be looked at.
+    """
+    if is_there(path):
+        return path
+    if path.exists():
+        packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z")
+        advice = "unpack it, and name the folder" if packed else f"name the folder {what} lie in"
+        raise MissingFileError(f"{shown(path)}: a file; {advice}")
+    raise MissingFileError(f"{shown(path)}: no such folder of {what}")
+
+
+def is_there(folder: Path) -> bool:
+    """Whether there is such a folder.
+
+    Raises:
+        DataLayoutError: when that cannot be known.
+    """
+    try:
+        return folder.is_dir()
+    except OSError as error:
+        raise DataLayoutError(
+            f"{shown(folder)}: cannot be looked at ({error.strerror}); check the path and who may "
+            "read it"
+        ) from error
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from foundation.errors import MissingFileError, UsageError
+from foundation.errors import UsageError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.fingerprint import FILES, DatasetFiles
+from pipeline.data.walking import dataset_folder
 from pipeline.recipe import DataRecipe
 
 
@@ -15,9 +16,7 @@ def folder(argument: str, recipe: DataRecipe) -> Dataset:
     """folder:PATH reads PATH/train/CLASS/* and PATH/test/CLASS/*; class names are folder names."""
     if not argument:
         raise UsageError("dataset folder needs a path: folder:PATH")
-    root = user_path(argument)
-    if not root.is_dir():
-        raise MissingFileError(f"{root}: no such folder of images")
+    root = dataset_folder(user_path(argument), "images")
     return load_class_folders(root, recipe, load_size(recipe))
 
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from foundation.documents import decoded
-from foundation.errors import DataLayoutError, MissingFileError, UsageError
+from foundation.errors import DataLayoutError, UsageError
 from foundation.files import read_bounded, user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.kinds import a_few
 from pipeline.data.tars import TarImages, tar_images
+from pipeline.data.walking import dataset_folder, is_there
 from pipeline.recipe import DataRecipe
 
 _CLASSES = "classes.txt"
@@ -31,9 +32,7 @@ def shards(argument: str, recipe: DataRecipe) -> Dataset:
     """
     if not argument:
         raise UsageError("dataset shards needs a path: shards:PATH")
-    root = user_path(argument)
-    if not root.is_dir():
-        raise MissingFileError(f"{root}: no such folder of shards")
+    root = dataset_folder(user_path(argument), "shards")
     train, test = _split(root, "train"), _split(root, "test")
     classes = _classes(root, train)
     _check_labels(root, test, classes)
@@ -58,6 +57,7 @@ def _split(root: Path, name: str) -> TarImages:
         raise DataLayoutError(
             f"{root}: no {name}-*.tar; a dataset has train-*.tar and test-*.tar"
             + (f", and here are {a_few(packed)}: unpack them with gunzip" if packed else "")
+            + (f"; folder:{root} reads class folders" if is_there(root / name) else "")
         )
     images = tar_images(files, root / f"{name}.index.npz")
     if not len(images):

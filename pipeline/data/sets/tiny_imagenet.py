@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from foundation.documents import decoded
 from foundation.errors import DataLayoutError, MissingFileError
-from foundation.files import user_path
+from foundation.files import read_bounded, user_path
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.class_folders import class_names, list_classes
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.fingerprint import FILES, DatasetFiles
+from pipeline.data.kinds import a_few
 from pipeline.data.listing import Listing
+from pipeline.data.passed_over import PassedOver
+from pipeline.data.walking import image_files
 from pipeline.recipe import DataRecipe
 
 _SIZE = 64
+_LARGEST_TABLE = 1 << 24
 _FOLDER = "tiny-imagenet-200"
 
 
@@ -32,10 +38,14 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
             f"{root}: no such folder; get http://cs231n.stanford.edu/tiny-imagenet-200.zip and "
             f"unpack it in {root.parent}"
         )
-    classes = class_names(root / "train", ("train", "val"), inside="images")
-    train = list_classes(root / "train", classes, inside="images")
+    over = PassedOver()
+    classes = class_names(root / "train", ("train", "val"), inside="images", over=over)
+    train = list_classes(root / "train", classes, inside="images", over=over)
     size = load_size(recipe) or _SIZE
-    return dataset_of(train, _validation(root / "val", classes), classes, size, recipe)
+    test = _validation(root / "val", classes)
+    dataset = dataset_of(train, test, classes, size, recipe)
+    remarks = (*over.remarks(), *_unnamed(root / "val", test), *dataset.remarks)
+    return replace(dataset, remarks=remarks)
 
 
 def _validation(folder: Path, classes: list[str]) -> Split:
@@ -46,7 +56,10 @@ def _validation(folder: Path, classes: list[str]) -> Split:
     label_of = {name: label for label, name in enumerate(classes)}
     names: list[str] = []
     labels: list[int] = []
-    lines = table.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = decoded(read_bounded(table, _LARGEST_TABLE)).splitlines()
+    except ValueError as error:
+        raise DataLayoutError(f"{table}: {error}") from error
     for number, line in enumerate(lines, start=1):
         name, _, rest = line.partition("\t")
         label = label_of.get(rest.partition("\t")[0])
@@ -60,6 +73,18 @@ def _validation(folder: Path, classes: list[str]) -> Split:
     if not names:
         raise DataLayoutError(f"{table}: names no images; unpack tiny-imagenet-200.zip again")
     return Split(folder, Listing(folder, names), np.array(labels, np.int64))
+
+
+def _unnamed(folder: Path, named: Split) -> list[str]:
+    """A line where images of val do not stand in its table."""
+    there = set(image_files(folder / "images", PassedOver(), "val/images"))
+    there -= {Path(named.images.name(index)).name for index in range(len(named.images))}
+    if not there:
+        return []
+    return [
+        f"{len(there)} images of val/ stand in no line of val_annotations.txt and were left out "
+        f"({a_few(sorted(there))})"
+    ]
 
 
 @FILES.register("tiny-imagenet")

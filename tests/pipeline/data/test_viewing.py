@@ -361,7 +361,7 @@ class TestAFileThatIsNoPicture:
             seen(path, 64)
 
     def test_says_nothing_in_a_librarys_words(self, tmp_path: Path, capfd, recwarn) -> None:
-        viewing.quieten_pillow()  # as on import; the test runner undoes it
+        viewing.set_up_pillow()  # as on import; the test runner undoes it
         palette = Image.new("P", (8, 8))
         palette.save(tmp_path / "a.png", transparency=bytes(range(100)))
         seen(tmp_path / "a.png")

@@ -57,6 +57,23 @@ class TestALayoutThatIsNotRight:
         with pytest.raises(MissingFileError, match="nowhere: no such folder"):
             load(tmp_path / "nowhere")
 
+    @pytest.mark.parametrize(
+        ("name", "words"), [("photos.zip", "a file; unpack it"), ("photos", "a file; name the f")]
+    )
+    def test_that_is_a_file(self, tmp_path: Path, name: str, words: str) -> None:
+        (tmp_path / name).touch()
+        with pytest.raises(MissingFileError, match=words):
+            load(tmp_path / name)
+
+    def test_with_a_name_that_no_folder_has(self, tmp_path: Path) -> None:
+        with pytest.raises(DataLayoutError, match=r"cannot be looked at \(File name too long"):
+            load(tmp_path / ("x" * 300))
+
+    def test_of_tar_files(self, tmp_path: Path) -> None:
+        (tmp_path / "train-000.tar").touch()
+        with pytest.raises(DataLayoutError, match=r"here are tar files: shards:.* reads them"):
+            load(tmp_path)
+
     def test_without_a_path(self) -> None:
         with pytest.raises(UsageError, match="folder:PATH"):
             load_dataset(DataRecipe(name="folder"))

@@ -101,6 +101,23 @@ class TestTinyImageNet:
             load("tiny-imagenet", tmp_path)
         assert "\n" not in str(caught.value)
 
+    def test_says_what_is_left_out(self, root: Path) -> None:
+        folder = root / "tiny-imagenet-200"
+        photo(folder / "val/images/val_9.JPEG", 0)
+        photo(folder / "train/.trash/images/1.JPEG", 0)
+        (folder / f"train/{CLASSES[0]}/images/._1.JPEG").touch()
+        dataset = load("tiny-imagenet", root)
+        assert (dataset.classes, len(dataset.train.labels)) == (CLASSES, 6)
+        said = "\n".join(dataset.remarks)
+        for words in ("1 images of val/ stand in no line", "1 hidden or system folder", "._1.JPEG"):
+            assert words in said
+
+    def test_with_a_table_in_latin_1_is_refused(self, root: Path) -> None:
+        with self.table(root).open("ab") as table:
+            table.write(f"caf\xe9.JPEG\t{CLASSES[0]}\t0\n".encode("latin-1"))
+        with pytest.raises(DataLayoutError, match=r"val_annotations\.txt: byte 0xE9 in line 4"):
+            load("tiny-imagenet", root)
+
     def test_without_its_table_is_refused(self, root: Path) -> None:
         self.table(root).unlink()
         with pytest.raises(DataLayoutError, match=r"val_annotations\.txt: not there"):
