@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from deploy_targets.answers import build_answer, content_of, not_understood
@@ -20,8 +21,10 @@ from deploy_targets.device.messages import (
     Done,
     Energy,
     Job,
+    Memory,
     Message,
     Scenario,
+    Started,
     Startup,
     Throughput,
     Timed,
@@ -42,11 +45,14 @@ _RECORDS: dict[str, type] = {
     "conditions": Conditions,
     "timed": Timed,
     "energy": Consumed,
+    "memory": Memory,
     "throughput": Throughput,
     "counted": Counted,
     "result": DeviceResult,
+    "started": Started,
 }
-_ORDER = {kind: place for place, kind in enumerate(_RECORDS)} | {"timed": 3}
+_ORDER = {kind: place for place, kind in enumerate(_RECORDS)} | {"timed": 3, "energy": 3}
+_BEGIN = frozenset({"facts", "started"})
 _BEFORE_ALL = -1
 
 
@@ -60,20 +66,26 @@ class Brought:
         job: what was asked for.
         host: for messages to the user.
         images: of the evaluation file; 0 for none.
+
+    Attributes:
+        records: by kind.
+        starts: of each process, how it began and what memory it took.
     """
 
     def __init__(self, job: Job, host: str, images: int = 0) -> None:
         self.records: dict[str, list[Any]]
+        self.starts: list[Started]
         self.job, self._host, self._images = job, host, images
         self.forget()
 
     def forget(self) -> None:
         """Begin with nothing."""
         self.records = {kind: [] for kind in _RECORDS}
+        self.starts = []
         self.begin()
 
     def begin(self) -> None:
-        """A process begins: its facts come next."""
+        """A process begins."""
         self._at = _BEFORE_ALL
 
     def add(self, message: Message) -> None:
@@ -86,17 +98,23 @@ class Brought:
         if kind not in _RECORDS:
             raise not_understood(self._host, f"{kind[:80]!r} is no message of its")
         record: Any = build_answer(_RECORDS[kind], content_of(message), self._host, kind)
-        is_next = _ORDER[kind] >= self._at and (kind == "facts") == (self._at == _BEFORE_ALL)
+        is_next = _ORDER[kind] >= self._at and (kind in _BEGIN) == (self._at == _BEFORE_ALL)
         problem = next(self._problems(kind, record), None) if is_next else "it comes out of turn"
         if problem is not None:
             raise not_understood(self._host, f"{kind}: {problem}")
         self._at = _ORDER[kind]
         self.records[kind].append(record)
+        if kind == "startup":
+            self.starts.append(Started(record))
+        elif kind == "memory":
+            self.starts[-1] = replace(self.starts[-1], memory_mb=record)
+        elif kind == "started":
+            self.starts.append(record)
 
     def restore(self, messages: Sequence[Message]) -> None:
         """Take messages of earlier processes; errors as `add`."""
         for message in messages:
-            if message["kind"] == "facts":
+            if message["kind"] in _BEGIN:
                 self.begin()
             self.add(message)
 
@@ -110,6 +128,8 @@ class Brought:
             queries = self.done.queries
             if record.images > queries * self.job.scenario.images_a_query:
                 yield f"images ({record.images}) of {queries} queries"
+        elif kind == "memory" and not self.records["startup"]:
+            yield "there was no 'startup' before it"
         elif kind == "throughput" and record.batch != self.job.throughput_batch:
             yield f"batch is {record.batch}, but {self.job.throughput_batch} was asked for"
         elif kind == "counted" and self.done.images + record.n > self._images:
@@ -120,7 +140,7 @@ class Brought:
     def _lacking(self, result: DeviceResult) -> Iterator[str]:
         """What a job that is said to be done lacks."""
         done, runtime = self.done, result.runtime
-        for kind in ("startup", "warm", "conditions"):
+        for kind in ("startup", "warm", "conditions", "memory"):
             if not self.records[kind]:
                 yield f"there was no {kind!r} before it"
         yield from at_least(MIN_QUERIES, queries=done.queries)
@@ -142,6 +162,7 @@ class Brought:
             timed_s=sum(part.span_ns for part in timed) / 1e9,
             images=sum(one.n for one in self.records["counted"]),
             throughput=bool(self.records["throughput"]),
+            memory=bool(self.records["memory"]),
         )
 
     @property
@@ -173,8 +194,9 @@ class Brought:
             "scenario": scenario,
             "latency_ms": summarise(samples, warmup_n, percents),
             "throughput": _throughput(scenario, timed, seen["throughput"]),
-            "memory_mb": result.memory_mb,
+            "memory_mb": seen["memory"][-1],
             "startup_ms": seen["startup"][0],
+            "starts": self.starts,
             "energy": _energy(seen["energy"]),
             "accuracy": accuracy_of(seen["counted"], labels_sha256) if seen["counted"] else None,
             "parity": result.parity,
@@ -196,7 +218,8 @@ def _energy(consumed: Sequence[Consumed]) -> Energy | None:
     images = sum(one.images for one in consumed)
     if not images:
         return None
-    return Energy(sum(one.joules for one in consumed) / images, consumed[-1].source)
+    parts = [one.joules / one.images for one in consumed]
+    return Energy(sum(one.joules for one in consumed) / images, consumed[-1].source, parts)
 
 
 def _throughput(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from deploy_targets.device.messages import (
     Parity,
     RuntimeUsed,
     Scenario,
+    Started,
     Startup,
     Throughput,
     Validity,
@@ -73,7 +74,8 @@ class Measurement:
     Attributes:
         scenario: how queries came.
         latency_ms: of a query, in milliseconds.
-        memory_mb: in MiB.
+        startup_ms: of the first process, whose files may not have been in memory.
+        memory_mb: of the last process that timed queries, in MiB.
         energy: None where the host does not tell.
         accuracy: on the evaluation file, or None if there was none.
         parity: against the original's logits on the bundle's probe images.
@@ -82,6 +84,8 @@ class Measurement:
         launches: processes that it took.
         seconds: that the call took which brought it to its end.
         started_at: when the first of its processes began; ISO 8601, UTC.
+        starts: of each process, how it began and what memory it took, `startup_ms` and `memory_mb`
+            among them; empty in records of before they were kept.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -102,6 +106,7 @@ class Measurement:
     launches: int = 1
     seconds: float
     started_at: str
+    starts: list[Started] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""

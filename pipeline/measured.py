@@ -88,13 +88,14 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
 
 
 def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
-    """How each process began, and the memory that it had; as they were found, once."""
+    """How the first process began, and its memory; below, what others of its like showed."""
     ordered = _ordered(measurements)
     several = len({one.host.name for one in ordered}) > 1
     mixed = len({scenario_words(one.scenario) for one in ordered}) > 1
     heads = [
         "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "runtime", "threads",
-        "cores", "import ms", "load ms", "first answer ms", "MB before", "steady MB", "peak MB",
+        "cores", "import ms", "load ms", "first answer ms", "in all ms", "MB before", "steady MB",
+        "peak MB",
     ]  # fmt: skip
     rows = []
     for one in ordered:
@@ -109,11 +110,29 @@ def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
                 Cell(",".join(map(str, runtime.pinned)) if runtime.pinned else "any"),
                 *(Cell(_number(ms, 1)) for ms in (start.import_, start.load)),
                 Cell(_number(start.first_inference, 2)),
-                *(Cell(_number(mb, 0)) for mb in (memory.before_load, memory.steady, memory.peak)),
+                Cell(_number(start.total, 1), _starts_words(one)),
+                *(Cell(_number(mb, 0)) for mb in (memory.before_load, memory.steady)),
+                Cell(_number(memory.peak, 0), _peaks_words(one)),
             ]
         )
     bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
     return MeasuredTable("Start and memory of the process", heads, rows, [], bundles)
+
+
+def _starts_words(one: Measurement) -> str:
+    """The least and the most that processes took to start; "one look" where there was but one."""
+    return _range_words([start.startup_ms.total for start in one.starts], 0)
+
+
+def _peaks_words(one: Measurement) -> str:
+    told = [start.memory_mb.peak for start in one.starts if start.memory_mb]
+    return _range_words([peak for peak in told if peak is not None], 1)
+
+
+def _range_words(values: Sequence[float], digits: int) -> str:
+    if len(values) < 2:
+        return "one look"
+    return f"{min(values):,.{digits}f} to {max(values):,.{digits}f} in {len(values)}"
 
 
 def _ordered(measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -4,9 +4,10 @@ What comes back is lines, each an object with a `kind`:
 
 - from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `Step`),
   "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed" (`Timed`, a part
-  of the samples), "energy" (`Consumed`), "throughput" (`Throughput`), "counted" (`Counted`, a part
-  of the accuracy), then, last, a "result" (a `DeviceResult`). Whoever keeps
-  them can give them back as the `Done` of another job, which then goes on where this one ended;
+  of the samples), "energy" (`Consumed`, of such a part), "memory" (`Memory`, after them),
+  "throughput" (`Throughput`), "counted" (`Counted`, a part of the accuracy), then, last, a "result"
+  (a `DeviceResult`). Of a job that only starts, all that comes is a "started" (`Started`). Whoever
+  keeps them can give them back as the `Done` of another job, which then goes on from there;
 - from the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
   one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
 - from both, last, when something is wrong, an "error" (an exit code of
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from deploy_targets.device.sense import (
@@ -87,12 +88,14 @@ class Done:
         timed_s: seconds that they took.
         images: of the evaluation file, that were answered.
         throughput: whether it was measured.
+        memory: whether a process told of it after its queries.
     """
 
     queries: int = 0
     timed_s: float = 0.0
     images: int = 0
     throughput: bool = False
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class Job(EngineJob):
         scenario: how the queries come.
         seed: of the times at which they come, for server.
         done: what need not be done again.
+        only_start: load, answer a few queries, and tell how that began and what memory it took.
     """
 
     queries: int = 1000
@@ -140,6 +144,7 @@ class Job(EngineJob):
     scenario: Scenario = Scenario()
     seed: int = 0
     done: Done = Done()
+    only_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,14 +332,17 @@ class Energy:
 
     Attributes:
         source: what told it, such as "RAPL package-0".
+        parts: joules an image of each part of the time; empty in records of before they were kept.
     """
 
     joules_per_image: float
     source: str
+    parts: list[float] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from above_zero(joules_per_image=self.joules_per_image)
+        yield from above_zero(parts=min(self.parts, default=None))
         yield from named(source=self.source)
 
 
@@ -345,6 +353,11 @@ class Startup:
     import_: float
     load: float
     first_inference: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.import_ + self.load + self.first_inference
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -516,7 +529,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Consumed:
-    """Energy of the timed queries of a process."""
+    """Energy of a part of the timed queries."""
 
     joules: float
     images: int
@@ -549,8 +562,19 @@ class DeviceResult:
     """What the device says of a bundle at the end."""
 
     runtime: RuntimeUsed
-    memory_mb: Memory
     parity: Parity
+
+
+@dataclass(frozen=True)
+class Started:
+    """How one of several processes of the same job began.
+
+    Attributes:
+        memory_mb: after its queries; None where it did not come so far.
+    """
+
+    startup_ms: Startup
+    memory_mb: Memory | None = None
 
 
 @dataclass(frozen=True)

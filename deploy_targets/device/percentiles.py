@@ -12,6 +12,10 @@ from deploy_targets.device.sense import LARGEST_PERCENT, SMALLEST_PERCENT, is_pe
 # Of each bound by itself.
 CONFIDENCE = 0.99
 
+# Of so many values, all fall on one side of the median less often than once in a hundred times: the
+# least and the most are bounds of it.
+FEWEST_FOR_BOUNDS = 7
+
 SMALLEST, LARGEST = SMALLEST_PERCENT, LARGEST_PERCENT
 BOUNDS = f"{SMALLEST:g} to {LARGEST:g}"
 

@@ -48,14 +48,16 @@ class Meter:
             self._watts.append(sum(watts))
 
     def joules(self, seconds: float) -> float | None:
-        """What was used since the beginning; None when nothing tells it.
+        """What was used since the last time, or the beginning; None when nothing tells it.
 
         Args:
             seconds: since then.
         """
+        joules, watts = self._joules, self._watts
+        self._joules, self._watts = 0.0, []
         if self._counters:
-            return self._joules or None
-        return sum(self._watts) / len(self._watts) * seconds if self._watts else None
+            return joules or None
+        return sum(watts) / len(watts) * seconds or None if watts else None
 
     def _name(self) -> str | None:
         if self._counters:

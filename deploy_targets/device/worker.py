@@ -27,15 +27,20 @@ from deploy_targets.device.messages import (
     Consumed,
     DeviceResult,
     Job,
-    Memory,
+    Started,
+    Timed,
 )
 from deploy_targets.device.power import Meter
-from deploy_targets.device.scenarios import series_of, time_parts
+from deploy_targets.device.scenarios import PART_S, series_of, time_parts
 from deploy_targets.records import as_dict, build
 
 # Shares of the time that the timed queries may take.
 _WARMUP_SHARE = 0.25
 _THROUGHPUT_SHARE = 0.25
+# Enough for a runtime to have asked for all the memory that it works in.
+_QUERIES_OF_A_START = 20
+# Queries a second, when it is no matter when they come.
+_AT_ONCE = 1e6
 
 
 def main() -> int:
@@ -50,12 +55,14 @@ def measure_bundle(job: Job, emit: Emit) -> None:
     Raises:
         CompressError: of the kind that fits, when bundle, runtime or evaluation file is at fault.
     """
+    if job.only_start:
+        _start(job, emit)
+        return
     emit({"kind": "facts", **asdict(facts.collect())})
     _progress(emit, "loading")
-    lanes = job.scenario.streams or 1
-    engine = load_engine(job, lanes, job.scenario.batch)
+    engine = load_engine(job, job.scenario.streams or 1, job.scenario.batch)
     _send(emit, "startup", engine.startup)
-    memory = _time(job, engine, emit)
+    _time(job, engine, emit)
     _progress(emit, "throughput")
     # Offline is throughput already.
     if not job.done.throughput and job.scenario.name != OFFLINE:
@@ -70,16 +77,35 @@ def measure_bundle(job: Job, emit: Emit) -> None:
         file, prepare = Path(job.evaluation), engine.bundle.prepare
         for counted in checks.count_correct(engine.run, file, prepare, job.done.images):
             _send(emit, "counted", counted)
-    _send(emit, "result", DeviceResult(engine.used(), memory, parity))
+    _send(emit, "result", DeviceResult(engine.used(), parity))
 
 
-def _time(job: Job, engine: Engine, emit: Emit) -> Memory:
-    """Warm up and time what is not done yet; the memory that the process then has."""
+def _start(job: Job, emit: Emit) -> None:
+    """Begin as a measurement does, answer a few queries, and tell of it."""
+    engine = load_engine(job, job.scenario.streams or 1, job.scenario.batch)
+    _answer_some(job, engine, _QUERIES_OF_A_START)
+    _send(emit, "started", Started(engine.startup, engine.memory()))
+
+
+def _answer_some(job: Job, engine: Engine, queries: int) -> None:
+    """Queries of the job's kind that nobody times: a process has the memory of what it did."""
+    rate = _AT_ONCE if job.scenario.rate else None
+    asked = replace(job, scenario=replace(job.scenario, rate=rate))
+    series = series_of(asked, engine.session.lanes(), _batches(engine, job.scenario.batch))
+    series.part(queries, PART_S)
+
+
+def _time(job: Job, engine: Engine, emit: Emit) -> None:
+    """Warm up and time what is not done yet, and tell of the memory that the process then has."""
     left = max(0, job.queries - job.done.queries)
     seconds = max(0.0, job.max_seconds - job.done.timed_s)
     is_enough = left == 0 and job.done.timed_s >= min(job.min_seconds, job.max_seconds)
     if job.done.queries >= timing.MIN_QUERIES and (is_enough or seconds == 0):
-        return engine.memory()
+        if not job.done.memory:
+            # A process that is gone timed all: of its memory, one that has done like it tells.
+            _answer_some(job, engine, job.queries)
+            _send(emit, "memory", engine.memory())
+        return
     batches = _batches(engine, job.scenario.batch)
     # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
     series = series_of(job, engine.session.lanes(), batches)
@@ -90,20 +116,22 @@ def _time(job: Job, engine: Engine, emit: Emit) -> Memory:
     watch = Watch(engine.pinned)
     _send(emit, "conditions", replace(watch.now("before"), other_cpu=None))
     _progress(emit, "timing")
-    during, meter, n, span_ns = list[Conditions](), Meter(), 0, 0
+    during, meter = list[Conditions](), Meter()
     for part in time_parts(series, left, job.min_seconds - job.done.timed_s, seconds):
         meter.read()
         during.append(watch.now("during"))
-        n, span_ns = n + len(part.ns), span_ns + part.span_ns
         _send(emit, "timed", part)
+        _send_energy(emit, meter, part, job.scenario.images_a_query)
     memory = engine.memory()
     _send(emit, "conditions", worst_of(during))
     _send(emit, "conditions", replace(watch.now("after"), other_cpu=None))
-    joules = meter.joules(span_ns / 1e9)
+    _send(emit, "memory", memory)
+
+
+def _send_energy(emit: Emit, meter: Meter, part: Timed, images_a_query: int) -> None:
+    joules = meter.joules(part.span_ns / 1e9)
     if joules is not None and meter.source is not None:
-        images = n * job.scenario.images_a_query
-        _send(emit, "energy", Consumed(joules, images, meter.source))
-    return memory
+        _send(emit, "energy", Consumed(joules, len(part.ns) * images_a_query, meter.source))
 
 
 def _batches(engine: Engine, batch: int) -> list[NDArray[Any]]:

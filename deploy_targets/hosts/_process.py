@@ -21,7 +21,7 @@ WORKER = "deploy_targets.device.worker"
 SERVER = "deploy_targets.device.server"
 Why = Callable[[int, str, bool], str | None]
 
-_FINAL = {"result", "error"}
+_FINAL = {"result", "started", "error"}
 _SECONDS_TO_LEAVE = 10
 
 # What a device may say: no honest one comes near it. A line is half a second's samples at most.

@@ -53,7 +53,7 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
         basis=finding.basis if found else "none",
         verdict=answer,
         reason=f"an estimate, not a measurement: {reason}" if not is_measured else reason,
-        repeatable=is_measured and metric.timed,
+        repeatable=is_measured and (metric.timed or metric.hosted),
     )
 
 
@@ -77,7 +77,8 @@ def _advice(metric: Metric) -> str:
     """What to do where a limit lies within the interval."""
     if metric.timed:
         return "measure longer"
-    return f"{'' if metric.hosted else 'more test images, or '}a looser limit would tell"
+    more = "more processes (measure longer)" if metric.hosted else "more test images"
+    return f"{more}, or a looser limit would tell"
 
 
 def _keeps(value: float, kind: Kind, limit: float) -> bool:

@@ -41,7 +41,9 @@ class Saying:
         return collect()
 
     def stream(self, job):
-        yield from copy.deepcopy(self.messages)
+        starting = [message for message in self.messages if message["kind"] == "started"]
+        others = [message for message in self.messages if message["kind"] != "started"]
+        yield from copy.deepcopy(starting if job.only_start else others)
 
     @contextmanager
     def serve(self, job):
@@ -156,8 +158,8 @@ def changed(message, place, value):
 
 @pytest.mark.parametrize(
     "kind",
-    ["facts", "progress", "startup", "warm", "conditions", "timed", "throughput", "counted",
-     "result"],
+    ["facts", "progress", "startup", "warm", "conditions", "timed", "memory", "throughput",
+     "counted", "result"],
 )  # fmt: skip
 def test_any_value_of_any_message_is_sense_or_one_line(kind, measured, honest, tmp_path):
     number, message = next((i, m) for i, m in enumerate(honest) if m["kind"] == kind)
@@ -213,9 +215,9 @@ def test_a_bad_message_is_not_kept_so_an_honest_worker_can_go_on(
     assert remarks == []
 
 
-@pytest.mark.parametrize("kind", ["startup", "warm", "conditions", "timed", "throughput"])
+@pytest.mark.parametrize("kind", ["startup", "warm", "conditions", "timed", "memory", "throughput"])
 def test_a_result_without_what_must_come_before_it_is_refused(kind, measured, honest):
-    with pytest.raises(HostError, match="result: "):
+    with pytest.raises(HostError, match=f"there was no '{kind}'|queries must be at least 2"):
         measured([message for message in honest if message["kind"] != kind])
 
 
@@ -267,6 +269,38 @@ def test_nothing_is_written_through_a_link_in_the_place_of_a_journal(measured, h
     (tmp_path / "far.journal").symlink_to(precious)
     measured(honest, journal=tmp_path / "far.journal")
     assert precious.read_text() == "mine"
+
+
+def started(load, peak):
+    return {
+        "kind": "started",
+        "startup_ms": {"import": 1.0, "load": load, "first_inference": 1.0},
+        "memory_mb": {"before_load": 10.0, "steady": peak, "peak": peak},
+    }
+
+
+def test_where_there_is_time_further_processes_start_and_each_is_a_look(
+    onnx_bundle, options, honest, host
+):
+    host(Saying([*honest, started(8.0, 90.0)]))
+    found = measure(onnx_bundle, "far", replace(options, max_seconds=20.0))
+    assert found.launches == 1
+    assert len(found.starts) == 7
+    assert found.starts[0].startup_ms == found.startup_ms
+    assert found.starts[0].memory_mb == found.memory_mb
+    assert [one.startup_ms.total for one in found.starts[1:]] == [10.0] * 6
+    assert len(measure(onnx_bundle, "far", options).starts) == 1
+
+
+def test_a_start_that_cannot_be_is_refused_and_the_measurement_goes_on_from_its_result(
+    onnx_bundle, options, honest, host, tmp_path
+):
+    journal, longer = tmp_path / "far.journal", replace(options, max_seconds=20.0)
+    host(Saying([*honest, started(-8.0, 90.0)]))
+    with pytest.raises(HostError, match=r"started: .*load must be at least 0"):
+        measure(onnx_bundle, "far", longer, journal=journal)
+    host(Saying([started(8.0, 90.0)]))
+    assert len(measure(onnx_bundle, "far", longer, journal=journal).starts) == 7
 
 
 @pytest.mark.parametrize("kind", ["ready", "samples"])

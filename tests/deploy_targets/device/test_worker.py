@@ -61,7 +61,7 @@ def test_a_job_gives_facts_then_progress_then_one_result(onnx_bundle):
     without_progress = [kind for kind in kinds if kind != "progress"]
     assert without_progress == [
         "facts", "startup", "warm", "conditions", "timed", "conditions", "conditions",
-        "throughput", "result",
+        "memory", "throughput", "result",
     ]  # fmt: skip
     assert [m["at"] for m in messages if m["kind"] == "conditions"] == ["before", "during", "after"]
     assert [m["number"] for m in messages if m["kind"] == "progress"] == [1, 2, 3, 4, 5]
@@ -80,9 +80,41 @@ def test_what_is_done_is_not_done_again(onnx_bundle, tmp_path):
     assert [len(m["ns"]) for m in messages if m["kind"] == "timed"] == [5]
     assert [m["n"] for m in messages if m["kind"] == "counted"] == [6]
     assert "throughput" not in {m["kind"] for m in messages}
-    messages, _ = work({**job, "done": {**done, "queries": 20}})
-    assert not {"timed", "warm", "conditions"} & {m["kind"] for m in messages}
+    messages, _ = work({**job, "done": {**done, "queries": 20, "memory": True}})
+    assert not {"timed", "warm", "conditions", "memory"} & {m["kind"] for m in messages}
     assert messages[-1]["kind"] == "result"
+
+
+def test_where_only_the_memory_is_not_told_it_is_that_after_queries(onnx_bundle, shadowed):
+    # Each query takes 1 MiB and keeps it: a process that answers once has a smaller peak.
+    shadowed(
+        "onnxruntime",
+        "import os, sys\n"
+        "sys.path.remove(os.path.dirname(__file__))\n"
+        "del sys.modules['onnxruntime']\n"
+        "import onnxruntime\n"
+        "class Session(onnxruntime.InferenceSession):\n"
+        "    taken = []\n"
+        "    def run(self, *a, **k):\n"
+        "        self.taken.append(b'x' * (1 << 20))\n"
+        "        return super().run(*a, **k)\n"
+        "onnxruntime.InferenceSession = Session\n",
+    )
+    job = job_for(onnx_bundle, queries=60)
+    done = {"queries": 60, "timed_s": 0.1, "throughput": True}
+    resumed, code = work({**job, "done": done})
+    assert code == 0
+    (memory,) = (m for m in resumed if m["kind"] == "memory")
+    assert memory["peak"] > memory["before_load"] + 60
+
+
+def test_a_job_that_only_starts_tells_how_it_began_and_what_memory_it_took(onnx_bundle):
+    messages, code = work(job_for(onnx_bundle, only_start=True))
+    assert code == 0
+    (started,) = messages
+    assert started["kind"] == "started"
+    assert started["startup_ms"]["load"] > 0
+    assert started["memory_mb"]["peak"] > 0
 
 
 def test_more_queries_than_asked_for_are_timed_where_they_take_no_time(onnx_bundle):
