@@ -57,12 +57,14 @@ def changed_sizes(before: Sizes, after: Sizes) -> Sizes:
 def reform(network: nn.Module, form: Form, source: str) -> None:
     """Bring a network that is as it was before the pruning into a form, in place.
 
-    Its modules stay the same objects, on the same device; their sizes and tensors change.
+    Its modules stay the same objects, on the same device; their sizes and tensors change. What has
+    two names, a module or a tensor, stays one thing.
 
     Raises:
         WeightsMismatchError: when the form is another architecture's.
     """
-    modules, state = dict(network.named_modules()), network.state_dict()
+    modules = dict(network.named_modules(remove_duplicate=False))
+    state = network.state_dict(keep_vars=True)
     if form.tensors.keys() != state.keys() or not _fits(modules, form.sizes):
         raise WeightsMismatchError(
             f"{source}: the form of another architecture than {type(network).__name__}; choose "
@@ -71,9 +73,14 @@ def reform(network: nn.Module, form: Form, source: str) -> None:
     for name, sizes in form.sizes.items():
         for key, value in sizes.items():
             setattr(modules[name], key, tuple(value) if isinstance(value, list) else value)
+    made: dict[int, Tensor] = {}
     for name, tensor in form.tensors.items():
         owner, _, key = name.rpartition(".")
-        _replace(modules[owner], key, tensor)
+        old = state[name]
+        if id(old) not in made:
+            made[id(old)] = _resized(old, tensor)
+        if getattr(modules[owner], key) is not made[id(old)]:
+            setattr(modules[owner], key, made[id(old)])
 
 
 def write_form(path: Path, form: Form) -> None:
@@ -111,11 +118,10 @@ def _fits(modules: Mapping[str, nn.Module], sizes: Sizes) -> bool:
     )
 
 
-def _replace(owner: nn.Module, key: str, tensor: Tensor) -> None:
-    old = getattr(owner, key)
+def _resized(old: Tensor, tensor: Tensor) -> Tensor:
+    """The values of `tensor` in the place of `old`: in it, or else in one like it."""
     if old.shape == tensor.shape:
         old.data.copy_(tensor)
-        return
+        return old
     new = tensor.to(old.device, old.dtype, copy=True)
-    learns = old.requires_grad
-    setattr(owner, key, nn.Parameter(new, learns) if isinstance(old, nn.Parameter) else new)
+    return nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from foundation.errors import CompressError, ModelMismatchError
 from pipeline.costs import cost_of
 from pipeline.forms import Form, Sizes, changed_sizes, sizes_of
+from smskd.blame import blamed
 from smskd.checkpoint import content_sha256
 from smskd.taps import dry_pass
 
@@ -85,7 +86,9 @@ def prune(network: nn.Module, images: Tensor, order: Order) -> Form:
     require_torch_pruning()
     if any(type(module).__name__ in _ENDLESS for module in network.modules()):
         raise _cannot(network, "torch-pruning does not follow attention in windows")
-    copy, images = deepcopy(network).cpu().eval().requires_grad_(True), images.cpu()
+    with blamed(network, "being copied"):
+        copy = deepcopy(network).cpu().eval().requires_grad_(True)
+    images = images.cpu()
     sizes, before = sizes_of(copy), cost_of(copy, images)
     try:
         with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings():
@@ -100,6 +103,7 @@ def prune(network: nn.Module, images: Tensor, order: Order) -> Form:
     except Exception as error:  # a network may do anything with its channels
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise _cannot(network, f"torch-pruning does not follow its layers ({reason})") from error
+    _check_still_one(network, copy)
     left, after = sizes_of(copy), cost_of(copy, images)
     if logits_left != logits:
         raise _cannot(network, f"its {logits[1]} logits became {logits_left[1]}")
@@ -116,6 +120,22 @@ def prune(network: nn.Module, images: Tensor, order: Order) -> Form:
         "channels": _channels(sizes, left),
     }
     return Form(copy.state_dict(), changed_sizes(sizes, left), facts)
+
+
+def _check_still_one(network: nn.Module, pruned: nn.Module) -> None:
+    """Make sure that tensors with several names are still one each.
+
+    Raises:
+        ModelMismatchError: when the library has parted them.
+    """
+    left = pruned.state_dict(keep_vars=True)
+    names: dict[int, str] = {}
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        first = names.setdefault(id(tensor), name)
+        if left[name] is not left[first]:
+            raise _cannot(
+                network, f"{first} and {name} are one tensor, which pruning would make two of"
+            )
 
 
 def _take_out(network: nn.Module, images: Tensor, order: Order) -> None:

@@ -19,6 +19,7 @@ from foundation.errors import (
 _ROOT = Path(__file__).parents[1]
 _OURS = [_ROOT / name for name in ("foundation", "smskd", "export", "pipeline")]
 _LONGEST = 300
+_NO_COPY = "support the deepcopy protocol"
 _ALONE = "Expected more than 1 value per channel"
 
 
@@ -55,6 +56,11 @@ def _reason(error: Exception) -> str:
             "batch normalisation has a single value for each channel, so it cannot normalise: a "
             "batch of one image whose features are one pixel wide; take larger batches "
             "(data.batch_size) or larger images (data.image_size)"
+        )
+    if _NO_COPY in words:
+        return (
+            "one of its tensors is computed and cannot be copied; of torch.nn.utils.weight_norm, "
+            "take torch.nn.utils.parametrizations.weight_norm instead"
         )
     first = next((line.strip() for line in words.splitlines() if line.strip()), "without a message")
     shown = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"

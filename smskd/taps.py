@@ -83,7 +83,7 @@ class TappedModel:
 
     def frozen_copy(self, *, with_taps: bool) -> TappedModel:
         """A copy of the network as it is now, that does not learn any more."""
-        with blamed(self.model, "being copied (deepcopy)"):
+        with blamed(self.model, "being copied"):
             copy = deepcopy(self.model).eval().requires_grad_(False)
         return TappedModel(copy, self.taps if with_taps else (), self.classifier_name)
 

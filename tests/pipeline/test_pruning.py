@@ -213,3 +213,79 @@ def test_without_torch_pruning_the_line_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(ModelMismatchError, match="pip install torch-pruning"):
         prune(hidden_layer(), images(8), Order(0.5))
+
+
+class Named(nn.Module):
+    """A convolution, one that has two names and runs three times, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU())
+        self.block = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())
+        self.again = self.block
+        self.listed = nn.ModuleList([self.first, self.block])
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(images)
+        for _ in range(2):
+            features = features + self.block(features)
+        return self.head((features + self.again(features)).mean((2, 3)))
+
+
+def test_a_block_with_several_names_stays_one_block() -> None:
+    network = seeded(Named).eval()
+    form = prune(network, images(16), Order(0.5))
+    assert form.facts["channels"] == {"first.0": [16, 8], "block.0": [16, 8]}
+    fresh = seeded(Named).eval()
+    reform(fresh, form, "form")
+    assert fresh.again is fresh.block is fresh.listed[1]
+    assert fresh.again[0].weight.shape == (8, 8, 3, 3)
+    assert fresh(images(16)).shape == (2, 10)
+    state = fresh.state_dict()
+    assert state.keys() == form.tensors.keys()
+    assert all(torch.equal(state[name], tensor) for name, tensor in form.tensors.items())
+
+
+def test_a_tensor_with_two_names_is_not_made_two_of_without_a_word() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(16, 10),
+    )  # fmt: skip
+    network[2].weight = network[1].weight
+    with pytest.raises(ModelMismatchError, match=r"1\.weight and 2\.weight are one tensor"):
+        prune(network, images(16), Order(0.5))
+
+
+def test_a_tensor_with_two_names_that_keeps_its_size_stays_one() -> None:
+    def make() -> nn.Module:
+        network = nn.Sequential(
+            nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.Conv2d(16, 3, 3), nn.Conv2d(3, 3, 1),
+            nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 10),
+        )  # fmt: skip
+        network[4].weight = network[3].weight
+        return network
+
+    form = prune(seeded(make), images(16), Order(0.5))
+    fresh = seeded(make)
+    reform(fresh, form, "form")
+    assert fresh[4].weight is fresh[3].weight
+    assert fresh[0].out_channels == 8
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_normalised_weights_are_told_in_one_line() -> None:
+    def network(normalised: Callable[[nn.Module], nn.Module]) -> nn.Module:
+        return nn.Sequential(
+            normalised(nn.Conv2d(3, 16, 3)), nn.Conv2d(16, 16, 3), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(16, 10),
+        )  # fmt: skip
+
+    with pytest.raises(ModelMismatchError, match="cannot be pruned: torch-pruning does not follow"):
+        prune(network(nn.utils.parametrizations.weight_norm), images(16), Order(0.5))
+    old = network(nn.utils.weight_norm)
+    old(images(16))
+    with pytest.raises(
+        ModelMismatchError, match=r"take torch\.nn\.utils\.parametrizations\.weight"
+    ):
+        prune(old, images(16), Order(0.5))
