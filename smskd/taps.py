@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
@@ -184,4 +184,8 @@ def logits_in(model: nn.Module, output: Any) -> Tensor:
 def _described(output: Any) -> str:
     if isinstance(output, Tensor):
         return f"shape {tuple(output.shape)}"
+    if isinstance(output, Mapping):
+        return f"{type(output).__name__} with {', '.join(map(str, output))}"
+    if isinstance(output, tuple | list):
+        return f"{type(output).__name__} of {len(output)}"
     return "nothing" if output is None else type(output).__name__
