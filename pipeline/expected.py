@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,31 @@ def remark_on_worth(
         say(f"{here}, but its checkpoint notes {key} = {noted:.2f} %; {_REASONS}")
     elif _is_near_chance(worth, labels):
         say(f"{here}, which is no better than chance; {_REASONS}")
+
+
+def remark_on_classes(classes: Sequence[str], loaded: Loaded, what: str, say: Say) -> None:
+    """Say when a checkpoint notes the classes in another order, or others, than the data has.
+
+    Args:
+        classes: the data's, in the order of its labels.
+        loaded: what the checkpoint told.
+        what: the network, for messages.
+        say: told about it.
+    """
+    noted = loaded.classes
+    if noted is None or list(noted) == list(classes):
+        return
+    if sorted(noted) == sorted(classes):
+        place = next(
+            n for n, pair in enumerate(zip(noted, classes, strict=True)) if len({*pair}) > 1
+        )
+        say(
+            f"{what}: its checkpoint notes the classes in another order than the data has: class "
+            f"{place} is {noted[place]!r} there, {classes[place]!r} here"
+        )
+    elif len(noted) == len(classes):
+        strange = next(name for name in noted if name not in classes)
+        say(f"{what}: its checkpoint notes other classes than the data has, such as {strange!r}")
 
 
 def _highest(worth: Mapping[str, Any]) -> float:

@@ -15,6 +15,7 @@ from foundation.errors import (
     CompressError,
     MissingFileError,
     ModelMismatchError,
+    WeightsMismatchError,
     nearest,
     unknown_name,
 )
@@ -30,7 +31,7 @@ from pipeline.models import (
     untold_settings,
 )
 from pipeline.network_checks import bare_network
-from pipeline.recipe import StudentRecipe, TeacherRecipe
+from pipeline.recipe import NetworkRecipe
 from pipeline.runs import RunFolder, Say, to_nobody
 from smskd.checkpoint import load_model
 from smskd.distillation import stage_folder
@@ -57,7 +58,7 @@ class Named:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, asked: TeacherRecipe | StudentRecipe) -> Named:
+    def of(cls, asked: NetworkRecipe) -> Named:
         """What a section of the recipe names."""
         return cls(asked.model, asked.weights or None, asked.weights_key, asked.settings)
 
@@ -166,6 +167,10 @@ def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Load
         return Loaded()
     library = given.partition(":")[0]
     if names_weights(given):
+        if named.weights_key is not None:
+            raise WeightsMismatchError(
+                f"{given}: published weights are one set; leave out weights_key"
+            )
         return load_state(network, pretrained_tensors(given, named.model), given)
     if library != given and nearest(library, LIBRARIES.names()) and not Path(given).exists():
         raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")

@@ -31,7 +31,6 @@ _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
-Top1 = Annotated[float, Field(gt=1, le=100)]
 Shade = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -205,7 +204,34 @@ class DataRecipe(Section):
         return self
 
 
-class TeacherRecipe(Section):
+class NetworkRecipe(Section):
+    """A network and where its weights come from; see the teacher's section."""
+
+    model: str
+    weights: str | None = None
+    weights_key: str | None = None
+    settings: dict[str, bool | int | float | str] = {}
+    expect_top1: float | None = None
+    taps: list[str] | None = None
+
+    @field_validator("expect_top1")
+    @classmethod
+    def _in_percent(cls, expected: float | None) -> float | None:
+        if expected is not None and not 1 < expected <= 100:
+            raise ValueError("must be in percent of the test images, such as 91.2")
+        return expected
+
+    @model_validator(mode="after")
+    def _has_weights_to_choose_from(self) -> Self:
+        if self.weights_key is not None and self.weights is None:
+            raise ValueError(
+                f'weights_key = "{self.weights_key}" names one of several sets of weights in a '
+                "file, but there are no weights"
+            )
+        return self
+
+
+class TeacherRecipe(NetworkRecipe):
     """The network that teaches: trained here, unless weights are given.
 
     Attributes:
@@ -223,15 +249,10 @@ class TeacherRecipe(Section):
     """
 
     model: str = "resnet20"
-    weights: str | None = None
-    weights_key: str | None = None
-    settings: dict[str, bool | int | float | str] = {}
-    expect_top1: Top1 | None = None
-    taps: list[str] | None = None
     training: TrainingRecipe = TrainingRecipe()
 
 
-class StudentRecipe(Section):
+class StudentRecipe(NetworkRecipe):
     """The network that learns.
 
     Attributes:
@@ -247,11 +268,6 @@ class StudentRecipe(Section):
     """
 
     model: str = "resnet8"
-    weights: str | None = None
-    weights_key: str | None = None
-    settings: dict[str, bool | int | float | str] = {}
-    expect_top1: Top1 | None = None
-    taps: list[str] | None = None
     prune: Fraction | None = None
     prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
     prune_multiple: Few = 8

@@ -37,11 +37,13 @@ class Loaded:
         remarks: what was chosen, left out or changed, a line each.
         accuracy: the accuracy that its training noted in it, by the key's name, in percent.
         architecture: the network's name that its training noted in it.
+        classes: names of the classes that its training noted in it, in the order of the logits.
     """
 
     remarks: tuple[str, ...] = ()
     accuracy: tuple[str, float] | None = None
     architecture: str | None = None
+    classes: tuple[str, ...] | None = None
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, Tensor], source: str) -> Loaded:
@@ -78,7 +80,12 @@ def load_checkpoint(model: nn.Module, content: Any, source: str, key: str | None
     if not reading.complete:
         raise _misfit(model, wanted, reading, source)
     remarks = [*_told(readings, reading, source), *_fill(model, wanted, reading, source)]
-    return Loaded(tuple(remarks), recorded_accuracy(content), recorded_architecture(content))
+    return Loaded(
+        tuple(remarks),
+        recorded_accuracy(content),
+        recorded_architecture(content),
+        recorded_classes(content),
+    )
 
 
 def recorded_accuracy(content: Any) -> tuple[str, float] | None:
@@ -96,6 +103,21 @@ def recorded_architecture(content: Any) -> str | None:
     inner = settings if isinstance(settings, Mapping) else {}
     noted = (notes.get("arch"), inner.get("arch"), inner.get("model"))
     return next((name for name in noted if isinstance(name, str) and name), None)
+
+
+def recorded_classes(content: Any) -> tuple[str, ...] | None:
+    """The classes that a training script noted beside its weights, in order; or None."""
+    notes = dict(_notes(content))
+    places = notes.get("class_to_idx")
+    if isinstance(places, Mapping) and all(isinstance(place, int) for place in places.values()):
+        return tuple(map(str, sorted(places, key=lambda name: places[name])))
+    for key in ("classes", "class_names", "idx_to_class", "names"):
+        named = notes.get(key)
+        if isinstance(named, Mapping) and all(isinstance(place, int) for place in named):
+            named = [named[place] for place in sorted(named)]
+        if isinstance(named, list | tuple) and named and all(isinstance(n, str) for n in named):
+            return tuple(named)
+    return None
 
 
 def _notes(content: Any) -> Iterator[tuple[str, Any]]:
@@ -158,6 +180,7 @@ def _told(readings: Readings, taken: Reading, source: str) -> Iterator[str]:
         parts[0] += ", the running mean"
     if taken.prefix != "":
         parts[0] += f", {taken.prefix or 'what wrappers put in'} taken away from the names"
+    misfits += [f"{name} (its tensors have no names)" for name in readings.unnamed]
     left = [*(name or "the others" for name in others), *dict.fromkeys(misfits)]
     if left:
         parts.append(f"not taken: {', '.join(left)}")

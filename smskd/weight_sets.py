@@ -14,7 +14,9 @@ from torch import Tensor
 COUNTER = "num_batches_tracked"
 
 _DEEPEST = 3
-_NOT_WEIGHTS = re.compile(r"optim|sched|scaler|rng|callback|loops", re.IGNORECASE)
+_NOT_WEIGHTS = re.compile(
+    r"optimi[sz]er|^optim$|^opt(_|$)|sched|scaler|(^|_)rng|callback|^loops$", re.IGNORECASE
+)
 _AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged|avg|polyak|shadow)(?![a-z])", re.IGNORECASE)
 
 _WRAPPERS = (
@@ -205,10 +207,21 @@ class Readings:
     Args:
         content: the checkpoint's content.
         wanted: the network's weights and buffers, by name.
+
+    Attributes:
+        unnamed: running means that cannot be taken, for their tensors have no names.
     """
 
     def __init__(self, content: Any, wanted: Mapping[str, Tensor]) -> None:
         self.sets = weight_sets(content)
+        self.unnamed = [
+            key
+            for key, part in (_pairs(content) if isinstance(content, Mapping) else [])
+            if _AVERAGED.search(key)
+            and isinstance(part, Mapping | list | tuple)
+            and part
+            and not any(each.place.split(".")[0] == key for each in self.sets)
+        ]
         self.readings = [reading for each in self.sets for reading in each.readings(wanted)]
 
     @cached_property

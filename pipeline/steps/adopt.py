@@ -13,7 +13,7 @@ from export.from_onnx import as_one_file, check_classifier, onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import sha256_of
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
-from pipeline.expected import check_expected, remark_on_worth
+from pipeline.expected import check_expected, remark_on_classes, remark_on_worth
 from pipeline.models import names_weights
 from pipeline.network_checks import check_answers
 from pipeline.networks import weights_identity
@@ -74,6 +74,7 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
             network, loaded = unpruned_student(recipe, facts, step.remark)
             if fresh:  # these very weights, of which the checksum is
                 network.load_state_dict(fresh[0].state_dict())
+            remark_on_classes(facts.classes, loaded, what, step.remark)
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
             worth = note_network(run, "student", model, network.eval(), data)

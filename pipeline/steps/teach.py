@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pipeline.costs import cost_of
 from pipeline.data.facts import read_facts
-from pipeline.expected import check_expected, remark_on_worth
+from pipeline.expected import check_expected, remark_on_classes, remark_on_worth
 from pipeline.network_checks import check_answers, check_learns
 from pipeline.networks import Named, load_weights, new_network, weights_identity
 from pipeline.pairing import check_pairing
@@ -46,6 +46,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             check_pairing(recipe, facts, network, student)
             check_learns(student, recipe.student.model, first_images(data, "student"))
             loaded = load_weights(named, network, step.remark)
+            remark_on_classes(facts.classes, loaded, what, step.remark)
             check_answers(network, named.model, first_images(data, "teacher"))
             if named.weights is not None:
                 save_model(run.teacher / WEIGHTS, network)

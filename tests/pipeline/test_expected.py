@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import ModelMismatchError
-from pipeline.expected import check_expected, remark_on_worth
+from pipeline.expected import check_expected, remark_on_classes, remark_on_worth
 from smskd.foreign import Loaded
 
 LABELS = [0, 1, 2, 3] * 25
@@ -64,3 +64,22 @@ def test_naming_the_most_frequent_class_is_chance_too() -> None:
 
 def test_few_images_say_nothing_of_chance() -> None:
     remark_on_worth(worth(2, 8), [0, 1] * 4, Loaded(), "x.pt", pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("noted", "words"),
+    [
+        (("a", "c", "b"), "in another order than the data has: class 1 is 'c' there, 'b' here"),
+        (("a", "b", "x"), "other classes than the data has, such as 'x'"),
+        (("a", "b", "c"), None),
+        (("a", "b"), None),
+        (None, None),
+    ],
+)
+def test_classes_that_a_checkpoint_notes_otherwise_are_told(
+    noted: tuple[str, ...] | None, words: str | None
+) -> None:
+    lines: list[str] = []
+    remark_on_classes(["a", "b", "c"], Loaded(classes=noted), "x.pt", lines.append)
+    assert bool(lines) == bool(words)
+    assert all(words in line for line in lines)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torchvision
 
 from foundation.bundle import Preprocessing
 from foundation.errors import (
@@ -156,3 +159,64 @@ def test_weights_are_known_by_what_a_file_holds_or_by_their_name(tmp_path: Path)
     assert weights_identity("torchvision:DEFAULT") == "torchvision:DEFAULT"
     assert weights_identity(str(tmp_path / "no.pt")) is None
     assert weights_identity(None) is None
+
+
+GOOGLENET = Named("torchvision/googlenet", settings={"init_weights": False})
+
+
+def test_weights_of_ones_own_are_of_a_network_that_does_not_transform_its_input(
+    tmp_path: Path,
+) -> None:
+    """As torchvision makes it, side heads and all; the logits are the user's own."""
+    theirs = torchvision.models.googlenet(num_classes=4, aux_logits=True, init_weights=False)
+    torch.save(theirs.state_dict(), tmp_path / "own.pt")
+    named = replace(GOOGLENET, weights=str(tmp_path / "own.pt"))
+    lines: list[str] = []
+    network = new_network(named, facts(size=48), 0, "student", say=lines.append)
+    load_weights(named, network, lines.append)
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(network.eval()(images), theirs.eval()(images))
+    assert "transform_input = false" in lines[0]
+    assert "set student.settings.transform_input = true" in lines[0]
+    assert "passed over: aux1.* (" in lines[1]
+    assert "aux2.* (" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "transforms", "words"),
+    [
+        ({"weights": "torchvision:DEFAULT"}, True, ["as these published weights want it"]),
+        ({}, False, []),
+        (
+            {"weights": "own.pt", "settings": {"transform_input": True, "init_weights": False}},
+            True,
+            [],
+        ),
+    ],
+)
+def test_settings_that_no_weights_carry_follow_the_weights_and_the_recipe(
+    changes: dict[str, Any], transforms: bool, words: list[str]
+) -> None:
+    lines: list[str] = []
+    named = replace(GOOGLENET, **changes)
+    network = new_network(named, facts(size=48), 0, "teacher", say=lines.append)
+    assert network.transform_input is transforms
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
+
+
+def test_what_a_checkpoint_was_saved_as_is_held_against_the_models_name(tmp_path: Path) -> None:
+    network = build_model("resnet8", 4, 1)
+    for arch, told in (("resnet8", False), ("wide_resnet8", False), ("resnet20_cbam", True)):
+        content = {"state_dict": network.state_dict(), "arch": arch}
+        torch.save(content, tmp_path / "t.pt")
+        lines: list[str] = []
+        load_weights(Named("resnet8", str(tmp_path / "t.pt")), network, lines.append)
+        assert any("was saved as of" in line for line in lines) is told
+
+
+def test_published_weights_are_one_set() -> None:
+    named = Named(SMALL, "torchvision:DEFAULT", "model_ema")
+    with pytest.raises(WeightsMismatchError, match="leave out weights_key"):
+        load_weights(named, torch.nn.Identity())

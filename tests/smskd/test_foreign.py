@@ -342,3 +342,36 @@ def test_the_accuracy_that_a_training_noted_is_read_in_percent(
 
 def test_weights_as_they_are_give_no_remark(net: Net) -> None:
     assert load_state(net(), net().state_dict(), "x.pt") == Loaded()
+
+
+@pytest.mark.parametrize(
+    ("noted", "classes"),
+    [
+        ({"class_to_idx": {"dog": 1, "cat": 0}}, ("cat", "dog")),
+        ({"classes": ["a", "b"]}, ("a", "b")),
+        ({"idx_to_class": {1: "b", 0: "a"}}, ("a", "b")),
+        ({"classes": 10}, None),
+        ({"names": []}, None),
+    ],
+)
+def test_the_classes_that_a_training_noted_are_read_in_order(
+    net: Net, noted: dict[str, Any], classes: tuple[str, ...] | None
+) -> None:
+    assert load_checkpoint(net(), {"model": net().state_dict(), **noted}, "x").classes == classes
+
+
+def test_a_running_mean_that_cannot_be_taken_is_told(net: Net) -> None:
+    parameters = {n: t for n, t in net(seed=1).state_dict().items() if "stem.1" not in n}
+    for mean, why in (
+        ({"shadow_params": [torch.ones(1)], "decay": 0.9}, "its tensors have no names"),
+        (parameters, "it does not fit"),
+    ):
+        loaded = load_checkpoint(net(), {"model": net().state_dict(), "ema": mean}, "x.pt")
+        assert loaded.remarks == (f"x.pt: took model; not taken: ema ({why})",)
+
+
+def test_networks_that_look_at_the_version_of_their_parts_are_filled() -> None:
+    models = pytest.importorskip("torchvision.models")
+    first, second = models.mnasnet0_5(num_classes=3), models.mnasnet0_5(num_classes=3)
+    load_state(second, dict(first.state_dict()), "x.safetensors")
+    assert same(second.state_dict(), first.state_dict())

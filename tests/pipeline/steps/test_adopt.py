@@ -149,3 +149,29 @@ def test_a_file_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> Non
             check_there(StudentRecipe(**asked))
     check_there(StudentRecipe(model="mine:net"))
     check_there(StudentRecipe(model="torchvision/resnet18", weights="torchvision:DEFAULT"))
+
+
+def test_what_was_taken_of_a_checkpoint_is_kept_with_the_step(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    fresh = build_model("resnet8", 10, 1)
+    content = {"model": fresh.state_dict(), "ema": network.state_dict(), "best_acc": 99.0}
+    path = tmp_path / "both.pt"
+    torch.save(content, path)
+    run = adopted(tmp_path / "run", model="resnet8", weights=str(path))
+    taken, worth = run.remarks()["adopt"]
+    assert taken == f"{path}: took ema, the running mean; not taken: model"
+    assert "its checkpoint notes best_acc = 99.00 %" in worth
+    other = adopted(tmp_path / "other", model="resnet8", weights=str(path), weights_key="model")
+    assert torch.equal(trained_student(other).fc.weight, fresh.fc.weight)
+
+
+def test_an_accuracy_that_is_known_is_held_against_each_time(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    save_model(tmp_path / "w.safetensors", network)
+    given = {"model": "resnet8", "weights": str(tmp_path / "w.safetensors")}
+    run = adopted(tmp_path / "run", **given, expect_top1=2.0)
+    with pytest.raises(ModelMismatchError, match=r"but 95\.00 % was expected"):
+        adopted(run.path, **given, expect_top1=95.0)
+    adopted(run.path, **given)
