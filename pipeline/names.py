@@ -112,6 +112,21 @@ def _check_export(file: RecipeFile) -> None:
             at = file.where("export", "targets", number)
             raise unknown_name("target", target, target_names(), at)
         requests_for(load_target(target), asked)
+    _check_target_names(file)
+
+
+def _check_target_names(file: RecipeFile) -> None:
+    """Of two profiles of one name, the bundles of one would replace the other's."""
+    written: dict[str, str] = {}
+    for number, entry in enumerate(file.recipe.export.targets):
+        target = load_target(entry)
+        other = written.setdefault(target.name, entry)
+        if load_target(other) != target:
+            raise RecipeError(
+                f"{file.where('export', 'targets', number)}: {other} and {entry} are both called "
+                f"{target.name!r}, and one's bundles would replace the other's; rename one of the "
+                "files"
+            )
 
 
 def _check_host(url: str, where: str) -> None:

@@ -49,8 +49,8 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
     for name in asked.targets:
         target = load_target(name)
         requests = requests_for(target, asked)
-        remember_target(run, name, target)
-        folders += _export_role(run, "student", requests, say)
+        notes = remember_target(run, name, target)
+        folders += _export_role(run, "student", requests, say, notes)
     if asked.teacher:
         folders += export_teacher(run, asked, say)
     return folders
@@ -122,7 +122,11 @@ def _as_fp32(requests: list[BundleRequest]) -> list[BundleRequest]:
 
 
 def _export_role(
-    run: RunFolder, role: Role, requests: list[BundleRequest], say: Callable[[str], None]
+    run: RunFolder,
+    role: Role,
+    requests: list[BundleRequest],
+    say: Callable[[str], None],
+    notes: Sequence[str] = (),
 ) -> list[Path]:
     folders = [run.bundles / bundle_name(role, request) for request in requests]
     depends_on: dict[str, Any] = {
@@ -133,6 +137,8 @@ def _export_role(
     if role == "student":
         depends_on["learnt"] = learnt_origin(run)
     with run.step(step_name(requests[0].target, role), **depends_on) as step:
+        for note in notes:
+            step.remark(note)
         if step.needed:
             source = export_source(run, role)
             step.products = write_bundles(run, source, requests, say, step.remark)

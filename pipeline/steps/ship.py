@@ -101,8 +101,10 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
         "export": recipe_values(asked),
         "host": bench.host,
     }
-    remember_target(run, asked.targets[0], target)
+    notes = remember_target(run, asked.targets[0], target)
     with run.step(step_name(target.name, "student"), **depends_on) as step:
+        for note in notes:
+            step.remark(note)
         if step.needed:
             started = time.monotonic()
             finalists, searched, files = _finalists(run, target, asked, watch, step.remark)
