@@ -149,9 +149,10 @@ def test_a_network_that_is_no_function_of_its_image_is_told_of(kind: type[Net], 
 
 
 def test_a_frozen_network_cannot_learn() -> None:
-    check_learns(Net(), "mine:net")
+    images = torch.rand(2, 3, 8, 8)
+    check_learns(Net(), "mine:net", images)
     with pytest.raises(ModelMismatchError, match="all of its weights are frozen"):
-        check_learns(Net().requires_grad_(False), "mine:net")
+        check_learns(Net().requires_grad_(False), "mine:net", images)
 
 
 def test_looking_at_a_network_draws_no_random_numbers() -> None:
