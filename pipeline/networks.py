@@ -20,6 +20,7 @@ from foundation.errors import (
     unknown_name,
 )
 from foundation.files import sha256_of
+from pipeline.code import code_identity
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.forms import PRUNED, read_form, reform
 from pipeline.models import (
@@ -32,7 +33,7 @@ from pipeline.models import (
 )
 from pipeline.network_checks import bare_network
 from pipeline.recipe import NetworkRecipe
-from pipeline.runs import RunFolder, Say, to_nobody
+from pipeline.runs import RunFolder, Say, code_changed, to_nobody
 from smskd.checkpoint import load_model
 from smskd.distillation import stage_folder
 from smskd.engine import derive_seed
@@ -234,6 +235,9 @@ def _new_before_weights(run: RunFolder, role: str, named: Named, weights: Path) 
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
+    recorded, code = run.record().get("code", {}).get(role), code_identity(named.model)
+    if None not in (recorded, code) and recorded != code:
+        raise code_changed(run, role, named.model)
     recipe = run.recipe()
     size = recipe.data.teacher_image_size if role == "teacher" else None
     return new_network(named, read_facts(run.data), recipe.seed, role, size)

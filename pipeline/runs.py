@@ -38,6 +38,7 @@ from foundation.files import (
     write_text,
 )
 from pipeline.binding import Binding, first_difference, training_values
+from pipeline.code import code_of, source_file
 from pipeline.kept import SCHEMA_VERSION, RunKept, read_kept
 from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
@@ -324,6 +325,7 @@ def start_run(
         with run.locked():
             if run.record_path.exists() and run.recipe_path.exists():
                 _check_bound(run, recipe, binding)
+                _check_same_code(run, recipe, binding)
                 run.mark_used()
             else:
                 write_json(run.record_path, _new_record(recipe))
@@ -376,6 +378,26 @@ def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
         )
 
 
+def _check_same_code(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
+    """Refuse networks whose code is not what it was; before anything has learned, it may change."""
+    bound, there = binding(recipe), run.record().get("code", {})
+    here = {role: code for role, code in code_of(recipe).items() if role in bound}
+    changed = [role for role in here if there.get(role) != here[role]]
+    if changed and (run.teacher.exists() or run.stages.exists()):
+        raise code_changed(run, changed[0], getattr(recipe, changed[0]).model)
+    if here != there:
+        run.note(code=here)
+
+
+def code_changed(run: RunFolder, role: str, model: str) -> RunMismatchError:
+    """What to tell where the code that makes a network is not what the run was begun with."""
+    return RunMismatchError(
+        f"{run.path}: the code of {role}.model = {model!r} changed since "
+        f"({source_file(model.partition(':')[0])}); undo that, choose another folder with --run, "
+        "or delete this one"
+    )
+
+
 def _is_moved(run: RunFolder, before: str, now: str) -> bool:
     """Whether a dataset of another name is the run's own, which lies elsewhere now."""
     if before == now:
@@ -396,6 +418,7 @@ def _new_record(recipe: Recipe) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in ("edge-compress", *_LIBRARIES)},
+        "code": code_of(recipe),
         "steps": {},
     }
 

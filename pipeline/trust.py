@@ -12,13 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import CompressError, UntrustedCodeError
 from foundation.files import read_json, sha256_of, write_json
+from pipeline.code import source_file
 from pipeline.processes import leads
 from pipeline.recipe_file import RecipeFile
 from pipeline.runs import Say
@@ -84,20 +83,7 @@ def _code_in(file: RecipeFile) -> Iterator[Code]:
         module, colon, _ = name.partition(":")
         if colon:
             typed = file.is_typed(role, "model")
-            yield Code(name, file.where(role, "model"), typed, _file_of(module))
-
-
-def _file_of(module: str) -> Path | None:
-    """A module's file, found without importing it or the packages that it lies in."""
-    first, *others = module.split(".")
-    with suppress(Exception):  # names that can be none, folders that cannot be read
-        spec = find_spec(first) or PathFinder.find_spec(first, [str(Path.cwd())])
-        for part in others:
-            inside = list(spec.submodule_search_locations or []) if spec else []
-            spec = PathFinder.find_spec(part, inside)
-        if spec and spec.origin and Path(spec.origin).is_file():
-            return Path(spec.origin).resolve()
-    return None
+            yield Code(name, file.where(role, "model"), typed, source_file(module))
 
 
 def _ask(codes: list[Code]) -> None:

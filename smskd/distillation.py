@@ -38,11 +38,13 @@ def distill(
     listener: Listener | None = None,
     views: TeacherViews | None = None,
     between: Callable[[int, nn.Module], None] | None = None,
+    beginning: str | None = None,
 ) -> list[dict[str, Any]]:
     """Take a student through the stages. Called again on the same folder, it goes on.
 
-    What lies there is taken up again where stage, taps, seed, teacher and the student of the
-    stage before are the same; a stage for which they changed is done anew.
+    What lies there is taken up again where stage, taps, seed, teacher, the student of the stage
+    before and the data are the same; a stage for which they changed is done anew. Data is known by
+    its `fingerprint`, where it has one, or else by its length and a sample of its dataset.
 
     Args:
         teacher: maps images to logits (N, classes); left as it is, batch-norm statistics too.
@@ -60,6 +62,7 @@ def distill(
         between: is called before every stage but the first, with the stage's number and the
             student, which it may change in place, its shapes too (structured pruning); alike
             each time. The stage's reference is the student before that.
+        beginning: what the student is known by as it is given, where it was trained before.
 
     Returns:
         Each stage's metrics.
@@ -98,6 +101,7 @@ def distill(
             engine=engine or Engine(),
             listener=listener or Listener(),
             views=views,
+            beginning=beginning,
         )
         results.append(train_stage(job))
     return results

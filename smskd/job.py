@@ -13,6 +13,7 @@ from smskd.engine import Engine
 from smskd.listening import Listener
 from smskd.objective import spelled_out
 from smskd.pair import Pair
+from smskd.provenance import known_by
 from smskd.stage import Stage
 from smskd.taps import TappedModel
 from smskd.teacher_views import TeacherViews
@@ -35,6 +36,7 @@ class Job:
             so that no stage sees the order and the augmentation of another.
         seed: the run's seed.
         views: what the teacher said about fixed views of the samples, if it was kept.
+        beginning: what the student that the first stage is given is known by.
     """
 
     stage: Stage
@@ -50,13 +52,14 @@ class Job:
     engine: Engine = field(default_factory=Engine)
     listener: Listener = field(default_factory=Listener)
     views: TeacherViews | None = None
+    beginning: str | None = None
 
 
 def fingerprint(job: Job) -> str:
     """What the stage's result depends on; work that lies in its folder is gone on with if equal.
 
-    The first stage's student is left out, for a caller may draw it anew before each call; but not
-    where it is quantised, for then it was trained.
+    The first stage's student is left out, for a caller may draw it anew before each call, and
+    `beginning` stands for it; but not where it is quantised, for then it was trained.
     """
     asked = [spelled_out(job.stage).as_dict(), job.index, job.seed, job.student.taps]
     trained = job.index > 1 or job.stage.quantized
@@ -64,4 +67,6 @@ def fingerprint(job: Job) -> str:
     teacher = content_sha256(job.pair.teacher.model.state_dict()) if job.pair else None
     taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
     kept = job.views.facts if job.views else None
-    return hashlib.sha256(json.dumps([asked, taught, kept], sort_keys=True).encode()).hexdigest()
+    data = [job.beginning, known_by(job.train), known_by(job.validation)]
+    depends_on = json.dumps([asked, taught, kept, data], sort_keys=True)
+    return hashlib.sha256(depends_on.encode()).hexdigest()

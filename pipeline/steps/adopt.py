@@ -12,6 +12,7 @@ from export.formats import Predictor
 from export.from_onnx import as_one_file, check_classifier, onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import sha256_of
+from pipeline.code import code_identity
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
 from pipeline.expected import check_expected, remark_on_classes, remark_on_worth
 from pipeline.models import names_weights
@@ -69,7 +70,8 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
     fresh = unpruned_student(recipe, facts) if weights is None else None
     # A factory may give other weights the next time: only they tell.
     own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
-    with run.step("adopt", model=[model, own], data=facts.fingerprint) as step:
+    code = code_identity(model)
+    with run.step("adopt", model=[model, own, code], data=facts.fingerprint) as step:
         if step.needed:
             network, loaded = unpruned_student(recipe, facts, step.remark)
             if fresh:  # these very weights, of which the checksum is

@@ -61,6 +61,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             listener=listener,
             views=keep_views(run.teacher_views, pair, batches, recipe, listener),
             between=between,
+            beginning=depends_on["weights"],
         )
         numbered = enumerate(recipe.stages, start=1)
         folders = [run.stages / stage_folder(number, stage) for number, stage in numbered]

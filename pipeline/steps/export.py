@@ -133,6 +133,7 @@ def _export_role(
         "requests": [recipe_values(request) for request in requests],
         "weights": weights_of(run, role),
         "data": run.record()["steps"]["data"]["products"],
+        "code": run.record().get("code", {}).get(role),
     }
     if role == "student":
         depends_on["learnt"] = learnt_origin(run)

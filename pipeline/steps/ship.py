@@ -98,6 +98,7 @@ def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) 
         "weights": weights_of(run, "student"),
         "learnt": learnt_origin(run),
         "data": run.record()["steps"]["data"]["products"],
+        "code": run.record().get("code", {}).get("student"),
         "export": recipe_values(asked),
         "host": bench.host,
     }

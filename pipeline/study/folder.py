@@ -18,8 +18,10 @@ from typing import Any
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
 from pipeline.binding import first_difference, training_values
+from pipeline.code import code_identity
 from pipeline.data.facts import read_facts
 from pipeline.data.fingerprint import files_of
+from pipeline.networks import weights_identity
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
 from pipeline.runs import RunFolder
@@ -134,6 +136,8 @@ def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> 
         "teacher": sha256_of(teacher.teacher / WEIGHTS),
         "taps": recipe.teacher.taps,
         "student": recipe_values(recipe.student),
+        "code": code_identity(recipe.student.model),
+        "weights": weights_identity(recipe.student.weights),
         "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},
         "engine": recipe_values(recipe.engine),
         "threads": recipe.study.threads,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from export.to_onnx import export_onnx
-from foundation.errors import ExportError, MissingFileError, ModelMismatchError
+from foundation.errors import ExportError, MissingFileError, ModelMismatchError, RunMismatchError
 from pipeline.data.facts import TEST, read_facts, read_images
 from pipeline.models import build_model
 from pipeline.networks import trained_student
@@ -122,6 +122,32 @@ class TestAgain:
         factory_of_two.scale[0] = 2.0
         adopted(tmp_path / "run", model="factory_of_two:net")
         assert run.student.read_bytes() != before[0]
+
+    def test_a_factory_whose_code_changed_is_adopted_anew_and_not_exported_before(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.syspath_prepend(tmp_path)
+        path, text = (
+            tmp_path / "factory_of_three.py",
+            (
+                "from pipeline.models import build_model\n"
+                "def net(num_classes, in_channels):\n"
+                "    return build_model('resnet8', num_classes, in_channels)\n"
+            ),
+        )
+        path.write_text(text)
+        run = adopted(tmp_path / "run", model="factory_of_three:net")
+        finished = run.record()["steps"]["adopt"]
+        assert (
+            adopted(tmp_path / "run", model="factory_of_three:net").record()["steps"]["adopt"]
+            == finished
+        )
+        path.write_text(text + "\nscale = 2\n")
+        with pytest.raises(RunMismatchError, match=r"code of student.model .* changed since"):
+            trained_student(run)
+        run = adopted(tmp_path / "run", model="factory_of_three:net")
+        assert run.record()["steps"]["adopt"]["depends_on"] != finished["depends_on"]
+        trained_student(run)
 
     def test_a_graph_that_does_not_fit_leaves_the_one_before(
         self, network: nn.Module, tmp_path: Path

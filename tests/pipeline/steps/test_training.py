@@ -174,3 +174,15 @@ def test_a_student_that_does_not_fit_is_told_of_before_the_teacher_is_trained(
     with pytest.raises(ModelMismatchError, match="torchvision"):
         train(tmp_path / "x", **{"student.model": "torchvision.models:resnet18"})
     assert not (tmp_path / "x/teacher").exists()
+
+
+def test_a_student_that_begins_with_other_weights_is_trained_anew(tmp_path: Path) -> None:
+    path = given_weights(tmp_path / "w.safetensors")
+    how = {"student.model": "resnet8", "student.weights": str(path)}
+    run, _, first = train(tmp_path / "x", **how)
+    before = run.student.read_bytes()
+    assert train(tmp_path / "x", **how)[2].trained == []
+    given_weights(path, seed=1)
+    run, taught, again = train(tmp_path / "x", **how)
+    assert (taught.trained, again.trained) == ([], first.trained)
+    assert run.student.read_bytes() != before
