@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from export._libraries import failing_as, first_line, quiet
+from export.adapting import adapt, real_inputs, sizes_of
 from export.batches import fixed_batch, image_input, in_batches_of
 from export.formats import Predictor
 from export.to_onnx import cleaned, opset_of
@@ -28,7 +29,7 @@ _ERRORS_ONLY = 3
 _KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
-def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: int) -> None:
+def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: int) -> list[str]:
     """Write a user's ONNX classifier as one checked file, for any batch size where that can be.
 
     The names of its input and output stay. Weights in files beside it are taken in.
@@ -39,6 +40,9 @@ def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: i
         path: the file to write, atomically.
         opset: the newest operator set that may be used; a newer one is converted.
 
+    Returns:
+        What was done that its user may not expect, a line each; see `export.adapting`.
+
     Raises:
         MissingFileError: when the file, or one that its weights are in, is not there.
         CorruptFileError: when it is not ONNX.
@@ -46,16 +50,16 @@ def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: i
         NoSpaceError: when the disk is full.
     """
     with _failing(source):
-        model = _loaded(source)
-        _check_contract(model, source, preprocessing)
-        _drop_weights_from_inputs(model)
+        model, remarks = _adapted(source)
+        remarks += _check_contract(model, source, preprocessing)
         model = _converted(model, source, opset)
         model = _with_free_batch(model, source)
         write_bytes(path, cleaned(model).SerializeToString(deterministic=True))
+    return remarks
 
 
 def as_one_file(source: Path, path: Path) -> int:
-    """Copy a user's ONNX model into one file; weights in files beside it are taken in.
+    """Write a user's ONNX model, adapted to the contract, as one file with all its weights.
 
     Args:
         source: the user's file; left as it is.
@@ -70,33 +74,37 @@ def as_one_file(source: Path, path: Path) -> int:
         NoSpaceError: when the disk is full.
     """
     with _failing(source):
-        model = _loaded(source)
+        model, _ = _adapted(source)
         write_bytes(path, model.SerializeToString(deterministic=True))
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
-def check_classifier(source: Path, preprocessing: Preprocessing) -> None:
+def check_classifier(source: Path, preprocessing: Preprocessing) -> list[str]:
     """Make sure that a user's ONNX file is a classifier of such images, before any work is begun.
+
+    Returns:
+        What will be done with it that its user may not expect, a line each.
 
     Raises:
         MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
     """
     with _failing(source):
-        model = _loaded(source)
-        _check_contract(model, source, preprocessing)
-        _drop_weights_from_inputs(model)
+        model, remarks = _adapted(source)
+        remarks += _check_contract(model, source, preprocessing)
         _with_free_batch(model, source)
+    return remarks
 
 
 def onnx_predictor(path: Path) -> Predictor:
-    """An ONNX file as a function from float32 NCHW images to logits, computed as it is written.
+    """An ONNX file as a function from float32 NCHW images to logits, computed as it is written
+    once it is adapted to that.
 
     Raises:
         MissingFileError, CorruptFileError: as `import_onnx`.
         ExportError: when ONNX Runtime cannot run it; so does the function.
     """
     with _failing(path):
-        model = _loaded(path)
+        model, _ = _adapted(path)
         # Not from the file: there the runtime infers shapes before it reads weights beside it.
         run = in_batches_of(_run(model.SerializeToString()), fixed_batch(image_input(model)))
 
@@ -145,39 +153,47 @@ def _loaded(source: Path) -> onnx.ModelProto:
         raise CorruptFileError(f"{source}: not an ONNX file (it holds no graph)")
     if model.ByteSize() > _LARGEST:
         raise ExportError(f"{source}: larger than 2 GiB, which one ONNX file cannot be")
-    onnx.checker.check_model(model, full_check=True)
     return model
 
 
-def _check_contract(model: onnx.ModelProto, source: Path, preprocessing: Preprocessing) -> None:
-    """One float32 NCHW image input of the right size, one 2-D output; free sizes become fixed."""
-    weights = {entry.name for entry in model.graph.initializer}
-    inputs = [entry for entry in model.graph.input if entry.name not in weights]
-    shapes = [_shape(value) for value in (*inputs, *model.graph.output)]
-    image = [preprocessing.channels, preprocessing.height, preprocessing.width]
-    one_each = len(inputs) == 1 and len(model.graph.output) == 1
-    if not one_each or len(shapes[0]) != 4 or len(shapes[1]) != 2:
-        raise ExportError(
-            f"{source}: not a classifier from one image input (N, C, H, W) to one output of "
-            f"logits (N, classes), but from {shapes[: len(inputs)]} to {shapes[len(inputs) :]}"
-        )
-    if inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        kind = onnx.TensorProto.DataType.Name(inputs[0].type.tensor_type.elem_type)
-        raise ExportError(f"{source}: its input is {kind}, but must be FLOAT; export it in FP32")
-    sizes = zip(shapes[0][1:], image, strict=True)
-    if any(isinstance(size, int) and size != wanted for size, wanted in sizes):
-        raise ExportError(
-            f"{source}: takes images {shapes[0]}, but those given are "
-            f"(N, {', '.join(map(str, image))}); give images of its size (data.image_size) and "
-            "with as many channels"
-        )
+def _adapted(source: Path) -> tuple[onnx.ModelProto, list[str]]:
+    """The model in this house's contract, checked, and what was done for that."""
+    model = _loaded(source)
+    remarks = adapt(model, source)
     _check_operators(model, source)
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    _drop_weights_from_inputs(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model, remarks
+
+
+def _check_contract(
+    model: onnx.ModelProto, source: Path, preprocessing: Preprocessing
+) -> list[str]:
+    """Images of the right size, one 2-D output; free sizes become fixed, which is told."""
+    (value,) = real_inputs(model)
+    sizes, logits = sizes_of(value), sizes_of(model.graph.output[0])
+    image = [preprocessing.channels, preprocessing.height, preprocessing.width]
+    if len(logits) != 2:
         raise ExportError(
-            f"{source}: is quantised already; give the FP32 model that it was made of"
+            f"{source}: its output {model.graph.output[0].name!r} is {logits}, but must be logits "
+            "(N, classes); export the classifier with its head"
         )
-    for axis, size in zip(inputs[0].type.tensor_type.shape.dim[1:], image, strict=True):
+    pairs = list(zip(sizes[1:], image, strict=True))
+    if any(isinstance(size, int) and size != wanted for size, wanted in pairs):
+        raise ExportError(
+            f"{source}: takes images {sizes}, but those given are "
+            f"(N, {', '.join(map(str, image))}); give images of its size (data.image_size, "
+            "[height, width] where they differ) and with as many channels (data.channels)"
+        )
+    for axis, size in zip(value.type.tensor_type.shape.dim[1:], image, strict=True):
         axis.dim_value = size
+    if any(not isinstance(size, int) for size in sizes[2:]):
+        del model.graph.value_info[:]
+        return [
+            f"it takes images of any size; its bundles take {preprocessing.height}×"
+            f"{preprocessing.width}"
+        ]
+    return []
 
 
 def _check_operators(model: onnx.ModelProto, source: Path) -> None:
@@ -201,10 +217,6 @@ def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, 4)
-
-
-def _shape(value: onnx.ValueInfoProto) -> list[int | str]:
-    return [dim.dim_value or dim.dim_param or "?" for dim in value.type.tensor_type.shape.dim]
 
 
 def _converted(model: onnx.ModelProto, source: Path, opset: int) -> onnx.ModelProto:
@@ -250,7 +262,7 @@ def _with_free_batch(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
 
 
 def _noise(model: onnx.ModelProto, count: int) -> NDArray[np.float32]:
-    shape = _shape(image_input(model))[1:]
+    shape = sizes_of(image_input(model))[1:]
     return np.random.default_rng(0).standard_normal((count, *map(int, shape)), np.float32)
 
 

@@ -135,7 +135,8 @@ def check_runs(
         raise ModelMismatchError(
             f"model {model!r} does not run on images of shape {tuple(images.shape[1:])}: "
             f"{str(error).partition(chr(10))[0]}; set data.image_size (a teacher's own: "
-            "data.teacher_image_size) to what it takes, or choose another model"
+            "data.teacher_image_size) and data.channels (1 for grey images) to what it takes, or "
+            "choose another model"
         ) from error
     if logits.shape[1] != len(facts.classes):
         raise ModelMismatchError(

@@ -52,6 +52,7 @@ def _within(low: float, high: float, *, above: bool = False) -> AfterValidator:
 
 Seed = Annotated[int, _within(0, 2**32 - 1)]
 Side = Annotated[int, _within(1, 8192)]
+Sides = Annotated[list[Side], Field(min_length=2, max_length=2)]
 Batch = Annotated[int, _within(1, 65_536)]
 Count = Annotated[int, _within(1, 10_000_000)]
 Few = Annotated[int, _within(1, 1024)]
@@ -147,9 +148,11 @@ class DataRecipe(Section):
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
-        image_size: height and width of what the student sees, and of what ships; None takes the
+        image_size: height and width of what the student sees, and of what ships: one number, or
+            [height, width] where they differ; None takes the
             dataset's own.
         teacher_image_size: height and width of what the teacher sees; None takes the student's.
+        channels: 1 reads images as grey, 3 as red, green and blue; None as the dataset has them.
         mean, std: of each channel on the scale 0..1, where weights from elsewhere were trained with
             others than the training images have; None takes the training images'.
         split_seed: decides which images are train, validation and test, apart from the run's
@@ -174,8 +177,9 @@ class DataRecipe(Section):
     """
 
     name: str = "digits"
-    image_size: Side | None = None
+    image_size: Side | Sides | None = None
     teacher_image_size: Side | None = None
+    channels: Literal[1, 3] | None = None
     mean: Annotated[list[ChannelMean], Field(min_length=1)] | None = None
     std: Annotated[list[Positive], Field(min_length=1)] | None = None
     split_seed: Seed = 0

@@ -36,7 +36,7 @@ from pipeline.report.content import gather
 from pipeline.report.terminal import headline_lines, shown_of_shipping
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.shipping import read_shipping
-from pipeline.steps.adopt import adopt, check_there
+from pipeline.steps.adopt import adopt, as_its_graph_takes, check_there
 from pipeline.steps.distil import distil
 from pipeline.steps.export import export, export_teacher
 from pipeline.steps.prepare import TrainingData, prepare
@@ -133,12 +133,13 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     check_code(file, path, remarks_on(console))
     check_names(file)
     check_there(file.recipe.student)
+    file, remarks = as_its_graph_takes(file)
     with _gone_unless_adopted(path):
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():
             data = TrainingData(file)
             prepare(run, data)
-            adopt(run, data)
+            adopt(run, data, remarks)
     with run.locked():
         folders = _export(run, file.recipe, console)
     return _bundle_outcome(run, folders)

@@ -13,6 +13,7 @@ from foundation.errors import UsageError
 GRAPH_SUFFIX = ".onnx"
 _WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar")
 _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_SIDES = re.compile(r"([1-9]\d{0,4})(?:[x×]([1-9]\d{0,4}))?", re.ASCII | re.IGNORECASE)
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -41,11 +42,11 @@ class Foreign:
             stem = path.stem if known else path.name
         return _NOT_IN_A_NAME.sub("-", stem).strip("-._") or "foreign"
 
-    def recipe_keys(self, data: str | None, image_size: int | None) -> Mapping[str, Any]:
+    def recipe_keys(self, data: str | None, image_size: str | None) -> Mapping[str, Any]:
         """Where it stands in a recipe, with the data that it is judged on.
 
         Raises:
-            UsageError: when no data is given.
+            UsageError: when no data is given, or the size is none.
         """
         if data is None:
             raise UsageError(
@@ -55,11 +56,27 @@ class Foreign:
         keys = {
             "name": self.name,
             "data.name": data,
-            "data.image_size": image_size,
+            "data.image_size": None if image_size is None else parse_sides(image_size),
             "student.model": self.model,
             "student.weights": self.weights,
         }
         return {key: value for key, value in keys.items() if value is not None}
+
+
+def parse_sides(text: str) -> int | list[int]:
+    """Height and width as the command line names them: "64", or "32x64" where they differ.
+
+    Raises:
+        UsageError: when it is neither.
+    """
+    match = _SIDES.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"--image-size {text!r} is no size; write one number for both, or HEIGHTxWIDTH, such "
+            "as 32x64"
+        )
+    height, width = match.groups()
+    return int(height) if width is None else [int(height), int(width)]
 
 
 def is_graph(model: str) -> bool:

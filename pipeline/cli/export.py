@@ -94,8 +94,12 @@ def export(
         ),
     ] = None,
     image_size: Annotated[
-        int | None,
-        typer.Option(help="Height and width that it takes (data.image_size)."),
+        str | None,
+        typer.Option(
+            metavar="N|HxW",
+            help="Height and width that it takes, such as 224 or 32x64; an ONNX file tells its "
+            "own (data.image_size).",
+        ),
     ] = None,
     run: RunOption = None,
     set: SetOption = None,

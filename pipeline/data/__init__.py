@@ -6,7 +6,7 @@ needs behind a colon: "digits", "folder:PATH".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from foundation.registry import Registry
@@ -55,10 +55,25 @@ def load_dataset(recipe: DataRecipe, where: str = "") -> Dataset:
 
 
 def load_size(recipe: DataRecipe) -> int | None:
-    """Height and width that a dataset is loaded at: the larger of student's and teacher's.
-
-    None is the dataset's own.
+    """Height and width of the square that a dataset is loaded at: the larger of student's and
+    teacher's. None is the dataset's own.
     """
+    sides = load_sides(recipe)
+    return None if sides is None else max(sides)
+
+
+def load_sides(recipe: DataRecipe) -> tuple[int, int] | None:
+    """The same for a dataset that can be loaded at a height and a width of its own."""
     if recipe.image_size is None:
         return None
-    return max(recipe.image_size, recipe.teacher_image_size or 0)
+    height, width = sides_of(recipe.image_size)
+    teacher = recipe.teacher_image_size or 0
+    return max(height, teacher), max(width, teacher)
+
+
+def sides_of(size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a size that is one number for both, or both."""
+    if isinstance(size, int):
+        return size, size
+    height, width = size
+    return height, width

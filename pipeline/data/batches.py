@@ -12,6 +12,7 @@ from torch import Tensor
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
+from pipeline.data import sides_of
 from pipeline.data.augment import augmented
 from pipeline.data.images import Ids, Images, ImageSet, Resized, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
@@ -54,8 +55,8 @@ class TrainBatches:
         batch_size: int,
         seed: int,
         *,
-        student_size: int | None = None,
-        teacher_size: int | None = None,
+        student_size: int | tuple[int, int] | None = None,
+        teacher_size: int | tuple[int, int] | None = None,
         views: int | None = None,
         view_seed: int = 0,
         share: tuple[int, int] = (0, 1),
@@ -157,7 +158,10 @@ class TrainBatches:
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
         student, teacher = _at(images, self.student_size), None
-        if (self.teacher_size or images.shape[2]) != student.shape[2]:
+        sides = (
+            tuple(images.shape[2:]) if self.teacher_size is None else sides_of(self.teacher_size)
+        )
+        if sides != tuple(student.shape[2:]):
             teacher = _at(images, self.teacher_size)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
@@ -201,8 +205,10 @@ def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
     return scaled.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _at(images: Tensor, size: int | None) -> Tensor:
-    """Images of shape (N, C, H, W) at a height and width of `size`."""
-    if size is None or images.shape[2:] == (size, size):
+def _at(images: Tensor, size: int | tuple[int, int] | None) -> Tensor:
+    """Images of shape (N, C, H, W) at another height and width; one number is both."""
+    if size is None or tuple(images.shape[2:]) == sides_of(size):
         return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return F.interpolate(
+        images, sides_of(size), mode="bilinear", antialias=True, align_corners=False
+    )

@@ -27,7 +27,10 @@ _MOST_NAMED = 5
 
 
 def load_class_folders(
-    root: Path, recipe: DataRecipe, size: int | None, splits: tuple[str, str] = ("train", "test")
+    root: Path,
+    recipe: DataRecipe,
+    size: int | tuple[int, int] | None,
+    splits: tuple[str, str] = ("train", "test"),
 ) -> Dataset:
     """The dataset in root/SPLIT/CLASS/*; classes are named by their folders.
 

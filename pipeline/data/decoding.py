@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foundation.errors import DataLayoutError, UnreadableImageError
-from pipeline.data import Dataset
+from pipeline.data import Dataset, sides_of
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
 from pipeline.data.kinds import a_few, shown
 from pipeline.data.repeats import repeats
@@ -58,13 +58,17 @@ class DecodedImages:
     """Images that are decoded each time they are read, for sets that do not fit in memory."""
 
     def __init__(
-        self, encoded: EncodedImages, labels: Labels, size: int, viewing: Viewing | None = None
+        self,
+        encoded: EncodedImages,
+        labels: Labels,
+        size: int | tuple[int, int],
+        viewing: Viewing | None = None,
     ) -> None:
-        self.encoded, self.labels, self.size = encoded, labels, size
+        self.encoded, self.labels, self.size = encoded, labels, sides_of(size)
         self.viewing = viewing or Viewing()
 
     def read(self, ids: Ids) -> Images:
-        pixels = np.empty((len(ids), self.size, self.size, 3), np.uint8)
+        pixels = np.empty((len(ids), *self.size, 3), np.uint8)
 
         def put(place: int) -> None:
             pixels[place] = decode(self.encoded, int(ids[place]), self.size, self.viewing)
@@ -75,33 +79,44 @@ class DecodedImages:
         return pixels
 
 
-def decode(encoded: EncodedImages, index: int, size: int, viewing: Viewing | None = None) -> Images:
-    """One image as uint8 (size, size, 3).
+def decode(
+    encoded: EncodedImages,
+    index: int,
+    size: int | tuple[int, int],
+    viewing: Viewing | None = None,
+) -> Images:
+    """One image as uint8 (height, width, 3); one number is both.
 
     Raises:
         UnreadableImageError: when it cannot be decoded.
     """
+    height, width = sides_of(size)
     try:
-        rgb = viewed(encoded.open(index), size, viewing or Viewing())
+        rgb = viewed(encoded.open(index), max(height, width), viewing or Viewing())
     except UnseenError as error:
         raise UnreadableImageError(
             f"{encoded.name(index)}: not a readable image ({error}); take it away, "
             'or set on_bad_image = "skip" in [data]'
         ) from error
-    if rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+    if rgb.size != (width, height):
+        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(rgb)
 
 
 def dataset_of(
-    train: Split, test: Split, classes: list[str], size: int | None, recipe: DataRecipe
+    train: Split,
+    test: Split,
+    classes: list[str],
+    size: int | tuple[int, int] | None,
+    recipe: DataRecipe,
 ) -> Dataset:
     """A dataset of two splits, decoded into memory where they fit.
 
     Args:
         train, test: the splits.
         classes: names of the classes.
-        size: height and width that images are brought to; None decides it by looking.
+        size: height and width that images are brought to, or one number for both; None decides
+            it by looking.
         recipe: says how images are seen, and what to do with one that cannot be decoded.
 
     Raises:
@@ -111,10 +126,10 @@ def dataset_of(
     survey = _survey(train, recipe)
     if size is None and survey.size is None:
         raise UnreadableImageError(f"{shown(train.where)}: not one readable image")
-    edge = size or survey.size or 0
-    parts = [_loaded(part, classes, edge, recipe, survey.viewing) for part in (train, test)]
+    edges = sides_of(size or survey.size or 0)
+    parts = [_loaded(part, classes, edges, recipe, survey.viewing) for part in (train, test)]
     skipped = [name for part in parts for name in part.skipped]
-    remarks = [*survey.remarks(edge, size is not None), *_skipped_remark(skipped)]
+    remarks = [*survey.remarks(edges, size is not None), *_skipped_remark(skipped)]
     learnt, asked = parts[0].images, parts[1].images
     if isinstance(learnt, ArrayImages) and isinstance(asked, ArrayImages):
         remarks += repeats(learnt, asked, parts[0].name, parts[1].name)
@@ -151,7 +166,7 @@ class _Loaded:
 
 
 def _loaded(
-    split: Split, classes: list[str], size: int, recipe: DataRecipe, viewing: Viewing
+    split: Split, classes: list[str], size: tuple[int, int], recipe: DataRecipe, viewing: Viewing
 ) -> _Loaded:
     images: ImageSet = DecodedImages(split.images, split.labels, size, viewing)
     ids = np.arange(len(split.labels))
@@ -165,19 +180,19 @@ def _loaded(
             raise DataLayoutError(
                 f"{shown(split.where)}: not one readable image of class {classes[missing]!r}"
             )
-    if len(images.labels) * size * size * 3 <= _IN_MEMORY_BYTES:
+    if len(images.labels) * size[0] * size[1] * 3 <= _IN_MEMORY_BYTES:
         images = _in_memory(images, size)
     return _Loaded(images, split, ids, skipped)
 
 
-def _in_memory(images: ImageSet, size: int) -> ArrayImages:
-    pixels = np.empty((len(images.labels), size, size, 3), np.uint8)
+def _in_memory(images: ImageSet, size: tuple[int, int]) -> ArrayImages:
+    pixels = np.empty((len(images.labels), *size, 3), np.uint8)
     for ids in blocks(len(pixels), _BLOCK):
         pixels[ids[0] : ids[-1] + 1] = images.read(ids)
     return ArrayImages(pixels, images.labels)
 
 
-def _readable(encoded: EncodedImages, size: int, viewing: Viewing) -> NDArray[np.bool_]:
+def _readable(encoded: EncodedImages, size: tuple[int, int], viewing: Viewing) -> NDArray[np.bool_]:
     """Which images can be decoded: shape (N,), bool."""
 
     def is_readable(index: int) -> bool:

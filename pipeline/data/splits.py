@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
-from pipeline.data import Dataset
+from pipeline.data import Dataset, sides_of
 from pipeline.data.cut import STUDENT, VALIDATION, absent, cut
 from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
 from pipeline.recipe import DataRecipe
@@ -81,9 +81,12 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
     )
 
 
-def at_size(preprocessing: Preprocessing, size: int | None) -> Preprocessing:
+def at_size(preprocessing: Preprocessing, size: int | list[int] | None) -> Preprocessing:
     """The same mean and deviation for images of another height and width; None leaves them."""
-    return preprocessing if size is None else replace(preprocessing, height=size, width=size)
+    if size is None:
+        return preprocessing
+    height, width = sides_of(size)
+    return replace(preprocessing, height=height, width=width)
 
 
 def _with_statistics(found: Preprocessing, recipe: DataRecipe) -> Preprocessing:
@@ -97,7 +100,7 @@ def _with_statistics(found: Preprocessing, recipe: DataRecipe) -> Preprocessing:
     return replace(found, mean=recipe.mean or found.mean, std=recipe.std or found.std)
 
 
-def _preprocessing(train: ImageSet, size: int | None) -> Preprocessing:
+def _preprocessing(train: ImageSet, size: int | list[int] | None) -> Preprocessing:
     """Mean and deviation of a sample of the images, worked out block by block."""
     sums: list[NDArray[np.int64]] = []
     ids = spread(len(train.labels), _STATISTICS_IMAGES)

@@ -48,7 +48,7 @@ class Survey:
         sides = sorted(min(seen.size) for seen in self.glances)
         return sides[(len(sides) - 1) // 2] if sides else None
 
-    def remarks(self, size: int, is_asked: bool) -> Iterator[str]:
+    def remarks(self, size: tuple[int, int], is_asked: bool) -> Iterator[str]:
         """What was decided by looking, a line each.
 
         Args:
@@ -57,7 +57,7 @@ class Survey:
         """
         if self.glances:
             if not is_asked:
-                yield self._size_remark(size)
+                yield self._size_remark(size[0])
             yield from self._shape_remarks(size)
             yield from self._colour_remarks()
 
@@ -72,15 +72,18 @@ class Survey:
             )
         return f"images are taken at {size}×{size}, {why}; data.image_size sets another size"
 
-    def _shape_remarks(self, size: int) -> Iterator[str]:
+    def _shape_remarks(self, size: tuple[int, int]) -> Iterator[str]:
         looked_at = len(self.glances)
-        if squashed := sum(seen.size[0] != seen.size[1] for seen in self.glances):
+        high, wide = size
+        if squashed := sum(seen.size[0] * high != seen.size[1] * wide for seen in self.glances):
+            shape = "square" if high == wide else f"of the shape {high}×{wide}"
             yield (
-                f"{squashed} of {looked_at} images are not square; they are squashed to "
-                f"{size}×{size}"
+                f"{squashed} of {looked_at} images are not {shape}; they are squashed to "
+                f"{high}×{wide}"
             )
+        size_asked = min(size)
         width, height = min((seen.size for seen in self.glances), key=min)
-        if min(width, height) * 4 <= min(size, self.size or size):
+        if min(width, height) * 4 <= min(size_asked, self.size or size_asked):
             yield f"the smallest image is {width}×{height} ({self.smallest}); it is enlarged"
 
     def _colour_remarks(self) -> Iterator[str]:

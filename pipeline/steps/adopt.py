@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.adapting import image_input_of
 from export.formats import Predictor
 from export.from_onnx import as_one_file, check_classifier, onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
@@ -19,6 +22,7 @@ from pipeline.models import names_weights
 from pipeline.network_checks import check_answers
 from pipeline.networks import weights_identity
 from pipeline.recipe import StudentRecipe
+from pipeline.recipe_file import RecipeFile
 from pipeline.runs import RunFolder
 from pipeline.sources import is_graph
 from pipeline.steps.prepare import TrainingData
@@ -41,7 +45,41 @@ def check_there(asked: StudentRecipe) -> None:
         raise MissingFileError(f"{given}: no such file; check the path")
 
 
-def adopt(run: RunFolder, data: TrainingData) -> None:
+def as_its_graph_takes(file: RecipeFile) -> tuple[RecipeFile, list[str]]:
+    """A recipe whose data section asks for images as the student's ONNX file takes them.
+
+    What the recipe says already stays; so does all of it where the student is no ONNX file.
+
+    Returns:
+        The recipe, and what was taken from the file, a line each.
+    """
+    model, data = file.recipe.student.model, file.recipe.data
+    image = image_input_of(Path(model)) if is_graph(model) else None
+    if image is None:
+        return file, []
+    keys: dict[str, Any] = {}
+    if image.height and image.width:
+        sides = [image.height, image.width]
+        keys["image_size"] = image.height if len(set(sides)) == 1 else sides
+    if image.channels in {1, 3}:
+        keys["channels"] = image.channels
+    if image.takes_pixels and image.channels:
+        keys |= {"mean": [0.0] * image.channels, "std": [1 / 255] * image.channels}
+    keys = {key: value for key, value in keys.items() if getattr(data, key) is None}
+    if not keys:
+        return file, []
+    told = ", ".join(f"data.{key} = {_shown(value)}" for key, value in keys.items())
+    recipe = file.recipe.model_copy(update={"data": data.model_copy(update=keys)})
+    return replace(file, recipe=recipe), [f"{model} takes such images: {told}"]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> None:
     """Leave a foreign network in the run folder as the student, and what it is worth.
 
     Raises:
@@ -55,7 +93,7 @@ def adopt(run: RunFolder, data: TrainingData) -> None:
     asked = data.file.recipe.student
     what = asked.weights or asked.model
     if is_graph(asked.model):
-        _adopt_graph(run, Path(asked.model))
+        _adopt_graph(run, Path(asked.model), remarks)
     else:
         _adopt_network(run, data, what)
     # A report travels: where the file lay on this machine is nobody's business there.
@@ -84,11 +122,12 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
             step.products = [run.student]
 
 
-def _adopt_graph(run: RunFolder, given: Path) -> None:
+def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
     with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
         if step.needed:
-            check_classifier(given, facts.preprocessing)
+            for line in (*remarks, *check_classifier(given, facts.preprocessing)):
+                step.remark(line)
             predict = onnx_predictor(given)
             _check_classes(given, predict, facts)
             parts = {"validation": VALIDATION, "test": TEST}

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from foundation.errors import DataLayoutError, RunMismatchError
-from pipeline.data import load_dataset
+from pipeline.data import load_dataset, sides_of
 from pipeline.data.batches import EvaluationBatches, TrainBatches
+from pipeline.data.channels import with_channels
 from pipeline.data.facts import (
     CALIBRATION,
     PROBE,
@@ -107,6 +108,7 @@ class TrainingData:
     @cached_property
     def _loaded(self) -> tuple[Splits, tuple[str, ...], tuple[str, ...]]:
         dataset = load_dataset(self.recipe, self.file.where("data", "name"))
+        dataset = with_channels(dataset, self.recipe.channels)
         self._check_still_there()
         splits = split(dataset, self.recipe)
         return splits, dataset.skipped, (*dataset.remarks, *splits.remarks)
@@ -136,7 +138,8 @@ class TrainingData:
                 "the least; add some, or look at data.student_fraction and data.val_fraction"
             )
         recipe, splits = self.recipe, self.splits
-        teacher_size = recipe.teacher_image_size or recipe.image_size
+        student_size = None if recipe.image_size is None else sides_of(recipe.image_size)
+        teacher_size = recipe.teacher_image_size or student_size
         alone = learner == "teacher"
         return TrainBatches(
             images,
@@ -144,7 +147,7 @@ class TrainingData:
             recipe.augment,
             recipe.batch_size,
             seed,
-            student_size=teacher_size if alone else recipe.image_size,
+            student_size=teacher_size if alone else student_size,
             teacher_size=teacher_size,
             views=None if alone else recipe.teacher_views,
             view_seed=recipe.split_seed,

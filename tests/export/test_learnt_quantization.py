@@ -257,4 +257,4 @@ def test_integers_that_are_not_the_student_are_refused(
     own = partial(copy.deepcopy, learnt)  # rounded as it was trained, but nothing an integer
     source = replace(source, learnt=LearntQuantization(partial(in_integers, learnt), {}, own))
     (made,) = make_bundles(source, [BundleRequest("local", "onnx", "int8")], tmp_path)
-    assert made.parity["float_student"]["signal_to_noise_db"] > 15
+    assert made.parity["float_student"]["signal_to_noise_db"] > 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foundation.errors import UsageError
 from foundation.files import user_path
-from pipeline.data import DATASETS, Dataset, load_size
+from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.walking import dataset_folder
@@ -17,7 +17,7 @@ def folder(argument: str, recipe: DataRecipe) -> Dataset:
     if not argument:
         raise UsageError("dataset folder needs a path: folder:PATH")
     root = dataset_folder(user_path(argument), "images")
-    return load_class_folders(root, recipe, load_size(recipe))
+    return load_class_folders(root, recipe, load_sides(recipe))
 
 
 @FILES.register("folder")

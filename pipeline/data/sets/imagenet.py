@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foundation.errors import MissingFileError
 from foundation.files import user_path
-from pipeline.data import DATASETS, Dataset, load_size
+from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.recipe import DataRecipe
@@ -27,7 +27,7 @@ def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
                 "ILSVRC2012_img_val.tar from https://image-net.org (they need an account) and "
                 f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG"
             )
-    return load_class_folders(root, recipe, load_size(recipe) or _SIZE, ("train", "val"))
+    return load_class_folders(root, recipe, load_sides(recipe) or _SIZE, ("train", "val"))
 
 
 @FILES.register("imagenet")

@@ -11,7 +11,7 @@ import numpy as np
 from foundation.documents import decoded
 from foundation.errors import DataLayoutError, UsageError
 from foundation.files import read_bounded, user_path
-from pipeline.data import DATASETS, Dataset, load_size
+from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.kinds import a_few
@@ -40,7 +40,7 @@ def shards(argument: str, recipe: DataRecipe) -> Dataset:
         Split(root / f"{name}-*.tar", images, images.labels)
         for name, images in (("train", train), ("test", test))
     ]
-    dataset = dataset_of(parts[0], parts[1], classes, load_size(recipe), recipe)
+    dataset = dataset_of(parts[0], parts[1], classes, load_sides(recipe), recipe)
     remarks = [f"{len(classes)} classes: {a_few(classes, _MOST_NAMED)}"]
     remarks += [*train.remarks, *test.remarks]
     absent = np.setdiff1d(np.arange(len(classes)), test.labels)

@@ -10,7 +10,7 @@ import numpy as np
 from foundation.documents import decoded
 from foundation.errors import DataLayoutError, MissingFileError
 from foundation.files import read_bounded, user_path
-from pipeline.data import DATASETS, Dataset, load_size
+from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import class_names, list_classes
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.fingerprint import FILES, DatasetFiles
@@ -41,7 +41,7 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
     over = PassedOver()
     classes = class_names(root / "train", ("train", "val"), inside="images", over=over)
     train = list_classes(root / "train", classes, inside="images", over=over)
-    size = load_size(recipe) or _SIZE
+    size = load_sides(recipe) or _SIZE
     test = _validation(root / "val", classes)
     dataset = dataset_of(train, test, classes, size, recipe)
     remarks = (*over.remarks(), *_unnamed(root / "val", test), *dataset.remarks)
