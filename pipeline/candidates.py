@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deploy_targets import comparison
+from deploy_targets.device.sense import above_zero, ascending, named, shares
 
 FULL = "fp32"
 
@@ -23,6 +25,11 @@ class Ratio:
     estimate: float
     low: float
     high: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(low=self.low)
+        yield from ascending(low=self.low, estimate=self.estimate, high=self.high)
 
     @property
     def words(self) -> str:
@@ -62,6 +69,13 @@ class Candidate:
     executed: str | None
     meets_limit: bool
     excluded: list[str] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(bundle=self.bundle, format=self.format, precision=self.precision)
+        yield from shares(validation_top1=self.validation_top1)
+        yield from ascending(drop_low=self.drop_low, drop=self.drop, drop_high=self.drop_high)
+        yield from above_zero(model_bytes=self.model_bytes, p50_ms=self.p50_ms)
 
     @property
     def is_faster(self) -> bool:

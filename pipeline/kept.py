@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from foundation.bundle import MANIFEST, Manifest
 from foundation.errors import CorruptFileError
 from foundation.files import read_json
 
@@ -142,6 +143,87 @@ class TrainingKept(Kept):
         return self
 
 
+class AccuracyTold(Kept):
+    """What a bundle's manifest says of its accuracy."""
+
+    top1: Share | None = None
+    n: PositiveInt | None = None
+    low: Share | None = None
+    high: Share | None = None
+    split: str = "test"
+    validation: Worth | None = None
+
+    @model_validator(mode="after")
+    def _interval_is_one(self) -> Self:
+        if (self.low is None) != (self.high is None):
+            raise ValueError("must have both low and high, or neither")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError("low must not lie above high")
+        return self
+
+
+class ParityTold(Kept):
+    """What a bundle's manifest says of how it agrees with the original."""
+
+    relative_error: NonNegativeFloat | None = None
+    top1_agreement: Share | None = None
+    n: PositiveInt | None = None
+
+
+class SchemeTold(Kept):
+    """What a bundle's manifest says of how it was quantised."""
+
+    reason: str | None = None
+    operators_kept: list[str] | None = None
+    excluded: list[str] | None = None
+
+
+class FormatTold(Kept):
+    """What a format says of itself in a bundle's manifest."""
+
+    quantization: SchemeTold = SchemeTold()
+
+
+class BundleTold(Kept):
+    """The tables of a bundle's manifest that its contract leaves free."""
+
+    accuracy: AccuracyTold
+    parity: ParityTold
+    format_facts: FormatTold
+
+
+class RetentionKept(Kept):
+    """How much of each stage is left after later ones; see `smskd.retention_matrix`."""
+
+    stages: list[str]
+    loss: list[list[float | None]]
+    top1: list[Share | None]
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Self:
+        size = len(self.stages)
+        if {len(self.loss), len(self.top1), *map(len, self.loss)} != {size}:
+            raise ValueError("must have a row and a column for each stage")
+        return self
+
+
+class ArmKept(Kept):
+    """The content of an arm's result.json; see `pipeline.study.folder.ArmResult`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1]
+    fingerprint: str
+    arm: str
+    seed: NonNegativeInt
+    validation_top1: Share
+    test_top1: Share
+    history: Annotated[list[Epoch], Field(min_length=1)]
+    after_stage: list[Share]
+    seconds_per_epoch: Annotated[float, Field(gt=0)]
+    retention: RetentionKept | None
+
+
 def read_kept(path: Path, table: type[Kept], what: str, advice: str) -> dict[str, Any]:
     """The content of a JSON file, as it stands there, once it is what it should be.
 
@@ -155,13 +237,32 @@ def read_kept(path: Path, table: type[Kept], what: str, advice: str) -> dict[str
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else.
     """
-    raw = read_json(path)
+    content: dict[str, Any] = read_json(path)
+    check_kept(path, content, table, what, advice)
+    return content
+
+
+def check_kept(path: Path, content: object, table: type[Kept], what: str, advice: str) -> None:
+    """Make sure that what was read from a file is what it should be; errors as `read_kept`."""
     try:
-        table.model_validate(raw)
+        table.model_validate(content)
     except ValidationError as error:
         raise CorruptFileError(f"{path}: not {what} ({_problem(error)}); {advice}") from error
-    content: dict[str, Any] = raw
-    return content
+
+
+def check_told(folder: Path, manifest: Manifest) -> None:
+    """Make sure that a bundle's manifest says what can be, where its contract leaves it free.
+
+    Args:
+        folder: the bundle's.
+        manifest: as it was read.
+
+    Raises:
+        CorruptFileError: when it does not.
+    """
+    content = {key: getattr(manifest, key) for key in BundleTold.model_fields}
+    advice = "export the bundle again with `compress export`"
+    check_kept(folder / MANIFEST, content, BundleTold, "a bundle's manifest", advice)
 
 
 def _problem(error: ValidationError) -> str:

@@ -26,6 +26,7 @@ from pipeline.display import (
     verdict_table,
 )
 from pipeline.gating.verdict import INCONCLUSIVE
+from pipeline.kept import check_told
 from pipeline.measuring import bench_shown, gate_shown
 from pipeline.names import check_names
 from pipeline.outcomes import BundleMade, DistillOutcome, ExportOutcome, RunOutcome
@@ -229,13 +230,15 @@ def _millions(count: int | None) -> float | None:
 
 def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     bundles = [open_bundle(folder) for folder in folders]
+    for bundle in bundles:
+        check_told(bundle.folder, bundle.manifest)
     rows = [
         [
             bundle.manifest.name,
             f"{bundle.model_bytes / 1e3:,.0f}",
-            number(100 * bundle.manifest.accuracy["top1"], 2),
-            f"{bundle.manifest.parity['relative_error']:.1e}",
-            number(100 * bundle.manifest.parity["top1_agreement"], 1),
+            number(_percent(bundle.manifest.accuracy.get("top1")), 2),
+            _error(bundle.manifest.parity.get("relative_error")),
+            number(_percent(bundle.manifest.parity.get("top1_agreement")), 1),
             str(bundle.folder),
         ]
         for bundle in bundles
@@ -258,6 +261,14 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     if shipping:
         shown += shown_of_shipping(shipping)
     return Outcome(content, shown)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _error(relative: float | None) -> str:
+    return number(None, 0) if relative is None else f"{relative:.1e}"
 
 
 def _has_shipping(run: RunFolder, folders: list[Path]) -> bool:

@@ -7,11 +7,12 @@ same format says so: otherwise it costs accuracy for nothing. No torch is import
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy_targets.device.sense import at_least, named
 from deploy_targets.records import RecordError, as_dict, build
 from foundation.errors import CorruptFileError
 from foundation.files import read_json, write_json
@@ -82,6 +83,13 @@ class Shipping:
     seconds: float
     notes: list[str] = field(default_factory=list)
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(target=self.target, measured_on=self.measured_on)
+        yield from at_least(0, max_drop=self.max_drop, trials=self.trials, seconds=self.seconds)
+        if self.chosen not in {one.bundle for one in self.candidates}:
+            yield f"{self.chosen!r} is no candidate"
+
     @property
     def ships(self) -> Candidate:
         """The candidate that was chosen."""
@@ -107,12 +115,9 @@ def read_shipping(path: Path) -> Shipping:
             f"{path}: not a {KIND} record of schema version {SCHEMA_VERSION}; {_AGAIN}"
         )
     try:
-        shipping = build(Shipping, raw)
+        return build(Shipping, raw)
     except RecordError as error:
         raise CorruptFileError(f"{path}: not a {KIND} record ({error}); {_AGAIN}") from error
-    if shipping.chosen not in {one.bundle for one in shipping.candidates}:
-        raise CorruptFileError(f"{path}: {shipping.chosen!r} is no candidate; {_AGAIN}")
-    return shipping
 
 
 def choose(

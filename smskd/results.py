@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from foundation.errors import CorruptFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from smskd.checkpoint import save_model, save_tensors
 from smskd.job import Job
@@ -21,14 +22,20 @@ def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The metrics of a finished stage, or None when that very stage is not finished.
 
     Raises:
-        CorruptFileError: when the student is not the one that the metrics speak of.
+        CorruptFileError: when the student is not the one that the metrics speak of, or they lack
+            what they must say.
     """
     if not (folder / METRICS).exists() or not (folder / WEIGHTS).exists():
         return None
     metrics = read_json(folder / METRICS)
     if not isinstance(metrics, dict) or metrics.get("fingerprint") != fingerprint:
         return None
-    check_sha256(folder / WEIGHTS, metrics["weights_sha256"])
+    weights, seconds = metrics.get("weights_sha256"), metrics.get("seconds")
+    if not isinstance(weights, str) or not isinstance(seconds, int | float):
+        raise CorruptFileError(
+            f"{folder / METRICS}: not the metrics of a stage; delete it to train the stage again"
+        )
+    check_sha256(folder / WEIGHTS, weights)
     if "ranges_sha256" in metrics:
         check_sha256(folder / RANGES, metrics["ranges_sha256"])
     return metrics

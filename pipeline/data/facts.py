@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
+from deploy_targets.device.sense import above_zero, at_least
+from deploy_targets.records import RecordError, build
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import read_json, replacing, user_path, write_json
@@ -17,6 +18,7 @@ from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
 VALIDATION, TEST = "validation.npz", "test.npz"
+_PARTS = ("train", "student_train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,19 @@ class DataFacts:
     skipped: list[str]
     teacher_size: int | None = None
     fingerprint: str | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        shape = self.preprocessing
+        missing = [part for part in _PARTS if part not in self.counts]
+        if missing:
+            yield f"counts says nothing of {', '.join(missing)}"
+        yield from at_least(0, **self.counts)
+        yield from at_least(1, classes=len(self.classes), teacher_size=self.teacher_size)
+        yield from at_least(1, height=shape.height, width=shape.width, channels=shape.channels)
+        if {len(shape.mean), len(shape.std)} != {shape.channels}:
+            yield f"mean and std must have a value for each of {shape.channels} channels"
+        yield from above_zero(std=min(shape.std, default=None))
 
     @property
     def teacher_preprocessing(self) -> Preprocessing:
@@ -91,10 +106,9 @@ def read_facts(folder: Path) -> DataFacts:
         raise MissingFileError(
             f"{folder / FACTS}: not there; run `compress distill` for this run folder first"
         )
-    raw: dict[str, Any] = read_json(folder / FACTS)
     try:
-        return DataFacts(**{**raw, "preprocessing": Preprocessing(**raw["preprocessing"])})
-    except (KeyError, TypeError) as error:
+        return build(DataFacts, read_json(folder / FACTS))
+    except RecordError as error:
         raise CorruptFileError(
             f"{folder / FACTS}: not the facts of a dataset ({error}); delete it and run "
             "`compress distill` again"
@@ -117,12 +131,24 @@ def read_images(path: Path) -> ArrayImages:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return ArrayImages(arrays["images"], arrays["labels"])
+            images = ArrayImages(arrays["images"], arrays["labels"])
+        _check_images(images)
     except FileNotFoundError as error:
         raise MissingFileError(
             f"{path}: not there; run `compress distill` for this run folder first"
         ) from error
-    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
+    # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise CorruptFileError(
-            f"{path}: not a file of images ({error}); delete it and run `compress distill` again"
+            f"{path}: not a file of images ({reason}); delete it and run `compress distill` again"
         ) from error
+    return images
+
+
+def _check_images(images: ArrayImages) -> None:
+    pixels, labels = images.pixels, images.labels
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ValueError(f"images are {pixels.dtype} {pixels.shape}")
+    if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
+        raise ValueError(f"labels are {labels.dtype} {labels.shape} of {len(pixels)} images")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from deploy_targets.device.sense import ascending, at_least, named, shares
 from deploy_targets.measurement import read_record
 from deploy_targets.records import as_dict
 from foundation.files import write_json
@@ -72,6 +74,17 @@ class Check:
     looks: int = 1
     repeatable: bool = True
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(bundle=self.bundle, host=self.host, metric=self.metric)
+        yield from named(scenario=self.scenario, runtime=self.runtime, reference=self.reference)
+        yield from at_least(1, looks=self.looks)
+        if self.value is None or self.low is None or self.high is None:
+            if self.verdict == PASS:
+                yield "verdict is 'pass' of no figure"
+        else:
+            yield from ascending(low=self.low, value=self.value, high=self.high)
+
     @property
     def limit_words(self) -> str:
         """The limit as a table shows it: "max 5", "max regression 5 vs baseline"."""
@@ -109,6 +122,13 @@ class Verdict:
     on_inconclusive: str = "report"
     checks: list[Check]
     judged: list[str] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from shares(confidence=self.confidence)
+        answer = verdict_of(self.checks, self.on_inconclusive).verdict
+        if self.verdict != answer:
+            yield f"verdict is {self.verdict!r}, but by its checks it is {answer!r}"
 
     @property
     def passed(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.measurement import Measurement
 from foundation.bundle import Bundle, Manifest, read_manifest
+from pipeline.kept import check_told
 
 _SETTINGS = (
     "method", "activation_type", "weight_type", "per_channel", "reduce_range", "calibration",
@@ -37,15 +38,14 @@ class Exported:
         """Accuracy as exported, in percent, by split."""
         accuracy = self.manifest.accuracy
         found = {"validation": accuracy.get("validation"), accuracy.get("split", "test"): accuracy}
-        return {name: 100 * one["top1"] for name, one in found.items() if one and "top1" in one}
+        known = {name: one["top1"] for name, one in found.items() if one and "top1" in one}
+        return {name: 100 * top1 for name, top1 in known.items() if top1 is not None}
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % of the accuracy on the test images, in percent."""
-        accuracy = self.manifest.accuracy
-        if "low" not in accuracy:
-            return None
-        return 100 * accuracy["low"], 100 * accuracy["high"]
+        low, high = (self.manifest.accuracy.get(end) for end in ("low", "high"))
+        return None if low is None or high is None else (100 * low, 100 * high)
 
     @property
     def quantization(self) -> dict[str, Any]:
@@ -77,6 +77,7 @@ def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported
         CorruptFileError: when its manifest cannot be understood.
     """
     bundle = Bundle(folder, read_manifest(folder))
+    check_told(folder, bundle.manifest)
     return Exported(
         manifest=bundle.manifest,
         model_bytes=_model_bytes(bundle),

@@ -11,10 +11,10 @@ from deploy_targets.comparison import read_comparison
 from deploy_targets.estimate import Estimate, read_estimate
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.errors import MissingFileError
-from foundation.files import read_json
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
+from pipeline.kept import TrainingKept, read_kept
 from pipeline.measured import plain_of
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
@@ -119,7 +119,7 @@ def gather(run: RunFolder) -> ReportContent:
         networks=networks,
         adopted=record.get("adopted"),
         stages=stages,
-        teacher_training=read_json(teacher_metrics) if teacher_metrics.exists() else None,
+        teacher_training=_training(teacher_metrics) if teacher_metrics.exists() else None,
         measurements=measurements,
         estimates=[one for one in estimated if is_current(run, one.bundle)],
         exported=exported,
@@ -141,8 +141,13 @@ def _verdict(run: RunFolder, outdated: Sequence[str]) -> Verdict | None:
 
 
 def _stages(run: RunFolder) -> list[dict[str, Any]]:
-    metrics = [read_json(path) for path in run.stages.glob(f"*/{_METRICS}")]
-    return sorted(metrics, key=lambda stage: stage["index"])
+    metrics = [_training(path) for path in run.stages.glob(f"*/{_METRICS}")]
+    return sorted(metrics, key=lambda stage: int(stage["index"]))
+
+
+def _training(path: Path) -> dict[str, Any]:
+    advice = "delete it and run `compress distill` again"
+    return read_kept(path, TrainingKept, "the metrics of a training", advice)
 
 
 def _shipping(run: RunFolder, exported: Mapping[str, Exported]) -> Shipping | None:

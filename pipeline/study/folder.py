@@ -21,6 +21,7 @@ from pipeline.binding import first_difference, training_values
 from pipeline.code import code_identity
 from pipeline.data.facts import read_facts
 from pipeline.data.fingerprint import files_of
+from pipeline.kept import ArmKept, check_kept
 from pipeline.networks import weights_identity
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
@@ -154,7 +155,7 @@ def read_result(folder: Path, fingerprint: str) -> ArmResult | None:
     """An arm's result, or None when that very arm is not done.
 
     Raises:
-        CorruptFileError: when the file is not JSON.
+        CorruptFileError: when the file is not JSON, or says what cannot be.
     """
     path = folder / "result.json"
     if not path.exists():
@@ -162,4 +163,7 @@ def read_result(folder: Path, fingerprint: str) -> ArmResult | None:
     content = read_json(path)
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         return None
-    return ArmResult(**content) if content["fingerprint"] == fingerprint else None
+    if content.get("fingerprint") != fingerprint:
+        return None
+    check_kept(path, content, ArmKept, "the result of an arm", "delete it to train the arm again")
+    return ArmResult(**content)

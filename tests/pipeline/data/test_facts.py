@@ -21,8 +21,9 @@ from pipeline.data.facts import (
 )
 from pipeline.data.images import ArrayImages
 
+COUNTS = {"train": 3, "student_train": 3, "validation": 1, "test": 1}
 FACTS = DataFacts(
-    "digits", ["<b>", "ü"], Preprocessing(8, 8, 1, [0.5], [0.25]), {"train": 3}, ["a/b.jpg"]
+    "digits", ["<b>", "ü"], Preprocessing(8, 8, 1, [0.5], [0.25]), COUNTS, ["a/b.jpg"]
 )
 
 
