@@ -6,6 +6,9 @@ fraction of their size, and other large pictures are brought to RGB strip by str
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +49,12 @@ def set_up_pillow() -> None:
     back to the system with it; blocks of a few megabytes would stay with each thread."""
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    Image.core.set_block_size(2**30)  # type: ignore[attr-defined]
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    core = Image.core  # type: ignore[attr-defined]
+    core.set_block_size(2**30)
+    # libtiff writes to standard error by itself; that a picture is damaged, Pillow finds too.
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(core.__file__).TIFFSetErrorHandler(None)
 
 
 set_up_pillow()
