@@ -189,7 +189,7 @@ class DataRecipe(Section):
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
     grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
-    max_megapixels: Annotated[float, Field(gt=0, le=1000)] = 100.0
+    max_megapixels: Annotated[float, _within(0, 1000, above=True)] = 100.0
     batch_size: Batch = 64
     calibration_images: Count = 256
     evaluation_images: Count = 10_000

@@ -24,11 +24,15 @@ from PIL import Image, ImageCms, features
 from pipeline.data.contents import START, content_kind
 from pipeline.data.kinds import FORMATS
 
+MOST_MEGAPIXELS = 1000
+"""The highest limit that can be set."""
+
 _LARGE = 4_000_000  # pixels; above it a picture is decoded or reduced in part
 _GAP = 3  # a reduced picture is still so much larger than what is made of it
 _FEW = 250_000  # pixels that are not counted
 _UNDER_WAY = 64_000_000  # pixels, in all threads together
-_MOST_PNG_BYTES = 2**28
+_BYTES_A_PIXEL = 8  # at most; a file of more has something else in it
+_FEW_BYTES, _MOST_PNG_BYTES = 2**26, 2**28
 _DEEP = ("I", "F")
 _ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
@@ -44,10 +48,13 @@ _TURNS = {
 
 
 def set_up_pillow() -> None:
-    """Our own limit stands in the recipe, and is held before anything is decoded; what Pillow warns
-    of speaks of its own classes and names no file. A large picture lies in one block, which goes
-    back to the system with it; blocks of a few megabytes would stay with each thread."""
-    Image.MAX_IMAGE_PIXELS = None
+    """Keep Pillow to our bounds and our words.
+
+    Our own limit of pixels is held before anything is decoded; Pillow's is for parts of a file.
+    What it warns of speaks of its own classes and names no file. A large picture lies in one block,
+    which goes back to the system with it; blocks of a few megabytes would stay with each thread.
+    """
+    Image.MAX_IMAGE_PIXELS = MOST_MEGAPIXELS * 500_000  # it refuses twice as many
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     core = Image.core  # type: ignore[attr-defined]
@@ -106,6 +113,11 @@ def opened(source: Path | BytesIO, viewing: Viewing) -> Iterator[Image.Image]:
         UnseenError: when it is none, or has too many pixels; so when the body cannot decode it.
     """
     try:
+        if _bytes_of(source) > max(_FEW_BYTES, viewing.most_pixels * _BYTES_A_PIXEL):
+            raise UnseenError(
+                f"its {_bytes_of(source) / 1e9:.1f} GB are too many for a picture of the "
+                f"{viewing.most_pixels / 1e6:g} megapixels of data.max_megapixels"
+            )
         with _opened(source) as image:
             pixels = image.width * image.height
             if pixels > viewing.most_pixels:
@@ -167,7 +179,7 @@ def glance(source: Path | BytesIO, viewing: Viewing, closely: bool) -> Glance:
         size, mode = image.size, image.mode
         frames = image.format != "MPO" and bool(getattr(image, "is_animated", False))
         coloured = _changes_colours(image)
-        is_transparent, highest = image.has_transparency_data, None
+        is_transparent, highest = image.has_transparency_data and not _is_deep(image), None
         if closely and (is_transparent or _is_deep(image)):
             with _UNDER_WAY_NOW.taken(size[0] * size[1]):
                 image.load()
@@ -217,7 +229,8 @@ def _eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """
     lowest, highest = float(values.min()), float(values.max())
     top = 2**bits - 1 if bits else 1
-    if not (lowest >= 0 and highest <= top):
+    # What is rounded to black or to white is no less right.
+    if not (lowest >= -top / 511 and highest <= top * 512 / 511):
         if not (lowest >= 0 and highest < 2**16):
             raise UnseenError(
                 f"its grey values go from {lowest:g} to {highest:g}, and cannot be seen as shades "
@@ -320,8 +333,10 @@ _UNDER_WAY_NOW = _PixelsUnderWay(_UNDER_WAY)
 
 def _without_texts(source: Path | BytesIO) -> BytesIO | None:
     """A PNG file without its texts and its colour profile; None where it is no PNG."""
+    if _bytes_of(source) > _MOST_PNG_BYTES:
+        return None
     content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
-    if not content.startswith(b"\x89PNG") or len(content) > _MOST_PNG_BYTES:
+    if not content.startswith(b"\x89PNG"):
         return None
     kept, place = bytearray(content[:8]), 8
     while place + 12 <= len(content):
@@ -336,6 +351,7 @@ _REASONS: dict[type[Exception], str] = {
     FileNotFoundError: "it is gone, or a link that leads nowhere",
     PermissionError: "this user may not read it",
     MemoryError: "there is not enough memory to decode it",
+    Image.DecompressionBombError: f"it has more than {MOST_MEGAPIXELS} megapixels",
 }
 
 
@@ -350,6 +366,10 @@ def _reason(source: Path | BytesIO, error: Exception) -> str:
     if kind is None:
         return "its content is that of no kind of picture that is read"
     return f"{kind} that is cut short or damaged" if is_read else f"it is {kind}"
+
+
+def _bytes_of(source: Path | BytesIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
 
 
 def _start(source: Path | BytesIO) -> bytes:

@@ -41,7 +41,7 @@ def image_files(folder: Path, over: PassedOver, called: str) -> list[str]:
             if is_folder(entry):
                 if _is_new(entry, known, over, f"{called}/{name}"):
                     pending.append(f"{name}/")
-            elif is_image(entry.name) and (_is_file(entry) or entry.is_symlink()):
+            elif is_image(entry.name) and not _is_special(entry):
                 # A link that leads nowhere is an image that cannot be read, and that is said.
                 images.append(name)
             else:
@@ -132,6 +132,11 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a pipe, which may never answer, a socket or a device, or a link to one."""
+    return not _is_file(entry) and (not entry.is_symlink() or Path(entry.path).exists())
+
+
 def _is_new(entry: os.DirEntry[str], known: set[Identity], over: PassedOver, called: str) -> bool:
     """Whether to go into a folder within a class folder."""
     if is_hidden(entry.name):
@@ -149,7 +154,7 @@ def _note(entry: os.DirEntry[str], over: PassedOver, called: str) -> None:
     """Take note of something that is neither a folder nor an image."""
     if is_hidden(entry.name):
         over.add("hidden or system file", called)
-    elif not _is_file(entry) and not entry.is_symlink():
+    elif _is_special(entry):
         over.add("special file", called)
     else:
         over.add_file(called, partial(_start_of, entry))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import threading
 import tracemalloc
@@ -97,7 +98,9 @@ class TestGreyOfMoreThanEightBits:
         np.testing.assert_allclose(seen(tmp_path / "a.pgm")[..., 0], [[0, 128], [255, 64]], atol=1)
 
     def test_in_floating_point_goes_from_0_to_1(self, tmp_path: Path) -> None:
-        Image.fromarray(np.array([[0, 0.25], [0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+        Image.fromarray(np.array([[-0.0001, 0.25], [0.5, 1.0001]], np.float32)).save(
+            tmp_path / "a.tif"
+        )
         np.testing.assert_allclose(
             seen(tmp_path / "a.tif", grey_bits=0)[..., 0], [[0, 64], [128, 255]], atol=1
         )
@@ -109,6 +112,7 @@ class TestGreyOfMoreThanEightBits:
             (np.array([[-3.0, 1.0]], np.float32), 0, "-3 to 1, and cannot be seen"),
             (np.array([[0, 1e6]], np.float32), 16, "cannot be seen"),
             (np.array([[0, np.nan]], np.float32), 0, "nan"),
+            (np.array([[0, 1.1]], np.float32), 0, r"from 0 to 1.1, .*from 0 to 1; set"),
         ],
     )
     def test_that_does_not_fit_is_refused_and_not_cut_off(
@@ -257,6 +261,20 @@ class TestALargePicture:
     def test_over_the_limit_is_told_with_its_size_and_the_key(self, tmp_path: Path) -> None:
         Image.new("1", (20_000, 11_000)).save(tmp_path / "a.png")
         with pytest.raises(UnseenError, match=r"20000 × 11000 are 220\.0 megapixels.*100 of data"):
+            seen(tmp_path / "a.png")
+
+    def test_of_a_size_that_cannot_be_is_refused(self, tmp_path: Path) -> None:
+        Image.new("L", (8, 8)).save(tmp_path / "a.bmp")
+        content = bytearray((tmp_path / "a.bmp").read_bytes())
+        content[18:26] = (2**30).to_bytes(4, "little") * 2
+        (tmp_path / "a.bmp").write_bytes(content)
+        with pytest.raises(UnseenError, match="it has more than 1000 megapixels"):
+            seen(tmp_path / "a.bmp")
+
+    def test_that_is_nearly_all_holes_is_not_read_to_its_end(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(png_with(b"zTXt", b"a")[:41])
+        os.truncate(tmp_path / "a.png", 2**40)
+        with pytest.raises(UnseenError, match=r"1099\.5 GB are too many for a picture"):
             seen(tmp_path / "a.png")
 
     def test_waits_until_there_is_room(self) -> None:

@@ -87,7 +87,9 @@ class TestWhatIsNoImage:
 
     def test_is_a_pipe(self, photos: Path) -> None:
         os.mkfifo(photos / "train/dark/a.png")
-        assert "1 left out that are pipes, sockets or devices" in remarks(photos)
+        (photos / "train/dark/b.png").symlink_to("a.png")
+        (photos / "train/dark/c.png").symlink_to("/dev/zero")
+        assert "3 left out that are pipes, sockets or devices" in remarks(photos)
 
     def test_is_a_folder_called_like_one(self, photos: Path) -> None:
         (photos / "train/dark/a.png").mkdir()

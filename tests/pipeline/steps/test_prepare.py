@@ -67,6 +67,16 @@ def test_images_that_were_passed_over_are_in_the_facts(tmp_path: Path, photos: P
     assert read_facts(run.data).name == "folder:photos"
 
 
+def test_what_was_decided_and_left_out_is_kept_with_the_run(tmp_path: Path, photos: Path) -> None:
+    (photos / "train/.ipynb_checkpoints").mkdir()
+    settings = {"name": f"folder:{photos}", "val_fraction": 0.2, "image_size": None}
+    run, data = prepared(tmp_path / "x", **settings)
+    remarks = run.remarks()["data"]
+    assert [line for line in data.remarks if line not in remarks] == []
+    for words in ("2 classes, named by", "1 hidden or system folder", "taken at 16×16"):
+        assert sum(words in line for line in remarks) == 1
+
+
 def test_what_was_prepared_is_not_loaded_again(digits) -> None:
     run, data = digits
     again = TrainingData(data.file)
