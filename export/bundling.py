@@ -48,7 +48,7 @@ from foundation.bundle import (
     write_manifest,
 )
 from foundation.errors import ExportError
-from foundation.files import sha256_of, write_text
+from foundation.files import check_inside, sha256_of, write_text
 
 
 def make_bundles(
@@ -81,6 +81,7 @@ def make_bundles(
         NoSpaceError: when the disk is full.
     """
     report = on_progress or (lambda _: None)
+    check_inside(root)
     remark = on_remark or (lambda _: None)
     check_requests(source, requests)
     manifests = []

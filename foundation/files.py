@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -21,7 +22,13 @@ from foundation.errors import (
     is_no_space,
 )
 
+LOCK = ".lock"
+"""The file in a folder that is held by who works there."""
+
 _READING_UMASK = threading.Lock()
+
+# As `replacing` has them made.
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp", re.DOTALL)
 
 
 def user_path(named: str | Path) -> Path:
@@ -75,6 +82,48 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_inside(folder: Path) -> None:
+    """Make sure that nothing in a folder of ours leads out of it, before anything is written there.
+
+    The folder itself may be a link, and links within it may lead to other places in it. What hides
+    at its top (.git, .venv) is nobody's of ours and is not looked at, the lock aside.
+
+    Raises:
+        CorruptFileError: when a link leads elsewhere: to write there would change what is not ours.
+    """
+    root = folder.resolve()
+    for path in _entries_below(folder):
+        is_others = path.parent == folder and path.name.startswith(".") and path.name != LOCK
+        if path.is_symlink() and not is_others and not _leads_into(path, root):
+            raise CorruptFileError(
+                f"{path}: is a link that leads out of {folder} (to {path.readlink()}), where "
+                "nothing is written; take it away"
+            )
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Take away what processes that were killed left half-written; for who holds its lock."""
+    for path in _entries_below(folder):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _leads_into(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # in a ring
+        return False
+
+
+def _entries_below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder and in folders in it; links are not followed."""
+    for at, folders, files in os.walk(folder):
+        if Path(at) == folder:
+            folders[:] = [name for name in folders if not name.startswith(".") or name == LOCK]
+        yield from (Path(at, name) for name in (*folders, *files))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

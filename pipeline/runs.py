@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import threading
 import time
@@ -31,7 +32,10 @@ from foundation.errors import (
     is_not_writable,
 )
 from foundation.files import (
+    LOCK,
+    check_inside,
     check_sha256,
+    clear_leftovers,
     no_space_named,
     sha256_of,
     write_json,
@@ -113,6 +117,11 @@ class RunFolder:
         return self.path / "bundles"
 
     @property
+    def trials(self) -> Path:
+        """Finished trials of a search for what ships."""
+        return self.path / "trials"
+
+    @property
     def bench(self) -> Path:
         return self.path / "bench"
 
@@ -175,8 +184,9 @@ class RunFolder:
 
     def mark_used(self) -> None:
         """Make this the run used last, where the folder can be written; see `open_run`."""
-        with suppress(OSError):
-            self.record_path.touch()
+        if not self.record_path.is_symlink():
+            with suppress(OSError):
+                self.record_path.touch()
 
     def bundle_folders(self) -> list[Path]:
         """Folders of all bundles made so far, sorted by name."""
@@ -224,11 +234,14 @@ class RunFolder:
 
         Raises:
             BusyError: when another process is at work here.
+            CorruptFileError: when a link in the folder leads out of it.
         """
         if not leads():
             yield
             return
-        lock = FileLock(self.path / ".lock", timeout=0)
+        if self.is_writable or not to_read:
+            check_inside(self.path)
+        lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
@@ -240,9 +253,23 @@ class RunFolder:
             if not (to_read and is_not_writable(error)):
                 raise
         try:
+            if lock.is_locked:
+                self._clear()
             yield
         finally:
             lock.release()
+
+    def _clear(self) -> None:
+        """Take away what a process that was killed left half-made."""
+        clear_leftovers(self.path)
+        left = list(self.bundles.glob(".*.tmp"))
+        left += [path for path in self.trials.glob("*") if path.name != "failed"]
+        # Of a bundle that stepped aside for a new one that is there.
+        old = self.bundles.glob(".*.old")
+        left += [path for path in old if (self.bundles / path.name[1:-4]).exists()]
+        for path in left:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 _WRITING = threading.Lock()

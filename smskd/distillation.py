@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from foundation.errors import ModelMismatchError
+from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.engine import Engine
 from smskd.job import Job
@@ -73,8 +74,10 @@ def distill(
         ValueError: when a stage before the last quantises.
         WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
+        CorruptFileError: when a link in the folder leads out of it, or a file there is damaged.
     """
     check_sequence(stages)
+    check_inside(Path(folder))
     for stage in stages:
         check_quantizable(stage)
     pair = pair_on(teacher, student, train, taps)
@@ -127,6 +130,7 @@ def train_alone(
     """
     if stage.methods:
         raise ValueError(f"without a teacher there are no methods, but got {stage.methods=}")
+    check_inside(Path(folder))
     job = Job(
         stage=stage,
         index=0,

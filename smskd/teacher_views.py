@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foundation.errors import CorruptFileError, RunMismatchError, TrainingError
-from foundation.files import no_space_named, read_json, write_json
+from foundation.files import check_inside, no_space_named, read_json, write_json
 from smskd.batch import Batch
 from smskd.listening import Listener
 from smskd.signals import Shapes, Signals
@@ -142,6 +142,7 @@ def keep_teacher_views(
     }
     facts = json.loads(json.dumps(facts))  # as they will be read, tuples as lists
     folder.mkdir(parents=True, exist_ok=True)
+    check_inside(folder)
     with FileLock(folder / ".lock"):
         if (folder / _FACTS).exists() and read_json(folder / _FACTS) != facts:
             raise RunMismatchError(f"{folder}: holds what another teacher said; delete it")

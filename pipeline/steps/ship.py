@@ -150,7 +150,7 @@ def _finalists(
     searched, failures = _Searched(), list[ExportError]()
     for requests in _by_format(requests_for(target, asked)):
         precisions = [request.precision for request in requests]
-        trials = FormatTrials(source, requests[0], precisions, validation, run.path / "trials")
+        trials = FormatTrials(source, requests[0], precisions, validation, run.trials)
         name = requests[0].format
         try:
             result = _search(run, trials, asked, watch)

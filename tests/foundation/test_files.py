@@ -15,7 +15,9 @@ import pytest
 
 from foundation.errors import CorruptFileError, MissingFileError, NoSpaceError
 from foundation.files import (
+    check_inside,
     check_sha256,
+    clear_leftovers,
     no_space_named,
     read_json,
     replacing,
@@ -134,6 +136,55 @@ def test_a_disk_that_is_really_full_is_told_and_the_old_file_stays(tmp_path: Pat
 def test_other_troubles_of_the_system_pass_as_they_are() -> None:
     with pytest.raises(PermissionError), no_space_named(Path("file")):
         raise PermissionError(errno.EACCES, "no")
+
+
+@pytest.mark.parametrize("name", ["a.json", "sub/a.json", "sub/.a.json.journal", ".lock"])
+@pytest.mark.parametrize("there", ["a file", "a folder", "nothing", "itself"])
+def test_a_link_that_leads_out_of_a_folder_is_told(name: str, there: str, tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "run"
+    link = folder / name
+    if there == "a file":
+        outside.write_text("mine")
+    elif there == "a folder":
+        outside.mkdir()
+    link.parent.mkdir(parents=True)
+    check_inside(folder)
+    link.symlink_to(link if there == "itself" else outside)
+    with pytest.raises(CorruptFileError, match=rf"{link}: is a link that leads out of {folder}"):
+        check_inside(folder)
+
+
+def test_links_that_lead_nowhere_else_are_fine(tmp_path: Path) -> None:
+    """One to the folder itself, those within it, and what hides at its top."""
+    folder = tmp_path / "disk/run"
+    (folder / "sub/inner").mkdir(parents=True)
+    (folder / "sub/inner/up").symlink_to("../../file")
+    (folder / "file").write_text("x")
+    (folder / ".venv").mkdir()
+    (folder / ".venv/python").symlink_to(sys.executable)
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    for path in (folder, tmp_path / "runs/run", tmp_path / "not there"):
+        check_inside(path)
+
+
+def test_what_a_killed_process_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    program = (
+        "import os, pathlib, signal, sys\n"
+        "from foundation.files import replacing\n"
+        "with replacing(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, tmp_path / "data/test.npz"], check=False)
+    (left,) = (tmp_path / "data").iterdir()
+    others = [".notes.tmp", "test.npz", ".test.npz.tmp", ".x.ABCDEFGH.tmp", "x.abcdefgh.tmp"]
+    for name in others:
+        (tmp_path / "data" / name).write_text("mine")
+    (tmp_path / "data/.a.abcdefgh.tmp").symlink_to(tmp_path / "data/test.npz")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git/.b.abcdefgh.tmp").write_text("mine")
+    clear_leftovers(tmp_path)
+    assert not left.exists()
+    assert {path.name for path in (tmp_path / "data").iterdir()} == {*others, ".a.abcdefgh.tmp"}
+    assert (tmp_path / ".git/.b.abcdefgh.tmp").exists()
 
 
 def test_json_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -230,3 +230,34 @@ def test_a_run_of_another_version_is_told_apart_and_what_to_do(tmp_path: Path) -
         RunMismatchError, match=r"recipe\.toml line \d+, telepathy.*another version"
     ):
         start_run(tmp_path / "run", Recipe())
+
+
+class TestLeftovers:
+    """What a killed process left half-made in a run folder."""
+
+    @pytest.fixture
+    def left(self, run: RunFolder) -> list[Path]:
+        for folder in (".export.tmp", ".a.tmp", ".a.old", ".b.old", "a"):
+            (run.bundles / folder).mkdir(parents=True)
+        for folder in ("scratch", "onnx-int8", "failed"):
+            (run.trials / folder).mkdir(parents=True)
+        files = [run.data / ".test.npz.k3x_9a0b.tmp", run.path / ".run.json.aaaaaaaa.tmp"]
+        for path in files:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("half")
+        return [
+            *files,
+            *(run.bundles / name for name in (".export.tmp", ".a.tmp", ".a.old")),
+            *(run.trials / name for name in ("scratch", "onnx-int8")),
+        ]
+
+    def test_goes_with_the_next_that_works_there(self, run: RunFolder, left: list[Path]) -> None:
+        with run.locked():
+            assert not [path for path in left if path.exists()]
+        assert {path.name for path in run.bundles.iterdir()} == {"a", ".b.old"}
+        assert {path.name for path in run.trials.iterdir()} == {"failed"}
+
+    def test_stays_while_another_is_at_work(self, run: RunFolder, left: list[Path]) -> None:
+        with FileLock(run.path / ".lock"), pytest.raises(BusyError), run.locked():
+            pass
+        assert all(path.exists() for path in left)

@@ -108,6 +108,7 @@ class Agent:
             raise RefusalError(
                 f"{self.folder}: is there and not ours; name another folder in the URL"
             )
+        self._check_links()
         system, libc = platform.libc_ver()
         return {
             "folder": str(self.folder),
@@ -252,6 +253,23 @@ class Agent:
     def _marker(self) -> Path:
         return self.folder / MARKER
 
+    def _check_links(self) -> None:
+        """Make sure that no link leads out of the folder: what lies behind it is not ours to write
+        or to take away. A virtual environment is links in part; nothing of ours follows those."""
+        root = self.folder.resolve()
+        environments = [*self.folder.glob("envs/*")]
+        environments += [*self.folder.glob("partial/env-*"), *self.folder.glob("partial/old-*")]
+        for at, folders, files in os.walk(self.folder):
+            if Path(at) in environments:
+                folders.clear()
+                continue
+            for path in (Path(at, name) for name in (*folders, *files)):
+                if path.is_symlink() and not _leads_into(path, root):
+                    raise RefusalError(
+                        f"{path}: is a link that leads out of our folder, where nothing is "
+                        "written; take it away on the device"
+                    )
+
     def _partial(self, tree: str) -> Path:
         return self.folder / "partial" / tree.replace("/", "-")
 
@@ -337,6 +355,13 @@ def _is(path: Path, digest: str) -> bool:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
     except OSError:
+        return False
+
+
+def _leads_into(link: Path, root: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # in a ring
         return False
 
 
