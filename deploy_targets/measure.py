@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -138,7 +139,7 @@ class MeasureOptions:
             needed = _FEWEST_ARRIVALS / self.rate
             raise UsageError(
                 f"at a rate of {self.rate:g} a second, fewer than {_FEWEST_ARRIVALS} queries come "
-                f"in max_seconds = {self.max_seconds:g}; give them {needed:.4g}"
+                f"in max_seconds = {self.max_seconds:g}; give them {math.ceil(needed):,}"
             )
         if self.scenario == SINGLE_STREAM and (self.streams or 1) > 1:
             raise UsageError(

@@ -77,7 +77,7 @@ def test_a_table_says_what_a_percentile_would_need_and_why_a_measurement_is_susp
         (["--rate", "5"], "is for scenario server"),
         (["--scenario", "serve"], "'server'"),
         (["--pin", "3-1"], "must be 'auto' or cores such as"),
-        (["--percentile", "100"], "less than 100"),
+        (["--percentile", "100"], "99.9999"),
         (["--streams", "2"], "ask for multi-stream"),
         (["--runtime", "tflite"], "unknown runtime 'tflite'"),
     ],
