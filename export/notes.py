@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import onnx
 
-# From the root or a drive, and at least one folder deep; what stands behind a host's name is none.
-_POSIX = r"(?:(?<![\w.])file:/+|(?<![\w./~<-])/(?!/))(?:[^\s/\"'<>|,;:]+/)+"
-_HOME = r"(?<![\w/])~[\w.-]*/(?:[^\s/\"'<>|,;:]+/)*"
-_WINDOWS = r"(?<!\w)(?:[A-Za-z]:|\\)\\+(?:[^\s\\\"'<>|,;:]+\\+)+"
-_FOLDERS = re.compile(f"{_POSIX}|{_HOME}|{_WINDOWS}")
+from foundation.places import without_folders
 
 
 def drop_notes(model: onnx.ModelProto) -> None:
@@ -25,11 +20,6 @@ def drop_notes(model: onnx.ModelProto) -> None:
     model.doc_string = without_folders(model.doc_string)
     for part in (model.graph, *model.functions):
         _drop_below(part)
-
-
-def without_folders(text: str) -> str:
-    """A text in which of every absolute path the last component is left."""
-    return _FOLDERS.sub("", text)
 
 
 def _drop_below(part: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from foundation.places import without_folders
 from pipeline.display import number
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
@@ -45,6 +46,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "limit_words": limit_words,
         "networks": content.networks,
         "number": number,
+        "placeless": without_folders,
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
         "measured": measured_table(content.measurements),

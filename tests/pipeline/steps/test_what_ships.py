@@ -42,6 +42,7 @@ def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 pixels = rng.integers(0, 100, (8, 8, 3), dtype=np.uint8) + np.uint8(100 * level)
                 Image.fromarray(pixels).save(folder / f"{number}.png")
     (root / "photos/train/dark/bad.png").write_text("no image")
+    (root / "photos/val").mkdir()  # is said not to be read
     torch.manual_seed(0)
     network = build_model("resnet8", 2, 3).eval()
     save_model(root / "net.safetensors", network)
@@ -137,3 +138,4 @@ def test_nothing_that_ships_tells_a_path_of_this_machine(
     assert told == set()
     assert b"folder:photos" in files[f"local-onnx-{precision}/model.onnx"]
     assert b"train/dark/bad.png" in files["report.html"]
+    assert b"of photos only train/ and test/ are read" in files["report.md"]
