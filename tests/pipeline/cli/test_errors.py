@@ -166,6 +166,19 @@ MISTAKES = {
         17, ("runs/tiny: made by another recipe", "stages[1].epochs is 1 there, 3 here"),
         [*RUN, "--set", "stages.1.epochs=3"], walked=True,
     ),
+    "code in a recipe": Mistake(
+        24, ("tiny.toml line", "student.model", "nets:broken", "nets.py", "--trust-code"), RUN,
+        recipe('[student]\nmodel = "resnet8"', '[student]\nmodel = "nets:broken"'),
+    ),
+    "code in somebody's run folder": Mistake(
+        24, ("runs/tiny/recipe.toml line", "student.model", "nets:broken"), ["export"],
+        lambda folder: (folder / "runs/tiny/recipe.toml").write_text(
+            '[student]\nmodel = "nets:broken"\n'
+        ), walked=True,
+    ),
+    "a factory that ends the program": Mistake(
+        19, ("nets:quits", "ends the program"), [*DISTILL, "--student", "nets:quits"],
+    ),
     "a factory that fails": Mistake(
         19, ("nets:broken", "no luck today"), [*DISTILL, "--student", "nets:broken"],
     ),
@@ -187,6 +200,9 @@ def broken(num_classes):
 
 def large(num_classes, in_channels):
     return nn.Sequential(nn.Conv2d(in_channels, 4, 33), nn.Flatten(), nn.LazyLinear(num_classes))
+
+def quits():
+    raise SystemExit(0)
 """
 
 

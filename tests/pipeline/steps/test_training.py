@@ -151,6 +151,19 @@ def test_students_of_another_teacher_are_not_taken_for_those_of_this_one(tmp_pat
     assert all(after != before[name] for name, after in weights(run).items())
 
 
+def test_weights_that_fall_short_of_what_is_known_of_them_end_it_before_the_training(
+    tmp_path: Path,
+) -> None:
+    path = given_weights(tmp_path / "t.safetensors")
+    given = {f"{role}.weights": str(path) for role in ("teacher", "student")}
+    for role in ("teacher", "student"):
+        with pytest.raises(ModelMismatchError, match=r"rightly, but 95\.00 % was expected"):
+            train(tmp_path / "x", **given, **{f"{role}.expect_top1": 95.0})
+    assert not list((tmp_path / "x").glob("stages/*/weights.safetensors"))
+    remarks = RunFolder(tmp_path / "x").remarks()["teacher"]
+    assert "no better than chance" in remarks[-1]
+
+
 @pytest.mark.parametrize(
     ("model", "classes", "words"), [("resnet14", 10, "unknown here"), ("resnet8", 7, "(7, 64)")]
 )
