@@ -47,7 +47,7 @@ class Code:
     @property
     def origin(self) -> str:
         """What is imported, and from which file."""
-        return str(self.file) if self.file else "no file (Python itself, or it is not there)"
+        return str(self.file) if self.file else "Python itself, or nowhere"
 
     def identity(self) -> dict[str, str | None]:
         """What a yes is given to: the function, the file and its content."""
@@ -66,14 +66,12 @@ def check_code(file: RecipeFile, run: Path, say: Say) -> None:
     Raises:
         UntrustedCodeError: when nobody said yes.
     """
-    named = list(_code_in(file))
-    for code in named:
-        say(f"{code.where}: imports {code.name} from {code.origin}")
-    memory = _Memory(run)
+    named, memory = list(_code_in(file)), _Memory(run)
     asking = [code for code in named if not (code.typed or memory.holds(code))]
     if asking and os.environ.get(VARIABLE, "").lower() not in _YES:
         _ask(asking)
     for code in named:
+        say(f"{code.where}: imports {code.name} from {code.origin}")
         memory.keep(code)
 
 
@@ -88,7 +86,7 @@ def _code_in(file: RecipeFile) -> Iterator[Code]:
 
 def _ask(codes: list[Code]) -> None:
     """Ask a person on a terminal once for all; refuse where there is none, or the answer is no."""
-    listed = "; ".join(f"{code.name} ({code.origin})" for code in codes)
+    listed = "; ".join(dict.fromkeys(f"{code.name} ({code.origin})" for code in codes))
     where = codes[0].where
     if leads() and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
         print(
