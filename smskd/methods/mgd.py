@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor, nn
 
@@ -12,20 +14,24 @@ from smskd.pair import Pair
 from smskd.precision import full_precision
 from smskd.signals import Signals
 
+Hidden = Literal["channels", "positions"]
 
-def random_mask(feature: Tensor, mask_ratio: float) -> Tensor:
+
+def random_mask(feature: Tensor, mask_ratio: float, hidden: Hidden) -> Tensor:
     """0 for what is hidden and 1 for the rest, drawn from torch's global generator.
 
     Args:
         feature: shape (N, C, H, W).
         mask_ratio: share of what is hidden.
+        hidden: what is hidden as a whole.
 
     Returns:
-        Shape (N, 1, H, W): positions. A map of one position has its channels hidden instead, as
-        the authors' code for classification does: shape (N, C, 1, 1).
+        Shape (N, C, 1, 1) where channels are hidden, (N, 1, H, W) where positions are. A map of
+        one position has its channels hidden whatever is asked.
     """
     count, channels, height, width = feature.shape
-    shape = (count, channels, 1, 1) if height * width == 1 else (count, 1, height, width)
+    whole_channels = hidden == "channels" or height * width == 1
+    shape = (count, channels, 1, 1) if whole_channels else (count, 1, height, width)
     return (torch.rand(shape, device=feature.device) >= mask_ratio).to(feature.dtype)
 
 
@@ -49,11 +55,15 @@ class MGD(Method):
     The authors weigh the sum of squares by 7e-5 for classification; on the mean, which is taken
     here so that the weight does not hang on the feature's size, that is 1.8 for 512×7×7.
 
+    The authors' code hides channels of a classifier, a share of 0.15 of them; of detectors'
+    features, as in the paper's equations, positions.
+
     Args:
-        mask_ratio: share of the positions that are hidden.
+        mask_ratio: share of what is hidden.
+        hidden: "channels" or "positions".
 
     Raises:
-        ValueError: unless the share is at least 0 and below 1.
+        ValueError: unless the share is at least 0 and below 1, and what is hidden one of the two.
     """
 
     family = "feature"
@@ -62,11 +72,14 @@ class MGD(Method):
     needs = ("features",)
     default_weight = 2.0
 
-    def __init__(self, *, mask_ratio: float = 0.5) -> None:
+    def __init__(self, *, mask_ratio: float = 0.15, hidden: Hidden = "channels") -> None:
         super().__init__()
         if not 0 <= mask_ratio < 1:
             raise ValueError(f"mask_ratio must be at least 0 and below 1, but got {mask_ratio=}")
+        if hidden not in get_args(Hidden):
+            raise ValueError(f"hidden must be one of {get_args(Hidden)}, but got {hidden=}")
         self.mask_ratio = mask_ratio
+        self.hidden: Hidden = hidden
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
@@ -83,5 +96,5 @@ class MGD(Method):
     ) -> Tensor:
         ours, theirs = full_precision(student.features[-1]), full_precision(teacher.features[-1])
         ours, theirs = to_coarser(self.align(ours), theirs)
-        generated = self.generate(ours * random_mask(ours, self.mask_ratio))
+        generated = self.generate(ours * random_mask(ours, self.mask_ratio, self.hidden))
         return mgd_loss(generated, theirs).mean()

@@ -24,21 +24,22 @@ def vid_loss(mean: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
     left out. Where μ = t it is ½ · mean(log σ²), which is as low as it gets for these variances.
 
     Args:
-        mean: μ, the student's feature in the teacher's channels, shape (N, C, h, w).
-        teacher: the teacher's feature, shape (N, C, H, W); the finer of the two is averaged
-            down to the coarser one's size.
+        mean: μ, what is guessed from the student's feature, shape (N, C, h, w).
+        teacher: the teacher's feature, shape (N, C, h, w).
         variance: σ² of each channel, shape (C,), positive.
     """
-    ours, theirs = to_coarser(full_precision(mean), full_precision(teacher))
     spread = full_precision(variance)[:, None, None]
-    return ((ours - theirs).square() / spread + spread.log()).flatten(1).mean(1) / 2
+    errors = (full_precision(mean) - full_precision(teacher)).square()
+    return (errors / spread + spread.log()).flatten(1).mean(1) / 2
 
 
 @METHODS.register("vid")
 class VID(FeatureMethod):
     """Variational information distillation at every tap pair.
 
-    Each pair has a regressor of three 1×1 convolutions and learns one variance a channel.
+    Each pair has a regressor of three 1×1 convolutions and learns one variance a channel. The
+    finer of the two features is first averaged down to the coarser one's size: the regressor
+    guesses from the student's feature as it is compared.
 
     Args:
         initial_variance: σ² of every channel at the start.
@@ -74,7 +75,8 @@ class VID(FeatureMethod):
         return F.softplus(self.raw_variances[place]) + _SMALLEST_VARIANCE
 
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
-        return vid_loss(self.regressors[place](student), teacher, self.variance(place))
+        ours, theirs = to_coarser(student, teacher)
+        return vid_loss(self.regressors[place](ours), theirs, self.variance(place))
 
 
 def _regressor(channels: int, wanted: int) -> nn.Sequential:

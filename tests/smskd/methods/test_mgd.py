@@ -8,7 +8,7 @@ from torch import nn
 
 from smskd.batch import Batch
 from smskd.methods import Progress
-from smskd.methods.mgd import MGD, mgd_loss, random_mask
+from smskd.methods.mgd import MGD, Hidden, mgd_loss, random_mask
 from smskd.pair import Pair
 from smskd.signals import Signals
 
@@ -23,22 +23,41 @@ def test_the_loss_is_what_is_worked_out_by_hand_sample_by_sample() -> None:
 
 def test_the_mask_hides_whole_positions_and_its_share_of_them() -> None:
     torch.manual_seed(0)
-    mask = random_mask(torch.randn(50, 3, 20, 20), 0.3)
+    mask = random_mask(torch.randn(50, 3, 20, 20), 0.3, "positions")
     assert mask.shape == (50, 1, 20, 20)
     assert set(mask.unique().tolist()) == {0.0, 1.0}
     assert mask.mean().item() == pytest.approx(0.7, abs=0.02)
     assert mask.flatten(1).mean(1).std() > 0.01  # Each sample has its own.
 
 
+def test_the_mask_hides_whole_channels_and_its_share_of_them() -> None:
+    torch.manual_seed(0)
+    mask = random_mask(torch.randn(50, 200, 4, 4), 0.15, "channels")
+    assert mask.shape == (50, 200, 1, 1)
+    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert mask.mean().item() == pytest.approx(0.85, abs=0.02)
+    assert mask.flatten(1).mean(1).std() > 0.01  # Each sample has its own.
+
+
+def test_it_hides_what_the_authors_code_for_classification_hides() -> None:
+    method = MGD()
+    assert (method.hidden, method.mask_ratio) == ("channels", 0.15)
+
+
+def test_what_cannot_be_hidden_is_quoted() -> None:
+    with pytest.raises(ValueError, match="but got hidden='rows'"):
+        MGD(hidden="rows")  # type: ignore[arg-type]
+
+
 def test_a_map_of_one_position_has_channels_hidden() -> None:
     torch.manual_seed(0)
-    mask = random_mask(torch.randn(50, 40, 1, 1), 0.3)
+    mask = random_mask(torch.randn(50, 40, 1, 1), 0.3, "positions")
     assert mask.shape == (50, 40, 1, 1)
     assert mask.mean().item() == pytest.approx(0.7, abs=0.05)
 
 
 def test_without_a_mask_nothing_is_hidden() -> None:
-    assert random_mask(torch.randn(2, 3, 20, 20), 0.0).min() == 1
+    assert random_mask(torch.randn(2, 3, 20, 20), 0.0, "positions").min() == 1
 
 
 def test_the_mask_comes_from_the_global_generator() -> None:
@@ -46,22 +65,23 @@ def test_the_mask_comes_from_the_global_generator() -> None:
     masks = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        masks.append(random_mask(feature, 0.5))
+        masks.append(random_mask(feature, 0.5, "channels"))
     assert torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
 
 
+@pytest.mark.parametrize("hidden", ["channels", "positions"])
 def test_what_is_hidden_does_not_reach_the_loss(
-    pair_with: Callable[..., Pair], said: Callable[..., Signals], batch: Batch
+    pair_with: Callable[..., Pair], said: Callable[..., Signals], batch: Batch, hidden: Hidden
 ) -> None:
-    method = MGD(mask_ratio=0.5)
+    method = MGD(mask_ratio=0.5, hidden=hidden)
     method.build(pair_with([(3, 4, 4)], [(3, 4, 4)]))
     student = torch.randn(2, 3, 4, 4, requires_grad=True)
     teacher = torch.randn(2, 3, 4, 4)
     torch.manual_seed(0)
     method(said(student), said(teacher), batch, START).backward()
     torch.manual_seed(0)
-    mask = random_mask(student, 0.5).bool().expand_as(student)
+    mask = random_mask(student, 0.5, hidden).bool().expand_as(student)
     assert student.grad[~mask].abs().max() == 0
     assert student.grad[mask].abs().max() > 0
 

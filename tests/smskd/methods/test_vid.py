@@ -37,11 +37,52 @@ def test_the_loss_is_that_of_loops_over_samples_channels_and_places() -> None:
         assert loss == pytest.approx(sum(terms) / len(terms) / 2, rel=1e-5)
 
 
-def test_the_finer_feature_is_averaged_down_before_they_are_compared() -> None:
-    fine, coarse = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]]]]), torch.tensor([[[[5.0]]]])
-    variance = torch.ones(1)
-    assert vid_loss(fine, coarse, variance).item() == pytest.approx(0.5)
-    assert vid_loss(coarse, fine, variance).item() == pytest.approx(0.5)
+def guessing(method: VID, pair: Pair) -> VID:
+    """A method whose regressor says |x|, in both of two channels, of the student's only one."""
+    method.build(pair)
+    first, _, second, _, third = method.regressors[0]
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([1.0, -1.0])[:, None, None, None])
+        second.weight.copy_(torch.eye(2)[:, :, None, None])
+        third.weight.copy_(torch.ones(2, 2)[:, :, None, None])
+    return method
+
+
+def test_the_student_is_averaged_down_before_its_guess_and_not_after_it(
+    pair_with: Callable[..., Pair],
+) -> None:
+    """|mean(1, −3, 5, −7)| is 1, where the mean of |1|, |−3|, |5|, |−7| would be 4."""
+    method = guessing(VID(initial_variance=1.0), pair_with([(1, 2, 2)], [(2, 1, 1)]))
+    student = torch.tensor([[[[1.0, -3.0], [5.0, -7.0]]]])
+    teacher = torch.tensor([[[[1.0]], [[4.0]]]])
+    loss = method.tap_loss(0, student, teacher, START)
+    assert loss.item() == pytest.approx((0 + 9) / 2 / 2, abs=1e-4)
+
+
+def test_the_teacher_is_averaged_down_where_it_is_the_finer_one(
+    pair_with: Callable[..., Pair],
+) -> None:
+    method = guessing(VID(initial_variance=1.0), pair_with([(1, 1, 1)], [(2, 2, 2)]))
+    teacher = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]], [[2.0, 2.0], [2.0, 2.0]]]])
+    loss = method.tap_loss(0, torch.tensor([[[[-3.0]]]]), teacher, START)
+    assert loss.item() == pytest.approx((1 + 1) / 2 / 2, abs=1e-4)
+
+
+def test_the_loss_has_the_slope_that_it_says() -> None:
+    inputs = [torch.randn(2, 3, 2, 2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    variance = (torch.rand(3, dtype=torch.float64) + 0.5).requires_grad_()
+    assert torch.autograd.gradcheck(vid_loss, (*inputs, variance))
+
+
+def test_half_precision_features_are_compared_in_full(pair_with: Callable[..., Pair]) -> None:
+    method = guessing(VID(), pair_with([(1, 4, 4)], [(2, 2, 2)]))
+    student, teacher = torch.randn(3, 1, 4, 4).half(), torch.randn(3, 2, 2, 2).half()
+    halved = method.spot_losses(
+        Signals(torch.zeros(3, 2), (student,)), Signals(torch.zeros(3, 2), (teacher,)), START
+    )
+    whole = method.tap_loss(0, student.float(), teacher.float(), START)
+    assert halved.dtype == torch.float32
+    assert torch.equal(halved[0], whole)
 
 
 def test_a_guess_that_is_right_costs_what_its_variance_says_and_none_costs_less() -> None:
