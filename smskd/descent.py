@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from smskd.blame import blamed
-from smskd.schedule import learning_rate, make_optimizer
+from smskd.schedule import learning_rate, make_optimizer, set_rate
 from smskd.stage import Stage
 from smskd.train_step import TrainStep
 
@@ -29,7 +29,8 @@ class Descent:
 
     def __init__(self, fabric: Any, step: TrainStep, stage: Stage) -> None:
         self.fabric, self.step, self.stage = fabric, step, stage
-        self.wrapped, self.optimizer = fabric.setup(step, make_optimizer(stage, self._learning()))
+        optimizer = make_optimizer(stage, self._learning(), step.objective.paces)
+        self.wrapped, self.optimizer = fabric.setup(step, optimizer)
         self._pending = 0  # batches whose gradients wait for the next optimizer step
 
     def after_batch(
@@ -51,8 +52,7 @@ class Descent:
             The batch's losses.
         """
         if self._pending == 0:
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(self.stage, position)
+            set_rate(self.optimizer, learning_rate(self.stage, position))
             self.optimizer.zero_grad()
         share, last = self._share(number, batches)
         # Where nobody knows the last batch, each may be it.

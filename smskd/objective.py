@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, unknown_name
 from smskd.batch import Batch
-from smskd.methods import METHODS, Method, Progress, settings_of
+from smskd.methods import METHODS, Method, Pace, Progress, settings_of
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.parallel import mean_over_processes, whole_batch, whole_signals
@@ -184,6 +184,12 @@ class Objective(nn.Module):
                 * feature_reference_loss(student.features, reference.features, weights)
             )
         return losses
+
+    @property
+    def paces(self) -> list[Pace]:
+        """The parts of the methods that learn at a pace of their own."""
+        methods = [cast(Method, module) for module in self.methods.values()]
+        return [pace for method in methods for pace in method.paces()]
 
     @property
     def folding(self) -> list[Method]:

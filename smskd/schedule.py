@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
+from smskd.methods import Pace
 from smskd.stage import Stage
 
+_PACE = "pace"
 
-def make_optimizer(stage: Stage, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The stage's optimizer over all that can be learned."""
+
+def make_optimizer(
+    stage: Stage, parameters: Iterable[nn.Parameter], paces: Sequence[Pace] = ()
+) -> torch.optim.Optimizer:
+    """The stage's optimizer over all that can be learned.
+
+    Args:
+        stage: its rate, momentum and weight decay.
+        parameters: all of them.
+        paces: those among them that learn at a pace of their own.
+    """
+    groups = _groups(list(parameters), paces)
     if stage.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=stage.lr, weight_decay=stage.weight_decay)
+        return torch.optim.AdamW(groups, lr=stage.lr, weight_decay=stage.weight_decay)
     return torch.optim.SGD(
-        parameters,
+        groups,
         lr=stage.lr,
         momentum=stage.momentum,
         weight_decay=stage.weight_decay,
         nesterov=stage.momentum > 0,
     )
+
+
+def _groups(parameters: list[nn.Parameter], paces: Sequence[Pace]) -> list[dict[str, Any]]:
+    """Those at the stage's pace first; each group with its share of the stage's rate."""
+    apart = {parameter for pace in paces for parameter in pace.parameters}
+    together = [parameter for parameter in parameters if parameter not in apart]
+    return [
+        {"params": together, _PACE: 1.0},
+        *(
+            {"params": pace.parameters, _PACE: pace.rate, "weight_decay": pace.weight_decay}
+            for pace in paces
+        ),
+    ]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters its share of the stage's rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[_PACE]
 
 
 def learning_rate(stage: Stage, epoch: float) -> float:

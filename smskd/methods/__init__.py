@@ -47,6 +47,20 @@ class Progress(NamedTuple):
         return min(self.epoch / rise, 1.0) if rise > 0 else 1.0
 
 
+class Pace(NamedTuple):
+    """Parts of a method that learn at a pace of their own.
+
+    Attributes:
+        parameters: all of the method's own.
+        rate: their learning rate over the stage's.
+        weight_decay: in place of the stage's.
+    """
+
+    parameters: list[nn.Parameter]
+    rate: float
+    weight_decay: float
+
+
 class Method(nn.Module, ABC):
     """One distillation loss, with its learnable parts if it has any.
 
@@ -102,6 +116,10 @@ class Method(nn.Module, ABC):
             batch: the images, labels and ids of the samples.
             progress: where the stage stands.
         """
+
+    def paces(self) -> list[Pace]:
+        """The parts that do not learn at the stage's rate and weight decay; asked after `build`."""
+        return []
 
     def after_epoch(self) -> None:
         """Called at the end of every epoch, before the student is validated and saved."""

@@ -14,14 +14,12 @@ from torch import Tensor, nn
 from foundation.errors import unknown_name
 from smskd.batch import Batch
 from smskd.lockstep import run_in_lockstep
-from smskd.methods import METHODS, Method, Progress
+from smskd.methods import METHODS, Method, Pace, Progress
 from smskd.methods._features import BatchNorm, FeatureMethod
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.precision import full_precision
 from smskd.signals import Signals
-
-_HIDDEN = 128
 
 
 class Adaption(nn.Module):
@@ -77,6 +75,8 @@ class SAKD(Method):
     then the logits), a two-way choice. A multi-path network takes each block from the teacher or
     from the student, with adaption layers in between; its classification loss trains policy and
     adaption layers and nothing else. The student is distilled where the policy chose the teacher.
+    As in the authors' code the policy is one linear layer, and it and the adaption layers learn at
+    half of the student's rate, with a weight decay of their own.
 
     Args:
         methods: feature methods, each with its default weight and settings.
@@ -85,6 +85,10 @@ class SAKD(Method):
         policy_temperature: of the Gumbel-softmax.
         factor: how much more the multi-path network's loss counts where it is above the
             student's; the inverse where it is below.
+        policy_rate: learning rate of policy and adaption layers over the stage's.
+        policy_weight_decay: of policy and adaption layers.
+        teacher_bias: how far the policy leans to the teacher at first, as a logit; the authors
+            take 10, at which everything is distilled, where both networks are of one family.
 
     Raises:
         ValueError: when a weight or temperature is impossible.
@@ -104,6 +108,9 @@ class SAKD(Method):
         temperature: float = 4.0,
         policy_temperature: float = 5.0,
         factor: float = 2.0,
+        policy_rate: float = 0.5,
+        policy_weight_decay: float = 1e-3,
+        teacher_bias: float = 0.0,
     ) -> None:
         super().__init__()
         if temperature <= 0 or policy_temperature <= 0:
@@ -115,7 +122,14 @@ class SAKD(Method):
                 f"kd_weight must not be negative and factor at least 1, but got {kd_weight=}, "
                 f"{factor=}"
             )
+        if policy_rate <= 0 or policy_weight_decay < 0:
+            raise ValueError(
+                "policy_rate must be positive and policy_weight_decay not negative, but got "
+                f"{policy_rate=}, {policy_weight_decay=}"
+            )
         self.kd_weight, self.temperature = kd_weight, temperature
+        self.policy_rate, self.policy_weight_decay = policy_rate, policy_weight_decay
+        self.teacher_bias = teacher_bias
         self.policy_temperature, self.factor = policy_temperature, factor
         self.wrapped = nn.ModuleDict({name: _feature_method(name) for name in methods})
 
@@ -126,12 +140,17 @@ class SAKD(Method):
             cast(Method, method).build(pair)
         spots = len(pair.feature_shapes) + 1
         seen = cast(int, pair.student_shapes.embedding) + cast(int, pair.teacher_shapes.embedding)
-        self.policy = nn.Sequential(
-            nn.Linear(seen, _HIDDEN), nn.ReLU(), nn.Linear(_HIDDEN, 2 * spots)
-        )
+        self.policy = nn.Linear(seen, 2 * spots)
+        with torch.no_grad():
+            self.policy.bias[0::2] += self.teacher_bias
         shapes = pair.feature_shapes
         self.to_teacher = nn.ModuleList(Adaption(ours, theirs) for ours, theirs in shapes)
         self.to_student = nn.ModuleList(Adaption(theirs, ours) for ours, theirs in shapes)
+
+    def paces(self) -> list[Pace]:
+        routing = (self.policy, self.to_teacher, self.to_student)
+        parameters = [parameter for part in routing for parameter in part.parameters()]
+        return [Pace(parameters, self.policy_rate, self.policy_weight_decay)]
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress

@@ -17,8 +17,11 @@ from smskd.methods import Progress
 from smskd.methods.at import at_loss
 from smskd.methods.kd import kd_loss
 from smskd.methods.sakd import SAKD, Adaption, chosen_spots, routing_loss
+from smskd.objective import Objective
 from smskd.pair import Pair, make_pair
+from smskd.schedule import make_optimizer, set_rate
 from smskd.signals import Signals
+from smskd.train_step import TrainStep
 
 Net = Callable[..., nn.Module]
 
@@ -54,7 +57,7 @@ def choosing(method: SAKD, chosen: Tensor) -> SAKD:
     Args:
         chosen: 0 or 1 for each spot, alike for all samples.
     """
-    last = method.policy[-1]
+    last = method.policy
     with torch.no_grad():
         last.weight.zero_()
         last.bias.copy_(torch.stack([chosen, 1 - chosen], 1).flatten() * 1000)
@@ -99,6 +102,43 @@ def test_the_policy_learns_from_routing_and_from_nothing_else(pair: Pair, batch:
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)
         assert one.abs().sum() > 0
+
+
+def test_the_policy_is_one_linear_layer_on_both_embeddings(pair: Pair) -> None:
+    policy = built(pair).policy
+    shapes = pair.student_shapes.embedding, pair.teacher_shapes.embedding
+    assert isinstance(policy, nn.Linear)
+    assert (policy.in_features, policy.out_features) == (sum(shapes), 2 * 3)
+
+
+@pytest.mark.parametrize(("bias", "share"), [(0.0, 0.5), (10.0, 1.0), (-10.0, 0.0)])
+def test_a_policy_can_lean_to_the_teacher_at_first(pair: Pair, bias: float, share: float) -> None:
+    method = built(pair, teacher_bias=bias)
+    with torch.no_grad():
+        method.policy.weight.zero_()
+        method.policy.bias -= method.policy.bias.detach() - torch.tensor([bias, 0.0] * 3)
+    ours = Signals(torch.zeros(400, 3), (), torch.zeros(400, pair.student_shapes.embedding))
+    theirs = ours._replace(embedding=torch.zeros(400, pair.teacher_shapes.embedding))
+    assert method._choose(ours, theirs).mean().item() == pytest.approx(share, abs=0.06)
+
+
+def test_policy_and_adaption_layers_learn_at_their_own_pace_and_the_rest_at_the_stages(
+    pair: Pair,
+) -> None:
+    spec = MethodSpec("sakd", settings={"methods": ("fitnet",), "policy_weight_decay": 0.01})
+    stage = Stage((spec,), lr=0.2, weight_decay=0.3)
+    objective = Objective(stage, pair)
+    step = TrainStep(pair.student, objective, None)
+    optimizer = make_optimizer(stage, step.parameters(), objective.paces)
+    set_rate(optimizer, 0.08)
+    names = {parameter: name for name, parameter in step.named_parameters()}
+    common, routing = optimizer.param_groups
+    paced = {names[parameter].split(".")[3] for parameter in routing["params"]}
+    assert paced == {"policy", "to_teacher", "to_student"}
+    assert (routing["lr"], routing["weight_decay"]) == (0.04, 0.01)
+    assert (common["lr"], common["weight_decay"]) == (0.08, 0.3)
+    assert len(common["params"]) + len(routing["params"]) == len(names)
+    assert any("wrapped.fitnet" in names[parameter] for parameter in common["params"])
 
 
 def test_where_everything_is_chosen_the_loss_is_the_methods_own(pair: Pair, batch: Batch) -> None:
@@ -219,7 +259,14 @@ def test_what_is_no_feature_method_is_refused_with_those_that_are(name: str) -> 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"temperature": 0.0}, {"policy_temperature": -1.0}, {"kd_weight": -0.1}, {"factor": 0.9}],
+    [
+        {"temperature": 0.0},
+        {"policy_temperature": -1.0},
+        {"kd_weight": -0.1},
+        {"factor": 0.9},
+        {"policy_rate": 0.0},
+        {"policy_weight_decay": -0.1},
+    ],
 )
 def test_an_impossible_setting_is_quoted(settings: dict[str, float]) -> None:
     ((name, value),) = settings.items()
