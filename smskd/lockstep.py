@@ -11,10 +11,9 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from foundation.errors import ModelMismatchError
@@ -130,14 +129,14 @@ class _ThreadSettings:
 
 
 def _run(tapped: TappedModel, images: Tensor, meet: Callable[[int, Tensor], Tensor]) -> Tensor:
-    def swap(place: int, _module: nn.Module, _args: Any, output: Tensor) -> Tensor:
-        feature = as_map(output)
+    def swap(place: int, passing: Tensor) -> Tensor:
+        feature = as_map(passing)
         assert feature is not None
-        return put_back(meet(place, feature), output)
+        return put_back(meet(place, feature), passing)
 
     with ExitStack() as hooks:
-        for place, module in enumerate(tapped.tapped):
-            hooks.callback(module.register_forward_hook(partial(swap, place)).remove)
+        for place in range(len(tapped.taps)):
+            hooks.callback(tapped.add_hook(place, partial(swap, place)).remove)
         state = {
             name: tensor.detach()
             for name, tensor in [*tapped.model.named_parameters(), *tapped.model.named_buffers()]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from foundation.errors import ModelMismatchError, unknown_name
 from smskd.blame import blamed
@@ -18,13 +19,21 @@ from smskd.signals import Signals
 
 MAX_TAPS = 4
 
+BEFORE = ":input"
+"""Behind a tap's name: what goes into the submodule is read, and not what comes out of it. So a
+feature can be had in front of a ReLU."""
+
+See = Callable[[Any], Any]
+"""Is shown what passes a tap; what it gives back goes on in its place, unless that is None."""
+
 
 class TappedModel:
     """A network together with the taps at which its features are read.
 
     Args:
         model: any network that maps images to logits of shape (N, classes).
-        taps: names of submodules, as in `model.named_modules()`.
+        taps: names of submodules, as in `model.named_modules()`; with ":input" behind a name, what
+            goes into that submodule is read.
         classifier: name of the linear layer that makes the logits, if there is one.
 
     Raises:
@@ -35,12 +44,14 @@ class TappedModel:
         self, model: nn.Module, taps: Sequence[str] = (), classifier: str | None = None
     ) -> None:
         modules = dict(model.named_modules())
-        for tap in taps:
-            if tap not in modules:
-                raise unknown_name("tap", tap, [name for name in modules if name])
+        places = [tap.removesuffix(BEFORE) for tap in taps]
+        for place in places:
+            if place not in modules:
+                raise unknown_name("tap", place, [name for name in modules if name])
         self.model = model
         self.taps, self.classifier_name = tuple(taps), classifier
-        self.tapped = [modules[tap] for tap in self.taps]
+        self._tapped = [modules[place] for place in places]
+        self._works_in_place = any(getattr(one, "inplace", False) for one in modules.values())
         found = modules[classifier] if classifier is not None else None
         self.classifier = found if isinstance(found, nn.Linear) else None
 
@@ -73,13 +84,23 @@ class TappedModel:
             return Signals(logits, features, _embedding(seen, features))
 
         with ExitStack() as hooks:
-            for place, module in enumerate(self.tapped):
-                keep = partial(_keep, outputs, place)
-                hooks.callback(module.register_forward_hook(keep).remove)
+            for place in range(len(self.taps)):
+                keep = _keep_a_copy if self._works_in_place else _keep
+                hooks.callback(self.add_hook(place, partial(keep, outputs, place)).remove)
             if self.classifier is not None:
                 note = partial(_note_input, seen)
                 hooks.callback(self.classifier.register_forward_pre_hook(note).remove)
             yield run
+
+    def add_hook(self, place: int, see: See) -> RemovableHandle:
+        """Show a function what passes a tap, each time it runs, until the hook is removed."""
+        module = self._tapped[place]
+        handle: RemovableHandle
+        if self.taps[place].endswith(BEFORE):
+            handle = module.register_forward_pre_hook(partial(_see_input, see))
+        else:
+            handle = module.register_forward_hook(partial(_see_output, see))
+        return handle
 
     def frozen_copy(self, *, with_taps: bool) -> TappedModel:
         """A copy of the network as it is now, that does not learn any more."""
@@ -98,8 +119,24 @@ class TappedModel:
         return feature
 
 
-def _keep(outputs: dict[int, Any], place: int, _module: nn.Module, _args: Any, output: Any) -> None:
-    outputs[place] = output
+def _keep(outputs: dict[int, Any], place: int, passing: Any) -> None:
+    outputs[place] = passing
+
+
+def _keep_a_copy(outputs: dict[int, Any], place: int, passing: Any) -> None:
+    """Where a later submodule works in place, as the ReLU behind a batch-norm often does, what was
+    kept must outlast it."""
+    outputs[place] = passing.clone() if isinstance(passing, Tensor) else passing
+
+
+def _see_output(see: See, _module: nn.Module, _args: Any, output: Any) -> Any:
+    return see(output)
+
+
+def _see_input(see: See, _module: nn.Module, args: tuple[Any, ...]) -> Any:
+    first, *others = args or (None,)
+    changed = see(first)
+    return None if changed is None else (changed, *others)
 
 
 def _note_input(seen: list[Tensor], _module: nn.Module, args: tuple[Any, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import connector, resized
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
+from smskd.signals import Shapes, Signals
 
 _LEVELS = (4, 2, 1)
 _MOST_CHANNELS = 512
@@ -57,6 +59,8 @@ class Fusion(nn.Module):
         self.enter = connector(channels, middle)
         self.attend = None if deepest else nn.Conv2d(2 * middle, 2, 1)
         self.leave = connector(middle, wanted, kernel_size=3)
+        for convolution in (self.enter[0], self.leave[0]):
+            nn.init.kaiming_uniform_(cast(nn.Conv2d, convolution).weight, a=1)
 
     def forward(
         self, feature: Tensor, deeper: Tensor | None, height: int, width: int
@@ -82,7 +86,11 @@ class Fusion(nn.Module):
 
 @METHODS.register("reviewkd")
 class ReviewKD(Method):
-    """Knowledge review, from the deepest tap pair to the shallowest.
+    """Knowledge review, from the embeddings over the deepest tap pair to the shallowest.
+
+    As in the authors' code the deepest level is what the classifiers see, as a map of one position;
+    unless the deepest taps already give one position. The teacher is read there in front of its
+    ReLU: name such taps of it to do the same.
 
     Args:
         warmup_epochs: the loss grows linearly over these first epochs of the stage, or over all
@@ -94,8 +102,8 @@ class ReviewKD(Method):
 
     family = "feature"
     paper = "Chen et al. 2021, arXiv 2104.09044"
-    formula = "min(epoch / warm-up, 1) · Σ_taps HCL(f(s_tap … s_last), t_tap), f a learnt fusion"
-    needs = ("features",)
+    formula = "min(epoch / warm-up, 1) · Σ HCL(f(s_level … s_pooled), t_level), f a learnt fusion"
+    needs = ("features", "embedding")
 
     def __init__(self, *, warmup_epochs: int = 20) -> None:
         super().__init__()
@@ -106,19 +114,32 @@ class ReviewKD(Method):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        shapes = pair.feature_shapes
-        middle = min(shapes[-1][0][0], _MOST_CHANNELS)
-        for place, (ours, theirs) in enumerate(shapes):
-            deepest = place == len(shapes) - 1
-            self.fusions.append(Fusion(ours[0], middle, theirs[0], deepest))
+        ours, theirs = _levels_of(pair.student_shapes), _levels_of(pair.teacher_shapes)
+        self.has_pooled = all(max(shape[1:]) > 1 for shape in pair.feature_shapes[-1])
+        if not self.has_pooled:
+            ours, theirs = ours[:-1], theirs[:-1]
+        middle = min(ours[-1], _MOST_CHANNELS)
+        for place, (channels, wanted) in enumerate(zip(ours, theirs, strict=True)):
+            self.fusions.append(Fusion(channels, middle, wanted, place == len(ours) - 1))
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         losses = []
         deeper = None
-        levels = zip(self.fusions, student.features, teacher.features, strict=True)
+        levels = zip(self.fusions, self._read(student), self._read(teacher), strict=True)
         for fusion, ours, theirs in reversed(list(levels)):
             fused, deeper = fusion(full_precision(ours), deeper, *theirs.shape[2:])
             losses.append(hierarchical_context_loss(fused, theirs).mean())
         return progress.risen(self.warmup_epochs) * torch.stack(losses).sum()
+
+    def _read(self, said: Signals) -> list[Tensor]:
+        """The levels, from the shallowest on; the pooled one has shape (N, D, 1, 1)."""
+        assert said.embedding is not None
+        pooled = [said.embedding[:, :, None, None]] if self.has_pooled else []
+        return [*said.features, *pooled]
+
+
+def _levels_of(shapes: Shapes) -> list[int]:
+    """Channels of each level, the pooled one last."""
+    return [*(shape[0] for shape in shapes.features), cast(int, shapes.embedding)]

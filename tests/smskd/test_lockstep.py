@@ -95,6 +95,28 @@ def test_equal_networks_can_swap_all_they_have(nets: dict[str, nn.Module], net: 
     assert torch.equal(logits[0], alone(first))
 
 
+def test_what_goes_into_a_submodule_can_be_exchanged_too(nets: dict[str, nn.Module]) -> None:
+    """With the other's input of the body a network goes on as the other does."""
+    first, second = (TappedModel(nets[name], ["body:input"]) for name in ("small", "twin"))
+
+    def doubled(place: int, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+        return theirs, 2 * ours
+
+    seen: dict[str, Tensor] = {}
+    for name in ("small", "twin"):
+        nets[name].body.register_forward_hook(
+            lambda _module, args, _output, name=name: seen.update({name: args[0]})
+        )
+    with torch.no_grad():
+        alone(nets["small"])
+        ours = seen["small"]
+        alone(nets["twin"])
+        theirs = seen["twin"]
+        run_in_lockstep(first, second, BOTH, doubled)
+    assert torch.allclose(seen["small"], theirs, atol=1e-6)
+    assert torch.allclose(seen["twin"], 2 * ours, atol=1e-6)
+
+
 def test_the_tokens_of_transformers_are_exchanged_as_maps(vit: Net) -> None:
     """What stands for no position, such as the class token, each keeps for itself."""
     first, second = vit(seed=1).eval(), vit(seed=2).eval()

@@ -85,6 +85,65 @@ def test_a_submodule_that_runs_several_times_gives_its_last_output() -> None:
     assert torch.equal(feature, model.second(halved).relu())
 
 
+class Joining(nn.Module):
+    """A residual sum, and a ReLU behind it that works in place, as library networks have it."""
+
+    def __init__(self, *, inplace: bool) -> None:
+        super().__init__()
+        self.first, self.relu = nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(inplace=inplace)
+        self.second, self.head = nn.Conv2d(2, 2, 3, padding=1), nn.Linear(2, 5)
+
+    def joined(self, images: Tensor) -> Tensor:
+        opened = self.relu(self.first(images))
+        return opened + self.second(opened)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.relu(self.joined(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_tap_can_read_what_goes_into_a_submodule(inplace: bool) -> None:
+    """Of one that runs several times, what went into it last: here the sum in front of the ReLU."""
+    model = Joining(inplace=inplace)
+    before, after = TappedModel(model, ["relu:input", "relu"])(IMAGES).features
+    assert torch.equal(before, model.joined(IMAGES))
+    assert before.min() < 0
+    assert torch.equal(after, before.relu())
+    assert all(not module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_what_a_tap_reads_outlasts_a_submodule_that_works_in_place(inplace: bool) -> None:
+    """Torchvision's VGG has a ReLU in place behind each batch-norm."""
+    norm = nn.BatchNorm2d(2)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), norm, nn.ReLU(inplace), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(2, 3),
+    ).eval()  # fmt: skip
+    with torch.inference_mode():
+        (feature,) = TappedModel(model, ["1"])(IMAGES).features
+        assert torch.equal(feature, norm(model[0](IMAGES)))
+
+
+def test_what_goes_into_a_submodule_carries_the_gradient_back_too() -> None:
+    model = Joining(inplace=True)
+    TappedModel(model, ["relu:input"])(IMAGES).features[0].sum().backward()
+    assert model.second.weight.grad is not None
+    assert model.second.weight.grad.abs().sum() > 0
+
+
+def test_an_unknown_submodule_is_told_of_where_its_input_is_asked_for() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown tap 'rulu', did you mean 'relu'"):
+        TappedModel(Joining(inplace=False), ["rulu:input"])
+
+
+def test_a_submodule_that_is_not_run_has_no_input() -> None:
+    model = Joining(inplace=False)
+    model.idle = nn.Identity()
+    with pytest.raises(ModelMismatchError, match=r"tap 'idle:input' .* but gave nothing"):
+        TappedModel(model, ["idle:input"])(IMAGES)
+
+
 def test_tokens_and_vectors_are_read_as_maps() -> None:
     tokens = nn.Sequential(nn.Flatten(2), nn.Unflatten(2, (16, 64)), nn.Flatten(1, 2))
     model = nn.Sequential(tokens, nn.Flatten(), nn.Linear(1024, 5))

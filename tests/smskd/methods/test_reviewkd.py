@@ -20,6 +20,23 @@ def features(shapes: list[tuple[int, int, int]]) -> list[Tensor]:
     return [torch.randn(4, *shape) for shape in shapes]
 
 
+def exact_levels(method: ReviewKD, leaves: list[Tensor]) -> list[Tensor]:
+    """What each level of the student comes to, the pooled one last: a teacher that says just that
+    has nothing to teach."""
+    pooled = leaves[-1].mean((2, 3), keepdim=True)
+    out, passed_on = method.fusions[3](pooled, None, 1, 1)
+    levels = [out]
+    for place, size in ((2, 2), (1, 4), (0, 8)):
+        out, passed_on = method.fusions[place](leaves[place], passed_on, size, size)
+        levels.insert(0, out)
+    return [level.detach() for level in levels]
+
+
+def telling(levels: list[Tensor]) -> Signals:
+    """A teacher that says this at its taps, and in the end as its embedding."""
+    return Signals(torch.zeros(4, 5), tuple(levels[:-1]), levels[-1].flatten(1))
+
+
 @pytest.fixture
 def method(pair_with: Callable[..., Pair]) -> ReviewKD:
     torch.manual_seed(0)
@@ -83,12 +100,9 @@ def test_each_level_of_the_teacher_teaches_all_deeper_ones_of_the_student(
 ) -> None:
     """Where the teacher's deeper features are what comes out, only its first still teaches."""
     leaves = [feature.requires_grad_() for feature in features(OURS)]
-    student, theirs = said(*leaves), features(THEIRS)
-    method.eval()
-    deep, passed_on = method.fusions[2](leaves[2], None, 2, 2)
-    mid, _ = method.fusions[1](leaves[1], passed_on, 4, 4)
-    teacher = said(theirs[0], mid.detach(), deep.detach())
-    method(student, teacher, batch, MIDDLE).backward()
+    exact = exact_levels(method.eval(), leaves)
+    teacher = telling([features(THEIRS)[0], *exact[1:]])
+    method(said(*leaves), teacher, batch, MIDDLE).backward()
     assert all(leaf.grad.abs().sum() > 0 for leaf in leaves)
 
 
@@ -96,16 +110,42 @@ def test_a_level_of_the_teacher_teaches_no_shallower_one_of_the_student(
     method: ReviewKD, said: Callable[..., Signals], batch: Batch
 ) -> None:
     leaves = [feature.requires_grad_() for feature in features(OURS)]
-    method.eval()
-    deep, passed_on = method.fusions[2](leaves[2], None, 2, 2)
-    mid, passed_on = method.fusions[1](leaves[1], passed_on, 4, 4)
-    first, _ = method.fusions[0](leaves[0], passed_on, 8, 8)
-    exact = [one.detach() for one in (first, mid, deep)]
-    assert method(said(*leaves), said(*exact), batch, MIDDLE).item() == 0.0
-    method(said(*leaves), said(exact[0], exact[1], exact[2] + 1), batch, MIDDLE).backward()
+    exact = exact_levels(method.eval(), leaves)
+    assert method(said(*leaves), telling(exact), batch, MIDDLE).item() == 0.0
+    exact[2] = exact[2] + 1
+    method(said(*leaves), telling(exact), batch, MIDDLE).backward()
     assert [leaf.grad is not None and leaf.grad.abs().sum().item() > 0 for leaf in leaves] == [
         False, False, True,
     ]  # fmt: skip
+
+
+def test_the_deepest_level_is_what_the_classifiers_see(
+    method: ReviewKD, said: Callable[..., Signals], batch: Batch
+) -> None:
+    """An embedding that is off by 3 in each of its numbers costs 9, and no level else."""
+    leaves = features(OURS)
+    exact = exact_levels(method.eval(), leaves)
+    exact[3] = exact[3] + 3
+    assert len(method.fusions) == 4
+    assert method.fusions[3].attend is None
+    assert method(said(*leaves), telling(exact), batch, MIDDLE).item() == pytest.approx(9, rel=1e-5)
+
+
+def test_half_precision_signals_are_compared_in_full(
+    method: ReviewKD, said: Callable[..., Signals], batch: Batch
+) -> None:
+    student, teacher = said(*features(OURS)), said(*features(THEIRS))
+    halved = [one.map(Tensor.half) for one in (student, teacher)]
+    whole = [one.map(Tensor.float) for one in halved]
+    method.eval()
+    loss = method(*halved, batch, MIDDLE)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, method(*whole, batch, MIDDLE))
+
+
+def test_the_context_loss_has_the_slope_that_it_says() -> None:
+    maps = [torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(hierarchical_context_loss, tuple(maps))
 
 
 @pytest.mark.parametrize(
@@ -139,14 +179,17 @@ def test_the_loss_grows_from_the_stages_start_and_never_longer_than_the_stage(
     assert loss == pytest.approx(share * full, rel=1e-5)
 
 
-def test_a_single_tap_is_compared_without_fusion(
+def test_a_single_tap_of_one_position_is_compared_without_fusion(
     pair_with: Callable[..., Pair], said: Callable[..., Signals], batch: Batch
 ) -> None:
+    """It is what the classifier sees, and is not compared twice."""
     method = ReviewKD()
-    method.build(pair_with(OURS[:1], THEIRS[:1]))
-    student, teacher = said(*features(OURS[:1])), said(*features(THEIRS[:1]))
+    ours, theirs = [(2, 1, 1)], [(5, 1, 1)]
+    method.build(pair_with(ours, theirs))
+    student, teacher = said(*features(ours)), said(*features(theirs))
     method(student, teacher, batch, MIDDLE).backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in method.parameters())
+    assert len(method.fusions) == 1
     assert method.fusions[0].attend is None
 
 

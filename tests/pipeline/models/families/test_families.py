@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models import MODELS, build_model
+from smskd.taps import TappedModel
 
 # For 100 classes of RGB images.
 PARAMETERS = {
@@ -131,3 +132,24 @@ def test_nothing_changes_what_a_hook_has_kept(name: str) -> None:
     kept = outputs_of(model, images)
     assert kept.keys() == seen.keys()
     assert all(torch.equal(kept[key], seen[key]) for key in kept)
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "behind"),
+    [
+        ("resnet8", "layer3.0.relu:input", "layer3"),
+        ("resnet20", "layer1.2.relu:input", "layer1"),
+        ("vgg8", "groups.1.0.1", "groups.1"),
+        ("vgg13", "groups.4.1.1", "groups.4"),
+        ("wrn-16-2", "last.0", "last"),
+        ("mobilenetv2", "last.1", "last"),
+        ("torchvision/resnet18", "layer4.1.relu:input", "layer4"),
+        ("torchvision/vgg11_bn", "features.26", "features.27"),
+    ],
+)
+def test_a_feature_can_be_tapped_in_front_of_its_relu(name: str, before: str, behind: str) -> None:
+    network = build_model(name, 5, 3).eval()
+    with torch.no_grad():
+        said = TappedModel(network, [before, behind])(torch.randn(2, 3, 64, 64))
+    assert said.features[0].min() < 0
+    assert torch.equal(said.features[0].relu(), said.features[1])
