@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
+import os
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -99,10 +100,24 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         content.setdefault("name", path.stem)
     _spell_out_stages(content)
     for place, value in (overrides or {}).items():
+        _check_text(place, value)
         _lay_over(content, place, value)
     _spell_out_stages(content)
     source = replace(source, overridden=tuple(map(_parsed_place, overrides or {})))
     return RecipeFile(validated(Recipe, content, source), source)
+
+
+def _check_text(place: str, value: Any) -> None:
+    """A name that a shell hands over may be any bytes; a recipe is UTF-8."""
+    for text in value if isinstance(value, list) else [value]:
+        try:
+            str(text).encode()
+        except UnicodeEncodeError:
+            told = os.fsencode(str(text)).decode("utf-8", "backslashreplace")
+            raise RecipeError(
+                f"{place}: {told} is not UTF-8, in which a recipe is written; rename the file or "
+                "folder"
+            ) from None
 
 
 def read_toml(path: Path, what: str) -> tuple[dict[str, Any], Source]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from threading import Condition
 
@@ -101,7 +102,8 @@ def viewed(source: Path | BytesIO, size: int, viewing: Viewing) -> Image.Image:
         with _UNDER_WAY_NOW.taken(held):
             image.load()
             rgb = _upright(image, _reduced(image, size, viewing))
-            image.close()  # or its pixels were held for longer than they are counted
+            if held >= _FEW:
+                image.close()  # or its pixels were held for longer than they are counted
             return rgb
 
 
@@ -113,31 +115,40 @@ def opened(source: Path | BytesIO, viewing: Viewing) -> Iterator[Image.Image]:
         UnseenError: when it is none, or has too many pixels; so when the body cannot decode it.
     """
     try:
-        if _bytes_of(source) > max(_FEW_BYTES, viewing.most_pixels * _BYTES_A_PIXEL):
-            raise UnseenError(
-                f"its {_bytes_of(source) / 1e9:.1f} GB are too many for a picture of the "
-                f"{viewing.most_pixels / 1e6:g} megapixels of data.max_megapixels"
-            )
-        with _opened(source) as image:
-            pixels = image.width * image.height
-            if pixels > viewing.most_pixels:
-                raise UnseenError(
-                    f"{image.width} × {image.height} are {pixels / 1e6:.1f} megapixels, over the "
-                    f"{viewing.most_pixels / 1e6:g} of data.max_megapixels"
-                )
-            yield image
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+            _check_bytes(_bytes_of(file), viewing)
+            with _opened(file) as image:
+                _check_pixels(image.size, viewing)
+                yield image
     except UnseenError:
         raise
     except Exception as error:  # a decoder fails in ways of its own
         raise UnseenError(_reason(source, error)) from error
 
 
-def _opened(source: Path | BytesIO) -> Image.Image:
+def _check_bytes(count: int, viewing: Viewing) -> None:
+    if count > max(_FEW_BYTES, viewing.most_pixels * _BYTES_A_PIXEL):
+        raise UnseenError(
+            f"its {count / 1e9:.1f} GB are too many for a picture of the "
+            f"{viewing.most_pixels / 1e6:g} megapixels of data.max_megapixels"
+        )
+
+
+def _check_pixels(size: tuple[int, int], viewing: Viewing) -> None:
+    pixels = size[0] * size[1]
+    if pixels > viewing.most_pixels:
+        raise UnseenError(
+            f"{size[0]} × {size[1]} are {pixels / 1e6:.1f} megapixels, over the "
+            f"{viewing.most_pixels / 1e6:g} of data.max_megapixels"
+        )
+
+
+def _opened(file: BufferedReader | BytesIO) -> Image.Image:
     try:
-        return Image.open(source, formats=FORMATS)
+        return Image.open(file, formats=FORMATS)
     except ValueError:
         # Pillow gives up where a text beside the picture is long; the picture is none the worse.
-        plain = _without_texts(source)
+        plain = _without_texts(file)
         if plain is None:
             raise
         return Image.open(plain, formats=("PNG",))
@@ -331,11 +342,12 @@ class _PixelsUnderWay:
 _UNDER_WAY_NOW = _PixelsUnderWay(_UNDER_WAY)
 
 
-def _without_texts(source: Path | BytesIO) -> BytesIO | None:
+def _without_texts(file: BufferedReader | BytesIO) -> BytesIO | None:
     """A PNG file without its texts and its colour profile; None where it is no PNG."""
-    if _bytes_of(source) > _MOST_PNG_BYTES:
+    if _bytes_of(file) > _MOST_PNG_BYTES:
         return None
-    content = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    file.seek(0)
+    content = file.read()
     if not content.startswith(b"\x89PNG"):
         return None
     kept, place = bytearray(content[:8]), 8
@@ -368,8 +380,10 @@ def _reason(source: Path | BytesIO, error: Exception) -> str:
     return f"{kind} that is cut short or damaged" if is_read else f"it is {kind}"
 
 
-def _bytes_of(source: Path | BytesIO) -> int:
-    return source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
+def _bytes_of(file: BufferedReader | BytesIO) -> int:
+    if isinstance(file, BytesIO):
+        return file.getbuffer().nbytes
+    return os.fstat(file.fileno()).st_size
 
 
 def _start(source: Path | BytesIO) -> bytes:

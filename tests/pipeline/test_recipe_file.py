@@ -258,3 +258,9 @@ class TestOverrides:
     def test_without_key_or_sign_are_refused(self, text: str) -> None:
         with pytest.raises(RecipeError, match="KEY=VALUE"):
             parse_override(text)
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_its_place() -> None:
+    name = b"folder:/tmp/caf\xe9".decode("utf-8", "surrogateescape")
+    with pytest.raises(RecipeError, match=r"data\.name: folder:/tmp/caf\\xe9 is not UTF-8.*rename"):
+        load_recipe(None, {"data.name": name})
