@@ -82,8 +82,8 @@ def build_model(
     """
     factory = find_factory(name, where)
     asked = {"num_classes": num_classes, "in_channels": in_channels}
-    known = {key: value for key, value in asked.items() if _takes(factory, key)}
     try:
+        known = {key: value for key, value in asked.items() if _takes(factory, key)}
         model = factory(**known, **(settings or {}))
     except CompressError:
         raise
