@@ -36,7 +36,14 @@ def figures(own: RunFolder, list_anew) -> Callable[..., None]:
     def write(p50: tuple[float, float, float] | None = None, suspect: str | None = None) -> None:
         one = read_measurement(own.path / INT8)
         if p50 is not None:
-            latency = replace(one.latency_ms, percentiles={"p50": Percentile(*p50)})
+            value, low, high = p50
+            latency = replace(
+                one.latency_ms,
+                percentiles={"p50": Percentile(value, low, high)},
+                min=low,
+                mean=value,
+                max=high,
+            )
             one = replace(one, latency_ms=latency)
         # Whatever the machine was like when the run was measured.
         reasons = [suspect] if suspect else []
