@@ -76,7 +76,7 @@ def _gate(verdict: Verdict | None) -> dict[str, Any]:
         rows.setdefault(f"{check.metric} {check.limit_words}", {})[who] = check
     return {
         "rows": rows,
-        "judged": list(next(iter(rows.values()), {})),
+        "judged": list(dict.fromkeys(names)),
         "undecided": [check for check in checks if check.verdict == INCONCLUSIVE],
     }
 

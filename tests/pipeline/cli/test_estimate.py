@@ -94,16 +94,18 @@ def test_an_estimate_lies_beside_the_measurements_and_is_none(
 
 
 def test_an_estimate_of_an_earlier_export_is_not_judged(
-    own: RunFolder, forked, tmp_path: Path
+    own: RunFolder, forked, list_anew, tmp_path: Path
 ) -> None:
     forked("estimate", "--target", "rpi4", "--bundle", "local-onnx-int8", cwd=tmp_path)
     path = own.bench / "local-onnx-int8@estimate-rpi4.json"
     record = json.loads(path.read_text())
     record["bundle"]["manifest_sha256"] = "0" * 64
     path.write_text(json.dumps(record))
+    list_anew(own)
     said = forked("gate", "--allow-estimate", cwd=tmp_path)
     assert said.code == 2, said.err
-    assert "not estimated since; run `compress estimate --target rpi4`" in said.complaint
+    assert f"exported anew since {path.name} was made; run `compress estimate" in said.complaint
+    assert "--target rpi4`" in said.complaint
 
 
 def test_what_was_measured_on_such_a_core_narrows_the_estimate(

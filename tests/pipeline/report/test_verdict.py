@@ -8,6 +8,7 @@ import pytest
 
 from deploy_targets.device.messages import Percentile
 from deploy_targets.measurement import read_measurement, write_measurement
+from pipeline.gating.verdict import read_verdict, write_verdict
 from pipeline.recipe import GateRecipe, Limit
 from pipeline.runs import RunFolder
 from pipeline.steps.gate import gate
@@ -56,3 +57,13 @@ def test_a_broken_limit_is_not_taken_for_an_undecided_one(undecided) -> None:
     assert 'class="beyond"' in page
     assert 'class="undecided"' in page
     assert "**fail**" in summary
+
+
+def test_a_limit_that_was_held_against_some_bundles_alone_leaves_the_other_cells_empty(
+    undecided,
+) -> None:
+    gate(undecided, GateRecipe(limits={"size_mb": Limit(max=5.0), "top1_percent": Limit(min=1.0)}))
+    verdict = read_verdict(undecided.verdict_path)
+    write_verdict(undecided.verdict_path, replace(verdict, checks=verdict.checks[:-1]))
+    page, _ = report(undecided)
+    assert "<td></td>" in page.read_text()
