@@ -24,6 +24,7 @@ from export.embedding import embed_preprocessing
 from export.evidence import Judged, Made, hold_to_float, hold_to_reference, keeping_failure
 from export.formats import FORMATS, ExportFormat, Written
 from export.from_onnx import import_onnx
+from export.graphs import opset_of, set_metadata
 from export.learnt_quantization import takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
 from export.requests import (
@@ -35,7 +36,7 @@ from export.requests import (
     format_for,
 )
 from export.runtimes import runtime_of
-from export.to_onnx import export_onnx, opset_of, set_metadata
+from export.to_onnx import export_onnx
 from foundation.bundle import (
     BATCH_AXIS,
     CARD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,12 @@ _PRECISIONS = {
     "bf16": "computed in bfloat16 where the CPU can, which is faster; the hint below asks for it",
     "int8": "quantised to 8-bit integers: about a quarter of the size, and faster on most CPUs",
 }
+
+
+# What Markdown takes for markup, as entities, which it shows as what they are.
+_ENTITIES = {ord(letter): f"&#{ord(letter)};" for letter in "&<>[]!*#`|\\~@"}
+# Bare addresses become links by themselves.
+_ADDRESSES = re.compile(r"(?i)https?:|ftp:|mailto:|xmpp:|www\.")
 
 
 def model_card(manifest: Manifest, folder: Path) -> str:
@@ -34,7 +41,12 @@ def model_card(manifest: Manifest, folder: Path) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, read as text; what could break a line is made plain
     )
-    environment.filters |= {"repr": repr, "plain": _plain, "percent": "{:.2%}".format}
+    environment.filters |= {
+        "repr": repr,
+        "plain": _plain,
+        "code": _code,
+        "percent": "{:.2%}".format,
+    }
     sizes = {name: (folder / name).stat().st_size for name in manifest.files}
     return environment.get_template("card.md.j2").render(
         m=manifest,
@@ -63,5 +75,14 @@ def _words(value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """Text that stays on its line and in its cell."""
-    return " ".join(str(value).split()).replace("|", "\\|").replace("`", "'")
+    """Text that stays on its line and in its cell, and is nothing but text: no HTML, picture, link
+    or emphasis comes of a name."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    text = " ".join(text.split()).translate(_ENTITIES)
+    return _ADDRESSES.sub(lambda found: found[0][:-1] + f"&#{ord(found[0][-1])};", text)
+
+
+def _code(value: Any) -> str:
+    """Text between backticks, in a cell of a table too; nothing in there is anything but text."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")

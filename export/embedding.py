@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export._libraries import quiet
 from export.batches import image_input
+from export.formats._layer_names import count_anew, names_in
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 from foundation.files import write_bytes
@@ -95,6 +96,7 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
 
     with quiet():
         model = openvino.Core().read_model(model_file)
+        known = names_in(model)
         taken = {name for node in model.get_ops() for out in node.outputs() for name in out.names}
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(
@@ -107,6 +109,7 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
         model = steps.build()
         name = _free_name(INPUT_NAME, taken)
         model.input().get_tensor().set_names({name})
+        count_anew(model, known)
         # Reading maps the weights' file into memory, so it cannot be written over.
         with tempfile.TemporaryDirectory(dir=model_file.parent) as scratch:
             # Weights that are halves stay so: asking again would halve the prelude's numbers too.

@@ -18,7 +18,7 @@ from export._libraries import failing_as, first_line, quiet
 from export.adapting import adapt, real_inputs, sizes_of
 from export.batches import fixed_batch, image_input, in_batches_of
 from export.formats import Predictor
-from export.to_onnx import cleaned, opset_of
+from export.graphs import cleaned, opset_of
 from foundation.bundle import BATCH_AXIS, Preprocessing
 from foundation.errors import CorruptFileError, ExportError, MissingFileError
 from foundation.files import write_bytes

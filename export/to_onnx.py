@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export._libraries import failing_as, quiet
-from export.notes import drop_notes
+from export.graphs import cleaned, opset_of
 from export.reference import frozen_copy, full_float32
 from foundation.errors import ExportError
 from foundation.files import write_bytes
@@ -43,37 +43,6 @@ def export_onnx(model: nn.Module, example: Tensor, path: Path, opset: int) -> No
         # The exporter asks for the newest file version that it knows; older runtimes refuse that.
         graph.ir_version = onnx.helper.find_min_ir_version_for(graph.opset_import)
         write_bytes(path, cleaned(graph).SerializeToString(deterministic=True))
-
-
-def set_metadata(path: Path, metadata: dict[str, str]) -> None:
-    """Add metadata properties to an ONNX file; other properties stay.
-
-    Args:
-        path: the file, rewritten atomically.
-        metadata: keys to JSON texts.
-    """
-    model = onnx.load(path)
-    present = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, present | metadata)
-    write_bytes(path, model.SerializeToString(deterministic=True))
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Version of the standard operator set that a model uses."""
-    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
-
-
-def cleaned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model optimised, with the shapes of all its values, without notes, and checked."""
-    import onnxslim  # noqa: PLC0415 (heavy)
-
-    with quiet():
-        slim = onnxslim.slim(model)
-    del slim.graph.value_info[:]
-    drop_notes(slim)
-    inferred = onnx.shape_inference.infer_shapes(slim, check_type=True, strict_mode=True)
-    onnx.checker.check_model(inferred, full_check=True)
-    return inferred
 
 
 def _traced(model: nn.Module, example: Tensor, opset: int) -> onnx.ModelProto:

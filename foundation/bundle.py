@@ -152,7 +152,8 @@ def read_manifest(folder: Path) -> Manifest:
 def open_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every file against its recorded checksum.
 
-    Files that are not listed are left alone; `Bundle.extra_files` names them.
+    Files that are not listed are left alone, if the model does not load them;
+    `Bundle.extra_files` names them.
 
     Raises:
         MissingFileError: when the folder, the manifest or a file is not there.
@@ -163,7 +164,26 @@ def open_bundle(folder: Path) -> Bundle:
     for name, expected in manifest.files.items():
         _check_inside(folder, name)
         check_sha256(folder / name, expected)
-    return Bundle(folder, manifest)
+    bundle = Bundle(folder, manifest)
+    _check_nothing_else_is_loaded(bundle)
+    return bundle
+
+
+def _check_nothing_else_is_loaded(bundle: Bundle) -> None:
+    """A runtime reads weights beside the model: OpenVINO by the model's name, ONNX Runtime by what
+    the model says. What the manifest does not vouch for must not be among them."""
+    extra = bundle.extra_files()
+    if not extra:
+        return
+    own = bundle.manifest.model_file
+    weights = own.removesuffix(".xml") + ".bin" if own.endswith(".xml") else None
+    model = bundle.model_path.read_bytes()
+    for name in extra:
+        if name == weights or name.encode() in model:
+            raise CorruptFileError(
+                f"{bundle.folder}: the model would load {name!r}, which {MANIFEST} does not list; "
+                "take it away, or do not use this bundle"
+            )
 
 
 def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -23,6 +23,7 @@ from foundation.manifest import (
 )
 
 _NAME = re.compile(r"\w[\w.+@ -]*")
+_MOST_FILES, _LONGEST_PATH, _DEEPEST_PATH = 1000, 512, 16
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Record = TypeVar("Record")
@@ -62,6 +63,12 @@ def _problems(manifest: Manifest) -> Iterable[str]:
 
 
 def _path_problems(manifest: Manifest) -> Iterable[str]:
+    # Before anything is done for each part of each path.
+    if len(manifest.files) > _MOST_FILES:
+        yield f"it lists {len(manifest.files)} files, more than the {_MOST_FILES} of any bundle"
+    for name in manifest.files:
+        if len(name) > _LONGEST_PATH or name.count("/") >= _DEEPEST_PATH:
+            yield f"path {name[:40]!r}… is longer or deeper than any bundle's"
     for name, digest in manifest.files.items():
         # A drive and a backslash are paths to Windows alone, and a bundle goes everywhere.
         leaves = PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name)

@@ -12,23 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from deploy_targets.device.engine import load_engine
-from deploy_targets.device.messages import EngineJob
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.emulation import emulate
 from deploy_targets.records import as_dict
 from deploy_targets.targets import Target, load_target
-from export.parity import Parity, Tolerance, compare
+from export.parity import Parity, Tolerance, check_between_batches, compare
 from foundation.bundle import Bundle, open_bundle, read_manifest
 from foundation.errors import (
     CompressError,
     CorruptFileError,
+    ExportError,
     HostError,
     ModelMismatchError,
     UnknownNameError,
 )
 from foundation.files import sha256_of
 from foundation.packing import pack, unpack
+from pipeline.bundle_answers import answers_of
 from pipeline.display import Outcome, table_of
 
 State = Literal["ok", "failed", "skipped", "not reached"]
@@ -211,12 +211,24 @@ class _Verification:
         manifest = self.bundle.manifest
         try:
             runtime = runtime_for(manifest.format)
-            engine = load_engine(EngineJob(str(self.folder.resolve()), runtime, threads=1))
+            answers = answers_of(self.bundle, runtime, str(self.path))
         except (UnknownNameError, HostError) as error:  # nothing here that could run it
             raise _SkippedError(str(error)) from error
-        one_by_one = [engine.run(engine.images[i : i + 1]) for i in range(len(engine.images))]
-        self.here = np.concatenate(one_by_one)
-        return self._held(self.here, f"{runtime} {engine.version}")
+        self.here, where = answers.alone, f"{runtime} {answers.version}"
+        figures = self._held(self.here, where)
+        if answers.together is not None:
+            self._held(answers.together, f"{where}, asked for all images at once")
+            self._held_together(answers.together)
+        return figures
+
+    def _held_together(self, together: NDArray[np.float32]) -> None:
+        """However many are asked at once, an image's answer is the same."""
+        assert self.here is not None
+        try:
+            alike = {"one by one": self.here, "together": together}
+            check_between_batches(alike, self.bundle.manifest.precision, str(self.path))
+        except ExportError as error:
+            raise ModelMismatchError(str(error)) from error
 
     def emulated(self) -> str:
         """As an ARM64 device: held to the same tolerance; how near to this machine is told too."""

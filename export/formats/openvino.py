@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from export._libraries import quiet
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
 from export.formats._graph import Graph
+from export.formats._layer_names import count_anew
 from export.formats._profile import repeat, typical
 from export.formats._smoothing import Smoothing, better_of
 from export.quantization import QuantizationScheme
@@ -48,6 +49,7 @@ class OpenVinoFormat(ExportFormat):
         if precision == "bf16":
             model.set_rt_info("bf16", _RUN_IN)
             facts["inference_precision_hint"] = "bf16"
+        count_anew(model, _onnx_names(source))
         openvino.save_model(
             model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
         )
@@ -160,6 +162,15 @@ def quantize(
     facts = quantization_facts(scheme, len(calibration), graph, kept, [])
     facts |= {"preset": int8.preset_of(scheme), "nncf": nncf.__version__}
     return quantized, facts | smoothing.as_facts(), smoothing.remark
+
+
+def _onnx_names(source: Path) -> set[str]:
+    """Names of an ONNX graph's nodes and tensors, which the converter keeps."""
+    import onnx  # noqa: PLC0415
+
+    graph = onnx.load(source, load_external_data=False).graph
+    nodes = {name for node in graph.node for name in (node.name, *node.input, *node.output)}
+    return nodes | {entry.name for entry in graph.initializer}
 
 
 def _converted(source: Path) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.adapting import image_input_of
+from export.adopting import adopt_onnx
 from export.formats import Predictor
-from export.from_onnx import as_one_file, check_classifier, onnx_predictor
+from export.from_onnx import onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import sha256_of
 from pipeline.code import code_identity
@@ -126,14 +127,14 @@ def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
     with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
         if step.needed:
-            for line in (*remarks, *check_classifier(given, facts.preprocessing)):
+            adopted = adopt_onnx(given, facts.preprocessing, run.student_graph)
+            _check_classes(given, adopted.classes, facts)
+            for line in (*remarks, *adopted.remarks):
                 step.remark(line)
-            predict = onnx_predictor(given)
-            _check_classes(given, predict, facts)
+            predict = onnx_predictor(run.student_graph)
             parts = {"validation": VALIDATION, "test": TEST}
             worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
-            parameters = as_one_file(given, run.student_graph)
-            told = {"model": given.name, "parameters": parameters, "macs": None}
+            told = {"model": given.name, "parameters": adopted.parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
             run.note(networks={**networks, "student": told | worth})
             labels = read_images(run.data / TEST).labels
@@ -141,10 +142,7 @@ def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
             step.products = [run.student_graph]
 
 
-def _check_classes(given: Path, predict: Predictor, facts: DataFacts) -> None:
-    shape = facts.preprocessing
-    image = np.zeros((1, shape.channels, shape.height, shape.width), np.float32)
-    known = predict(image).shape[1]
+def _check_classes(given: Path, known: int, facts: DataFacts) -> None:
     if known != len(facts.classes):
         raise ModelMismatchError(
             f"{given}: gives {known} logits, but the data has {len(facts.classes)} classes; "

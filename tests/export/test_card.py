@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 import subprocess
 import sys
@@ -111,9 +112,10 @@ def test_names_cannot_break_the_card(bundles: Bundles) -> None:
     odd = dataclasses.replace(manifest, classes=classes, target="x | y\n\n```", files=files)
     card = model_card(odd, folder)
     assert "\n# b" not in card
-    assert "0. a # b\n1. '''\n2. c \\| d\n3. é {{ m.name }}\n" in card
+    shown = html.unescape(re.search(r"## Classes\n\n(.*?)\n\n", card, re.DOTALL)[1])  # type: ignore[index]
+    assert shown == "0. a # b\n1. ```\n2. c | d\n3. é {{ m.name }}"
     assert len(re.findall(r"^```", card, re.MULTILINE)) == 4
-    assert "made for | x \\| y ''' |" in card
+    assert "made for | x &#124; y &#96;&#96;&#96; |" in card
 
 
 def test_what_was_not_measured_is_not_claimed(bundles: Bundles) -> None:
@@ -125,3 +127,20 @@ def test_what_was_not_measured_is_not_claimed(bundles: Bundles) -> None:
     assert "Accuracy was not measured" in card
     for word in ("%", "Agreement", "## Where it came from", "import openvino"):
         assert word not in card
+
+
+def test_names_are_text_and_nothing_else(bundles: Bundles) -> None:
+    folder, manifest = bundles["onnx-fp32"]
+    names = [
+        "<img src=x onerror=alert(1)>", "![a](http://evil.test/x.png)", "[b](javascript:x)",
+        "https://evil.test", "www.evil.test", "`c` | d", "e\n\n# Heading", "f_g", "*h*",
+    ]  # fmt: skip
+    hostile = dataclasses.replace(
+        manifest, classes=names, target="<script>x</script>", origin={"run": "<b>`</b>"}
+    )
+    card = model_card(hostile, folder)
+    outside = re.sub(r"```.*?```|`[^`\n]*`", "", card, flags=re.DOTALL)
+    assert not re.search(r"<[a-z!/]|!\[|\]\(|https?:|www\.", outside)
+    assert "<" not in card.replace("(pixel", "")
+    assert "# Heading" not in card
+    assert html.unescape(re.findall(r"^0\. (.*)$", card, re.MULTILINE)[0]) == names[0]

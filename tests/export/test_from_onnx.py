@@ -15,11 +15,11 @@ from export.batches import batch_of, in_batches_of
 from export.bundling import make_bundles
 from export.formats import FORMATS
 from export.from_onnx import import_onnx, onnx_predictor
+from export.graphs import opset_of
 from export.layers import first_divergence
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource
 from export.sensitivity import rank
-from export.to_onnx import opset_of
 from foundation.bundle import Preprocessing, TensorSpec, open_bundle
 from foundation.errors import CompressError, CorruptFileError, ExportError, MissingFileError
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from export.formats import FORMATS
+from export.graphs import opset_of, set_metadata
 from export.reference import torch_predictor
 from export.requests import ExportSource
-from export.to_onnx import export_onnx, opset_of, set_metadata
+from export.to_onnx import export_onnx
 from foundation.errors import ExportError
 
 

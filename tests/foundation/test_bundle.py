@@ -390,3 +390,34 @@ def test_images_of_another_shape_or_type_are_quoted(images: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(N, 2, 3, 2\), but got") as caught:
         PREPROCESSING.apply(images)
     assert f"{images.dtype} {images.shape}" in str(caught.value)
+
+
+def test_weights_that_the_manifest_does_not_list_are_not_loaded(bundle: Path) -> None:
+    """OpenVINO takes them by the model's own name, ONNX Runtime where the model names them."""
+    (bundle / "other.xml").write_text("layers")
+    write_manifest(bundle, replace(manifest_of(bundle), model_file="other.xml"))
+    (bundle / "other.bin").write_bytes(b"other weights")
+    with pytest.raises(CorruptFileError, match=r"would load 'other\.bin', which bundle\.json does"):
+        open_bundle(bundle)
+    (bundle / "other.bin").unlink()
+
+    (bundle / "model.bin").write_bytes(b"graph \x0a\x08location\x12\x07far.dat")
+    write_manifest(bundle, manifest_of(bundle))
+    (bundle / "near.dat").write_bytes(b"nobody reads it")
+    assert open_bundle(bundle).extra_files() == ["near.dat"]
+    (bundle / "far.dat").write_bytes(b"other weights")
+    with pytest.raises(CorruptFileError, match=r"the model would load 'far\.dat'"):
+        open_bundle(bundle)
+
+
+def test_a_manifest_of_endless_paths_is_refused_at_once(bundle: Path) -> None:
+    content = json.loads((bundle / "bundle.json").read_text())
+    for path, words in (("a/" * 20 + "b", "deeper"), ("a" * 600, "longer")):
+        hostile = content | {"files": content["files"] | {path: "0" * 64}}
+        (bundle / "bundle.json").write_text(json.dumps(hostile))
+        with pytest.raises(CorruptFileError, match=words):
+            open_bundle(bundle)
+    many = content["files"] | {f"f{number}": "0" * 64 for number in range(1001)}
+    (bundle / "bundle.json").write_text(json.dumps(content | {"files": many}))
+    with pytest.raises(CorruptFileError, match="more than the 1000 of any bundle"):
+        open_bundle(bundle)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from export.embedding import embed_preprocessing
 from export.formats import FORMATS
 from export.formats._graph import Graph
 from export.formats._openvino_int8 import friendly_names
@@ -17,6 +18,7 @@ from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
 from export.requests import ExportSource
 from export.to_onnx import export_onnx
+from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("openvino")()
@@ -255,3 +257,19 @@ def test_what_is_rounded_in_front_of_a_pool_is_rounded_behind_it(tmp_path: Path)
     facts = FORMAT.write(source, "int8", tmp_path, images, QuantizationScheme()).facts
     assert facts["quantization"]["operators_kept"] == []
     assert facts["quantization"]["operators_quantized"] == {"Conv": 2, "Gemm": 1}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_model_is_the_same_bytes_however_often_it_is_made(
+    onnx_file: Path, calibration: np.ndarray, tmp_path: Path, precision: str
+) -> None:
+    """OpenVINO numbers the layers without a name by a counter of the whole process."""
+    made = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        FORMAT.write(onnx_file, precision, folder, calibration[:8], QuantizationScheme())
+        shape = Preprocessing(32, 32, 3, [0.4] * 3, [0.2] * 3)
+        embed_preprocessing("openvino", folder / MODEL, shape)
+        made.append([(folder / name).read_bytes() for name in (MODEL, "model.bin")])
+    assert made[0] == made[1]

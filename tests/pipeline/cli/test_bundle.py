@@ -11,12 +11,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from export.bundling import make_bundles
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import MANIFEST, Preprocessing, checksums
+from foundation.confinement import Limits
+from pipeline import bundle_answers
 from pipeline.bundles import verify
 
 CHECKS = ["manifest", "checksums", "other files", "probe", "model"]
@@ -221,3 +223,52 @@ def test_without_torch_it_works_and_without_the_runtime_the_rest_is_checked(
     assert states(checked("local-openvino-int8"))["model"] == "ok"
     skipped = states(checked("local-onnx-int8"))
     assert skipped == {**dict.fromkeys(CHECKS, "ok"), "model": "skipped"}
+
+
+def behind_the_logits(folder: Path, nodes: list, **weights: np.ndarray) -> None:
+    """Puts nodes from "before" to the output's name into a bundle's model, as its maker could."""
+    model = onnx.load(folder / "model.onnx")
+    logits = model.graph.output[0].name
+    next(node for node in model.graph.node if logits in node.output).output[0] = "before"
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value, name) for name, value in weights.items()
+    )
+    del model.graph.value_info[:]
+    onnx.save(model, folder / "model.onnx")
+    reseal(folder)
+
+
+def test_a_model_that_never_ends_is_ended(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    integer, boolean, real = TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT
+    values = [("i", integer, []), ("c", boolean, []), ("v", real, None)]
+    results = [("c2", boolean, []), ("v2", real, None)]
+    steps = [helper.make_node("Identity", ["c"], ["c2"]), helper.make_node("Relu", ["v"], ["v2"])]
+    body = helper.make_graph(
+        steps,
+        "body",
+        *([helper.make_tensor_value_info(*entry) for entry in part] for part in (values, results)),
+    )
+    loop = helper.make_node("Loop", ["times", "on", "before"], ["logits"], body=body)
+    folder = own / "local-onnx-fp32"
+    behind_the_logits(folder, [loop], times=np.array(1 << 62), on=np.array(True))
+    limits = Limits(6.0, 8 << 30)
+    monkeypatch.setattr(bundle_answers.Limits, "for_model", lambda _: limits)
+    _, failed = verify(folder)
+    assert failed is not None
+    assert failed.exit_code == 19
+    assert "did not come to an end within 6 seconds" in str(failed)
+
+
+def test_a_model_that_answers_otherwise_in_a_batch_is_no_sound_one(own: Path) -> None:
+    nodes = [
+        helper.make_node("Slice", ["before", "zero", "one", "zero"], ["first"]),
+        helper.make_node("Sub", ["before", "first"], ["apart"]),
+        helper.make_node("Add", ["before", "apart"], ["logits"]),
+    ]
+    folder = own / "local-onnx-fp32"
+    behind_the_logits(folder, nodes, zero=np.array([0]), one=np.array([1]))
+    _, failed = verify(folder)
+    assert failed is not None
+    assert failed.exit_code == 19
+    assert "asked for all images at once" in str(failed)

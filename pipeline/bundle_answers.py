@@ -1,0 +1,84 @@
+"""What a bundle's model answers to its probe images; asked in a process of its own, for anybody can
+make a bundle. See `foundation.confinement`."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy_targets.device.runtimes import RUNTIMES
+from foundation.bundle import Bundle
+from foundation.confinement import Limits, run_confined
+from foundation.errors import HostError, ModelMismatchError
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Logits (N, classes) of the probe images, and what gave them.
+
+    Attributes:
+        version: of the runtime.
+        alone: asked one by one.
+        together: asked all at once; None where the model takes a fixed number.
+    """
+
+    version: str
+    alone: NDArray[np.float32]
+    together: NDArray[np.float32] | None
+
+
+def answers_of(bundle: Bundle, runtime: str, what: str) -> Answers:
+    """Ask a bundle's model.
+
+    Args:
+        bundle: whole and unchanged.
+        runtime: that runs it.
+        what: the bundle's name, for messages.
+
+    Raises:
+        HostError: when the runtime is not here, or is another release than the bundle is for.
+        ModelMismatchError: when it cannot load or run the model, or not within the limits.
+    """
+    package = RUNTIMES.get(runtime).package
+    if not _is_installed(package):
+        raise HostError(
+            f"runtime {runtime!r} is not on this host; install it with `pip install {package}`"
+        )
+    job = {"bundle": str(bundle.folder.resolve()), "runtime": runtime}
+    limits = Limits.for_model(bundle.model_bytes)
+    reply = run_confined(__name__, job, limits, what, ModelMismatchError)
+    together = reply["together"]
+    return Answers(
+        str(reply["version"]),
+        np.asarray(reply["alone"], np.float32),
+        None if together is None else np.asarray(together, np.float32),
+    )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ImportError:
+        return False
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """What `answers_of` asks of the other process."""
+    from deploy_targets.device.engine import load_engine  # noqa: PLC0415
+    from deploy_targets.device.messages import EngineJob  # noqa: PLC0415
+
+    engine = load_engine(EngineJob(str(Path(job["bundle"])), job["runtime"], threads=1))
+    images, fixed = engine.images, engine.bundle.manifest.input.batch
+    alone = np.concatenate([engine.run(images[at : at + 1]) for at in range(len(images))])
+    together = engine.run(images) if fixed is None else None
+    # Each float32 has a float of its own, so nothing is lost on the way.
+    return {
+        "version": engine.version,
+        "alone": alone.astype(float).tolist(),
+        "together": None if together is None else together.astype(float).tolist(),
+    }
