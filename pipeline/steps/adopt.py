@@ -106,15 +106,17 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
     recipe = data.file.recipe
     model, weights = recipe.student.model, recipe.student.weights
     facts = read_facts(run.data)
-    fresh = unpruned_student(recipe, facts) if weights is None else None
+    remarks: list[str] = []
+    fresh = unpruned_student(recipe, facts, remarks.append) if weights is None else None
     # A factory may give other weights the next time: only they tell.
     own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
     code = code_identity(model)
     with run.step("adopt", model=[model, own, code], data=facts.fingerprint) as step:
         if step.needed:
-            network, loaded = unpruned_student(recipe, facts, step.remark)
-            if fresh:  # these very weights, of which the checksum is
-                network.load_state_dict(fresh[0].state_dict())
+            # Not made a second time: a factory may give other weights, and it may take long.
+            network, loaded = fresh or unpruned_student(recipe, facts, remarks.append)
+            for line in remarks:
+                step.remark(line)
             remark_on_classes(facts.classes, loaded, what, step.remark)
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
