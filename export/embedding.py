@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export._libraries import quiet
+from export._libraries import quiet, writing
 from export.batches import image_input
 from export.formats._layer_names import count_anew, names_in
 from foundation.bundle import Preprocessing
@@ -113,7 +113,10 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
         # Reading maps the weights' file into memory, so it cannot be written over.
         with tempfile.TemporaryDirectory(dir=model_file.parent) as scratch:
             # Weights that are halves stay so: asking again would halve the prelude's numbers too.
-            openvino.save_model(model, Path(scratch, model_file.name), compress_to_fp16=False)
+            written_to = Path(scratch, model_file.name)
+            weights = model_file.with_suffix(".bin").stat().st_size
+            with writing(written_to, weights):
+                openvino.save_model(model, written_to, compress_to_fp16=False)
             for written in Path(scratch).iterdir():
                 written.replace(model_file.parent / written.name)
     return name

@@ -19,7 +19,13 @@ from pathlib import Path
 
 from foundation.bundle import MANIFEST, Bundle, open_bundle
 from foundation.documents import parse_json
-from foundation.errors import CompressError, CorruptFileError, MissingFileError, UsageError
+from foundation.errors import (
+    CompressError,
+    CorruptFileError,
+    MissingFileError,
+    UsageError,
+    is_no_space,
+)
 from foundation.files import no_space_named, replacing
 from foundation.manifest import Manifest
 from foundation.parsing import parse_manifest
@@ -120,6 +126,13 @@ def _archive(packed: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except CompressError:
         raise
+    except OSError as error:
+        # Of a file that it cannot find its way in, the system says "invalid argument" and no name.
+        if error.filename is not None or is_no_space(error):
+            raise
+        raise CorruptFileError(
+            f"{packed}: not a whole packed bundle ({error.strerror or error}); get it again"
+        ) from error
     # ValueErrors are ours and the JSON decoder's; OverflowError comes of absurd offsets.
     except (
         zipfile.BadZipFile, ValueError, EOFError, RecursionError, OverflowError,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export._libraries import quiet
+from export._libraries import quiet, writing
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
 from export.formats._graph import Graph
 from export.formats._layer_names import count_anew
@@ -50,9 +50,10 @@ class OpenVinoFormat(ExportFormat):
             model.set_rt_info("bf16", _RUN_IN)
             facts["inference_precision_hint"] = "bf16"
         count_anew(model, _onnx_names(source))
-        openvino.save_model(
-            model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
-        )
+        with writing(folder / MODEL_FILE, source.stat().st_size):
+            openvino.save_model(
+                model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
+            )
         input_name, output_name = model.input().get_any_name(), model.output().get_any_name()
         remarks = () if remark is None else (remark,)
         return Written(MODEL_FILE, input_name, output_name, facts, remarks)

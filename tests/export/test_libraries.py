@@ -4,11 +4,13 @@ import logging
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from export._libraries import failing_as, first_line, quiet
-from foundation.errors import ExportError
+from export._libraries import failing_as, first_line, quiet, writing
+from foundation.errors import ExportError, NoSpaceError
 
 
 def test_nothing_is_heard_inside_and_everything_after(capfd: pytest.CaptureFixture[str]) -> None:
@@ -66,3 +68,22 @@ def test_the_formats_can_be_listed_without_torch_openvino_or_nncf() -> None:
         f"assert not {heavy} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_full_disk_that_a_library_tells_of_in_its_own_words_is_one() -> None:
+    words = "system error number 28: open file failed with error: No space left on device"
+    with pytest.raises(NoSpaceError, match="no space left"), failing_as("it cannot be done", "x"):
+        raise RuntimeError(words)
+
+
+def test_a_writer_that_fails_without_a_reason_has_a_full_disk_where_there_is_no_room(
+    small_disk: tuple[Path, Callable[[str], None]],
+) -> None:
+    folder, resize = small_disk
+    resize("100k")
+    with pytest.raises(NoSpaceError, match=r"model\.xml: no space left"):  # noqa: SIM117
+        with writing(folder / "model.xml", 300_000):
+            raise RuntimeError("basic_ios::clear: iostream error")
+    with pytest.raises(RuntimeError, match="another reason"), writing(folder / "model.xml", 10_000):
+        raise RuntimeError("another reason")
+    assert not list(folder.iterdir())

@@ -175,6 +175,17 @@ def test_a_file_that_is_cut_off_is_refused_in_one_line(bundle: Path, tmp_path: P
     assert names(tmp_path) == ["made"]
 
 
+def test_bytes_missing_anywhere_are_told_with_the_files_name(bundle: Path, tmp_path: Path) -> None:
+    """At some places the system's own words are "invalid argument", of no file."""
+    whole = pack(bundle, tmp_path / "whole.bundle").read_bytes()
+    torn = tmp_path / "torn.bundle"
+    for start in range(0, len(whole) - 1000, 97):
+        torn.write_bytes(whole[:start] + whole[start + 1000 :])
+        with pytest.raises(CorruptFileError, match=r"torn\.bundle: not a whole packed bundle"):
+            unpack(torn, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_packed_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="nope: no such file"):
         unpack(tmp_path / "nope")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from export.reference import torch_predictor
 from export.requests import ExportSource
 from export.to_onnx import export_onnx
 from foundation.bundle import Preprocessing
-from foundation.errors import ExportError
+from foundation.errors import ExportError, NoSpaceError
 
 FORMAT = FORMATS.get("openvino")()
 MODEL = "model.xml"
@@ -273,3 +274,15 @@ def test_a_model_is_the_same_bytes_however_often_it_is_made(
         embed_preprocessing("openvino", folder / MODEL, shape)
         made.append([(folder / name).read_bytes() for name in (MODEL, "model.bin")])
     assert made[0] == made[1]
+
+
+def test_a_full_disk_is_told_as_one_though_the_library_says_only_that_its_stream_failed(
+    small_disk: tuple[Path, Callable[[str], None]], tmp_path: Path
+) -> None:
+    folder, resize = small_disk
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 100)).eval()
+    export_onnx(network, torch.zeros(1, 3, 16, 16), tmp_path / "net.onnx", 20)
+    resize("100k")
+    calibration = np.zeros((1, 3, 16, 16), np.float32)
+    with pytest.raises(NoSpaceError, match=r"model\.xml: no space left on the device"):
+        FORMAT.write(tmp_path / "net.onnx", "fp32", folder, calibration, QuantizationScheme())
