@@ -113,9 +113,20 @@ def gate(
         present(outcome, json or format is Format.json)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if format is Format.github and summary:
-        with Path(summary).open("a", encoding="utf-8") as page:
-            page.write(markdown(verdict))
+        _add_to(Path(summary), markdown(verdict))
     raise typer.Exit(outcome.exit_code)
+
+
+def _add_to(summary: Path, text: str) -> None:
+    """Add to the page that GitHub shows of a step; the verdict stands without it too."""
+    from pipeline.display import progress_console, remarks_on  # noqa: PLC0415
+
+    try:
+        with summary.open("a", encoding="utf-8") as page:
+            page.write(text)
+    except OSError as error:
+        say = remarks_on(progress_console())
+        say(f"{summary}: the summary of the step could not be written: {error.strerror}")
 
 
 def _spelt_out(word: str | None) -> str | None:

@@ -197,6 +197,15 @@ def test_github_gets_a_summary_of_the_step_where_it_asks_for_one(
     assert page.read_text().startswith("before\n### Gate: ✅ pass\n")
 
 
+def test_a_summary_that_cannot_be_written_leaves_the_verdict(
+    own: RunFolder, compress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere/summary.md"))
+    said = compress("gate", "--format", "github", cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert "summary.md: the summary of the step could not be written" in said.err
+
+
 class TestFiles:
     RULES = "[limits]\nsize_mb = { max = 5.0, max_regression = 1 }"
 
