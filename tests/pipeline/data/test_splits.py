@@ -81,7 +81,7 @@ def test_a_given_mean_and_deviation_stand_in_for_the_images_own_each_for_itself(
 
 
 @pytest.mark.parametrize("name", ["mean", "std"])
-@pytest.mark.parametrize("values", [[], [0.1, 0.2, 0.3]])
+@pytest.mark.parametrize("values", [[0.1, 0.2], [0.1, 0.2, 0.3]])
 def test_a_mean_or_deviation_for_other_channels_is_refused(name: str, values: list[float]) -> None:
     with pytest.raises(RecipeError, match=rf"data\.{name} .*{len(values)} values.* 1 channels"):
         split(numbered(), DataRecipe(**{name: values}))
