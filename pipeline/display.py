@@ -43,7 +43,7 @@ def progress_console() -> Console:
 
 def remarks_on(console: Console) -> Callable[[str], None]:
     """Shows a step's remarks, a line each: what was guessed, chosen or left out."""
-    return lambda line: console.print(f"  note: {safe(line)}")
+    return lambda line: console.print(f"  note: {safe(line)}", soft_wrap=True)
 
 
 def result_console() -> Console:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -314,12 +314,17 @@ def _grouped(names: Sequence[str]) -> str:
     """Names as they are where they are few; else by what they are of, with counts."""
     if len(names) <= _SHOWN:
         return ", ".join(names)
-    groups = Counter(
-        "*." + name.rpartition(".")[2]
-        if re.fullmatch(r".*(total_ops|total_params)", name)
-        else name.partition(".")[0] + (".*" if "." in name else "")
-        for name in names
-    )
+    # What all of them begin with tells nothing.
+    columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
+    groups = Counter(_group_of(name, shared) for name in names)
     told = [f"{group} ({count})" if count > 1 else group for group, count in groups.items()]
     more = f" and {len(told) - _GROUPS_SHOWN} more" if len(told) > _GROUPS_SHOWN else ""
     return ", ".join(told[:_GROUPS_SHOWN]) + more
+
+
+def _group_of(name: str, depth: int) -> str:
+    parts = name.split(".")
+    if parts[-1] in {"total_ops", "total_params"} and len(parts) > 1:
+        return f"*.{parts[-1]}"
+    return ".".join(parts[: depth + 1]) + (".*" if len(parts) > depth + 1 else "")

@@ -375,3 +375,10 @@ def test_networks_that_look_at_the_version_of_their_parts_are_filled() -> None:
     first, second = models.mnasnet0_5(num_classes=3), models.mnasnet0_5(num_classes=3)
     load_state(second, dict(first.state_dict()), "x.safetensors")
     assert same(second.state_dict(), first.state_dict())
+
+
+def test_what_is_passed_over_is_told_by_where_its_names_part(net: Net) -> None:
+    keys = net(seed=2).state_dict()
+    other = {**prefixed("module.q.", keys), **prefixed("module.k.", net(width=6).state_dict())}
+    loaded = load_state(net(), {**other, "module.queue": torch.ones(1)}, "x.pth")
+    assert loaded.remarks[0].endswith(f"passed over: module.k.* ({len(keys)}), module.queue")
