@@ -111,8 +111,10 @@ class Changes:
         counts = [f"{len(names)} {kind}" for kind, names in kinds.items() if names]
         every = [name for names in kinds.values() for name in names]
         more = ", …" if len(every) > _NAMED else ""
-        first = counts[0].split(" ")
-        counts[0] = f"{first[0]} file{'' if first[0] == '1' else 's'} {first[1]}"
+        if not every:
+            return "no file changed"
+        number, kind = counts[0].split(" ")
+        counts[0] = f"{number} file{'' if number == '1' else 's'} {kind}"
         return f"{', '.join(counts)}: {', '.join(map(shown, every[:_NAMED]))}{more}"
 
 
@@ -322,14 +324,15 @@ def _digest(path: Path, size: int, is_whole: bool) -> bytes:
     """Of a file's content, or of parts spread over a large one; 16 bytes."""
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             if is_whole or size <= _WHOLE_FILE:
-                while block := file.read(_WHOLE_FILE):
+                # No more at once than there is: memory for each of many small files takes longest.
+                while block := file.read(max(min(size + 1, _WHOLE_FILE), 1)):
                     digest.update(block)
             else:
                 for start in np.linspace(0, size - _PART_BYTES, _PARTS).astype(int).tolist():
                     file.seek(start)
-                    digest.update(file.read(_PART_BYTES))
+                    digest.update(file.read(_PART_BYTES) or b"")
     except OSError:  # who reads the images says so
         return hashlib.blake2b(b"not to be read", digest_size=16).digest()
     return digest.digest()
