@@ -297,3 +297,14 @@ def test_the_interval_of_a_pair_is_narrower_than_that_of_two_samples() -> None:
 def test_other_images_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="same images"):
         paired_drop(answers(1), answers(1)[:10])
+
+
+def test_a_trial_that_loses_more_than_is_tolerated_has_failed() -> None:
+    made: list[Candidate] = []
+    wrong = maker(lambda candidate: 0 if candidate.precision == "fp32" else 300, made)
+    result = search(wrong, never, schemes=[SCHEME], limit=40.0, max_trials=2, tolerated_drop=5.0)
+    (int8,) = [one for one in result.trials if one.candidate.precision == "int8"]
+    assert int8.trial is None
+    assert int8.error.startswith("30.00 points of validation accuracy lost")
+    assert result.best.candidate.precision == "fp32"
+    assert search(wrong, never, schemes=[SCHEME], limit=40.0).best.candidate.precision == "int8"
