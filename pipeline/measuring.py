@@ -14,6 +14,7 @@ from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.records import as_dict
 from foundation.errors import MissingFileError, UsageError
+from foundation.files import user_path
 from pipeline.display import (
     Outcome,
     live_lines,
@@ -159,7 +160,7 @@ def check_against(asked: BenchRecipe) -> None:
     Raises:
         MissingFileError: when it is not.
     """
-    if asked.against and not Path(asked.against).exists():
+    if asked.against and not user_path(asked.against).exists():
         raise MissingFileError(
             f"{asked.against}: no such bundle or measurement to hold this run against"
         )
@@ -173,7 +174,7 @@ def held_against(
     measurements: Sequence[Measurement],
 ) -> HeldAgainst:
     """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
-    other = Path(asked.against or "")
+    other = user_path(asked.against or "")
     if not is_bundle(other):
         return HeldAgainst(stored_ratios(measurements, read_baseline(other).measurements))
     comparisons = [

@@ -19,7 +19,7 @@ from foundation.errors import (
     nearest,
     unknown_name,
 )
-from foundation.files import sha256_of
+from foundation.files import sha256_of, user_path
 from pipeline.code import code_identity
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.forms import PRUNED, read_form, reform
@@ -174,9 +174,9 @@ def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Load
                 f"{given}: published weights are one set; leave out weights_key"
             )
         return load_state(network, pretrained_tensors(given, named.model), given)
-    if library != given and nearest(library, LIBRARIES.names()) and not Path(given).exists():
+    if library != given and nearest(library, LIBRARIES.names()) and not user_path(given).exists():
         raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
-    loaded = load_model(Path(given), network, named.weights_key)
+    loaded = load_model(user_path(given), network, named.weights_key)
     for line in loaded.remarks:
         say(line)
     if loaded.architecture and not _may_be(loaded.architecture, named.model):
@@ -199,7 +199,7 @@ def weights_identity(given: str | None) -> str | None:
     """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
     if given is None or names_weights(given):
         return given
-    return sha256_of(Path(given)) if Path(given).is_file() else None
+    return sha256_of(user_path(given)) if user_path(given).is_file() else None
 
 
 def trained_teacher(run: RunFolder) -> nn.Module:

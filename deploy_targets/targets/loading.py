@@ -24,7 +24,7 @@ from deploy_targets.targets.profile import (
     Target,
 )
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError, unknown_name
-from foundation.files import read_json, read_toml, write_json
+from foundation.files import read_json, read_toml, user_path, write_json
 from foundation.onnx_releases import highest_opset
 
 # The exporter's operators are those of set 18; every other set is converted from it.
@@ -73,7 +73,7 @@ def load_target(name_or_path: str) -> Target:
         RecipeError: when the profile has an unknown or missing key or an impossible value.
     """
     if name_or_path.endswith(".toml"):
-        return _load(Path(name_or_path))
+        return _load(user_path(name_or_path))
     profiles = _profiles()
     if name_or_path not in profiles:
         raise unknown_name("target", name_or_path, profiles)

@@ -13,6 +13,7 @@ from deploy_targets.device.timing import PERCENTS
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.bundle import MANIFEST
 from foundation.errors import MissingFileError, NoSpaceError
+from foundation.files import user_path
 from pipeline.gating.answering import subject_of
 from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
 from pipeline.gating.judging import judge
@@ -67,7 +68,7 @@ def _keep(run: RunFolder, verdict: Verdict) -> None:
 
 def baseline_of(budget: GateRecipe) -> Baseline | None:
     """The budget's baseline, read; None if it names none."""
-    return read_baseline(Path(budget.baseline)) if budget.baseline else None
+    return read_baseline(user_path(budget.baseline)) if budget.baseline else None
 
 
 def again_in(
@@ -140,7 +141,7 @@ def _bundle_of(
     if against != "baseline":
         own = run.bundles / (name or "")
         return own if (own / MANIFEST).is_file() else None
-    given = (Path(path) for path in (asked.against, budget.baseline) if path)
+    given = (user_path(path) for path in (asked.against, budget.baseline) if path)
     return next((path for path in given if is_bundle(path) and path.exists()), None)
 
 
