@@ -12,7 +12,7 @@ REPORT, GATE = ["report", "runs/tiny"], ["gate", "runs/tiny"]
 EXPORT = ["export", "runs/tiny", "--format", "onnx", "--precision", "int8", "--max-drop", "9"]
 VERIFY = ["bundle", "verify", "runs/tiny/bundles/local-onnx-fp32"]
 FILES = {
-    "recipe.toml": REPORT,
+    "recipe.toml": EXPORT,
     "run.json": REPORT,
     "data/facts.json": REPORT,
     "stages/1-kd/metrics.json": REPORT,
