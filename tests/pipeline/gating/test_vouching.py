@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deploy_targets.comparison import write_comparison
+from deploy_targets.comparison import ratio_to_baseline, write_comparison
 from deploy_targets.estimate import file_name
 from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.errors import CompressError, CorruptFileError, MissingFileError, UsageError
@@ -164,6 +164,9 @@ def test_a_comparison_that_was_changed_is_refused(
     own.comparisons.mkdir(exist_ok=True)
     path = own.comparisons / "turns.json"
     turns = compared(one, one, [1.0] * 8)
+    first, second = turns.candidates
+    ratio = ratio_to_baseline(second.round_ms, first.round_ms)
+    turns = replace(turns, candidates=[first, replace(second, against_baseline=ratio)])
     write_comparison(path, turns)
     list_anew(own)
     assert gate(own, BUDGET).passed
