@@ -7,7 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from torch import nn
 from torch.nn import functional as F
@@ -289,3 +290,46 @@ def test_a_graph_that_symbolic_shape_inference_cannot_follow_is_quantised(tmp_pa
     assert facts["quantization"]["operators_quantized"] == {"Conv": 1, "Gemm": 1}
     parity = compare(FORMAT.predict(source, images), FORMAT.predict(tmp_path / MODEL, images))
     assert parity.signal_to_noise_db > 15
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["zero-points-apart", "zero-points-shared"])
+def test_integers_are_judged_by_arithmetic_that_does_not_saturate(
+    tmp_path: Path, shared: bool
+) -> None:
+    """Two products of 255 and 127 are more than the 16 bits in which x86 without VNNI adds them."""
+    path = tmp_path / "model.onnx"
+    onnx.save(largest_products(shared), path)
+    images = np.ones((2, 8, 4, 4), np.float32)
+    expected = ReferenceEvaluator(str(path)).run(None, {"x": images})[0]
+    np.testing.assert_allclose(FORMAT.load(path)(images), expected, rtol=1e-3)
+
+
+def largest_products(shared: bool) -> onnx.ModelProto:
+    """Two convolutions of the largest integers there are, whose weights may share a zero point."""
+    zeros = ["z0", "z0" if shared else "z1"]
+    nodes, names = [], ["x", "y0", "y1"]
+    for place, zero in enumerate(zeros):
+        nodes += [
+            helper.make_node("QuantizeLinear", [names[place], "s", "zu"], [f"q{place}"]),
+            helper.make_node("DequantizeLinear", [f"q{place}", "s", "zu"], [f"d{place}"]),
+            helper.make_node("DequantizeLinear", [f"w{place}", "sw", zero], [f"e{place}"]),
+            helper.make_node("Conv", [f"d{place}", f"e{place}"], [names[place + 1]]),
+        ]
+    nodes += [
+        helper.make_node("QuantizeLinear", ["y1", "s", "zu"], ["q2"]),
+        helper.make_node("DequantizeLinear", ["q2", "s", "zu"], ["y"]),
+    ]
+    weights = np.full((8, 8, 1, 1), 127, np.int8)
+    values = {
+        "s": np.float32(1 / 255), "sw": np.float32(1 / 127 / 8), "zu": np.uint8(0),
+        "w0": weights, "w1": weights, **dict.fromkeys(zeros, np.int8(0)),
+    }  # fmt: skip
+    shape = ["batch", 8, 4, 4]
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
