@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from deploy_targets.estimate import is_estimate
 from foundation.errors import (
     BusyError,
+    CorruptFileError,
     MissingFileError,
     RecipeError,
     RunMismatchError,
@@ -46,7 +47,7 @@ from pipeline.code import code_of, source_file
 from pipeline.kept import SCHEMA_VERSION, RunKept, read_kept
 from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
-from pipeline.recipe_file import dump_recipe, load_recipe
+from pipeline.recipe_file import dump_recipe, load_recipe, read_toml, recipe_values
 
 DEFAULT_ROOT = Path("runs")
 
@@ -144,9 +145,18 @@ class RunFolder:
 
         Raises:
             RunMismatchError: when it was asked of another version of this program.
+            CorruptFileError: when it is not whole: what is cut off would pass for a default.
         """
         try:
-            return load_recipe(self.recipe_path).recipe
+            recipe = load_recipe(self.recipe_path).recipe
+            content, _ = read_toml(self.recipe_path, "recipe")
+            lacking = sorted(recipe_values(recipe).keys() - content.keys())
+            if lacking:
+                raise CorruptFileError(
+                    f"{self.recipe_path}: not the whole recipe, for it lacks {', '.join(lacking)}; "
+                    "put it back as it was, or choose another folder with --run"
+                )
+            return recipe
         except RecipeError as error:
             raise RunMismatchError(
                 f"{error}; the run folder was made by another version, or its recipe was edited: "

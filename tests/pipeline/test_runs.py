@@ -232,6 +232,16 @@ def test_a_run_of_another_version_is_told_apart_and_what_to_do(tmp_path: Path) -
         start_run(tmp_path / "run", Recipe())
 
 
+def test_a_recipe_that_was_cut_off_between_two_lines_does_not_pass_for_the_defaults(
+    run: RunFolder,
+) -> None:
+    whole = run.recipe_path.read_text()
+    for text in ("", whole[: whole.index("\n[bench]") + 1]):
+        run.recipe_path.write_text(text)
+        with pytest.raises(CorruptFileError, match=r"recipe\.toml: not the whole recipe.*bench"):
+            run.recipe()
+
+
 class TestLeftovers:
     """What a killed process left half-made in a run folder."""
 

@@ -20,7 +20,9 @@ from pipeline.recipe_file import load_recipe
 from smskd.methods import METHODS
 
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.
-NOT_IN_A_RECIPE = {"recipe", "run", "set", "json", "bundle", "fleet", "measured", "format"}
+NOT_IN_A_RECIPE = {
+    "recipe", "run", "set", "json", "bundle", "fleet", "measured", "format", "trust_code",
+}  # fmt: skip
 
 
 def help_of(*command: str) -> str:
