@@ -23,7 +23,7 @@ from deploy_targets.device.runtimes import (
     open_runtime,
 )
 from foundation.bundle import Bundle, open_bundle
-from foundation.errors import CorruptFileError, ModelMismatchError
+from foundation.errors import ModelMismatchError
 
 T = TypeVar("T")
 
@@ -103,7 +103,6 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
     bundle = open_bundle(Path(job.bundle))
-    _check_all_listed(bundle)
     images, reference = checks.load_probe(bundle)
     # Before the runtime is there: it looks at the cores when it makes its threads.
     threads = job.threads or facts.usable_cores() or 1
@@ -135,31 +134,6 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
         startup=Startup(import_=import_ms, load=load_ms, first_inference=first_ms),
         before_load_mb=before_load,
     )
-
-
-def _check_all_listed(bundle: Bundle) -> None:
-    """Make sure that a runtime, which finds a model's other files by itself, loads none that nobody
-    vouches for.
-
-    Raises:
-        CorruptFileError: when a file that is not listed lies where it would be loaded.
-    """
-    model = bundle.model_path
-    for name in bundle.extra_files():
-        beside = bundle.folder / name
-        # OpenVINO takes the weights of the model's own name; an ONNX file names those of its own.
-        is_weights = (beside.parent, beside.stem) == (model.parent, model.stem)
-        if is_weights or _names(model, beside.name):
-            raise CorruptFileError(
-                f"{beside}: would be loaded with the model, but the bundle does not list it; take "
-                "it away, or export the bundle again"
-            )
-
-
-def _names(model: Path, name: str) -> bool:
-    """Whether an ONNX file says that some of its data lies in a file of that name."""
-    content = model.read_bytes()
-    return b"location" in content and name.encode() in content
 
 
 def filled(images: NDArray[Any], batch: int, first: int = 0) -> NDArray[Any]:

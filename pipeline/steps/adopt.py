@@ -15,7 +15,7 @@ from export.adopting import adopt_onnx
 from export.formats import Predictor
 from export.from_onnx import onnx_predictor
 from foundation.errors import MissingFileError, ModelMismatchError
-from foundation.files import sha256_of
+from foundation.files import replacing, sha256_of
 from pipeline.code import code_identity
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
 from pipeline.expected import check_expected, remark_on_classes, remark_on_worth
@@ -129,13 +129,15 @@ def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
     with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
         if step.needed:
-            adopted = adopt_onnx(given, facts.preprocessing, run.student_graph)
-            _check_classes(given, adopted.classes, facts)
+            # One that does not fit leaves the one before it where it was.
+            with replacing(run.student_graph) as fresh:
+                adopted = adopt_onnx(given, facts.preprocessing, fresh)
+                _check_classes(given, adopted.classes, facts)
+                predict = onnx_predictor(fresh)
+                parts = {"validation": VALIDATION, "test": TEST}
+                worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
             for line in (*remarks, *adopted.remarks):
                 step.remark(line)
-            predict = onnx_predictor(run.student_graph)
-            parts = {"validation": VALIDATION, "test": TEST}
-            worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
             told = {"model": given.name, "parameters": adopted.parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
             run.note(networks={**networks, "student": told | worth})

@@ -70,7 +70,7 @@ def test_a_model_is_refused_where_none_is_needed(given: str | None, words: str) 
 )
 def test_every_source_has_a_name_that_a_recipe_takes(source: Foreign, name: str) -> None:
     assert source.name == name
-    file = load_recipe(None, source.recipe_keys("digits", 16))
+    file = load_recipe(None, source.recipe_keys("digits", "16"))
     assert (file.recipe.name, file.recipe.student.model) == (name, source.model)
     assert (file.recipe.student.weights, file.recipe.data.image_size) == (source.weights, 16)
 

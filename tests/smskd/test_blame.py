@@ -46,8 +46,8 @@ class Misbehaving(nn.Module):
          r"KeyError: 'a key of\\nmine' \(test_blame\.py line \d+\)"),
         ("gradients", r"failed while learning in stage kd \(gradients\): RuntimeError: one of the "
          "variables needed for gradient"),
-        ("tuple", "but gave tuple in training mode; have its forward return the logits alone"),
-        ("dict", "but gave dict in training mode"),
+        ("tuple", "but gave tuple of 2 in training mode; have its forward return the logits alone"),
+        ("dict", "but gave dict with logits in training mode"),
         ("none", "but gave nothing in training mode"),
     ],
 )  # fmt: skip

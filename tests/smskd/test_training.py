@@ -18,7 +18,7 @@ from smskd.batch import Batch
 from smskd.checkpoint import load_tensors, save_model
 from smskd.distillation import pair_on
 from smskd.job import Job
-from smskd.methods import METHODS, Method, Progress
+from smskd.methods import METHODS, Method, Pace, Progress
 from smskd.objective import Objective
 from smskd.results import METHOD, METRICS, WEIGHTS, best_epoch
 from smskd.signals import Signals
@@ -139,7 +139,7 @@ def test_all_that_a_method_learns_is_trained_and_saved(
 def test_the_joint_gradient_of_student_and_method_is_clipped(
     name: str, net: Net, teacher: nn.Module, data: Any, tmp_path: Path
 ) -> None:
-    """With plain descent, one batch an epoch, a step is as long as the rate times the limit."""
+    """With plain descent, one batch an epoch, a step is its rate times such a gradient."""
     data.batch_size = len(data.labels)
     limit, lr = 0.01, 0.5
     stage = Stage(
@@ -157,11 +157,14 @@ def test_the_joint_gradient_of_student_and_method_is_clipped(
     }
     job = job_of(net(), teacher, data, stage, tmp_path)
     step = TrainStep(job.student, Objective(stage, job.pair), None)
-    parameters = [name for name, _ in step.named_parameters()]
-    squares = {
-        n: (after[n] - before[f"step.{n}"]).double().square().sum().item() for n in parameters
-    }
-    assert math.sqrt(sum(squares.values())) == pytest.approx(lr * limit, rel=1e-3)
+    paces = {id(p): pace for pace in step.objective.paces for p in pace.parameters}
+    squares = {}
+    for n, parameter in step.named_parameters():
+        pace = paces.get(id(parameter), Pace([], 1.0, 0.0))
+        start = before[f"step.{n}"].double()
+        gradient = (start - after[n].double()) / (lr * pace.rate) - pace.weight_decay * start
+        squares[n] = gradient.square().sum().item()
+    assert math.sqrt(sum(squares.values())) == pytest.approx(limit, rel=1e-3)
     if learned:
         assert sum(value for n, value in squares.items() if n.startswith("objective.")) > 0
 

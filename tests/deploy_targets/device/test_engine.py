@@ -22,7 +22,7 @@ def test_weights_that_openvino_would_find_beside_the_model_have_to_be_listed(
     openvino_bundle, copy_of
 ):
     folder = without(copy_of(openvino_bundle), "model.bin")
-    with pytest.raises(CorruptFileError, match=r"model\.bin: would be loaded with the model"):
+    with pytest.raises(CorruptFileError, match=r"the model would load 'model\.bin', which"):
         load_engine(EngineJob(str(folder), "openvino", 1))
 
 
@@ -30,7 +30,7 @@ def test_weights_that_an_onnx_file_names_have_to_be_listed(onnx_bundle, reseal):
     # As external data stands in such a file: a key and a value.
     folder = reseal(onnx_bundle, "model.onnx", lambda model: model + b"location weights.data")
     (folder / "weights.data").write_bytes(b"1234")
-    with pytest.raises(CorruptFileError, match=r"weights\.data: would be loaded with the model"):
+    with pytest.raises(CorruptFileError, match=r"the model would load 'weights\.data', which"):
         load_engine(EngineJob(str(folder), "onnxruntime", 1))
 
 

@@ -76,7 +76,7 @@ MISTAKES = {
         RUN, recipe("batch_size = 128", 'batch_size = "128"'),
     ),
     "an impossible value": Mistake(
-        11, ("tiny.toml line 10, teacher.training.epochs", "greater than 0", "-2"),
+        11, ("tiny.toml line 10, teacher.training.epochs", "from 1 to 1,000,000", "-2"),
         RUN, recipe("epochs = 2", "epochs = -2"),
     ),
     "no TOML": Mistake(

@@ -197,7 +197,7 @@ MISTAKES = {
         [*WEIGHTS, *DIGITS, "--set", "data.mean=[0.1, 0.2, 0.3]"],
     ),
     "a deviation of nothing": Mistake(
-        11, ("command line, data.std", "greater than 0"),
+        11, ("command line, data.std[0]", "must be above 0"),
         [*WEIGHTS, *DIGITS, "--set", "data.std=[0.0]"],
     ),
     "a graph to be trained": Mistake(

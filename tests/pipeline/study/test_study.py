@@ -180,7 +180,7 @@ def test_an_arm_that_fails_keeps_no_other_from_being_trained(
     text = text.replace('"at"\n', '"mse"\n').replace('"smskd-tcp"', '"alone", "sakd"')
     (tmp_path / "small.toml").write_text(text.replace("seeds = 2", "seeds = 1"))
     call = "import sys; sys.path.insert(0, '.'); from pipeline.cli import main; main()"
-    said = python(call, "study", "small.toml", cwd=tmp_path)
+    said = python(call, "study", "small.toml", "--trust-code", cwd=tmp_path)
     assert said.code == 19  # the model does not go together with the method
     assert "1 of 4 failed: sakd, seed 0" in said.complaint
     assert "sakd, seed 0: failed: " in said.err
