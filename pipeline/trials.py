@@ -69,7 +69,8 @@ class FormatTrials:
         folder: Path,
     ) -> None:
         self.source, self.validation = source, validation
-        self.request = replace(request, precision="fp32")
+        # What test images may lose is asked of bundles; a trial never sees these.
+        self.request = replace(request, precision="fp32", tolerated_drop=TOLERATED_DROP)
         self.precisions = [one for one in precisions if one not in ("fp32", _INT8)]
         self.with_int8 = _INT8 in precisions
         self.folder = folder

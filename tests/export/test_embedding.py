@@ -13,6 +13,7 @@ import pytest
 from export.bundling import make_bundles
 from export.embedding import embed_preprocessing
 from export.formats import FORMATS
+from export.quantization import QuantizationScheme
 from export.reference import torch_predictor
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Manifest, TensorSpec, open_bundle
@@ -29,8 +30,10 @@ EVERY = [
 def embedded(source: ExportSource, tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """Every kind, of channels that differ, so that one taken for another would be seen."""
     root = tmp_path_factory.mktemp("embedded")
+    scheme = QuantizationScheme(reduce_range=True)  # right on every processor
     requests = [
-        BundleRequest("local", *kind.split("-"), embed_preprocessing=True) for kind in EVERY
+        BundleRequest("local", *kind.split("-"), scheme=scheme, embed_preprocessing=True)
+        for kind in EVERY
     ]
     manifests = make_bundles(uneven(source), requests, root)
     return {
