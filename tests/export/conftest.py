@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from export.bundling import export_fp32_onnx, make_bundles
+from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from export.to_onnx import export_onnx
 from foundation.bundle import Manifest, Preprocessing
@@ -110,7 +111,8 @@ def bundles(
 ) -> dict[str, tuple[Path, Manifest]]:
     """Folder and manifest of every format in every precision, by "format-precision"."""
     root = tmp_path_factory.mktemp("bundles")
-    requests = [BundleRequest("local", name, precision) for name, precision in EVERY]
+    scheme = QuantizationScheme(reduce_range=True)  # right on every processor
+    requests = [BundleRequest("local", name, precision, scheme=scheme) for name, precision in EVERY]
     manifests = make_bundles(source, requests, root)
     return {
         f"{request.format}-{request.precision}": (root / bundle_name("student", request), manifest)
