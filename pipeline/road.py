@@ -26,7 +26,6 @@ from pipeline.display import (
     verdict_table,
 )
 from pipeline.gating.verdict import INCONCLUSIVE
-from pipeline.kept import check_told
 from pipeline.measuring import bench_shown, gate_shown
 from pipeline.names import check_names
 from pipeline.outcomes import BundleMade, DistillOutcome, ExportOutcome, RunOutcome
@@ -35,6 +34,7 @@ from pipeline.recipe import Recipe
 from pipeline.recipe_file import RecipeFile, load_recipe
 from pipeline.report.content import gather
 from pipeline.report.terminal import headline_lines, shown_of_shipping
+from pipeline.run_records import check_manifest_facts
 from pipeline.runs import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.shipping import read_shipping
 from pipeline.steps.adopt import adopt, as_its_graph_takes, check_there
@@ -231,7 +231,7 @@ def _millions(count: int | None) -> float | None:
 def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     bundles = [open_bundle(folder) for folder in folders]
     for bundle in bundles:
-        check_told(bundle.folder, bundle.manifest)
+        check_manifest_facts(bundle.folder, bundle.manifest)
     rows = [
         [
             bundle.manifest.name,

@@ -44,10 +44,10 @@ from foundation.files import (
 )
 from pipeline.binding import Binding, first_difference, training_values
 from pipeline.code import code_of, source_file
-from pipeline.kept import SCHEMA_VERSION, RunKept, read_kept
 from pipeline.processes import leads, wait_for_all
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, load_recipe, read_toml, recipe_values
+from pipeline.run_records import SCHEMA_VERSION, RunRecord, read_table
 
 DEFAULT_ROOT = Path("runs")
 
@@ -170,7 +170,7 @@ class RunFolder:
             CorruptFileError: when it is not the record of a run.
         """
         what = f"the record of a run of schema version {SCHEMA_VERSION}"
-        return read_kept(self.record_path, RunKept, what, "choose another folder with --run")
+        return read_table(self.record_path, RunRecord, what, "choose another folder with --run")
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json; of several processes, the leading one does."""

@@ -11,7 +11,7 @@ from typing import Any
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.measurement import Measurement
 from foundation.bundle import Bundle, Manifest, read_manifest
-from pipeline.kept import check_told
+from pipeline.run_records import check_manifest_facts
 
 _SETTINGS = (
     "method", "activation_type", "weight_type", "per_channel", "reduce_range", "calibration",
@@ -77,7 +77,7 @@ def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported
         CorruptFileError: when its manifest cannot be understood.
     """
     bundle = Bundle(folder, read_manifest(folder))
-    check_told(folder, bundle.manifest)
+    check_manifest_facts(folder, bundle.manifest)
     return Exported(
         manifest=bundle.manifest,
         model_bytes=_model_bytes(bundle),

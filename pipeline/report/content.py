@@ -14,11 +14,11 @@ from foundation.errors import MissingFileError
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
-from pipeline.kept import TrainingKept, read_kept
 from pipeline.measured import plain_of
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
+from pipeline.run_records import TrainingRecord, read_table
 from pipeline.runs import RunFolder
 from pipeline.shipping import Shipping, read_shipping
 
@@ -147,7 +147,7 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
 
 def _training(path: Path) -> dict[str, Any]:
     advice = "delete it and run `compress distill` again"
-    return read_kept(path, TrainingKept, "the metrics of a training", advice)
+    return read_table(path, TrainingRecord, "the metrics of a training", advice)
 
 
 def _shipping(run: RunFolder, exported: Mapping[str, Exported]) -> Shipping | None:

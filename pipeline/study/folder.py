@@ -21,10 +21,10 @@ from pipeline.binding import first_difference, training_values
 from pipeline.code import code_identity
 from pipeline.data.facts import read_facts
 from pipeline.data.fingerprint import files_of
-from pipeline.kept import ArmKept, check_kept
 from pipeline.networks import weights_identity
 from pipeline.recipe import Recipe
 from pipeline.recipe_file import dump_recipe, recipe_values
+from pipeline.run_records import ArmRecord, check_table
 from pipeline.runs import RunFolder
 from pipeline.study.arms import Arm
 from smskd.results import WEIGHTS
@@ -165,5 +165,7 @@ def read_result(folder: Path, fingerprint: str) -> ArmResult | None:
         return None
     if content.get("fingerprint") != fingerprint:
         return None
-    check_kept(path, content, ArmKept, "the result of an arm", "delete it to train the arm again")
+    check_table(
+        path, content, ArmRecord, "the result of an arm", "delete it to train the arm again"
+    )
     return ArmResult(**content)

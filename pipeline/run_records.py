@@ -29,7 +29,7 @@ SCHEMA_VERSION = 1
 _LONGEST_VALUE = 40
 
 
-class Kept(BaseModel):
+class Table(BaseModel):
     """A table of a JSON file: types are strict, no number is infinite, further keys may be."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
@@ -47,7 +47,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Inside = Annotated[str, AfterValidator(_inside)]
 
 
-class StepKept(Kept):
+class StepRecord(Table):
     """A step that was done; see `pipeline.runs.Step`."""
 
     depends_on: dict[str, Any]
@@ -55,21 +55,21 @@ class StepKept(Kept):
     remarks: list[str] = []
 
 
-class Worth(Kept):
+class Worth(Table):
     """Accuracy of a network on some images."""
 
     top1: Share
     n: PositiveInt
 
 
-class Cost(Kept):
+class Cost(Table):
     """What a network costs."""
 
     parameters: NonNegativeInt
     macs: NonNegativeInt | None = None
 
 
-class Pruned(Kept):
+class Pruned(Table):
     """What one pruning left."""
 
     before_stage: PositiveInt
@@ -77,7 +77,7 @@ class Pruned(Kept):
     after: Cost
 
 
-class NetworkKept(Cost):
+class NetworkRecord(Cost):
     """What a network is, and how well it does."""
 
     model: str
@@ -86,7 +86,7 @@ class NetworkKept(Cost):
     pruned: list[Pruned] = []
 
 
-class RunKept(Kept):
+class RunRecord(Table):
     """The content of run.json."""
 
     schema_version: Literal[1]
@@ -97,12 +97,12 @@ class RunKept(Kept):
     python: str
     platform: str
     versions: dict[str, str | None]
-    steps: dict[str, StepKept]
-    networks: dict[Literal["teacher", "student"], NetworkKept] = {}
+    steps: dict[str, StepRecord]
+    networks: dict[Literal["teacher", "student"], NetworkRecord] = {}
     adopted: str | None = None
 
 
-class Point(Kept):
+class Point(Table):
     """An epoch of a stage, and its accuracy on the validation images."""
 
     epoch: NonNegativeInt
@@ -116,7 +116,7 @@ class Epoch(Point):
     seconds: NonNegativeFloat
 
 
-class StageAsked(Kept):
+class StageRecord(Table):
     """What a stage was asked for, as far as a report tells of it."""
 
     keep: str = "last"
@@ -124,12 +124,12 @@ class StageAsked(Kept):
     weighting: str = ""
 
 
-class TrainingKept(Kept):
+class TrainingRecord(Table):
     """The content of a metrics.json: of a stage, or of the teacher's training."""
 
     name: str
     index: NonNegativeInt
-    stage: StageAsked
+    stage: StageRecord
     history: Annotated[list[Epoch], Field(min_length=1)]
     last: Point
     best: Point
@@ -143,7 +143,7 @@ class TrainingKept(Kept):
         return self
 
 
-class AccuracyTold(Kept):
+class AccuracyRecord(Table):
     """What a bundle's manifest says of its accuracy."""
 
     top1: Share | None = None
@@ -162,7 +162,7 @@ class AccuracyTold(Kept):
         return self
 
 
-class ParityTold(Kept):
+class ParityRecord(Table):
     """What a bundle's manifest says of how it agrees with the original."""
 
     relative_error: NonNegativeFloat | None = None
@@ -170,7 +170,7 @@ class ParityTold(Kept):
     n: PositiveInt | None = None
 
 
-class SchemeTold(Kept):
+class SchemeRecord(Table):
     """What a bundle's manifest says of how it was quantised."""
 
     reason: str | None = None
@@ -178,21 +178,21 @@ class SchemeTold(Kept):
     excluded: list[str] | None = None
 
 
-class FormatTold(Kept):
+class FormatRecord(Table):
     """What a format says of itself in a bundle's manifest."""
 
-    quantization: SchemeTold = SchemeTold()
+    quantization: SchemeRecord = SchemeRecord()
 
 
-class BundleTold(Kept):
+class BundleRecord(Table):
     """The tables of a bundle's manifest that its contract leaves free."""
 
-    accuracy: AccuracyTold
-    parity: ParityTold
-    format_facts: FormatTold
+    accuracy: AccuracyRecord
+    parity: ParityRecord
+    format_facts: FormatRecord
 
 
-class RetentionKept(Kept):
+class RetentionRecord(Table):
     """How much of each stage is left after later ones; see `smskd.retention_matrix`."""
 
     stages: list[str]
@@ -207,7 +207,7 @@ class RetentionKept(Kept):
         return self
 
 
-class ArmKept(Kept):
+class ArmRecord(Table):
     """The content of an arm's result.json; see `pipeline.study.folder.ArmResult`."""
 
     model_config = ConfigDict(extra="forbid")
@@ -221,10 +221,10 @@ class ArmKept(Kept):
     history: Annotated[list[Epoch], Field(min_length=1)]
     after_stage: list[Share]
     seconds_per_epoch: Annotated[float, Field(gt=0)]
-    retention: RetentionKept | None
+    retention: RetentionRecord | None
 
 
-def read_kept(path: Path, table: type[Kept], what: str, advice: str) -> dict[str, Any]:
+def read_table(path: Path, table: type[Table], what: str, advice: str) -> dict[str, Any]:
     """The content of a JSON file, as it stands there, once it is what it should be.
 
     Args:
@@ -238,19 +238,19 @@ def read_kept(path: Path, table: type[Kept], what: str, advice: str) -> dict[str
         CorruptFileError: when it is anything else.
     """
     content: dict[str, Any] = read_json(path)
-    check_kept(path, content, table, what, advice)
+    check_table(path, content, table, what, advice)
     return content
 
 
-def check_kept(path: Path, content: object, table: type[Kept], what: str, advice: str) -> None:
-    """Make sure that what was read from a file is what it should be; errors as `read_kept`."""
+def check_table(path: Path, content: object, table: type[Table], what: str, advice: str) -> None:
+    """Make sure that what was read from a file is what it should be; errors as `read_table`."""
     try:
         table.model_validate(content)
     except ValidationError as error:
         raise CorruptFileError(f"{path}: not {what} ({_problem(error)}); {advice}") from error
 
 
-def check_told(folder: Path, manifest: Manifest) -> None:
+def check_manifest_facts(folder: Path, manifest: Manifest) -> None:
     """Make sure that a bundle's manifest says what can be, where its contract leaves it free.
 
     Args:
@@ -260,9 +260,9 @@ def check_told(folder: Path, manifest: Manifest) -> None:
     Raises:
         CorruptFileError: when it does not.
     """
-    content = {key: getattr(manifest, key) for key in BundleTold.model_fields}
+    content = {key: getattr(manifest, key) for key in BundleRecord.model_fields}
     advice = "export the bundle again with `compress export`"
-    check_kept(folder / MANIFEST, content, BundleTold, "a bundle's manifest", advice)
+    check_table(folder / MANIFEST, content, BundleRecord, "a bundle's manifest", advice)
 
 
 def _problem(error: ValidationError) -> str:
