@@ -43,6 +43,7 @@ MANIFEST = "bundle.json"
 PROBE = "probe.npz"
 CARD = "README.md"
 
+_EXPORT_ANEW = "do not use it, export the bundle again"
 _LARGEST_PROBE = 1 << 30
 
 
@@ -142,10 +143,10 @@ def read_manifest(folder: Path) -> Manifest:
         )
     _check_inside(folder, MANIFEST)
     try:
-        return parse_manifest(read_json(path))
+        return parse_manifest(read_json(path, _EXPORT_ANEW))
     except ValueError as error:
         raise CorruptFileError(
-            f"{path}: not a bundle manifest ({error}); do not use it, export the bundle again"
+            f"{path}: not a bundle manifest ({error}); {_EXPORT_ANEW}"
         ) from error
 
 
@@ -163,7 +164,7 @@ def open_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
         _check_inside(folder, name)
-        check_sha256(folder / name, expected)
+        check_sha256(folder / name, expected, _EXPORT_ANEW)
     bundle = Bundle(folder, manifest)
     _check_nothing_else_is_loaded(bundle)
     return bundle

@@ -25,6 +25,8 @@ from foundation.errors import (
 LOCK = ".lock"
 """The file in a folder that is held by who works there."""
 
+_MAKE_ANEW = "delete it to make it anew"
+
 _READING_UMASK = threading.Lock()
 
 # As `replacing` has them made.
@@ -165,8 +167,12 @@ def read_bounded(path: Path, largest: int) -> bytes:
     return content
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str = _MAKE_ANEW) -> Any:
     """The parsed content of a JSON file, within the bounds of `foundation.documents`.
+
+    Args:
+        path: the file.
+        advice: what to do where it is none; the end of the message.
 
     Raises:
         MissingFileError: when there is no such file.
@@ -175,9 +181,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(read_bounded(path, LARGEST_JSON))
     except ValueError as error:
-        raise CorruptFileError(
-            f"{path}: not valid JSON ({error}); delete it to make it anew"
-        ) from error
+        raise CorruptFileError(f"{path}: not valid JSON ({error}); {advice}") from error
 
 
 def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
@@ -208,8 +212,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sha256(path: Path, expected: str) -> None:
+def check_sha256(path: Path, expected: str, advice: str = _MAKE_ANEW) -> None:
     """Make sure that a file still is what was recorded.
+
+    Args:
+        path: the file.
+        expected: its hex SHA-256 as recorded.
+        advice: what to do where it is another; the end of the message.
 
     Raises:
         MissingFileError: when it is gone.
@@ -220,8 +229,7 @@ def check_sha256(path: Path, expected: str) -> None:
     found = sha256_of(path)
     if found != expected:
         raise CorruptFileError(
-            f"{path}: checksum differs (recorded {expected[:12]}…, found {found[:12]}…); "
-            "delete it to make it anew"
+            f"{path}: checksum differs (recorded {expected[:12]}…, found {found[:12]}…); {advice}"
         )
 
 

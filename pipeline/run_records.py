@@ -237,7 +237,7 @@ def read_table(path: Path, table: type[Table], what: str, advice: str) -> dict[s
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else.
     """
-    content: dict[str, Any] = read_json(path)
+    content: dict[str, Any] = read_json(path, advice)
     check_table(path, content, table, what, advice)
     return content
 
