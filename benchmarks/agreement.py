@@ -24,7 +24,7 @@ from pathlib import Path
 
 from deploy_targets.comparison import Ratio, ratio_to_baseline
 from deploy_targets.intervals import fewest_differences
-from deploy_targets.measure import MeasureOptions, measure
+from deploy_targets.measuring.measure import MeasureOptions, measure
 from foundation.bundle import Bundle, open_bundle
 
 CONFIDENCE = 0.95

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.runs import open_run
+from pipeline.run_folder.folder import open_run
 
 ROUNDS = 9
 _ANSWERS = {0, 1, 3}  # pass, fail, inconclusive

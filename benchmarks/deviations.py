@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from pipeline.models import build_model
-from pipeline.recipe_file import load_recipe
-from pipeline.steps.prepare import TrainingData
+from pipeline.recipe.file import load_recipe
+from pipeline.training.prepare import TrainingData
 from smskd import Engine, MethodSpec, Stage, distill, evaluate, train_alone
 from smskd.pair import Taps
 

@@ -24,8 +24,8 @@ import numpy as np
 from deploy_targets.device.messages import Job
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.scenarios import series_of
-from deploy_targets.records import as_dict
 from foundation.bundle import open_bundle
+from foundation.records import as_dict
 
 MOST_START_S, MOST_OVERHEAD_US = 1.0, 20.0
 

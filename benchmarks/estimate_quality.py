@@ -23,13 +23,13 @@ from pathlib import Path
 
 from int8_speed import bundles_of
 
-from deploy_targets.calibration import CONFIDENCE, Observation, Range, calibrate
-from deploy_targets.measure import MeasureOptions, measure
-from deploy_targets.roofline import roofline
+from deploy_targets.estimating.calibration import CONFIDENCE, Observation, Range, calibrate
+from deploy_targets.estimating.roofline import roofline
+from deploy_targets.measuring.measure import MeasureOptions, measure
 from deploy_targets.targets import load_target
 from foundation.bundle import open_bundle
 from foundation.errors import ExportError
-from pipeline.graph_costs import graph_costs
+from pipeline.benching.graph_costs import graph_costs
 
 NETWORKS = {
     "resnet8": 32, "resnet20": 32, "wrn-16-2": 32, "vgg8": 32, "mobilenetv2": 32,

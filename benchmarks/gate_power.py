@@ -28,16 +28,16 @@ import torch
 from int8_speed import CLASSES, digits, network_for
 from torch import Tensor, nn
 
-from deploy_targets.compare import CompareOptions, compare
 from deploy_targets.comparison import Ratio, ratio_to_baseline
+from deploy_targets.measuring.compare import CompareOptions, compare
 from export.bundling import BundleRequest, ExportSource, make_bundles
 from foundation.bundle import Preprocessing
 from foundation.files import read_json, write_json
-from pipeline.recipe import BenchRecipe, GateRecipe, Limit, Recipe
-from pipeline.runs import RunFolder, start_run
-from pipeline.steps.against import time_against
-from pipeline.steps.bench import bench
-from pipeline.steps.gate import gate
+from pipeline.benching.bench import bench
+from pipeline.benching.in_turns import time_against
+from pipeline.gating.gate import gate
+from pipeline.recipe.sections import BenchRecipe, GateRecipe, Limit, Recipe
+from pipeline.run_folder.folder import RunFolder, start_run
 
 MODEL, SIZE, NAME = "resnet20", 32, "local-onnx-fp32"
 SLOWDOWN, MAX_REGRESSION, POWER = 1.10, 5.0, 0.9

@@ -4,10 +4,10 @@
     python benchmarks/int8_speed.py --model torchvision/mobilenet_v2
 
 FP32 and INT8 bundles of both runtimes take turns, each in a process of its own; see
-`deploy_targets.compare`. Prints a Markdown table of ratios with their 95 % intervals, and whether
-INT8 is as fast as `--wanted` asks. The weights are as they were drawn, which speed does not depend
-on; batch norm is measured and the last layer fitted on the digits, so that the bundles pass their
-checks.
+`deploy_targets.measuring.compare`. Prints a Markdown table of ratios with their 95 % intervals, and
+whether INT8 is as fast as `--wanted` asks. The weights are as they were drawn, which speed does not
+depend on; batch norm is measured and the last layer fitted on the digits, so that the bundles pass
+their checks.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
-from deploy_targets.compare import CompareOptions, compare, ratio_to_baseline
 from deploy_targets.comparison import Comparison
+from deploy_targets.measuring.compare import CompareOptions, compare, ratio_to_baseline
 from deploy_targets.targets import load_target
 from export.bundling import make_bundles
 from export.requests import ExportSource
 from foundation.bundle import Preprocessing
-from pipeline.candidates import speedup_of
-from pipeline.display import progress_console
+from pipeline.exporting.candidates import speedup_of
+from pipeline.exporting.export import requests_for
 from pipeline.models import build_model
-from pipeline.recipe import ExportRecipe
-from pipeline.steps.export import requests_for
+from pipeline.recipe.sections import ExportRecipe
+from pipeline.shown.terminal import progress_console
 
 IMAGES, CLASSES = 96, 10
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import tomlkit
 
 from foundation.files import write_text
-from pipeline.display import progress_console
-from pipeline.recipe_file import load_recipe
-from pipeline.road import distill_only
-from pipeline.runs import RunFolder
-from smskd.results import WEIGHTS
+from pipeline.commands.distill import distill_only
+from pipeline.recipe.file import load_recipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.shown.terminal import progress_console
+from smskd.training.results import WEIGHTS
 
 VIEWS = (1, 8, None)
 

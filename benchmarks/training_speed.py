@@ -31,13 +31,13 @@ from pipeline.data import load_dataset
 from pipeline.data.batches import TrainBatches
 from pipeline.data.images import ArrayImages, ImageSet, sample_of
 from pipeline.data.splits import Splits, split
-from pipeline.display import table_of
 from pipeline.models.families.cifar_resnet import CifarResNet
-from pipeline.recipe import AugmentRecipe, DataRecipe
+from pipeline.recipe.sections import AugmentRecipe, DataRecipe
+from pipeline.shown.terminal import table_of
 from smskd import Engine, MethodSpec, Stage, TeacherViews, distill, keep_teacher_views
 from smskd.distillation import pair_on
 from smskd.methods.kd import kd_loss
-from smskd.teachers import live_teacher
+from smskd.teaching.teachers import live_teacher
 
 SHIFT, BATCH, VIEWS = 4, 128, 1
 AUGMENT = AugmentRecipe(shift=SHIFT, flip=True)

@@ -12,8 +12,8 @@ from deploy_targets.device.messages import Latency, Parity, RuntimeUsed
 from deploy_targets.device.sense import above_zero, ascending, at_least, shares
 from deploy_targets.intervals import signed_rank_interval
 from deploy_targets.measurement import BundleMeasured, HostMeasured, read_record, uncarried
-from deploy_targets.records import as_dict
 from foundation.files import write_json
+from foundation.records import as_dict
 
 SCHEMA_VERSION = 2
 KIND = "comparison"

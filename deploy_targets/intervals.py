@@ -30,6 +30,11 @@ def fewest_differences(confidence: float) -> int:
     return n
 
 
+# Two-sided, so that each bound holds at 99 %, as those of a percentile do.
+CONFIDENCE = 0.98
+FEWEST_ROUNDS = fewest_differences(CONFIDENCE)
+
+
 def signed_rank_interval(differences: Sequence[float], confidence: float) -> Interval:
     """Where the middle of the differences lies (Hodges and Lehmann).
 

@@ -24,10 +24,10 @@ from deploy_targets.device.messages import (
 )
 from deploy_targets.device.percentiles import fewest_queries
 from deploy_targets.device.sense import above_zero, at_least, named, sha256
-from deploy_targets.records import RecordError, as_dict, build
 from foundation.bundle import MANIFEST, Bundle
 from foundation.errors import CorruptFileError
 from foundation.files import read_json, sha256_of, write_json
+from foundation.records import RecordError, as_dict, build
 
 SCHEMA_VERSION = 2
 KIND = "measurement"
@@ -150,6 +150,16 @@ def read_measurement(path: Path) -> Measurement:
         CorruptFileError: when it is anything else than a measurement of this schema.
     """
     return read_record(path, Measurement, KIND, SCHEMA_VERSION)
+
+
+def scenario_words(scenario: Scenario) -> str:
+    """Such as "server, 20/s" or "multi-stream × 4, batch 2"."""
+    words = scenario.name
+    if scenario.streams:
+        words += f" × {scenario.streams}"
+    if scenario.batch > 1:
+        words += f", batch {scenario.batch}"
+    return words if scenario.rate is None else f"{words}, {scenario.rate:g}/s"
 
 
 def read_record(path: Path, record: type[T], kind: str, version: int) -> T:

@@ -16,15 +16,16 @@ from torch import nn
 
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
-from export.accuracy_lost import FloatAnswers, accuracy_of, check_drop, named_rightly
-from export.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
-from export.batches import batch_of, in_batches_of
 from export.card import model_card
-from export.embedding import embed_preprocessing
-from export.evidence import Judged, Made, hold_to_float, hold_to_reference, keeping_failure
+from export.checking.accuracy_lost import FloatAnswers, accuracy_of, check_drop, named_rightly
+from export.checking.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
+from export.checking.evidence import Judged, Made, hold_to_float, hold_to_reference, keeping_failure
 from export.formats import FORMATS, ExportFormat, Written
-from export.from_onnx import import_onnx
-from export.graphs import opset_of, set_metadata
+from export.graphs.batches import batch_of, in_batches_of
+from export.graphs.cleaning import opset_of, set_metadata
+from export.graphs.embedding import embed_preprocessing
+from export.graphs.from_onnx import import_onnx
+from export.graphs.to_onnx import export_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
 from export.requests import (
@@ -36,7 +37,6 @@ from export.requests import (
     format_for,
 )
 from export.runtimes import runtime_of
-from export.to_onnx import export_onnx
 from foundation.bundle import (
     BATCH_AXIS,
     CARD,

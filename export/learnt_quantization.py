@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from export.formats import ExportFormat, Written
+from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
-from export.to_onnx import export_onnx
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from export.embedding import check_embeddable
 from export.formats import FORMATS, ExportFormat
+from export.graphs.embedding import check_embeddable
 from export.learnt_quantization import LearntQuantization, takes_learnt
 from export.quantization import QuantizationScheme
 from export.runtimes import check_opset

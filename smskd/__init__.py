@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smskd.methods import METHODS, Method, Progress
     from smskd.retention import retention_matrix
     from smskd.stage import MethodSpec, Stage
-    from smskd.teacher_views import TeacherViews, keep_teacher_views
+    from smskd.teaching.teacher_views import TeacherViews, keep_teacher_views
     from smskd.weightings import WEIGHTINGS
 
 __all__ = [
@@ -53,10 +53,10 @@ _HOME = {
     "MethodSpec": "stage",
     "Progress": "methods",
     "Stage": "stage",
-    "TeacherViews": "teacher_views",
+    "TeacherViews": "teaching.teacher_views",
     "distill": "distillation",
     "evaluate": "evaluation",
-    "keep_teacher_views": "teacher_views",
+    "keep_teacher_views": "teaching.teacher_views",
     "retention_matrix": "retention",
     "stage_folder": "distillation",
     "train_alone": "distillation",

@@ -15,14 +15,14 @@ from foundation.errors import ModelMismatchError
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.engine import Engine
+from smskd.features.taps import TappedModel
 from smskd.job import Job
 from smskd.listening import Listener
 from smskd.pair import Pair, Taps, make_pair
-from smskd.quantizing import check_quantizable
+from smskd.quantization.quantizing import check_quantizable
 from smskd.stage import Stage, check_sequence
-from smskd.taps import TappedModel
-from smskd.teacher_views import TeacherViews
-from smskd.training import train_stage
+from smskd.teaching.teacher_views import TeacherViews
+from smskd.training.loop import train_stage
 
 
 def distill(

@@ -10,8 +10,8 @@ from torch import nn
 
 from smskd.batch import Batches, as_batch
 from smskd.blame import blamed
+from smskd.features.taps import evaluating, logits_in
 from smskd.precision import full_precision
-from smskd.taps import evaluating, logits_in
 
 
 def evaluate(

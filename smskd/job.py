@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smskd.batch import Batches
-from smskd.checkpoint import content_sha256
+from smskd.checkpoints.files import content_sha256
 from smskd.engine import Engine
+from smskd.features.taps import TappedModel
 from smskd.listening import Listener
 from smskd.objective import spelled_out
 from smskd.pair import Pair
 from smskd.provenance import known_by
 from smskd.stage import Stage
-from smskd.taps import TappedModel
-from smskd.teacher_views import TeacherViews
+from smskd.teaching.teacher_views import TeacherViews
 
 
 @dataclass

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, unknown_name
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Pace, Progress, settings_of
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.parallel import mean_over_processes, whole_batch, whole_signals
 from smskd.precision import full_precision
-from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
-from smskd.signals import Shapes
-from smskd.tap_search import match_taps
-from smskd.taps import TappedModel, evaluating, find_classifier
+from smskd.features.signals import Shapes
+from smskd.features.tap_search import match_taps
+from smskd.features.taps import TappedModel, evaluating, find_classifier
 
 Taps = tuple[Sequence[str], Sequence[str]]
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from smskd.batch import Batch
-from smskd.signals import Signals
+from smskd.features.signals import Signals
 
 
 def world_size() -> int:

@@ -38,12 +38,27 @@ def test_a_hole_in_a_wall_is_found(contract: dict[str, Any], tmp_path: Path) -> 
     for package in PACKAGES:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
-    room = tmp_path / contract["source_modules"][0].replace(".", "/")
-    with (room / "__init__.py").open("a") as source:
-        source.write(f"\ndef late() -> None:\n    import {contract['forbidden_modules'][-1]}\n")
+    importer, imported = _forbidden_arrow(contract)
+    with (tmp_path / importer.replace(".", "/") / "__init__.py").open("a") as source:
+        source.write(f"\ndef late() -> None:\n    import {imported}\n")
     result = lint(tmp_path)
     assert result.returncode == 1
     assert f"{contract['name']} BROKEN" in result.stdout
+
+
+def _forbidden_arrow(contract: dict[str, Any]) -> tuple[str, str]:
+    """The package that would import, and the module that it must not."""
+    if contract["type"] == "layers":
+        (house,) = contract["containers"]
+        return f"{house}.{contract['layers'][-1]}", f"{house}.{contract['layers'][0]}"
+    return contract["source_modules"][0], contract["forbidden_modules"][-1]
+
+
+def test_every_chapter_of_pipeline_says_where_it_stands() -> None:
+    """And no module lies on the corridor; `__main__` is what torchrun starts."""
+    (layers,) = (one["layers"] for one in CONTRACTS if one["type"] == "layers")
+    chapters = {path.stem for path in (ROOT / "pipeline").iterdir() if path.stem[:2] != "__"}
+    assert chapters == set(layers)
 
 
 def test_every_package_is_linted_typed_and_shipped() -> None:

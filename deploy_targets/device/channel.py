@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from deploy_targets.device.messages import Message
 from deploy_targets.device.runtimes import one_line
-from deploy_targets.records import RecordError
 from foundation.errors import CompressError, HostError
+from foundation.records import RecordError
 
 Emit = Callable[[Message], None]
 

@@ -1,6 +1,6 @@
 """What the values of a record cannot be, in words.
 
-A record tells of its problems in a method `problems`, which `deploy_targets.records.build` asks
+A record tells of its problems in a method `problems`, which `foundation.records.build` asks
 when all types are right: numbers are finite by then. What is None is not told, and so no problem.
 """
 

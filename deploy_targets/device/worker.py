@@ -32,7 +32,7 @@ from deploy_targets.device.messages import (
 )
 from deploy_targets.device.power import Meter
 from deploy_targets.device.scenarios import PART_S, series_of, time_parts
-from deploy_targets.records import as_dict, build
+from foundation.records import as_dict, build
 
 # Shares of the time that the timed queries may take.
 _WARMUP_SHARE = 0.25

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy_targets.answers import build_answer, content_of, error_of
 from deploy_targets.device.messages import EngineJob
 from deploy_targets.device.probing import WORKER, Probed
 from deploy_targets.device.runtimes import RUNTIMES, runtime_for
@@ -25,6 +24,7 @@ from deploy_targets.emulation.userland import (
     tree_of,
 )
 from deploy_targets.hosts._process import DeviceProcess
+from deploy_targets.hosts.answers import build_answer, content_of, error_of
 from deploy_targets.targets import Target
 from foundation.bundle import Bundle
 from foundation.errors import UsageError

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy_targets.device.messages import Job, Message, ServerJob
-from deploy_targets.records import as_dict
 from foundation.documents import parse_json
 from foundation.errors import HostError
+from foundation.records import as_dict
 
 WORKER = "deploy_targets.device.worker"
 SERVER = "deploy_targets.device.server"

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy_targets.records import RecordError, as_dict, build
 from foundation.errors import CorruptFileError
 from foundation.files import read_json, write_json
+from foundation.records import RecordError, as_dict, build
 
 VARIABLE = "COMPRESS_DEVICES"
 

@@ -13,7 +13,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _PARTS = (
     "foundation/*.py",
     "deploy_targets/__init__.py",
-    "deploy_targets/records.py",
     "deploy_targets/device/**/*.py",
 )
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from deploy_targets.answers import build_answer
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import Conditions
+from deploy_targets.hosts.answers import build_answer
 from deploy_targets.remote.session import Printed, Session
 from foundation.documents import parse_json
 from foundation.errors import HostError

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy_targets.device import facts
-from deploy_targets.records import as_dict, build
 from deploy_targets.targets.profile import Quantization
 from foundation.files import read_toml
+from foundation.records import as_dict, build
 
 _CORES = Path(__file__).with_name("cores.toml")
 _ROOT = Path("/")

@@ -14,7 +14,6 @@ from typing import Any
 
 from deploy_targets.device.pinning import LAST_CORE
 from deploy_targets.device.runtimes import RUNTIMES
-from deploy_targets.records import RecordError, as_dict, build
 from deploy_targets.targets.detection import this_machine, with_rates
 from deploy_targets.targets.profile import (
     ACTIVATION_TYPES,
@@ -26,6 +25,7 @@ from deploy_targets.targets.profile import (
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError, unknown_name
 from foundation.files import read_json, read_toml, user_path, write_json
 from foundation.onnx_releases import highest_opset
+from foundation.records import RecordError, as_dict, build
 
 # The exporter's operators are those of set 18; every other set is converted from it.
 OLDEST_EXPORTED = 18

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from export._libraries import quiet
-from export.batches import fixed_batch, image_input
 from export.formats._graph import MAIN, Graph, name_of
+from export.graphs.batches import fixed_batch, image_input
 from export.quantization import QuantizationScheme
 from foundation.errors import ExportError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.parity import compare
+from export.checking.parity import compare
 from foundation.errors import ExportError
 
 _IMAGES = 32

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli._leaving import Commands
-from pipeline.processes import leads
+from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
-    from pipeline.display import Outcome
+    from pipeline.shown.terminal import Outcome
 
 EXIT_CODES = """
 Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate inconclusive ·

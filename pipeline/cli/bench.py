@@ -118,7 +118,7 @@ def bench(
     valid, or suspect, and then it says why. If it is cut short, the same command goes on with what
     was measured until then.
     """
-    from pipeline.measuring import bench_only  # noqa: PLC0415
+    from pipeline.commands.bench import bench_only  # noqa: PLC0415
 
     asked: dict[str, Any] = {
         "host": host[0] if host else None,
@@ -142,7 +142,7 @@ def bench(
     }
     given = {key: value for key, value in asked.items() if value is not None}
     if fleet or len(host or []) > 1:
-        from pipeline.fleet import bench_fleet, chosen_hosts  # noqa: PLC0415
+        from pipeline.commands.fleet import bench_fleet, chosen_hosts  # noqa: PLC0415
 
         outcome, error = bench_fleet(run, chosen_hosts(host or [], fleet), given, bundle)
         present(outcome, json)

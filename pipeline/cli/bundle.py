@@ -42,8 +42,8 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """Check every file, the probe, and, where its runtime is installed, the model's own answers."""
-    from pipeline.bundles import verify as carry_out  # noqa: PLC0415
-    from pipeline.display import progress_console  # noqa: PLC0415
+    from pipeline.commands.bundle import verify as carry_out  # noqa: PLC0415
+    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
 
     outcome, failed = carry_out(path, emulate, progress_console().print)
     present(outcome, json)
@@ -60,7 +60,7 @@ def pack(
     json: JsonOption = False,
 ) -> None:
     """Make one file, NAME.bundle, of a bundle; the same bundle gives the same bytes."""
-    from pipeline.bundles import pack_bundle  # noqa: PLC0415
+    from pipeline.commands.bundle import pack_bundle  # noqa: PLC0415
 
     present(pack_bundle(path, out), json)
 
@@ -72,6 +72,6 @@ def unpack(
     json: JsonOption = False,
 ) -> None:
     """Make a new folder of a packed bundle; it appears only if all in it is right."""
-    from pipeline.bundles import unpack_bundle  # noqa: PLC0415
+    from pipeline.commands.bundle import unpack_bundle  # noqa: PLC0415
 
     present(unpack_bundle(file, out), json)

@@ -11,7 +11,7 @@ from pipeline.cli._app import JsonOption, app, present
 
 if TYPE_CHECKING:
     from foundation.errors import CompressError
-    from pipeline.display import Outcome
+    from pipeline.shown.terminal import Outcome
 
 device = typer.Typer(
     name="device",
@@ -69,9 +69,9 @@ def setup(
     is missing.
     """
     from foundation.errors import UsageError  # noqa: PLC0415
-    from pipeline.devices import set_up  # noqa: PLC0415
-    from pipeline.display import progress_console  # noqa: PLC0415
-    from pipeline.fleet import chosen_hosts  # noqa: PLC0415
+    from pipeline.commands.device import set_up  # noqa: PLC0415
+    from pipeline.commands.fleet import chosen_hosts  # noqa: PLC0415
+    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
 
     hosts = chosen_hosts(host or [], fleet)
     if not hosts:
@@ -85,7 +85,7 @@ def setup(
 )
 def list_(json: JsonOption = False) -> None:
     """List the devices that were set up from here, as they were then."""
-    from pipeline.devices import list_known  # noqa: PLC0415
+    from pipeline.commands.device import list_known  # noqa: PLC0415
 
     present(list_known(), json)
 
@@ -108,9 +108,9 @@ def check(
 
     Without a host, at all that were set up from here.
     """
-    from pipeline.devices import check as carry_out  # noqa: PLC0415
-    from pipeline.devices import named_or_known  # noqa: PLC0415
-    from pipeline.fleet import chosen_hosts  # noqa: PLC0415
+    from pipeline.commands.device import check as carry_out  # noqa: PLC0415
+    from pipeline.commands.device import named_or_known  # noqa: PLC0415
+    from pipeline.commands.fleet import chosen_hosts  # noqa: PLC0415
 
     _end(carry_out(named_or_known(chosen_hosts(host or [], fleet)), target, bundle), json)
 
@@ -129,8 +129,8 @@ def clean(
 ) -> None:
     """Take away all that was ever put on a device, and forget it."""
     from foundation.errors import UsageError  # noqa: PLC0415
-    from pipeline.devices import clean as carry_out  # noqa: PLC0415
-    from pipeline.fleet import chosen_hosts  # noqa: PLC0415
+    from pipeline.commands.device import clean as carry_out  # noqa: PLC0415
+    from pipeline.commands.fleet import chosen_hosts  # noqa: PLC0415
 
     hosts = chosen_hosts(host or [], fleet)
     if not hosts:

@@ -96,7 +96,7 @@ def distill(
 
     Run again, it goes on after the last finished epoch and ends with the same weights.
     """
-    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
     overrides: dict[str, Any] = {
         "data.name": data,
@@ -124,7 +124,7 @@ def distill(
         each = {f"stages.{number}.epochs": epochs for number in range(count)}
         file = load_recipe(recipe, {**overrides, **each})
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
-    from pipeline.road import distill_only  # noqa: PLC0415
+    from pipeline.commands.distill import distill_only  # noqa: PLC0415
 
     outcome = distill_only(file, run)
     present(outcome, json)

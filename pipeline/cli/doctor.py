@@ -14,7 +14,7 @@ def doctor(json: JsonOption = False) -> None:
     Exit code 21 when something needed does not work.
     """
     from foundation.errors import HostError  # noqa: PLC0415
-    from pipeline.doctor import examine  # noqa: PLC0415
+    from pipeline.commands.doctor import examine  # noqa: PLC0415
 
     outcome = examine()
     present(outcome, json)

@@ -35,6 +35,6 @@ def estimate(
     what was measured on the same kind of core, if anything was. It is kept as
     bench/BUNDLE@estimate-TARGET.json, and no gate takes it for a measurement.
     """
-    from pipeline.estimating import estimate_only  # noqa: PLC0415
+    from pipeline.commands.estimate import estimate_only  # noqa: PLC0415
 
     present(estimate_only(run, target, bundle, threads, calibrate or []), json)

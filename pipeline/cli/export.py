@@ -110,8 +110,8 @@ def export(
 
     A network from elsewhere gets a run folder too, so that bench, report and gate work on it.
     """
-    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
-    from pipeline.sources import as_run, foreign_source  # noqa: PLC0415
+    from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.training.foreign_models import as_run, foreign_source  # noqa: PLC0415
 
     asked: dict[str, Any] = {
         "targets": target,
@@ -136,7 +136,7 @@ def export(
             "--set": set,
         }
         path = as_run(source, run, others)
-        from pipeline.road import export_only  # noqa: PLC0415
+        from pipeline.commands.export import export_only  # noqa: PLC0415
 
         outcome = export_only(path, asked)
     else:
@@ -147,7 +147,7 @@ def export(
             **further,
         }
         file = load_recipe(None, overrides)
-        from pipeline.road import adopt_and_export  # noqa: PLC0415
+        from pipeline.commands.export import adopt_and_export  # noqa: PLC0415
 
         outcome = adopt_and_export(file, run)
     present(outcome, json)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli._app import JsonOption, app, present
-from pipeline.processes import leads
+from pipeline.run_folder.torchrun import leads
 
 _WORDS = """
 Metrics:  latency_pNN_ms of any percentile (latency_p50_ms, latency_p90_ms, latency_p95_ms,
@@ -88,8 +88,8 @@ def gate(
 ) -> None:
     """Hold measurements against a budget; the exit code is the verdict."""
     from foundation.errors import CompressError, UsageError  # noqa: PLC0415
+    from pipeline.commands.gate import gate_only  # noqa: PLC0415
     from pipeline.gating.formats import FORMATS, markdown  # noqa: PLC0415
-    from pipeline.measuring import gate_only  # noqa: PLC0415
 
     asked: dict[str, Any] = {
         "baseline": baseline,
@@ -119,7 +119,7 @@ def gate(
 
 def _add_to(summary: Path, text: str) -> None:
     """Add to the page that GitHub shows of a step; the verdict stands without it too."""
-    from pipeline.display import progress_console, remarks_on  # noqa: PLC0415
+    from pipeline.shown.terminal import progress_console, remarks_on  # noqa: PLC0415
 
     try:
         with summary.open("a", encoding="utf-8") as page:

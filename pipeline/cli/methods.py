@@ -15,6 +15,6 @@ def methods(
     json: JsonOption = False,
 ) -> None:
     """List the distillation methods, or show one with its paper, formula and settings."""
-    from pipeline.catalogue import methods_table  # noqa: PLC0415
+    from pipeline.commands.catalogue import methods_table  # noqa: PLC0415
 
     present(methods_table(name), json)

@@ -21,6 +21,6 @@ def models(
     json: JsonOption = False,
 ) -> None:
     """List the registered models, or a library's with the names of their pretrained weights."""
-    from pipeline.catalogue import models_table  # noqa: PLC0415
+    from pipeline.commands.catalogue import models_table  # noqa: PLC0415
 
     present(models_table(pattern), json)

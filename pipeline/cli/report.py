@@ -22,7 +22,7 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write report.html and report.md into the run folder, and show the table."""
-    from pipeline.measuring import report_only  # noqa: PLC0415
+    from pipeline.commands.report import report_only  # noqa: PLC0415
 
     outcome = report_only(run, out)
     present(outcome, json)

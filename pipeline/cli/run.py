@@ -25,11 +25,11 @@ def run(
     Run again, it goes on where it stopped. Ends with the gate's exit code: 0 within the
     budget, 1 beyond it, 3 when the measurements cannot tell.
     """
-    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
     file = load_recipe(recipe, dict(map(parse_override, set or [])))
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
-    from pipeline.road import walk  # noqa: PLC0415
+    from pipeline.commands.run import walk  # noqa: PLC0415
 
     outcome = walk(file, run)
     present(outcome, json)

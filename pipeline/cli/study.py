@@ -46,7 +46,7 @@ def study(
     study.json, report.html and report.md. Run again, it goes on where it stopped; an arm that
     fails keeps no other from being trained.
     """
-    from pipeline.recipe_file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
     overrides: dict[str, Any] = {
         "study.seeds": seeds,

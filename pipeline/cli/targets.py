@@ -21,6 +21,6 @@ def targets(
     json: JsonOption = False,
 ) -> None:
     """List the targets, or show one whole: every fact with its source."""
-    from pipeline.catalogue import targets_table  # noqa: PLC0415
+    from pipeline.commands.catalogue import targets_table  # noqa: PLC0415
 
     present(targets_table(name), json)

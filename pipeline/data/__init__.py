@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from foundation.registry import Registry
 from pipeline.data.images import ImageSet
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 
 @dataclass(frozen=True)

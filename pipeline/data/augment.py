@@ -17,7 +17,7 @@ from torch import Tensor
 from pipeline.data.draws import uniform
 from pipeline.data.images import Ids, Images
 from pipeline.data.policies import changed_by_policy
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 
 Draws = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from pipeline.data.augment import augmented
 from pipeline.data.images import Ids, Images, ImageSet, Resized, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.prefetch import prefetched
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
 _FEWEST = 2

@@ -16,7 +16,7 @@ from pipeline.data.kinds import a_few, is_hidden, is_image, shown
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
 from pipeline.data.walking import class_folders, entries, image_files, is_folder, is_there
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _OTHER_NAMES = {
     "train": ("training", "Train", "TRAIN", "Training", "trn"),

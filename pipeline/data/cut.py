@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from foundation.errors import DataLayoutError
 from pipeline.data.images import Ids, Labels
 from pipeline.data.kinds import a_few
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _MOST_NAMED = 4
 

@@ -19,7 +19,7 @@ from pipeline.data.kinds import a_few, shown
 from pipeline.data.repeats import repeats
 from pipeline.data.survey import Survey, surveyed
 from pipeline.data.viewing import UnseenError, Viewing, viewed
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
 _BLOCK = 2048  # images that are under way at once when a whole set is gone through

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from deploy_targets.device.sense import above_zero, at_least
-from deploy_targets.records import RecordError, build
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import read_json, replacing, user_path, write_json
+from foundation.records import RecordError, build
 from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"

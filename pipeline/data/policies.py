@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.data.images import Images, picture_of
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 
 
 def changed_by_policy(images: Images, draws: NDArray[np.float64], recipe: AugmentRecipe) -> Images:

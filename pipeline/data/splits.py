@@ -12,7 +12,7 @@ from foundation.errors import RecipeError
 from pipeline.data import Dataset, sides_of
 from pipeline.data.cut import STUDENT, VALIDATION, absent, cut
 from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _STATISTICS_IMAGES = 10_000
 

@@ -14,7 +14,7 @@ from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import no_space_named, user_path
 from pipeline.data import Dataset, load_size
 from pipeline.data.images import ArrayImages, ImageSet, Resized
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _PATIENCE = 20.0  # seconds without an answer
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from deploy_targets.measurement import Measurement
+from deploy_targets.measurement import Measurement, scenario_words
 from pipeline.gating.metrics import Figure, Metric, Missing, Read, Subject, metric_named
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Basis, Check, Kind
-from pipeline.measured import scenario_words
 
 _COMPARED: frozenset[Basis] = frozenset({"interleaved", "not interleaved", "same images"})
 

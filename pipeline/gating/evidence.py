@@ -9,9 +9,9 @@ from pathlib import Path
 from deploy_targets.comparison import KIND as COMPARISON
 from deploy_targets.comparison import SCHEMA_VERSION as COMPARISON_VERSION
 from deploy_targets.comparison import Comparison, read_comparison
-from deploy_targets.estimate import KIND as ESTIMATE
-from deploy_targets.estimate import SCHEMA_VERSION as ESTIMATE_VERSION
-from deploy_targets.estimate import Estimate, read_estimate
+from deploy_targets.estimating.estimate import KIND as ESTIMATE
+from deploy_targets.estimating.estimate import SCHEMA_VERSION as ESTIMATE_VERSION
+from deploy_targets.estimating.estimate import Estimate, read_estimate
 from deploy_targets.measurement import KIND as MEASUREMENT
 from deploy_targets.measurement import SCHEMA_VERSION as MEASUREMENT_VERSION
 from deploy_targets.measurement import (
@@ -26,7 +26,7 @@ from foundation.errors import CorruptFileError, MissingFileError, UsageError
 from foundation.files import read_json, sha256_of
 from foundation.packing import opened
 from pipeline.gating.vouching import Vouching, check_as_listed
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 # What `compress bench --json` and `compress estimate --json` print, and where in it records are.
 _PRINTED = {

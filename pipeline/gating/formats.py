@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from xml.etree import ElementTree as ET
 
+from foundation.markdown import escaped
 from foundation.words import one_line
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, PASS, Answer, Check, Verdict
-from pipeline.pages.markdown import escaped
 
 _MARKS: Mapping[Answer, str] = {PASS: "✅ pass", FAIL: "❌ fail", INCONCLUSIVE: "❔ inconclusive"}
 _HEADS = ("answer", "bundle", "metric", "limit", "why")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
-from pipeline.candidates import FULL
+from pipeline.exporting.candidates import FULL
 from pipeline.gating.answering import Finding, check_for
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.metrics import (
@@ -39,7 +39,7 @@ from pipeline.gating.verdict import (
     Verdict,
     verdict_of,
 )
-from pipeline.recipe import Against, GateRecipe, Limit
+from pipeline.recipe.sections import Against, GateRecipe, Limit
 
 
 def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = None) -> Verdict:

@@ -16,7 +16,7 @@ from deploy_targets.device.percentiles import (
     percentile_of,
 )
 from deploy_targets.device.sense import is_percentile
-from deploy_targets.estimate import Estimate
+from deploy_targets.estimating.estimate import Estimate
 from deploy_targets.measurement import Measurement
 from foundation.errors import UnknownNameError, unknown_name
 from foundation.statistics import wilson_interval

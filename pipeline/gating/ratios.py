@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from deploy_targets.comparison import Comparison, ratio_to_baseline
+from deploy_targets.intervals import CONFIDENCE
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError
 from pipeline.gating.answering import Finding
@@ -20,7 +21,7 @@ from pipeline.gating.metrics import (
     read,
 )
 from pipeline.gating.references import Reference, read_reference, suspicion_of, unlike
-from pipeline.gating.turns import CONFIDENCE, ratio_in_turns
+from pipeline.gating.turns import ratio_in_turns
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy_targets.device.messages import VALID
-from deploy_targets.measurement import BundleMeasured, Measurement
+from deploy_targets.measurement import BundleMeasured, Measurement, scenario_words
 from foundation.statistics import paired_difference
-from pipeline.candidates import FULL
+from pipeline.exporting.candidates import FULL
 from pipeline.gating.metrics import Figure, Metric, Missing, Read, percentile_in, read
-from pipeline.measured import scenario_words
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy_targets.comparison import Candidate, Comparison, ratio_to_baseline
-from deploy_targets.intervals import fewest_differences
+from deploy_targets.intervals import CONFIDENCE, FEWEST_ROUNDS
 from deploy_targets.measurement import BundleMeasured, Measurement
-from deploy_targets.validity import wrong_precision
+from deploy_targets.measuring.validity import wrong_precision
 from pipeline.gating.metrics import Figure
-
-# Two-sided, so that each bound holds at 99 %, as those of a percentile do.
-CONFIDENCE = 0.98
-FEWEST_ROUNDS = fewest_differences(CONFIDENCE)
 
 
 @dataclass(frozen=True)

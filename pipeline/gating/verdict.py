@@ -9,8 +9,8 @@ from typing import Literal
 
 from deploy_targets.device.sense import ascending, at_least, named, shares
 from deploy_targets.measurement import read_record
-from deploy_targets.records import as_dict
 from foundation.files import write_json
+from foundation.records import as_dict
 
 SCHEMA_VERSION = 2
 KIND = "verdict"
@@ -24,7 +24,6 @@ EXIT_CODES: dict[Answer, int] = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
 
 # Of each pass and each fail, over all looks: see docs/ci.md for how the looks add up to it.
 CONFIDENCE = 0.95
-MOST_RETRIES = 3
 
 Kind = Literal["max", "min", "max_regression"]
 Basis = Literal[

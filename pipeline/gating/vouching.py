@@ -13,10 +13,10 @@ from deploy_targets.measurement import BundleMeasured, describe
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import sha256_of
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 _MEASURED = "bench "
-"""How the names of the steps begin that measure; see `pipeline.steps.bench`."""
+"""How the names of the steps begin that measure; see `pipeline.benching.bench`."""
 
 
 class Vouching:

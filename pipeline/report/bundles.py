@@ -11,7 +11,7 @@ from typing import Any
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.measurement import Measurement
 from foundation.bundle import Bundle, Manifest, read_manifest
-from pipeline.run_records import check_manifest_facts
+from pipeline.run_folder.records import check_manifest_facts
 
 _SETTINGS = (
     "method", "activation_type", "weight_type", "per_channel", "reduce_range", "calibration",

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from deploy_targets.comparison import read_comparison
-from deploy_targets.estimate import Estimate, read_estimate
+from deploy_targets.estimating.estimate import Estimate, read_estimate
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.errors import MissingFileError
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.exporting.choice import Shipping, read_shipping
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
-from pipeline.measured import plain_of
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
-from pipeline.run_records import TrainingRecord, read_table
-from pipeline.runs import RunFolder
-from pipeline.shipping import Shipping, read_shipping
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.records import TrainingRecord, read_table
+from pipeline.shown.measurements import plain_of
 
 _METRICS, _WEIGHTS = "metrics.json", "weights.safetensors"
 

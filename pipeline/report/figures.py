@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from deploy_targets.measurement import Measurement
 from pipeline.gating.metrics import top1_percent
-from pipeline.pages.drawing import as_drawn, draw_axes, draw_figure
+from pipeline.shown.pages.drawing import as_drawn, draw_axes, draw_figure
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.
 COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from deploy_targets.comparison import Comparison
 from deploy_targets.device.messages import SUSPECT
 from deploy_targets.measurement import Measurement
-from pipeline.display import number
+from pipeline.exporting.choice import Shipping
 from pipeline.gating.metrics import Figure, metric_named, quotient, top1_percent
 from pipeline.gating.ratios import ratio_between
 from pipeline.gating.references import (
@@ -20,7 +20,7 @@ from pipeline.gating.references import (
     unlike,
 )
 from pipeline.gating.verdict import FAIL, Basis, Verdict
-from pipeline.shipping import Shipping
+from pipeline.shown.terminal import number
 
 _P50 = "latency_p50_ms"
 

@@ -7,12 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from foundation.places import without_folders
-from pipeline.display import number
+from pipeline.exporting.reasons import limit_words
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
-from pipeline.measured import measured_table, start_table
-from pipeline.pages import html_templates_of, markdown_templates_of
-from pipeline.reasons import limit_words
 from pipeline.report import figures
 from pipeline.report.content import ReportContent
 from pipeline.report.tables import (
@@ -25,6 +22,9 @@ from pipeline.report.tables import (
     waterfall_table,
 )
 from pipeline.report.waterfall_figure import waterfall
+from pipeline.shown.measurements import measured_table, start_table
+from pipeline.shown.pages import html_templates_of, markdown_templates_of
+from pipeline.shown.terminal import number
 
 
 def render_html(content: ReportContent) -> str:

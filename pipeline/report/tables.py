@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.display import estimate_rows, number
-from pipeline.measured import ran_in
+from pipeline.exporting.choice import Candidate, Shipping
 from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
 from pipeline.report.waterfall import Step
-from pipeline.shipping import Candidate, Shipping
+from pipeline.shown.measurements import ran_in
+from pipeline.shown.terminal import estimate_rows, number
 
 _KEPT = "kept in higher precision"
 NOTHING, TEST_MARK = "–", " *"

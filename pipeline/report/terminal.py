@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import RenderableType
 from rich.table import Table
 
-from pipeline.display import number, safe
+from pipeline.exporting.choice import Shipping
 from pipeline.gating.metrics import Figure
 from pipeline.report.content import ReportContent
 from pipeline.report.headline import Headline
@@ -16,7 +16,7 @@ from pipeline.report.tables import (
     shipping_table,
     waterfall_table,
 )
-from pipeline.shipping import Shipping
+from pipeline.shown.terminal import number, safe
 
 
 def shown_of(content: ReportContent) -> list[RenderableType]:

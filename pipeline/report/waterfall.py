@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.candidates import FULL
+from pipeline.exporting.candidates import FULL
 from pipeline.report.bundles import Exported
 
 Kind = Literal["teacher", "stage", "student", "bundle"]

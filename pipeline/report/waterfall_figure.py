@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.pages.drawing import as_drawn, draw_figure
 from pipeline.report.figures import COLOURS, OTHER_COLOUR
 from pipeline.report.waterfall import Step
+from pipeline.shown.pages.drawing import as_drawn, draw_figure
 
 _UP, _DOWN, _INK, _GUIDE = "#2f8f5b", "#b3261e", "#1f2733", "#b6bcc6"
 _TORCH = "#8fb3d9"

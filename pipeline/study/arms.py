@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 from foundation.errors import RecipeError, UnknownNameError, unknown_name
-from pipeline.recipe_file import RecipeFile
+from pipeline.recipe.file import RecipeFile
 from smskd.objective import make_method, spelled_out
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS

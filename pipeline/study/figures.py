@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.pages.drawing import draw_axes, draw_figure
+from pipeline.shown.pages.drawing import draw_axes, draw_figure
 from pipeline.study.findings import ArmFindings
 from pipeline.study.statistics import kept_share
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.costs import parameter_count
 from pipeline.data.facts import DataFacts, read_facts
-from pipeline.recipe import Recipe
-from pipeline.recipe_file import RecipeFile
-from pipeline.students import new_student
+from pipeline.models.costs import parameter_count
+from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import Recipe
 from pipeline.study.arms import ALONE, Arm, baseline_name
 from pipeline.study.folder import ArmResult, StudyFolder
 from pipeline.study.processes import Failure
@@ -22,6 +21,7 @@ from pipeline.study.statistics import (
     mean_retention,
     spread_of,
 )
+from pipeline.training.students import new_student
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from typing import Any
 
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
-from pipeline.binding import first_difference, training_values
-from pipeline.code import code_identity
 from pipeline.data.facts import read_facts
 from pipeline.data.fingerprint import files_of
-from pipeline.networks import weights_identity
-from pipeline.recipe import Recipe
-from pipeline.recipe_file import dump_recipe, recipe_values
-from pipeline.run_records import ArmRecord, check_table
-from pipeline.runs import RunFolder
+from pipeline.recipe.code import code_identity
+from pipeline.recipe.file import dump_recipe, recipe_values
+from pipeline.recipe.sections import Recipe
+from pipeline.run_folder.binding import first_difference, training_values
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.records import ArmRecord, check_table
 from pipeline.study.arms import Arm
-from smskd.results import WEIGHTS
+from pipeline.training.networks import weights_identity
+from smskd.training.results import WEIGHTS
 
 SCHEMA_VERSION = 1
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import TaskID
 
-from pipeline.display import live_lines
+from pipeline.shown.terminal import live_lines
 from pipeline.study.processes import Failure
 from pipeline.study.tasks import Task
 from smskd.listening import Listener

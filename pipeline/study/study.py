@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy_targets.device.facts import usable_cores
-from deploy_targets.records import as_dict
 from foundation.errors import CompressError
 from foundation.files import write_json, write_text
-from pipeline.display import Outcome, progress_console, remarks_on
-from pipeline.names import check_names
-from pipeline.recipe import Recipe
-from pipeline.recipe_file import RecipeFile
-from pipeline.runs import DEFAULT_ROOT, RunFolder
+from foundation.records import as_dict
+from pipeline.preflight.names import check_names
+from pipeline.preflight.trust import check_code
+from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import Recipe
+from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
+from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
@@ -22,7 +23,6 @@ from pipeline.study.processes import Failure, carry_out_all
 from pipeline.study.progress import study_display
 from pipeline.study.render import findings_table, render_html, render_markdown
 from pipeline.study.tasks import Task
-from pipeline.trust import check_code
 
 
 def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, CompressError | None]:

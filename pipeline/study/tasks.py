@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.recipe_file import RecipeFile
+from pipeline.recipe.file import RecipeFile
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
 

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from foundation.files import write_text
-from pipeline.binding import teacher_values
 from pipeline.data.facts import read_facts, write_facts
-from pipeline.networks import trained_teacher
-from pipeline.pairing import taps_of
-from pipeline.recipe_file import RecipeFile
-from pipeline.runs import start_run
-from pipeline.steps.prepare import TrainingData, hold_against, prepare
-from pipeline.steps.teach import teach
-from pipeline.students import new_student
+from pipeline.recipe.file import RecipeFile
+from pipeline.run_folder.binding import teacher_values
+from pipeline.run_folder.folder import start_run
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, write_result
 from pipeline.study.tasks import Task
-from pipeline.views import keep_views
+from pipeline.training.networks import trained_teacher
+from pipeline.training.pairing import taps_of
+from pipeline.training.prepare import TrainingData, hold_against, prepare
+from pipeline.training.students import new_student
+from pipeline.training.teach import teach
+from pipeline.training.teacher_views import keep_views
 from smskd.batch import Batch
 from smskd.distillation import distill, pair_on, stage_folder, train_alone
 from smskd.evaluation import evaluate

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from foundation.errors import ModelMismatchError
 from foundation.registry import Registry
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.pair import Pair
-from smskd.signals import Signals
 
 METHODS: Registry[type[Method]] = Registry("method", "smskd.methods")
 Family = Literal["response", "feature", "relation"]

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Family, Method, Need, Progress
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 class FeatureMethod(Method):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._relations import inner_products, unit_rows
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def correlations(embedding: Tensor, gamma: float, order: int) -> Tensor:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from foundation.errors import DataLayoutError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._relations import Projection, inner_products, unit_rows
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def crd_loss(similarities: Tensor, log_normaliser: Tensor, samples: int) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._relations import unit_deviations
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def pearson_distance(first: Tensor, second: Tensor) -> Tensor:

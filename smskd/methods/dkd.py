@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def decoupled(logits: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from foundation.errors import ModelMismatchError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import resized, to_coarser
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 # The student's vectors to choose from, beside as many as the teacher has.
 _SPARE = 3

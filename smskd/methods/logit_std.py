@@ -7,11 +7,11 @@ import math
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._relations import unit_deviations
 from smskd.methods.kd import kd_loss
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def z_scores(logits: Tensor) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import to_coarser
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 Hidden = Literal["channels", "positions"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def mse_loss(student: Tensor, teacher: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._relations import inner_products, unit_rows
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 # Opposite samples would have probability 0, whose logarithm is infinite.
 _LEAST_KERNEL = 1e-7

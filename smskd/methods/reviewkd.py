@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Shapes, Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.methods._features import connector, resized
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Shapes, Signals
 
 _LEVELS = (4, 2, 1)
 _MOST_CHANNELS = 512

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from foundation.errors import unknown_name
 from smskd.batch import Batch
-from smskd.lockstep import run_in_lockstep
+from smskd.features.lockstep import run_in_lockstep
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Pace, Progress
 from smskd.methods._features import BatchNorm, FeatureMethod
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 class Adaption(nn.Module):

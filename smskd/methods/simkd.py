@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Progress
 from smskd.pair import Pair
 from smskd.precision import full_precision
-from smskd.signals import Signals
 
 
 def simkd_loss(projected: Tensor, teacher: Tensor) -> Tensor:

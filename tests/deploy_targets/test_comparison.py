@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from deploy_targets.compare import ratio_to_baseline
 from deploy_targets.comparison import Candidate, Comparison, read_comparison, write_comparison
 from deploy_targets.device import facts
 from deploy_targets.device.messages import (
@@ -16,6 +15,7 @@ from deploy_targets.device.messages import (
     RuntimeUsed,
 )
 from deploy_targets.measurement import BundleMeasured, HostMeasured
+from deploy_targets.measuring.compare import ratio_to_baseline
 from foundation.errors import CorruptFileError, MissingFileError
 
 ROUNDS = [1.0, 1.2, 1.1, 0.9, 1.3, 1.05, 0.95, 1.15]

@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from export.bundling import export_fp32_onnx, make_bundles
+from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
-from export.to_onnx import export_onnx
 from foundation.bundle import Manifest, Preprocessing
 
 CLASSES = ["top-left", "top-right", "bottom-left", "bottom-right"]

@@ -15,10 +15,10 @@ from onnx import numpy_helper
 from torch import nn
 
 from export.bundling import make_bundle, make_bundles
+from export.checking.parity import TOLERANCES
+from export.checking.reference import torch_predictor
 from export.formats import FORMATS, ExportFormat, Predictor, Written
-from export.parity import TOLERANCES
 from export.quantization import QuantizationScheme
-from export.reference import torch_predictor
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import Manifest, RuntimeRange, TensorSpec, open_bundle
 from foundation.errors import CorruptFileError, ExportError, UnknownNameError
@@ -241,7 +241,7 @@ def test_a_failure_that_cannot_be_explained_still_is_told(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("a runtime of another mind")
 
-    monkeypatch.setattr("export.layers.first_divergence", fails)
+    monkeypatch.setattr("export.checking.layers.first_divergence", fails)
     wrong = dataclasses.replace(source, model=copy.deepcopy(source.model))
     assert isinstance(wrong.model, torch.nn.Module)
     with torch.no_grad():

@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.bundling import make_bundles
+from export.checking.reference import torch_predictor
 from export.formats import FORMATS, Written
 from export.learnt_quantization import LearntQuantization, takes_learnt, write_learnt
 from export.quantization import QuantizationScheme
-from export.reference import torch_predictor
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
-from smskd.integers import IntegerWeights, in_integers
-from smskd.quantizing import fake_quantized
+from smskd.quantization.integers import IntegerWeights, in_integers
+from smskd.quantization.quantizing import fake_quantized
 
 SHAPE = Preprocessing(channels=3, height=16, width=16, mean=[0.5] * 3, std=[0.25] * 3)
 

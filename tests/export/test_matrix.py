@@ -29,10 +29,10 @@ from export.bundling import export_fp32_onnx, make_bundles
 from export.formats._graph import MAIN
 from export.requests import ExportSource
 from foundation.bundle import Preprocessing, open_bundle
-from pipeline.bundles import verify
+from pipeline.commands.bundle import verify
+from pipeline.exporting.export import requests_for
 from pipeline.models import build_model
-from pipeline.recipe import ExportRecipe
-from pipeline.steps.export import requests_for
+from pipeline.recipe.sections import ExportRecipe
 
 pytestmark = pytest.mark.matrix
 

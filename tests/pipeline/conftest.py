@@ -20,8 +20,8 @@ from jsonschema import Draft202012Validator
 from PIL import Image
 
 from foundation.files import sha256_of
-from pipeline.runs import RunFolder
-from pipeline.schemas import schemas
+from pipeline.commands.schemas import schemas
+from pipeline.run_folder.folder import RunFolder
 
 COMPRESS = Path(sys.executable).with_name("compress")
 

@@ -16,9 +16,9 @@ import traceback
 from pipeline.cli import main
 
 HEAVY = (
-    "pipeline.road",
-    "pipeline.trials",
-    "export.layers",
+    "pipeline.commands.run",
+    "pipeline.exporting.precision_search",
+    "export.checking.layers",
     "onnxslim",
     "nncf",
     "sklearn.datasets",

@@ -17,9 +17,9 @@ from foundation.errors import (
     UnknownNameError,
 )
 from smskd import Engine, Listener, MethodSpec, Stage, distill, stage_folder, train_alone
-from smskd.checkpoint import load_tensors
+from smskd.checkpoints.files import load_tensors
 from smskd.methods import METHODS
-from smskd.results import WEIGHTS
+from smskd.training.results import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

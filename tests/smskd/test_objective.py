@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, UnknownNameError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Method, Progress
 from smskd.methods.kd import kd_loss
 from smskd.objective import (
@@ -22,7 +23,6 @@ from smskd.objective import (
     spelled_out,
 )
 from smskd.pair import Pair, make_pair
-from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import true_class_probability
 

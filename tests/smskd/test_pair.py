@@ -12,8 +12,8 @@ from torch import nn
 from foundation.errors import ModelMismatchError, UnknownNameError
 from smskd.batch import Batch
 from smskd.distillation import pair_on
+from smskd.features.signals import Shapes
 from smskd.pair import make_pair
-from smskd.signals import Shapes
 
 Net = Callable[..., nn.Module]
 

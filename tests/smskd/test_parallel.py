@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from foundation.files import read_json
-from smskd.checkpoint import load_tensors
+from smskd.checkpoints.files import load_tensors
 from smskd.parallel import gathered, rank, world_size
 
 PROGRAM = Path(__file__).parent / "two_processes.py"

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from smskd import Engine, MethodSpec, Stage, distill, evaluate, retention_matrix
-from smskd.checkpoint import load_model, load_tensors
+from smskd.checkpoints.files import load_model, load_tensors
 from smskd.distillation import pair_on
 from smskd.methods import Progress
 from smskd.methods.fitnet import FitNet
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
-from smskd.results import METHOD, WEIGHTS
+from smskd.training.results import METHOD, WEIGHTS
 
 Net = Callable[..., nn.Module]
 

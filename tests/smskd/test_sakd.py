@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 from foundation.errors import UnknownNameError
 from smskd import Batch, Engine, MethodSpec, Stage, distill
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods.at import at_loss
 from smskd.methods.kd import kd_loss
 from smskd.methods.sakd import SAKD, Adaption, chosen_spots, routing_loss
 from smskd.objective import Objective
 from smskd.pair import Pair, make_pair
-from smskd.schedule import make_optimizer, set_rate
-from smskd.signals import Signals
-from smskd.train_step import TrainStep
+from smskd.training.schedule import make_optimizer, set_rate
+from smskd.training.train_step import TrainStep
 
 Net = Callable[..., nn.Module]
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from smskd import Batch, Engine, Listener, MethodSpec, Stage, distill
-from smskd.checkpoint import save_model, save_tensors
+from smskd.checkpoints.files import save_model, save_tensors
 from smskd.objective import feature_reference_loss
 
 CLASSES, SAMPLES, JOINT = 3, 32, 8

@@ -14,7 +14,7 @@ from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.cut import TEST, cut
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.images import ArrayImages, Images
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _SIZE = 32
 

@@ -8,7 +8,7 @@ from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.walking import dataset_folder
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 
 @DATASETS.register("folder")

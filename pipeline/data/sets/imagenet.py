@@ -7,7 +7,7 @@ from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.fingerprint import FILES, DatasetFiles
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _SIZE = 224
 

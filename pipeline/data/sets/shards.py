@@ -17,7 +17,7 @@ from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.kinds import a_few
 from pipeline.data.tars import TarImages, tar_images
 from pipeline.data.walking import dataset_folder, is_there
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 _CLASSES = "classes.txt"
 _LARGEST_CLASSES = 1 << 24

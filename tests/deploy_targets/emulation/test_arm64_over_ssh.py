@@ -17,7 +17,7 @@ from loopback_sshd import FakeDevice, serving
 
 from deploy_targets.emulation.processors import CORTEX_A72
 from deploy_targets.emulation.userland import cache_folder, find_qemu, tree_of
-from deploy_targets.measure import MeasureOptions, measure
+from deploy_targets.measuring.measure import MeasureOptions, measure
 from deploy_targets.remote.checking import check
 from deploy_targets.remote.provisioning import clean, packages_for, set_up
 from deploy_targets.targets import load_target

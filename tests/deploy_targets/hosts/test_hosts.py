@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy_targets.compare import CompareOptions, compare
 from deploy_targets.device.facts import collect
 from deploy_targets.device.messages import Job, ServerJob, Turn
 from deploy_targets.hosts import HOSTS, open_host
 from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
-from deploy_targets.measure import MeasureOptions, measure
+from deploy_targets.measuring.compare import CompareOptions, compare
+from deploy_targets.measuring.measure import MeasureOptions, measure
 from foundation.errors import HostError, UnknownNameError
 
 JOB = Job(bundle="toy", runtime="onnxruntime")

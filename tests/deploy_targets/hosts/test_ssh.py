@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy_targets.compare import CompareOptions, compare
 from deploy_targets.device.messages import Job
 from deploy_targets.hosts import open_host
-from deploy_targets.measure import MeasureOptions, measure
+from deploy_targets.measuring.compare import CompareOptions, compare
+from deploy_targets.measuring.measure import MeasureOptions, measure
 from foundation.bundle import MANIFEST, RuntimeRange, read_manifest, write_manifest
 from foundation.errors import HostError
 from foundation.files import sha256_of

@@ -63,12 +63,12 @@ def test_a_second_set_up_sends_and_changes_nothing(device):
 def test_the_device_side_is_sent_again_only_when_it_changed(device, monkeypatch, tmp_path):
     tree, files = device_sources()
     changed = tmp_path / "records.py"
-    changed.write_text(files["deploy_targets/records.py"].read_text() + "# newer\n")
+    changed.write_text(files["foundation/records.py"].read_text() + "# newer\n")
     with open_session(parse_address(device.url)) as session:
         lines = []
         session.bring(tree, files, lines.append)
         assert lines == []
-        session.bring("code/other", {**files, "deploy_targets/records.py": changed}, lines.append)
+        session.bring("code/other", {**files, "foundation/records.py": changed}, lines.append)
         assert len(lines) == 1
         assert session.ask("run", tree="code/other", words=["-m", "deploy_targets.device.facts"])[
             "output"

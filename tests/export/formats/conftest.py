@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models import VisionTransformer
 
-from export.to_onnx import export_onnx
+from export.graphs.to_onnx import export_onnx
 
 
 @pytest.fixture(scope="session")

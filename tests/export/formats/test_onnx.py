@@ -13,13 +13,13 @@ from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 from torch import nn
 from torch.nn import functional as F
 
+from export.checking.parity import TOLERANCES, compare
+from export.checking.reference import torch_predictor
 from export.formats import FORMATS
 from export.formats._graph import MAIN, Graph
-from export.parity import TOLERANCES, compare
+from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
-from export.reference import torch_predictor
 from export.requests import ExportSource
-from export.to_onnx import export_onnx
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("onnx")()

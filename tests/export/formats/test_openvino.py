@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from export.embedding import embed_preprocessing
+from export.checking.parity import check, compare
+from export.checking.reference import torch_predictor
 from export.formats import FORMATS
 from export.formats._graph import Graph
 from export.formats._openvino_int8 import friendly_names
-from export.parity import check, compare
+from export.graphs.embedding import embed_preprocessing
+from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
-from export.reference import torch_predictor
 from export.requests import ExportSource
-from export.to_onnx import export_onnx
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError, NoSpaceError
 

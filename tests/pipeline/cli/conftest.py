@@ -12,16 +12,16 @@ import torch
 from onnx import helper, numpy_helper
 from torch import nn
 
-from export.to_onnx import export_onnx
+from export.graphs.to_onnx import export_onnx
 from pipeline.models import build_model
-from smskd.checkpoint import load_model, save_model
+from smskd.checkpoints.files import load_model, save_model
 
 IMAGE = torch.zeros(1, 1, 16, 16)
 
 MINE = """\
 from pathlib import Path
 from pipeline.models import build_model
-from smskd.checkpoint import load_model
+from smskd.checkpoints.files import load_model
 
 def net(num_classes, in_channels):
     network = build_model("resnet8", num_classes, in_channels)

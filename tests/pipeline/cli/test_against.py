@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.runs import RunFolder
-from pipeline.schemas import schemas
+from pipeline.commands.schemas import schemas
+from pipeline.run_folder.folder import RunFolder
 
 NAME = "local-onnx-int8"
 RULES = "[limits]\nlatency_p50_ms = {{ max_regression = {} }}\n"

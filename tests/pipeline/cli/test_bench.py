@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 
 def test_only_the_named_bundle_is_measured_as_the_options_say(

@@ -18,8 +18,8 @@ from export.bundling import make_bundles
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import MANIFEST, Preprocessing, checksums
 from foundation.confinement import Limits
-from pipeline import bundle_answers
-from pipeline.bundles import verify
+from pipeline.commands import bundle_answers
+from pipeline.commands.bundle import verify
 
 CHECKS = ["manifest", "checksums", "other files", "probe", "model"]
 BUNDLES = ["local-onnx-fp32", "local-onnx-int8", "local-openvino-fp32", "local-openvino-int8"]

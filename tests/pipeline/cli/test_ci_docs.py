@@ -13,11 +13,11 @@ from xml.etree import ElementTree as ET
 import pytest
 import yaml
 
+from pipeline.commands.gate import read_budget
 from pipeline.gating.judging import check_limits
 from pipeline.gating.metrics import METRICS
 from pipeline.gating.verdict import EXIT_CODES, read_verdict
-from pipeline.measuring import read_budget
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 DOC = (Path(__file__).parents[3] / "docs/ci.md").read_text()
 

@@ -12,8 +12,8 @@ import pytest
 from loopback_sshd import FakeDevice, another_machine, serving
 
 from foundation.errors import HostError, MissingFileError, RecipeError, UsageError
-from pipeline.fleet import FleetHost, chosen_hosts, in_parallel, read_fleet
-from pipeline.runs import RunFolder
+from pipeline.commands.fleet import FleetHost, chosen_hosts, in_parallel, read_fleet
+from pipeline.run_folder.folder import RunFolder
 
 SHORT = ("--threads", 1, "--queries", 10, "--max-seconds", 0.2)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.data.facts import read_facts
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 OWN_NETWORK = """\
 from torch import nn

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from pipeline.models import build_model
-from smskd.checkpoint import save_model
+from smskd.checkpoints.files import save_model
 
 DISTILL = ["distill", "tiny.toml"]
 RUN = ["run", "tiny.toml"]

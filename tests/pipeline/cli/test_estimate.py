@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from deploy_targets.device import facts
-from deploy_targets.estimate import read_estimate
+from deploy_targets.estimating.estimate import read_estimate
 from foundation.errors import CorruptFileError
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 PROFILE = """\
 description = "{what}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 
 from foundation.bundle import open_bundle
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 BOARD = """\
 description = "a board"

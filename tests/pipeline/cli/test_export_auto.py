@@ -16,8 +16,8 @@ import pytest
 from deploy_targets.comparison import read_comparison, write_comparison
 from foundation.bundle import open_bundle
 from foundation.files import sha256_of
-from pipeline.runs import RunFolder
-from pipeline.shipping import Shipping, read_shipping
+from pipeline.exporting.choice import Shipping, read_shipping
+from pipeline.run_folder.folder import RunFolder
 
 AUTO = ["export", "--precision", "auto", "--format", "onnx", "--no-teacher"]
 ELSEWHERE = ["--target", "rpi5"]

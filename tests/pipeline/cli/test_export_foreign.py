@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from foundation.bundle import open_bundle
-from pipeline.runs import RunFolder
-from pipeline.shipping import read_shipping
-from smskd.checkpoint import load_tensors
-from smskd.results import METRICS
+from pipeline.exporting.choice import read_shipping
+from pipeline.run_folder.folder import RunFolder
+from smskd.checkpoints.files import load_tensors
+from smskd.training.results import METRICS
 
 DIGITS = ["--data", "digits", "--image-size", "16"]
 ONNX = ["--format", "onnx", "--precision", "fp32"]

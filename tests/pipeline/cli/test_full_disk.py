@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.runs import RunFolder
-from smskd.results import METRICS
+from pipeline.run_folder.folder import RunFolder
+from smskd.training.results import METRICS
 
 
 def test_a_full_disk_stops_with_its_own_code_and_with_more_space_it_goes_on(

@@ -12,13 +12,13 @@ from xml.etree import ElementTree as ET
 import pytest
 from jsonschema import Draft202012Validator
 
-from deploy_targets.calibration import Range
 from deploy_targets.device.messages import Percentile
-from deploy_targets.estimate import Basis, Estimate, file_name, write_estimate
+from deploy_targets.estimating.calibration import Range
+from deploy_targets.estimating.estimate import Basis, Estimate, file_name, write_estimate
 from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.errors import CompressError
-from pipeline.runs import RunFolder
-from pipeline.schemas import schemas
+from pipeline.commands.schemas import schemas
+from pipeline.run_folder.folder import RunFolder
 
 INT8 = "bench/local-onnx-int8@local.json"
 

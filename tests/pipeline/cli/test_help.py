@@ -15,8 +15,8 @@ from pipeline.cli._app import EXIT_CODES
 from pipeline.data import DATASETS
 from pipeline.gating.metrics import METRICS
 from pipeline.models import MODELS
-from pipeline.recipe import Recipe
-from pipeline.recipe_file import load_recipe
+from pipeline.recipe.file import load_recipe
+from pipeline.recipe.sections import Recipe
 from smskd.methods import METHODS
 
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from foundation.bundle import open_bundle
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 SIZES = ("--set", "data.image_size=8", "--set", "data.teacher_image_size=16")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 TELL = """
 import sys

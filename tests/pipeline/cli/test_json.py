@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.runs import RunFolder
-from pipeline.schemas import RECORDS, schemas
+from pipeline.commands.schemas import RECORDS, schemas
+from pipeline.run_folder.folder import RunFolder
 
 KINDS = {
     "bench": {"bench", "fleet-bench"},

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from smskd.checkpoint import load_tensors
-from smskd.results import METRICS
+from smskd.checkpoints.files import load_tensors
+from smskd.training.results import METRICS
 
 COMPRESS = Path(sys.executable).with_name("compress")
 STAGES = ("1-kd", "2-at", "3-rkd")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 REPORT, GATE = ["report", "runs/tiny"], ["gate", "runs/tiny"]
 EXPORT = ["export", "runs/tiny", "--format", "onnx", "--precision", "int8", "--max-drop", "9"]

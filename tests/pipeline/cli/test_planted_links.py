@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import CorruptFileError
-from pipeline.recipe_file import load_recipe
-from pipeline.runs import RunFolder, open_run, start_run
+from pipeline.recipe.file import load_recipe
+from pipeline.run_folder.folder import RunFolder, open_run, start_run
 
 
 def state(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from foundation.files import read_json
-from pipeline.forms import read_form
-from pipeline.networks import form_paths, trained_student
-from pipeline.runs import RunFolder
-from smskd.checkpoint import load_tensors
+from pipeline.models.pruned_form import read_form
+from pipeline.run_folder.folder import RunFolder
+from pipeline.training.networks import form_paths, trained_student
+from smskd.checkpoints.files import load_tensors
 
 pytest.importorskip("torch_pruning", reason="torch-pruning is not installed (extra `prune`)")
 
@@ -108,7 +108,8 @@ def test_the_student_is_built_again_where_torch_pruning_is_not(
     said = python(
         "import json, sys; sys.modules['torch_pruning'] = None\n"
         "import torch; from pathlib import Path\n"
-        "from pipeline.networks import trained_student; from pipeline.runs import RunFolder\n"
+        "from pipeline.training.networks import trained_student\n"
+        "from pipeline.run_folder.folder import RunFolder\n"
         "images = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))\n"
         "print(json.dumps(trained_student(RunFolder(Path(sys.argv[1])))(images).tolist()))",
         whole.path,

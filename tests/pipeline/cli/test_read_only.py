@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 RULES = "[limits]\nsize_mb = { max = 5.0 }\n"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 
 def test_the_report_is_written_from_what_lies_in_the_folder(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy_targets.measurement import read_measurement
 from foundation.bundle import open_bundle
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 BUNDLES = {
     "local-onnx-fp32",

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from foundation.files import read_json
-from pipeline.runs import RunFolder
-from smskd.results import METRICS, WEIGHTS
+from pipeline.run_folder.folder import RunFolder
+from smskd.training.results import METRICS, WEIGHTS
 
 RECIPE = """\
 [data]

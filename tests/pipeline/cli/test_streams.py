@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 # Forks of a process that has imported what a gate needs, with standard streams as the order says.
 PROGRAM = """
 import io, json, os, sys
-import pipeline.measuring
+import pipeline.commands.gate
 from pipeline.cli import main
 
 def redirect(number, way, stem):

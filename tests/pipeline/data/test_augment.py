@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.augment import _cropped, _rotated, augmented
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 
 EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0, crop_min_area=0.3, policy="randaugment")
 IDS = np.arange(40)

@@ -13,7 +13,7 @@ from pipeline.data.augment import augmented
 from pipeline.data.batches import EvaluationBatches, TrainBatches, normalised
 from pipeline.data.images import ArrayImages
 from pipeline.data.mixing import drawn_mixing
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
 PLAIN = Preprocessing(4, 4, 1, [0.0], [1.0])

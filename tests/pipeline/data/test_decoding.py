@@ -12,7 +12,7 @@ from pipeline.data.class_folders import list_classes
 from pipeline.data.decoding import DecodedImages, dataset_of, decode
 from pipeline.data.images import ArrayImages
 from pipeline.data.listing import Listing
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 
 def load(photos: Path, size: int | None = None, **settings):

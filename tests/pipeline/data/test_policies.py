@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.data.augment import augmented
-from pipeline.recipe import AugmentRecipe
+from pipeline.recipe.sections import AugmentRecipe
 
 POLICIES = ["randaugment", "trivialaugment"]
 IDS = np.arange(60)

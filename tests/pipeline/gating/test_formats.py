@@ -11,12 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from markdown_it import MarkdownIt
 
-from deploy_targets.records import as_dict
 from foundation.errors import CorruptFileError
+from foundation.records import as_dict
 from foundation.words import one_line
+from pipeline.commands.schemas import schemas
 from pipeline.gating.formats import github, junit, markdown
 from pipeline.gating.verdict import Check, read_verdict, verdict_of, write_verdict
-from pipeline.schemas import schemas
 
 HOSTILE = 'a|b <&>"\n::error::%0A,x\x00\x1b\ud800 é😀'
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from deploy_targets.calibration import Range
 from deploy_targets.device.messages import Memory, Started, Startup
-from deploy_targets.estimate import Basis, Estimate
+from deploy_targets.estimating.calibration import Range
+from deploy_targets.estimating.estimate import Basis, Estimate
 from foundation.errors import MissingFileError, UnknownNameError, UsageError
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.judging import judge
 from pipeline.gating.metrics import METRICS, PROCESSES_DIFFER, Figure, drop, metric_named, quotient
-from pipeline.recipe import GateRecipe, Limit
+from pipeline.recipe.sections import GateRecipe, Limit
 
 
 def budget(metric: str, **limit: object) -> GateRecipe:

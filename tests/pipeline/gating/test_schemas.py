@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
-from deploy_targets.records import as_dict
+from foundation.records import as_dict
+from pipeline.commands.schemas import DEFAULT_FOLDER, RECORDS, schemas
 from pipeline.gating.evidence import evidence_of
-from pipeline.schemas import DEFAULT_FOLDER, RECORDS, schemas
 
 ROOT = Path(__file__).parents[3]
 
@@ -25,7 +25,7 @@ def test_the_published_schemas_are_those_of_the_code() -> None:
     published = {
         path.name: json.loads(path.read_text()) for path in (ROOT / DEFAULT_FOLDER).glob("*.json")
     }
-    assert published == schemas(), "run `python -m pipeline.schemas`"
+    assert published == schemas(), "run `python -m pipeline.commands.schemas`"
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -10,9 +10,9 @@ import pytest
 from pipeline.gating.evidence import Evidence
 from pipeline.gating.judging import judge
 from pipeline.gating.settling import settle
-from pipeline.gating.verdict import MOST_RETRIES, Verdict
-from pipeline.recipe import GateRecipe, Limit
-from pipeline.recipe_file import Source, validated
+from pipeline.gating.verdict import Verdict
+from pipeline.recipe.file import Source, validated
+from pipeline.recipe.sections import MOST_RETRIES, GateRecipe, Limit
 
 
 def looks_at(measured: Callable, *series: tuple[float, float, float], **more: object):

@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from deploy_targets.comparison import ratio_to_baseline, write_comparison
-from deploy_targets.estimate import file_name
+from deploy_targets.estimating.estimate import file_name
 from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.errors import CompressError, CorruptFileError, MissingFileError, UsageError
 from foundation.files import read_json, write_json
-from pipeline.estimating import estimate_only
+from pipeline.commands.estimate import estimate_only
+from pipeline.commands.gate import changed_budget
 from pipeline.gating.evidence import evidence_in
+from pipeline.gating.gate import gate
 from pipeline.gating.judging import check_limits
 from pipeline.gating.verdict import FAIL, verdict_of
-from pipeline.measuring import changed_budget
-from pipeline.recipe import GateRecipe, Limit
-from pipeline.runs import RunFolder
-from pipeline.steps.gate import gate
+from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.run_folder.folder import RunFolder
 
 NAME = "local-onnx-int8"
 BUDGET = GateRecipe(limits={"size_mb": Limit(max=5.0), "top1_percent": Limit(min=1.0)})

@@ -11,8 +11,7 @@ import pytest
 from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.bundle import MANIFEST, read_manifest, write_manifest
 from foundation.files import sha256_of
-from pipeline.runs import RunFolder
-from pipeline.shipping import (
+from pipeline.exporting.choice import (
     Candidate,
     Ratio,
     Shipping,
@@ -21,7 +20,8 @@ from pipeline.shipping import (
     read_shipping,
     write_shipping,
 )
-from pipeline.steps.report import report
+from pipeline.report.write import report
+from pipeline.run_folder.folder import RunFolder
 
 VALIDATION = {"fp32": 0.9, "int8": 0.89}
 """Top-1 of the tiny run's student bundles, as written into their manifests by hand."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.runs import RunFolder
+from pipeline.run_folder.folder import RunFolder
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
 pytestmark = pytest.mark.skipif(not BROWSER, reason="neither chromium nor google-chrome is on PATH")

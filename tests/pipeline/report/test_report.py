@@ -13,12 +13,12 @@ import pytest
 from deploy_targets.measurement import read_measurement
 from foundation.bundle import read_manifest, write_manifest
 from foundation.errors import CorruptFileError
-from pipeline.measured import ran_in
+from pipeline.exporting.choice import read_shipping, write_shipping
+from pipeline.gating.gate import gate
 from pipeline.report.content import gather
-from pipeline.runs import RunFolder
-from pipeline.shipping import read_shipping, write_shipping
-from pipeline.steps.gate import gate
-from pipeline.steps.report import report
+from pipeline.report.write import report
+from pipeline.run_folder.folder import RunFolder
+from pipeline.shown.measurements import ran_in
 
 # Attributes through which a browser would fetch something by itself.
 FETCHING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}

@@ -8,11 +8,11 @@ import pytest
 
 from deploy_targets.device.messages import Percentile
 from deploy_targets.measurement import read_measurement, write_measurement
+from pipeline.gating.gate import gate
 from pipeline.gating.verdict import read_verdict, write_verdict
-from pipeline.recipe import GateRecipe, Limit
-from pipeline.runs import RunFolder
-from pipeline.steps.gate import gate
-from pipeline.steps.report import report
+from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.report.write import report
+from pipeline.run_folder.folder import RunFolder
 
 NAME = "local-onnx-int8"
 

@@ -6,11 +6,11 @@ import pytest
 
 from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Manifest, Preprocessing, RuntimeRange, TensorSpec
-from pipeline.measured import ran_in
 from pipeline.report.bundles import Exported
 from pipeline.report.tables import points, waterfall_table
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
 from pipeline.report.waterfall_figure import waterfall
+from pipeline.shown.measurements import ran_in
 
 TEACHER = network_step(
     "teacher",

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import CompressError, RecipeError, UnknownNameError
-from pipeline.recipe import StageRecipe
-from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.recipe.file import RecipeFile, load_recipe
+from pipeline.recipe.sections import StageRecipe
 from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, spread
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.recipe_file import RecipeFile, load_recipe
+from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.study.arms import Arm, all_arms
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import ArmResult, StudyFolder

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from foundation.errors import RunMismatchError
-from pipeline.recipe import Recipe, StudentRecipe, StudyRecipe
-from pipeline.runs import start_run
+from pipeline.recipe.sections import Recipe, StudentRecipe, StudyRecipe
+from pipeline.run_folder.folder import start_run
 from pipeline.study.folder import StudyFolder, start_study
 
 COMPRESS = Path(sys.executable).with_name("compress")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Shapes, Signals
+from smskd.features.taps import TappedModel
 from smskd.pair import Pair, make_pair
-from smskd.signals import Shapes, Signals
-from smskd.taps import TappedModel
 
 SAMPLES, SIDE, CLASSES = 6, 12, 5
 

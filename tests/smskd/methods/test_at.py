@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods.at import AT, at_loss, attention_map
-from smskd.signals import Signals
 
 
 def test_the_attention_map_is_what_is_worked_out_by_hand() -> None:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.cc import CC, cc_loss, correlations
 from smskd.pair import make_pair
-from smskd.signals import Signals
 
 IMAGES = torch.zeros(2, 1, 4, 4)
 MIXED = Batch(IMAGES, torch.full((2, 3), 1 / 3))

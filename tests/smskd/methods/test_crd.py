@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from foundation.errors import DataLayoutError, ModelMismatchError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.crd import CRD, crd_loss, draw_negatives, estimated_log_normaliser, new_bank
 from smskd.pair import make_pair
-from smskd.signals import Signals
 
 IMAGES = torch.zeros(2, 1, 4, 4)
 SAMPLES = 20

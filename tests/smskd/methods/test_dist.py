@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.dist import DIST, dist_loss, pearson_distance
-from smskd.signals import Signals
 
 
 def test_the_distance_is_one_minus_numpys_correlation() -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.dkd import DKD, dkd_loss
 from smskd.methods.kd import kd_loss
-from smskd.signals import Signals
 
 
 def loss_of(student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods._features import BatchNorm, resized, to_coarser
 from smskd.methods.fitnet import FitNet, fitnet_loss
 from smskd.pair import Pair
-from smskd.signals import Signals
 
 START = Progress(0, 1)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.logit_std import LogitStandardisation, logit_std_loss, z_scores
-from smskd.signals import Signals
 
 
 def test_z_scores_have_mean_0_and_deviation_1_in_every_sample() -> None:

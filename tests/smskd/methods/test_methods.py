@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, UnknownNameError
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Need, Progress, settings_of
 from smskd.methods._features import FeatureMethod
 from smskd.objective import Objective, make_method
 from smskd.pair import Pair, make_pair
-from smskd.signals import Signals
 from smskd.stage import MethodSpec, Stage
 
 MIDDLE = Progress(1.0, 2)

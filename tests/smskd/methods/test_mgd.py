@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods.mgd import MGD, Hidden, mgd_loss, random_mask
 from smskd.pair import Pair
-from smskd.signals import Signals
 
 START = Progress(0, 1)
 

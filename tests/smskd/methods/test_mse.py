@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.mse import MSE, mse_loss
-from smskd.signals import Signals
 
 
 def test_the_loss_is_what_is_worked_out_by_hand() -> None:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods.reviewkd import Fusion, ReviewKD, hierarchical_context_loss
 from smskd.pair import Pair
-from smskd.signals import Signals
 
 OURS, THEIRS = [(2, 8, 8), (3, 4, 4), (4, 2, 2)], [(5, 8, 8), (6, 4, 4), (7, 2, 2)]
 MIDDLE = Progress(20.0, 100)

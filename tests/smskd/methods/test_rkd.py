@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.rkd import RKD, angles, relative_distances, rkd_loss
-from smskd.signals import Signals
 
 # A right triangle with sides 3, 4 and 5; the mean of the six non-zero distances is 4.
 TRIANGLE = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])

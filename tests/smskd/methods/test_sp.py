@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress, settings_of
 from smskd.methods.sp import SP, similarities, sp_loss
-from smskd.signals import Signals
 
 
 def test_the_loss_is_what_is_worked_out_by_hand() -> None:

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import Progress
 from smskd.methods.vid import VID, vid_loss
 from smskd.pair import Pair
-from smskd.signals import Signals
 
 START = Progress(0, 1)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from foundation.errors import DataLayoutError, MissingFileError
 from pipeline.data import load_dataset
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 CLASSES = ["n01443537", "n01629819"]
 

@@ -20,7 +20,7 @@ from foundation.errors import (
 )
 from pipeline.data import decoding, load_dataset
 from pipeline.data.tars import tar_images
-from pipeline.recipe import DataRecipe
+from pipeline.recipe.sections import DataRecipe
 
 Member = tuple[str, bytes]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipeline.models import MODELS, build_model
-from smskd.taps import TappedModel
+from smskd.features.taps import TappedModel
 
 # For 100 classes of RGB images.
 PARAMETERS = {

@@ -1,0 +1,1 @@
+"""Bundles timed on a host, alone or in turns: from what its processes send to a record."""

@@ -1,0 +1,371 @@
+"""Which of several bundles is faster on a host, and how sure that is.
+
+**Interleaved.** A machine is never the same for long: clocks rise and fall, other work
+comes and goes. Bundles measured one after the other are measured on different machines;
+taking turns, all of them see the same changes. A round goes through the bundles and back
+again (A B B A), so that a steady drift falls on each alike, and the difference of two
+bundles is taken within the round.
+
+**A process each.** Runtimes keep pools of threads that spin for work; two of them in one
+process have cost up to 1.6 times the latency. Each bundle has a process that keeps it
+loaded, and all but the one whose turn it is wait for their input.
+
+**Rounds are what is counted.** Queries of one turn are alike because they share a moment,
+so thousands of them are not thousands of witnesses. A round gives one ratio for a pair,
+and the interval comes from the rounds.
+
+**Fresh processes each round.** Where a process happens to have its memory stays with it
+for life: a resnet20 of 0.4 ms, in 14 processes, had latencies that differed by 2 %
+(standard deviation), while turns of one process differed by 1 %. Rounds that share their
+processes share that luck, and are sure of a difference that is not the bundles'.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deploy_targets.comparison import (
+    CONFIDENCE,
+    KIND,
+    Candidate,
+    Comparison,
+    Ratio,
+    ratio_to_baseline,
+    read_comparison,
+    write_comparison,
+)
+from deploy_targets.device.messages import PRECISION_HINTS, Message, Ready, Samples, ServerJob, Turn
+from deploy_targets.device.percentiles import fewest_queries, nearest_rank
+from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.timing import MIN_QUERIES, summarise
+from deploy_targets.hosts import Host, Server, open_host
+from deploy_targets.hosts.answers import build_answer, content_of, error_of, not_understood
+from deploy_targets.intervals import fewest_differences
+from deploy_targets.measurement import HostMeasured, describe
+from deploy_targets.measuring.journal import ROUNDS, Journal
+from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.errors import HostError, UsageError
+from foundation.files import sha256_of
+from foundation.records import RecordError, as_dict, build
+
+__all__ = [
+    "CompareOptions", "Comparison", "Ratio", "compare", "ratio_to_baseline", "read_comparison",
+    "write_comparison",
+]  # fmt: skip
+
+Progress = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+
+# Beyond the median, of each round; where its queries are too few, there is none.
+_PERCENTILES = (90.0, 95.0, 99.0)
+_TURNS_A_ROUND = 2
+_WARMUP_SHARE = 0.25
+# On top of the time that a server was given: a slow device may load for long, and has to time
+# two queries whatever they take.
+_PATIENCE_S = 300.0
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How to compare.
+
+    Attributes:
+        threads: for each runtime; None for every core it may use.
+        precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
+            "bf16"), "auto" for whatever the runtime thinks is fastest.
+        runtime: its name, for all; None for the first that takes a bundle's format.
+        pin: cores to run on, such as "0,1" or "auto"; None for wherever the system puts them.
+        rounds: in each of which every bundle has two turns; more make the interval narrower.
+        fresh: start the processes anew for each round. Without it, all rounds share one process
+            a bundle: sooner done, by the time of all loads but one, and good for differences
+            well above 5 %, but a smaller one may be the processes' and not the bundles'.
+        queries: single-image queries to time in a turn, at most.
+        max_seconds: for all turns of all bundles together; warm-ups take up to a quarter more
+            and loading what it takes, and each turn times two queries at least.
+
+    Raises:
+        UsageError: when a value makes no sense.
+    """
+
+    threads: int | None = None
+    precision_hint: str = "f32"
+    rounds: int = 10
+    fresh: bool = True
+    queries: int = 200
+    max_seconds: float = 20.0
+    runtime: str | None = None
+    pin: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, but got {self.threads}")
+        if self.precision_hint not in PRECISION_HINTS:
+            raise UsageError(
+                f"precision hint must be one of {', '.join(PRECISION_HINTS)}, "
+                f"but got {self.precision_hint!r}"
+            )
+        fewest = fewest_differences(CONFIDENCE)
+        if self.rounds < fewest:
+            raise UsageError(
+                f"rounds must be at least {fewest} for an interval, but got {self.rounds}"
+            )
+        if self.queries < MIN_QUERIES:
+            raise UsageError(f"queries must be at least {MIN_QUERIES}, but got {self.queries}")
+        if not 0 < self.max_seconds < float("inf"):
+            raise UsageError(f"max seconds must be above 0, but got {self.max_seconds}")
+
+
+@dataclass
+class _Contestant:
+    """A bundle, what its first server said of itself, and its samples of each turn (ns)."""
+
+    bundle: Bundle
+    turns: list[list[int]] = field(default_factory=list)
+    ready: Ready | None = None
+
+
+_Served = tuple[_Contestant, Server]
+
+
+def compare(
+    bundles: Sequence[Path],
+    host: str = "local",
+    options: CompareOptions | None = None,
+    on_progress: Progress | None = None,
+    journal: Path | None = None,
+    *,
+    remark: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Time bundles in turns on a host, each in a process of its own.
+
+    Args:
+        bundles: folders of at least two bundles, on this machine; the first is the baseline.
+        host: URL of the host, such as "local".
+        options: how to compare; None for the defaults.
+        on_progress: called as each step begins, with `step` ("loading" or "round"), `number`
+            and `of`, and `bundle` (its name) while loading.
+        journal: a file in which to keep rounds as they are done. Where it holds some of the same
+            comparison, because the link or a process was cut, those are not timed again. It stays;
+            the caller deletes it when the comparison is safe.
+        remark: told what was decided by looking, or left out, a line each.
+
+    Raises:
+        UsageError: when there is nothing to compare.
+        MissingFileError, CorruptFileError: when a bundle is not as it must be.
+        UnknownNameError: when no runtime takes a bundle's format, or no transport knows the host.
+        HostError: when the host cannot be reached, lacks a runtime, or a process failed. No
+            process is left then.
+        ModelMismatchError: when a runtime refuses a model or its outputs are no logits.
+    """
+    options = options or CompareOptions()
+    if len(bundles) < 2:
+        raise UsageError(f"a comparison needs at least two bundles, but got {len(bundles)}")
+    tell = on_progress or (lambda _: None)
+    start = time.monotonic()
+    contestants = [_Contestant(open_bundle(folder)) for folder in bundles]
+    machine = open_host(host)
+    measured_on = HostMeasured(name=machine.name, facts=machine.facts())
+    kept = Journal.open(journal, _identity(contestants, machine, options))
+    try:
+        try:
+            _restore(contestants, kept, options)
+        except RecordError as error:
+            say = remark or (lambda _: None)
+            say(f"{journal}: what was kept of an earlier comparison is left out ({error})")
+            kept.begin_anew()
+        _play_all(contestants, machine, options, kept, tell)
+    finally:
+        kept.close()
+    return Comparison(
+        host=measured_on,
+        rounds=options.rounds,
+        fresh=options.fresh,
+        candidates=_candidates(contestants),
+        seconds=round(time.monotonic() - start, 3),
+        started_at=kept.begun_at,
+    )
+
+
+def _identity(
+    contestants: Sequence[_Contestant], machine: Host, options: CompareOptions
+) -> dict[str, Any]:
+    """What makes it the same comparison when it is asked for again."""
+    manifests = [sha256_of(one.bundle.folder / MANIFEST) for one in contestants]
+    return {"kind": KIND, "host": machine.name, "files": manifests, **asdict(options)}
+
+
+def _play_all(
+    contestants: Sequence[_Contestant],
+    machine: Host,
+    options: CompareOptions,
+    kept: Journal,
+    tell: Progress,
+) -> None:
+    """All rounds, or those that are not kept from an earlier call."""
+    launches = options.rounds if options.fresh else 1
+    rounds = options.rounds // launches
+    try:
+        for launch in range(len(kept.messages), launches):
+            with ExitStack() as stack:
+                order = _from_either_end(contestants, launch)
+                row = _load_all(order, machine, options, stack, tell)
+                for index in range(rounds):
+                    tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
+                    _play_round(_from_either_end(row, index), options, machine)
+            kept.add(_played(contestants, _TURNS_A_ROUND * rounds))
+    except HostError as error:
+        if kept.path is None or not kept.messages:
+            raise
+        raise HostError(
+            f"{error}; the {len(kept.messages)} rounds timed until then are kept, the same call "
+            "goes on"
+        ) from error
+
+
+def _played(contestants: Sequence[_Contestant], turns: int) -> Message:
+    """The last turns of each, and what its server said of itself."""
+    return {
+        "kind": ROUNDS,
+        "turns": [one.turns[-turns:] for one in contestants],
+        "ready": [as_dict(one.ready) for one in contestants],
+    }
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What a journal keeps of a launch: of each bundle its turns, and what its server said."""
+
+    turns: list[list[list[int]]]
+    ready: list[Ready]
+
+
+def _restore(contestants: Sequence[_Contestant], kept: Journal, options: CompareOptions) -> None:
+    """Give back what was played before.
+
+    Raises:
+        RecordError: when it is not what an earlier call played; nothing is given back then.
+    """
+    turns = _TURNS_A_ROUND * (1 if options.fresh else options.rounds)
+    launches = [build(_Played, content_of(message)) for message in kept.messages]
+    for played in launches:
+        if not len(played.turns) == len(played.ready) == len(contestants):
+            raise RecordError(f"it has rounds of {len(played.turns)} bundles")
+        for own in played.turns:
+            if len(own) != turns or any(min(turn, default=0) <= 0 for turn in own):
+                raise RecordError(f"it has rounds of other than {turns} turns")
+    for played in launches:
+        for one, own, ready in zip(contestants, played.turns, played.ready, strict=True):
+            one.turns += own
+            one.ready = one.ready or ready
+
+
+def _load_all(
+    contestants: Sequence[_Contestant],
+    machine: Host,
+    options: CompareOptions,
+    stack: ExitStack,
+    tell: Progress,
+) -> list[_Served]:
+    """Start a server for each, one after the other: a warm-up wants the machine alone."""
+    row = []
+    launches, of = options.rounds if options.fresh else 1, len(contestants)
+    for number, one in enumerate(contestants, start=1):
+        name = one.bundle.manifest.name
+        if one.ready is None:
+            tell({"step": "loading", "bundle": name, "number": number, "of": of})
+        job = ServerJob(
+            bundle=str(one.bundle.folder.resolve()),
+            runtime=runtime_for(one.bundle.manifest.format, options.runtime),
+            threads=options.threads,
+            precision_hint=options.precision_hint,
+            pin=options.pin,
+            warmup_seconds=options.max_seconds * _WARMUP_SHARE / (of * launches),
+        )
+        server = stack.enter_context(machine.serve(job))
+        answer = _answer(server, "ready", job.warmup_seconds, machine)
+        ready = build_answer(Ready, answer, machine.name, "ready")
+        if ready.runtime.name != job.runtime:
+            raise not_understood(machine.name, f"ready: it runs in {ready.runtime.name}")
+        one.ready = one.ready or ready
+        row.append((one, server))
+    return row
+
+
+def _play_round(row: Sequence[_Served], options: CompareOptions, machine: Host) -> None:
+    """Through the bundles and back again."""
+    turns = _TURNS_A_ROUND * len(row) * options.rounds
+    turn = Turn(queries=options.queries, max_seconds=options.max_seconds / turns)
+    for one, server in (*row, *reversed(row)):
+        server.send(turn)
+        answer = _answer(server, "samples", turn.max_seconds, machine)
+        samples = build_answer(Samples, answer, machine.name, "samples").ns
+        if not MIN_QUERIES <= len(samples) <= options.queries:
+            raise not_understood(
+                machine.name, f"samples: {len(samples)} queries, but {options.queries} were asked"
+            )
+        one.turns.append(samples)
+
+
+def _from_either_end(row: Sequence[T], index: int) -> Sequence[T]:
+    """In the order given, and every other time the other way round."""
+    return row[::-1] if index % 2 else row
+
+
+def _answer(server: Server, kind: str, seconds: float, machine: Host) -> Message:
+    """The content of the server's next message, which must be of that kind."""
+    message = server.receive(seconds + _PATIENCE_S)
+    if message["kind"] == "error":
+        raise error_of(message, machine.name)
+    if message["kind"] != kind:
+        raise not_understood(machine.name, f"{kind!r} was due, not {message['kind'][:80]!r}")
+    return content_of(message)
+
+
+def _candidates(contestants: Sequence[_Contestant]) -> list[Candidate]:
+    baseline_ms = _round_ms(contestants[0].turns)
+    return [
+        _candidate(one, baseline_ms if index else None) for index, one in enumerate(contestants)
+    ]
+
+
+def _candidate(one: _Contestant, baseline_ms: Sequence[float] | None) -> Candidate:
+    assert one.ready is not None
+    round_ms = _round_ms(one.turns)
+    return Candidate(
+        bundle=describe(one.bundle),
+        runtime=one.ready.runtime,
+        latency_ms=summarise([ns for turn in one.turns for ns in turn], one.ready.warmup_n),
+        round_ms=round_ms,
+        parity=one.ready.parity,
+        against_baseline=ratio_to_baseline(round_ms, baseline_ms) if baseline_ms else None,
+        round_percentiles_ms=_round_percentiles_ms(one.turns),
+    )
+
+
+def _round_ms(turns: Sequence[Sequence[int]]) -> list[float]:
+    """A round's typical latency: the geometric mean of its two turns' medians."""
+    medians = [statistics.median(turn) / _NS_PER_MS for turn in turns]
+    return [
+        statistics.geometric_mean(medians[i : i + _TURNS_A_ROUND])
+        for i in range(0, len(medians), _TURNS_A_ROUND)
+    ]
+
+
+def _round_percentiles_ms(turns: Sequence[Sequence[int]]) -> dict[str, list[float]]:
+    rounds = [
+        sorted(ns / _NS_PER_MS for turn in turns[i : i + _TURNS_A_ROUND] for ns in turn)
+        for i in range(0, len(turns), _TURNS_A_ROUND)
+    ]
+    fewest = min(map(len, rounds))
+    return {
+        f"p{percent:g}": [nearest_rank(one, percent) for one in rounds]
+        for percent in _PERCENTILES
+        if fewest >= fewest_queries(percent)
+    }

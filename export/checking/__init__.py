@@ -1,0 +1,1 @@
+"""Does a written model say what the original says, and what does it lose?"""

@@ -1,0 +1,188 @@
+"""A written model is held against the original; one that fails is kept, with what is needed to
+find out why."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export._folders import replacing_folder
+from export.checking.answers import ALONE
+from export.checking.parity import TOLERANCES, Parity, check, check_between_batches, compare
+from foundation.bundle import Preprocessing
+from foundation.errors import CompressError, ExportError
+from foundation.files import write_json
+
+PARITY = "parity.json"
+_LAYERS_FROM = 4  # images that the comparison of layers runs on
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle in the making.
+
+    Attributes:
+        name, format, precision: as in the manifest.
+        folder: where it is being made: the model, the probe.
+        model_file: the file that a runtime opens.
+        onnx_file: the FP32 ONNX file that it was made of.
+        preprocessing: of the written model.
+    """
+
+    name: str
+    format: str
+    precision: str
+    folder: Path
+    model_file: Path
+    onnx_file: Path
+    preprocessing: Preprocessing
+
+
+@dataclass
+class Judged:
+    """What was measured of a bundle in the making, for the evidence if it fails.
+
+    Attributes:
+        parity: the worst of all batch sizes, once they are compared.
+        right: whether each image of a part ("test", "validation") is named rightly.
+    """
+
+    parity: Parity | None = None
+    right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def keeping_failure(made: Made, failed: Path) -> Iterator[Judged]:
+    """Checks inside may raise an `ExportError`; what was made is kept then, to find out why.
+
+    Args:
+        made: what was written.
+        failed: the folder that keeps model, probe and parity.json; an earlier one goes.
+
+    Raises:
+        ExportError: as inside; it names the first operator at which the model parts from the
+            original, where that can be told, and the folder with the evidence.
+    """
+    judged = Judged()
+    try:
+        yield judged
+    except ExportError as error:
+        report = _first_divergence(made)
+        with contextlib.suppress(CompressError, OSError):
+            _keep(made, judged, error, report, failed)
+        where = report.line if report else "at which operator they part could not be found out"
+        kept = f"; what was made is kept in {failed}" if failed.exists() else ""
+        raise ExportError(f"{error}; {where}{kept}") from error
+    _forget(failed)
+
+
+def hold_to_reference(
+    made: Made,
+    reference: NDArray[np.float32],
+    answers: Mapping[str, NDArray[np.float32]],
+    judged: Judged,
+) -> dict[str, Any]:
+    """Compare the logits with the original's, and hold them to the precision's tolerance.
+
+    Args:
+        made: what was written.
+        reference: the original's logits, shape (N, classes).
+        answers: the written model's, by how it was asked; see `logits_in_every_batch`.
+        judged: takes the figures.
+
+    Returns:
+        The manifest's `parity`: the figures of the batch size that agrees least, how far the
+        batch sizes are apart, and the tolerance that they were held to.
+
+    Raises:
+        ExportError: when they do not agree with the original, or not with each other.
+    """
+    judged.parity = compare(reference, answers[ALONE])
+    check(judged.parity, made.precision, made.name)
+    apart = check_between_batches(answers, made.precision, made.name)
+    for way, logits in answers.items():
+        parity = compare(reference, logits)
+        if parity.relative_error > judged.parity.relative_error:
+            judged.parity = parity
+        check(parity, made.precision, f"{made.name}, asked {way}")
+    told = {"between_batches": apart, "tolerance": tolerance_of(made.precision)}
+    return asdict(judged.parity) | told
+
+
+def hold_to_float(
+    made: Made, floats: NDArray[np.float32], answers: Mapping[str, NDArray[np.float32]]
+) -> dict[str, Any]:
+    """Hold integers that were trained with against the same network in floating point: they are
+    their own reference otherwise, which shows nothing of numbers that did not fit them.
+
+    Args:
+        made: what was written.
+        floats: logits (N, classes) of the network in floating point.
+        answers: the written model's, as `hold_to_reference` takes them.
+
+    Returns:
+        The figures.
+
+    Raises:
+        ExportError: when they do not agree as INT8 has to.
+    """
+    parity = compare(floats, answers[ALONE])
+    what = f"{made.name}: its integers are not the student that was trained"
+    check(parity, made.precision, what)
+    return asdict(parity)
+
+
+def tolerance_of(precision: str) -> dict[str, float | None]:
+    """What a precision is held to, as JSON values; None where there is no limit."""
+    limits = asdict(TOLERANCES.get(precision, TOLERANCES["int8"]))
+    return {name: limit if math.isfinite(limit) else None for name, limit in limits.items()}
+
+
+def _keep(made: Made, judged: Judged, error: ExportError, report: Any, failed: Path) -> None:
+    with replacing_folder(failed) as folder:
+        shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+        content = {
+            "bundle": made.name,
+            "format": made.format,
+            "precision": made.precision,
+            "error": str(error),
+            "parity": asdict(judged.parity) if judged.parity else None,
+            "top1": {part: float(right.mean()) for part, right in judged.right.items()},
+            "tolerance": tolerance_of(made.precision),
+            "layers": report.as_dict() if report else None,
+        }
+        write_json(folder / PARITY, content)
+
+
+def _forget(failed: Path) -> None:
+    """What failed before and passes now is no evidence any more."""
+    shutil.rmtree(failed, ignore_errors=True)
+    with contextlib.suppress(OSError):  # others may have failed
+        failed.parent.rmdir()
+
+
+def _first_divergence(made: Made) -> Any:
+    """A report on the first operator at which the two part, or None where none can be made."""
+    # Whatever goes wrong while a failure is explained must not hide the failure.
+    with contextlib.suppress(Exception):
+        layers = importlib.import_module("export.checking.layers")
+        with np.load(made.folder / "probe.npz") as probe:
+            pixels = probe["images"][:_LAYERS_FROM]
+        return layers.first_divergence(
+            made.onnx_file,
+            made.model_file,
+            made.format,
+            made.preprocessing.apply(pixels),
+            made.precision,
+            unprepared=pixels if made.preprocessing.embedded else None,
+        )
+    return None

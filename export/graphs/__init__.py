@@ -1,0 +1,1 @@
+"""ONNX graphs: from torch, from elsewhere, brought to this house's contract, cleaned."""

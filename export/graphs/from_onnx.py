@@ -1,0 +1,302 @@
+"""An ONNX file that somebody else made: made sure of, and brought into this room's own form."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from export._libraries import failing_as, first_line, quiet
+from export.formats import Predictor
+from export.graphs.adapting import adapt, real_inputs, sizes_of
+from export.graphs.batches import fixed_batch, image_input, in_batches_of
+from export.graphs.cleaning import cleaned, opset_of
+from foundation.bundle import BATCH_AXIS, Preprocessing
+from foundation.errors import CorruptFileError, ExportError, MissingFileError
+from foundation.files import write_bytes
+
+_LARGEST = (1 << 31) - 1  # what a protocol buffer can hold
+_OLDEST_QUANTISED = 13  # the first operator set with a scale a channel
+_ERRORS_ONLY = 3
+_KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+
+
+def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: int) -> list[str]:
+    """Write a user's ONNX classifier as one checked file, for any batch size where that can be.
+
+    The names of its input and output stay. Weights in files beside it are taken in.
+
+    Args:
+        source: the user's file; left as it is.
+        preprocessing: of the images that the model takes.
+        path: the file to write, atomically.
+        opset: the newest operator set that may be used; a newer one is converted.
+
+    Returns:
+        What was done that its user may not expect, a line each; see `export.graphs.adapting`.
+
+    Raises:
+        MissingFileError: when the file, or one that its weights are in, is not there.
+        CorruptFileError: when it is not ONNX.
+        ExportError: when it is no classifier of such images, or cannot be converted.
+        NoSpaceError: when the disk is full.
+    """
+    with _failing(source):
+        model, remarks = _adapted(source)
+        remarks += _check_contract(model, source, preprocessing)
+        model = _converted(model, source, opset)
+        model = _with_free_batch(model, source)
+        write_bytes(path, cleaned(model).SerializeToString(deterministic=True))
+    return remarks
+
+
+def as_one_file(source: Path, path: Path) -> int:
+    """Write a user's ONNX model, adapted to the contract, as one file with all its weights.
+
+    Args:
+        source: the user's file; left as it is.
+        path: the file to write, atomically.
+
+    Returns:
+        How many numbers its weights are.
+
+    Raises:
+        MissingFileError, CorruptFileError: as `import_onnx`.
+        ExportError: when it is larger than one file can be.
+        NoSpaceError: when the disk is full.
+    """
+    with _failing(source):
+        model, _ = _adapted(source)
+        write_bytes(path, model.SerializeToString(deterministic=True))
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+
+
+def check_classifier(source: Path, preprocessing: Preprocessing) -> list[str]:
+    """Make sure that a user's ONNX file is a classifier of such images, before any work is begun.
+
+    Returns:
+        What will be done with it that its user may not expect, a line each.
+
+    Raises:
+        MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
+    """
+    with _failing(source):
+        model, remarks = _adapted(source)
+        remarks += _check_contract(model, source, preprocessing)
+        _with_free_batch(model, source)
+    return remarks
+
+
+def onnx_predictor(path: Path) -> Predictor:
+    """An ONNX file as a function from float32 NCHW images to logits, computed as it is written
+    once it is adapted to that.
+
+    Raises:
+        MissingFileError, CorruptFileError: as `import_onnx`.
+        ExportError: when ONNX Runtime cannot run it; so does the function.
+    """
+    with _failing(path):
+        model, _ = _adapted(path)
+        # Not from the file: there the runtime infers shapes before it reads weights beside it.
+        run = in_batches_of(_run(model.SerializeToString()), fixed_batch(image_input(model)))
+
+    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with _failing(path):
+            return run(images)
+
+    return predict
+
+
+def _failing(source: Path) -> AbstractContextManager[None]:
+    return failing_as(f"{source}: cannot be used", "export it anew from where it was trained")
+
+
+def _run(model: bytes) -> Predictor:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = _ERRORS_ONLY + 1  # a model on trial may fail without a word
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    weights = {entry.name for entry in session.get_overridable_initializers()}
+    name = next(entry.name for entry in session.get_inputs() if entry.name not in weights)
+
+    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits: NDArray[np.float32] = session.run(None, {name: images})[0]
+        return logits
+
+    return predict
+
+
+def _loaded(source: Path) -> onnx.ModelProto:
+    """The model with its weights, checked."""
+    if not source.is_file():
+        raise MissingFileError(f"{source}: no such file; name an ONNX model")
+    try:
+        model = onnx.load(source, load_external_data=False)
+    except Exception as error:  # the protocol buffers' own, or the text formats'
+        raise CorruptFileError(f"{source}: not an ONNX file ({first_line(error)})") from error
+    try:
+        onnx.load_external_data_for_model(model, str(source.parent))
+    except Exception as error:  # missing, too short, or outside the folder
+        raise MissingFileError(
+            f"{source}: its weights lie in a file that cannot be read ({first_line(error)}); "
+            "put it beside the model"
+        ) from error
+    if not model.ir_version or not model.graph.node:
+        raise CorruptFileError(f"{source}: not an ONNX file (it holds no graph)")
+    if model.ByteSize() > _LARGEST:
+        raise ExportError(f"{source}: larger than 2 GiB, which one ONNX file cannot be")
+    return model
+
+
+def _adapted(source: Path) -> tuple[onnx.ModelProto, list[str]]:
+    """The model in this house's contract, checked, and what was done for that."""
+    model = _loaded(source)
+    remarks = adapt(model, source)
+    _check_operators(model, source)
+    _drop_weights_from_inputs(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model, remarks
+
+
+def _check_contract(
+    model: onnx.ModelProto, source: Path, preprocessing: Preprocessing
+) -> list[str]:
+    """Images of the right size, one 2-D output; free sizes become fixed, which is told."""
+    (value,) = real_inputs(model)
+    sizes, logits = sizes_of(value), sizes_of(model.graph.output[0])
+    image = [preprocessing.channels, preprocessing.height, preprocessing.width]
+    if len(logits) != 2:
+        raise ExportError(
+            f"{source}: its output {model.graph.output[0].name!r} is {logits}, but must be logits "
+            "(N, classes); export the classifier with its head"
+        )
+    pairs = list(zip(sizes[1:], image, strict=True))
+    if any(isinstance(size, int) and size != wanted for size, wanted in pairs):
+        raise ExportError(
+            f"{source}: takes images {sizes}, but those given are "
+            f"(N, {', '.join(map(str, image))}); give images of its size (data.image_size, "
+            "[height, width] where they differ) and with as many channels (data.channels)"
+        )
+    for axis, size in zip(value.type.tensor_type.shape.dim[1:], image, strict=True):
+        axis.dim_value = size
+    if any(not isinstance(size, int) for size in sizes[2:]):
+        del model.graph.value_info[:]
+        return [
+            f"it takes images of any size; its bundles take {preprocessing.height}×"
+            f"{preprocessing.width}"
+        ]
+    return []
+
+
+def _check_operators(model: onnx.ModelProto, source: Path) -> None:
+    """Refuse operators of a domain that the runtime does not know, nor the file itself."""
+    own = {(function.domain, function.name) for function in model.functions}
+    strange = [
+        f"{node.domain}.{node.op_type}"
+        for node in model.graph.node
+        if node.domain not in _KNOWN_DOMAINS and (node.domain, node.op_type) not in own
+    ]
+    if strange:
+        raise ExportError(
+            f"{source}: uses {', '.join(dict.fromkeys(strange))}, which ONNX Runtime does not "
+            "know; export it with standard operators"
+        )
+
+
+def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
+    """Files of the first three versions list weights among the inputs; later ones need not."""
+    inputs = [image_input(model)]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    model.ir_version = max(model.ir_version, 4)
+
+
+def _converted(model: onnx.ModelProto, source: Path, opset: int) -> onnx.ModelProto:
+    current = opset_of(model)
+    if _OLDEST_QUANTISED <= current <= opset:
+        return model
+    try:
+        with quiet():
+            return onnx.version_converter.convert_version(model, opset)
+    except Exception as error:  # the converter has one kind for everything
+        if current < opset:
+            return model  # an old operator set runs everywhere; only INT8 may ask for more
+        raise ExportError(
+            f"{source}: uses ONNX opset {current}, the target's runtime takes {opset} at most, and "
+            f"it cannot be converted ({first_line(error)}); export it with opset {opset}"
+        ) from error
+
+
+def _with_free_batch(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
+    """The model for any batch size, shown by running it; as it is if it takes one image alone.
+
+    Raises:
+        ExportError: when it takes another fixed number.
+    """
+    original, size = model.SerializeToString(), fixed_batch(image_input(model))
+    images = _noise(model, 3)
+    expected = in_batches_of(_run(original), size or 1)(images)
+    for candidate in _freed(model):
+        try:
+            found = _run(candidate.SerializeToString())(images)
+        except Exception:  # ONNX Runtime has a dozen kinds, and each means: not this way
+            continue
+        if found.shape == expected.shape and np.abs(found - expected).max() <= 1e-4 * (
+            np.abs(expected).max()
+        ):
+            return candidate
+    if size not in (None, 1):
+        raise ExportError(
+            f"{source}: takes {size} images at once, no fewer; export it with a free batch size"
+        )
+    _name_batch(model, 1)
+    return model
+
+
+def _noise(model: onnx.ModelProto, count: int) -> NDArray[np.float32]:
+    shape = sizes_of(image_input(model))[1:]
+    return np.random.default_rng(0).standard_normal((count, *map(int, shape)), np.float32)
+
+
+def _freed(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
+    """The model with a free batch; then also without reshapes to a fixed one."""
+    freed = copy.deepcopy(model)
+    _name_batch(freed, None)
+    yield freed
+    _free_reshapes(freed, fixed_batch(image_input(model)) or 1)
+    yield freed
+
+
+def _name_batch(model: onnx.ModelProto, size: int | None) -> None:
+    for value in (image_input(model), model.graph.output[0]):
+        batch = value.type.tensor_type.shape.dim[0]
+        if size is None:
+            batch.dim_param = BATCH_AXIS
+        else:
+            batch.dim_value = size
+    del model.graph.value_info[:]
+
+
+def _free_reshapes(model: onnx.ModelProto, size: int) -> None:
+    """Reshapes of computed values to (size, ...) keep the batch that comes in."""
+    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+    for number, node in enumerate(model.graph.node):
+        shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+        if shape is None or node.input[0] in constants or not len(shape) or shape[0] != size:
+            continue
+        # One size may be left to be worked out; if another is, this one is copied.
+        free = np.array([0 if -1 in shape else -1, *shape[1:]], np.int64)
+        name = f"{node.input[1]}_free_{number}"
+        model.graph.initializer.append(numpy_helper.from_array(free, name))
+        node.input[1] = name

@@ -1,0 +1,1 @@
+"""Accuracy under a limit: what is tried, in which order, and what it costs."""

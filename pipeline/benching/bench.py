@@ -1,0 +1,193 @@
+"""Bench: run every bundle on a host, each in a process of its own, and keep what came back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy_targets.device.runtimes import RUNTIMES
+from deploy_targets.hosts import open_host
+from deploy_targets.measuring.measure import Measurement, MeasureOptions, measure, write_measurement
+from deploy_targets.targets import Target
+from foundation.bundle import MANIFEST, open_bundle
+from foundation.errors import MissingFileError, unknown_name
+from foundation.files import sha256_of
+from pipeline.data.facts import FACTS, TEST, read_facts
+from pipeline.recipe.file import recipe_values
+from pipeline.recipe.sections import BenchRecipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.target_profiles import target_of
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+def bench(
+    run: RunFolder,
+    asked: BenchRecipe,
+    on_progress: Progress,
+    say: Callable[[str], None],
+    only: Sequence[str] | None = None,
+    *,
+    again: bool = False,
+) -> list[Path]:
+    """Measure the run's bundles; those measured before in the same way are not measured again.
+
+    A bundle for another architecture than the host's is left out unless it is named: its times
+    there would say nothing about its target.
+
+    Args:
+        run: the run folder, with bundles in it.
+        asked: where and how.
+        on_progress: told the bundle's name and what is happening.
+        say: told what is left out.
+        only: names of bundles; None takes all that are for the host's architecture.
+        again: measure anew all the same.
+
+    Returns:
+        The measurements' files.
+
+    Raises:
+        MissingFileError: when there are no bundles for this host.
+        CorruptFileError: when a bundle is not what was exported.
+        HostError: when the host fails.
+    """
+    paths = []
+    for folder, target in _chosen(run, only, asked, say):
+        path = run.bench / f"{folder.name}@{_file_name(asked.host)}{_variant(asked)}.json"
+        how = {"manifest": sha256_of(folder / MANIFEST), **_measured_by(asked)}
+        with run.step(f"bench {path.stem}", **how) as step:
+            if step.needed or again:
+                journal = path.with_suffix(".journal")
+                if again:
+                    journal.unlink(missing_ok=True)
+                found = _measure(
+                    run,
+                    folder,
+                    target,
+                    asked,
+                    on_progress=on_progress,
+                    journal=journal,
+                    remark=step.remark,
+                )
+                write_measurement(path, found)
+                journal.unlink(missing_ok=True)
+                step.needed, step.products = True, [path]
+        paths.append(path)
+    return paths
+
+
+def _measured_by(asked: BenchRecipe) -> dict[str, Any]:
+    """What a measurement depends on; comparisons with other bundles come after it."""
+    values: dict[str, Any] = recipe_values(asked)
+    return {key: value for key, value in values.items() if key not in {"against", "rounds"}}
+
+
+def _chosen(
+    run: RunFolder, only: Sequence[str] | None, asked: BenchRecipe, say: Callable[[str], None]
+) -> list[tuple[Path, str]]:
+    """Folder and target of every bundle to measure."""
+    folders = {folder.name: folder for folder in run.bundle_folders()}
+    if not folders:
+        raise MissingFileError(f"{run.bundles}: no bundles yet; make some with `compress export`")
+    for name in only or []:
+        if name not in folders:
+            raise unknown_name("bundle", name, folders)
+    names = only or list(folders)
+    manifests = {name: open_bundle(folders[name]).manifest for name in names}
+    if asked.runtime and not only:
+        taken = RUNTIMES.get(asked.runtime).format
+        for name in [name for name in names if manifests[name].format != taken]:
+            say(f"left out {name}: runtime {asked.runtime} takes models of format {taken}")
+            del manifests[name]
+    targets = {name: manifest.target for name, manifest in manifests.items()}
+    if not only:
+        targets = _of_architecture(run, open_host(asked.host).facts().arch, targets, say)
+    if not targets:
+        raise MissingFileError(
+            f"{run.bundles}: no bundle for the architecture of host {asked.host!r}"
+            f"{f' and runtime {asked.runtime}' if asked.runtime else ''}; export for a target "
+            "that it is, or name a bundle with --bundle"
+        )
+    return [(folders[name], target) for name, target in targets.items()]
+
+
+def _of_architecture(
+    run: RunFolder, arch: str, targets: dict[str, str], say: Callable[[str], None]
+) -> dict[str, str]:
+    kept = {}
+    for name, target in targets.items():
+        profile = target_of(run, target)
+        if profile is None or profile.arch == arch:
+            kept[name] = target
+        else:
+            say(f"left out {name}: made for {profile.arch}, this host is {arch}")
+    return kept
+
+
+def _measure(
+    run: RunFolder,
+    folder: Path,
+    target: str,
+    asked: BenchRecipe,
+    *,
+    on_progress: Progress,
+    journal: Path,
+    remark: Callable[[str], None],
+) -> Measurement:
+    profile = target_of(run, target)
+    role = open_bundle(folder).manifest.role
+    options = MeasureOptions(
+        threads=asked.threads or (profile.threads if profile else None),
+        precision_hint=asked.precision_hint,
+        queries=asked.queries,
+        min_seconds=asked.min_seconds,
+        max_seconds=asked.max_seconds,
+        throughput_batch=asked.throughput_batch,
+        evaluation=_evaluation_images(run, role) if asked.accuracy else None,
+        runtime=asked.runtime,
+        scenario=asked.scenario,
+        batch=asked.batch,
+        streams=asked.streams,
+        rate=asked.rate,
+        seed=asked.seed,
+        pin=cores_for(asked.pin, profile),
+        percentiles=asked.percentiles,
+        power=profile.power if profile else {},
+    )
+
+    def tell(facts: dict[str, Any]) -> None:
+        on_progress(folder.name, facts)
+
+    return measure(folder, asked.host, options, tell, journal, remark=remark)
+
+
+def cores_for(asked: str | None, profile: Target | None) -> str | None:
+    """The cores to run on: those asked for, or else the target's."""
+    if asked is None and profile is not None and profile.pin:
+        return ",".join(map(str, profile.pin))
+    return None if asked == "any" else asked
+
+
+def _variant(asked: BenchRecipe) -> str:
+    """What tells a file from that of the plain measurement; nothing for that one."""
+    plain = BenchRecipe()
+    words = [
+        asked.scenario if asked.scenario != plain.scenario else "",
+        f"batch{asked.batch}" if (asked.batch or 1) > 1 else "",
+        asked.runtime or "",
+    ]
+    return "".join(f".{word}" for word in words if word)
+
+
+def _evaluation_images(run: RunFolder, role: str) -> Path | None:
+    """Test images at the size that the network sees; None where the run's data did not travel."""
+    if not (run.data / FACTS).exists():
+        return None
+    path = run.data / read_facts(run.data).images_for(role, TEST)
+    return path if path.exists() else None
+
+
+def _file_name(host: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", host)

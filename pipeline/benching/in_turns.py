@@ -1,0 +1,142 @@
+"""Against: time bundles of a run in turns with another bundle, and keep the comparison."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deploy_targets.comparison import SCHEMA_VERSION
+from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.measuring.compare import CompareOptions, compare, write_comparison
+from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.errors import MissingFileError, UsageError, unknown_name
+from foundation.files import sha256_of
+from foundation.packing import opened
+from pipeline.benching.bench import cores_for
+from pipeline.recipe.sections import BenchRecipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.target_profiles import target_of
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+# Of the queries that a measurement has: each round has four turns.
+_SHARE_A_TURN = 5
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a bundle's, a folder or a packed file; the alternative is a measurement."""
+    return path.is_dir() or path.suffix != ".json"
+
+
+def time_against(
+    run: RunFolder,
+    other: Path,
+    asked: BenchRecipe,
+    on_progress: Progress,
+    only: Sequence[str] | None = None,
+    *,
+    again: bool = False,
+) -> list[Path]:
+    """Time bundles of a run in turns with another bundle, on the host that was asked for.
+
+    What was timed before in the same way is not timed again.
+
+    Args:
+        run: the run folder, with bundles in it.
+        other: a bundle's folder or a packed bundle: the baseline.
+        asked: where and how.
+        on_progress: told the bundle's name and what is happening.
+        only: names of the run's bundles; None takes the one of the other's name, or the only one.
+        again: time them anew all the same.
+
+    Returns:
+        The comparisons' files.
+
+    Raises:
+        MissingFileError, CorruptFileError: when a bundle is not there or not whole.
+        UsageError: when it is not clear which bundles are meant.
+        HostError: when the host fails.
+    """
+    with opened(other) as baseline:
+        names = list(only) if only else [_counterpart(run, baseline)]
+        return [_timed(run, name, baseline, asked, on_progress, again=again) for name in names]
+
+
+def comparison_path(run: RunFolder, name: str, host: str, baseline_sha256: str) -> Path:
+    """Where the comparison of a run's bundle with another lies."""
+    on = re.sub(r"[^A-Za-z0-9._-]+", "_", host)
+    return run.comparisons / f"{name}@{on}--{baseline_sha256[:12]}.json"
+
+
+def _timed(
+    run: RunFolder,
+    name: str,
+    baseline: Bundle,
+    asked: BenchRecipe,
+    on_progress: Progress,
+    *,
+    again: bool,
+) -> Path:
+    folder = _folder(run, name)
+    manifests = [sha256_of(one / MANIFEST) for one in (baseline.folder, folder)]
+    path = comparison_path(run, name, asked.host, manifests[0])
+    profile = target_of(run, open_bundle(folder).manifest.target)
+    options = CompareOptions(
+        threads=asked.threads or (profile.threads if profile else None),
+        precision_hint=asked.precision_hint,
+        rounds=asked.rounds,
+        queries=max(MIN_QUERIES, asked.queries // _SHARE_A_TURN),
+        max_seconds=asked.max_seconds,
+        runtime=asked.runtime,
+        pin=cores_for(asked.pin, profile),
+    )
+    depends_on = {
+        "manifests": manifests,
+        "host": asked.host,
+        "options": asdict(options),
+        "schema": SCHEMA_VERSION,
+    }
+    with run.step(f"compare {path.stem}", **depends_on) as step:
+        if step.needed or again:
+            journal = path.with_suffix(".journal")
+            if again:
+                journal.unlink(missing_ok=True)
+            found = compare(
+                [baseline.folder, folder],
+                asked.host,
+                options,
+                lambda facts: on_progress(name, facts),
+                journal,
+                remark=step.remark,
+            )
+            write_comparison(path, found)
+            journal.unlink(missing_ok=True)
+            step.needed, step.products = True, [path]
+    return path
+
+
+def _folder(run: RunFolder, name: str) -> Path:
+    folders = {folder.name: folder for folder in run.bundle_folders()}
+    if name not in folders:
+        raise unknown_name("bundle", name, folders)
+    return folders[name]
+
+
+def _counterpart(run: RunFolder, baseline: Bundle) -> str:
+    """The run's bundle of the same name, or its only student."""
+    folders = run.bundle_folders()
+    if not folders:
+        raise MissingFileError(f"{run.bundles}: no bundles yet; make some with `compress export`")
+    names = [folder.name for folder in folders]
+    if baseline.manifest.name in names:
+        return baseline.manifest.name
+    students = [folder.name for folder in folders if open_bundle(folder).manifest.role == "student"]
+    if len(students) == 1:
+        return students[0]
+    raise UsageError(
+        f"{run.path}: has no bundle named {baseline.manifest.name}; say with --bundle which of "
+        f"these to time against it: {', '.join(names)}"
+    )

@@ -1,0 +1,159 @@
+"""`compress bench`: a run's bundles measured and held against another; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from deploy_targets.comparison import Comparison, read_comparison
+from deploy_targets.measurement import Measurement, read_measurement
+from foundation.errors import MissingFileError
+from foundation.files import user_path
+from foundation.records import as_dict
+from pipeline.benching.bench import bench
+from pipeline.benching.in_turns import is_bundle, time_against
+from pipeline.gating.evidence import read_baseline
+from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
+from pipeline.recipe.sections import BenchRecipe
+from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.terminal import (
+    Outcome,
+    live_lines,
+    measurement_table,
+    process_table,
+    progress_console,
+    ratio_table,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOutcome:
+    """What `compress bench --json` prints.
+
+    Attributes:
+        run: the run folder.
+        measurements: of every bundle that was asked for.
+        ratios: to what `--against` named.
+        comparisons: the turns that they come from, where there were some.
+    """
+
+    schema_version: int = 1
+    kind: str = "bench"
+    run: str
+    measurements: list[Measurement]
+    ratios: list[RatioShown]
+    comparisons: list[Comparison]
+
+
+@dataclass(frozen=True)
+class HeldAgainst:
+    """Bundles held against another; see `BenchOutcome`."""
+
+    ratios: list[RatioShown] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+
+
+def bench_only(
+    path: Path | None, changes: Mapping[str, Any], only: Sequence[str] | None
+) -> Outcome:
+    """Measure a run's bundles.
+
+    Args:
+        path: the run folder; None takes the one used last.
+        changes: keys of the recipe's bench section that the command line gave.
+        only: names of bundles; None takes all.
+    """
+    run = open_run(path)
+    asked = run.recipe_with("bench", changes).bench
+    check_against(asked)
+    console = progress_console()
+    with run.locked():
+        measurements = bench_shown(run, asked, console, only)
+        held = HeldAgainst()
+        if asked.against:
+            held = _held_shown(run, asked, console, only, measurements)
+    found = BenchOutcome(
+        run=str(run.path),
+        measurements=measurements,
+        ratios=held.ratios,
+        comparisons=held.comparisons,
+    )
+    shown = [measurement_table(measurements), process_table(measurements)]
+    shown += [ratio_table(held.ratios)] if held.ratios else []
+    return Outcome(as_dict(found), shown)
+
+
+def bench_shown(
+    run: RunFolder, asked: BenchRecipe, console: Console, only: Sequence[str] | None = None
+) -> list[Measurement]:
+    """Measure with a live line, and give what was measured."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("measuring")
+        seen: set[str] = set()
+
+        def show(bundle: str, facts: dict[str, Any]) -> None:
+            if bundle not in seen:
+                seen.add(bundle)
+                console.print(f"  measuring {bundle}")
+            progress.update(task, description=f"{bundle}: {facts.get('step', '')}")
+
+        paths = bench(run, asked, show, lambda line: console.print(f"  {line}"), only)
+    return [read_measurement(path) for path in paths]
+
+
+def check_against(asked: BenchRecipe) -> None:
+    """Make sure that what bundles are to be held against is there, before anything is measured.
+
+    Raises:
+        MissingFileError: when it is not.
+    """
+    if asked.against and not user_path(asked.against).exists():
+        raise MissingFileError(
+            f"{asked.against}: no such bundle or measurement to hold this run against"
+        )
+
+
+def held_against(
+    run: RunFolder,
+    asked: BenchRecipe,
+    on_progress: Callable[[str, dict[str, Any]], None],
+    only: Sequence[str] | None,
+    measurements: Sequence[Measurement],
+) -> HeldAgainst:
+    """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
+    other = user_path(asked.against or "")
+    if not is_bundle(other):
+        return HeldAgainst(stored_ratios(measurements, read_baseline(other).measurements))
+    comparisons = [
+        read_comparison(path) for path in time_against(run, other, asked, on_progress, only)
+    ]
+    return HeldAgainst([r for one in comparisons for r in ratios_in_turns(one)], comparisons)
+
+
+def _held_shown(
+    run: RunFolder,
+    asked: BenchRecipe,
+    console: Console,
+    only: Sequence[str] | None,
+    measurements: Sequence[Measurement],
+) -> HeldAgainst:
+    with live_lines(console) as lines:
+        task = lines.add_task("in turns", total=asked.rounds, figures="")
+
+        def show(bundle: str, facts: dict[str, Any]) -> None:
+            done = facts["number"] - 1 if facts["step"] == "round" else 0
+            lines.update(task, description=f"{bundle} in turns", completed=done)
+
+        return held_against(run, asked, show, only, measurements)

@@ -1,0 +1,95 @@
+"""`compress distill`: data, teacher and student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from foundation.records import as_dict
+from pipeline.commands.outcomes import DistillOutcome
+from pipeline.preflight.names import check_names
+from pipeline.preflight.trust import check_code
+from pipeline.recipe.file import RecipeFile
+from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, start_run
+from pipeline.run_folder.torchrun import join_processes
+from pipeline.shown.terminal import (
+    Outcome,
+    number,
+    progress_console,
+    remarks_on,
+    table_of,
+    training_display,
+)
+from pipeline.training.distil import distil
+from pipeline.training.prepare import TrainingData, prepare
+from pipeline.training.teach import teach
+
+
+def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
+    """Data, teacher and student."""
+    console = progress_console()
+    path = path or DEFAULT_ROOT / file.recipe.name
+    check_code(file, path, remarks_on(console))
+    check_names(file)
+    join_processes(file.recipe.engine)
+    run = start_run(path, file.recipe, remarks_on(console))
+    with run.locked():
+        train(run, file, console)
+    found = DistillOutcome(
+        run=str(run.path), networks=run.record()["networks"], remarks=run.remarks()
+    )
+    content = as_dict(found)
+    return Outcome(content, [stage_table(run), *pruned_lines(run), f"student: {run.student}"])
+
+
+def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
+    data = TrainingData(file)
+    prepare(run, data)
+    with training_display(console, "teacher: ") as display:
+        teach(run, data, display)
+    with training_display(console, "stage ") as display:
+        distil(run, data, display)
+
+
+def stage_table(run: RunFolder) -> Table:
+    networks = run.record()["networks"]
+    rows = [
+        [
+            role,
+            network["model"],
+            f"{network['parameters']:,}",
+            _macs(network),
+            number(100 * network["validation"]["top1"], 2),
+            number(100 * network["test"]["top1"], 2),
+        ]
+        for role, network in networks.items()
+    ]
+    return table_of(
+        "Networks",
+        ["role", "model", "parameters", "million MACs", "validation top-1 %", "test top-1 %"],
+        rows,
+    )
+
+
+def pruned_lines(run: RunFolder) -> list[str]:
+    """What each pruning of the student left, a line each."""
+    costs = [
+        (one["before_stage"], one["before"], one["after"])
+        for one in run.record()["networks"]["student"].get("pruned", [])
+    ]
+    return [
+        f"pruned before stage {stage}: {before['parameters']:,} → {after['parameters']:,} "
+        f"parameters, {_macs(before)} → {_macs(after)} million MACs"
+        for stage, before, after in costs
+    ]
+
+
+def _macs(cost: dict[str, Any]) -> str:
+    return number(_millions(cost.get("macs")), 1)
+
+
+def _millions(count: int | None) -> float | None:
+    return None if count is None else count / 1e6

@@ -1,0 +1,154 @@
+"""`compress export`: bundles of a run's student, or of a network from elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from foundation.bundle import open_bundle
+from foundation.errors import CompressError
+from foundation.records import as_dict
+from pipeline.commands.outcomes import BundleMade, ExportOutcome
+from pipeline.exporting.choice import read_shipping
+from pipeline.exporting.export import export, export_teacher
+from pipeline.exporting.ship import Watch, ship
+from pipeline.preflight.names import check_names
+from pipeline.preflight.trust import check_code
+from pipeline.recipe.file import RecipeFile, load_recipe
+from pipeline.recipe.sections import Recipe
+from pipeline.report.terminal import shown_of_shipping
+from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, open_run, start_run
+from pipeline.run_folder.records import check_manifest_facts
+from pipeline.shown.terminal import (
+    Outcome,
+    number,
+    progress_console,
+    remarks_on,
+    table_of,
+)
+from pipeline.shown.trials import shipping_display
+from pipeline.training.adopt import adopt, as_its_graph_takes, check_there
+from pipeline.training.prepare import TrainingData, prepare
+
+
+def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
+    """Bundles of a run's student.
+
+    Args:
+        path: the run folder; None takes the one used last.
+        changes: keys of the recipe's export section that the command line gave.
+    """
+    console = progress_console()
+    run = open_run(path, remarks_on(console))
+    overrides = {f"export.{key}": value for key, value in changes.items()}
+    file = load_recipe(run.recipe_path, overrides)
+    check_code(file, run.path, remarks_on(console))
+    asked = file.recipe
+    check_names(RecipeFile(asked))
+    with run.locked():
+        folders = export_shown(run, asked, console)
+    return _bundle_outcome(run, folders)
+
+
+def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
+    """Bundles of a network that was trained elsewhere; a run folder is made for it."""
+    console = progress_console()
+    path = path or DEFAULT_ROOT / file.recipe.name
+    check_code(file, path, remarks_on(console))
+    check_names(file)
+    check_there(file.recipe.student)
+    file, remarks = as_its_graph_takes(file)
+    with _gone_unless_adopted(path):
+        run = start_run(path, file.recipe, remarks_on(console))
+        with run.locked():
+            data = TrainingData(file)
+            prepare(run, data)
+            adopt(run, data, remarks)
+    with run.locked():
+        folders = export_shown(run, file.recipe, console)
+    return _bundle_outcome(run, folders)
+
+
+def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]:
+    """The bundles that are asked for, or those from which the one that ships was chosen."""
+
+    def say(line: str) -> None:
+        console.print(f"  {escape(line)}")
+
+    if recipe.export.limit is None:
+        return export(run, recipe.export, say)
+    with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
+        folders = ship(run, recipe.export, recipe.bench, Watch(say, on_trial, on_round))
+    if recipe.export.teacher:
+        folders += export_teacher(run, recipe.export, say)
+    return folders
+
+
+@contextmanager
+def _gone_unless_adopted(path: Path) -> Iterator[None]:
+    """A new run folder goes again with the mistake that it began with: the next try is another's,
+    and `runs/` holds none that cannot be gone on with."""
+    new = not path.exists()
+    try:
+        yield
+    except (CompressError, OSError):
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
+    bundles = [open_bundle(folder) for folder in folders]
+    for bundle in bundles:
+        check_manifest_facts(bundle.folder, bundle.manifest)
+    rows = [
+        [
+            bundle.manifest.name,
+            f"{bundle.model_bytes / 1e3:,.0f}",
+            number(_percent(bundle.manifest.accuracy.get("top1")), 2),
+            _error(bundle.manifest.parity.get("relative_error")),
+            number(_percent(bundle.manifest.parity.get("top1_agreement")), 1),
+            str(bundle.folder),
+        ]
+        for bundle in bundles
+    ]
+    columns = ["bundle", "kB", "test top-1 %", "relative error", "same top-1 %", "folder"]
+    shipping = read_shipping(run.shipping_path) if _has_shipping(run, folders) else None
+    made = [
+        BundleMade(
+            name=bundle.manifest.name,
+            folder=str(bundle.folder),
+            model_bytes=bundle.model_bytes,
+            accuracy=bundle.manifest.accuracy,
+            parity=bundle.manifest.parity,
+        )
+        for bundle in bundles
+    ]
+    outcome = ExportOutcome(run=str(run.path), bundles=made, ships=shipping, remarks=run.remarks())
+    content = as_dict(outcome)
+    shown: list[Any] = [table_of("Bundles", columns, rows)]
+    if shipping:
+        shown += shown_of_shipping(shipping)
+    return Outcome(content, shown)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def _error(relative: float | None) -> str:
+    return number(None, 0) if relative is None else f"{relative:.1e}"
+
+
+def _has_shipping(run: RunFolder, folders: list[Path]) -> bool:
+    """Whether what ships was chosen among these very bundles."""
+    if not run.shipping_path.exists():
+        return False
+    chosen = read_shipping(run.shipping_path).chosen
+    return chosen in {folder.name for folder in folders}

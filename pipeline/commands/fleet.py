@@ -1,0 +1,312 @@
+"""Several hosts at once: a file that names them, and a run's bundles measured on all of them.
+
+Hosts work in parallel, but a machine measures one bundle at a time, by however many URLs it is
+named. A host that fails does not keep the others from their work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from deploy_targets.comparison import Comparison
+from deploy_targets.measurement import Measurement, read_measurement
+from deploy_targets.remote.address import EXAMPLE, refuse_password
+from deploy_targets.remote.provisioning import machine_of
+from foundation.bundle import read_manifest
+from foundation.errors import CompressError, HostError, RecipeError, UsageError
+from foundation.records import RecordError, as_dict, build
+from pipeline.benching.bench import bench
+from pipeline.commands.bench import HeldAgainst, check_against, held_against
+from pipeline.gating.ratios import RatioShown
+from pipeline.recipe.file import read_toml
+from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.terminal import (
+    Outcome,
+    measurement_table,
+    progress_console,
+    ratio_table,
+    safe,
+    table_of,
+)
+
+Say = Callable[[str], None]
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class FleetHost:
+    """A host of a fleet.
+
+    Attributes:
+        name: for people.
+        url: how it is reached; "local" is this machine.
+        target: device class; only bundles for it are measured there. None: all that it can run.
+        bench: keys of the recipe's bench section that are other for it.
+    """
+
+    name: str
+    url: str
+    target: str | None = None
+    bench: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class HostDone:
+    """What came of a host.
+
+    Attributes:
+        host: its name.
+        url: how it was reached.
+        measured: names of the bundles of which there is a measurement.
+        error: a line, where it failed.
+        exit_code: of that error; 0 if there is none.
+    """
+
+    host: str
+    url: str
+    measured: list[str]
+    error: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetOutcome:
+    """What `compress bench --json` prints for several hosts.
+
+    Attributes:
+        run: the run folder.
+        hosts: every one that was asked for.
+        measurements: of all hosts.
+        ratios: to what `--against` named, of all hosts.
+        comparisons: the turns that they come from, where there were some.
+    """
+
+    schema_version: int = 1
+    kind: str = "fleet-bench"
+    run: str
+    hosts: list[HostDone]
+    measurements: list[Measurement]
+    ratios: list[RatioShown]
+    comparisons: list[Comparison]
+
+
+@dataclass(frozen=True)
+class _HostBench:
+    """What was measured on a host."""
+
+    measurements: list[Measurement]
+    held: HeldAgainst
+
+
+@dataclass(frozen=True)
+class _Entry:
+    url: str
+    target: str | None = None
+    bench: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _File:
+    hosts: dict[str, _Entry]
+
+
+def read_fleet(path: Path) -> list[FleetHost]:
+    """The hosts of a fleet file, in its order.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        RecipeError: when it is none.
+    """
+    raw, _ = read_toml(path, "fleet")
+    try:
+        entries = build(_File, raw).hosts
+    except RecordError as error:
+        raise RecipeError(
+            f'{path}: {error}; a host is [hosts.NAME] with url = "{EXAMPLE}"'
+        ) from error
+    if not entries:
+        raise RecipeError(f"{path}: names no host")
+    return [FleetHost(name, one.url, one.target, one.bench) for name, one in entries.items()]
+
+
+def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
+    """Hosts of a file and of the command line, each URL once.
+
+    Raises:
+        UsageError: when two entries have the same URL.
+        HostError: when one has a password in it.
+    """
+    hosts = [*(read_fleet(fleet) if fleet else []), *(FleetHost(url, url) for url in urls)]
+    for one in hosts:
+        refuse_password(one.url)
+    for one in hosts:
+        twice = [other.name for other in hosts if other.url == one.url]
+        if len(twice) > 1:
+            raise UsageError(
+                f"{one.url}: named {len(twice)} times ({', '.join(twice)}); once will do"
+            )
+    return hosts
+
+
+def bench_fleet(
+    path: Path | None,
+    hosts: Sequence[FleetHost],
+    changes: Mapping[str, Any],
+    only: Sequence[str] | None,
+) -> tuple[Outcome, CompressError | None]:
+    """Measure a run's bundles on several hosts at once.
+
+    Args:
+        path: the run folder; None takes the one used last.
+        hosts: where.
+        changes: keys of the bench section that the command line gave; a host's own go before them.
+        only: names of bundles; None takes all that a host can run.
+
+    Returns:
+        What came of it, and the first host's error, if any failed.
+    """
+    run, console = open_run(path), progress_console()
+
+    def say(line: str) -> None:
+        console.print(f"  {safe(line)}", soft_wrap=True)
+
+    def work(host: FleetHost) -> _HostBench:
+        return _bench_one(run, host, changes, only, say)
+
+    with run.locked():
+        found = in_parallel(hosts, work, say)
+    done = [_done(host, found[host.name]) for host in hosts]
+    good = [one for host in hosts if isinstance(one := found[host.name], _HostBench)]
+    measurements = [measured for one in good for measured in one.measurements]
+    ratios = [ratio for one in good for ratio in one.held.ratios]
+    rows = [
+        [one.host, "failed" if one.error else "done", str(len(one.measured)), one.error or ""]
+        for one in done
+    ]
+    summary = table_of("Hosts", ["host", "", "bundles", "error"], rows)
+    outcome = FleetOutcome(
+        run=str(run.path),
+        hosts=done,
+        measurements=measurements,
+        ratios=ratios,
+        comparisons=[turns for one in good for turns in one.held.comparisons],
+    )
+    tables = [
+        *([measurement_table(measurements)] if measurements else []),
+        *([ratio_table(ratios)] if ratios else []),
+    ]
+    shown = [*tables, summary]
+    failed = [one for one in found.values() if isinstance(one, CompressError)]
+    return Outcome(as_dict(outcome), shown), next(iter(failed), None)
+
+
+def in_parallel(
+    hosts: Sequence[FleetHost], work: Callable[[FleetHost], A], say: Say
+) -> dict[str, A | CompressError]:
+    """Do it on all hosts at once, but on the same machine one after the other.
+
+    Returns:
+        By the host's name, what came of the work or the error that it ended in.
+    """
+    found: dict[str, A | CompressError] = {}
+
+    def ask(host: FleetHost) -> str | CompressError:
+        try:
+            return machine_of(host.url)
+        except CompressError as error:
+            return error
+
+    def queue(group: list[FleetHost]) -> None:
+        for host in group:
+            try:
+                found[host.name] = work(host)
+            except CompressError as error:
+                found[host.name] = error
+                say(f"{host.name}: {error}")
+
+    groups: dict[str, list[FleetHost]] = {}
+    for host, machine in zip(hosts, _at_once(ask, hosts), strict=True):
+        if isinstance(machine, CompressError):
+            found[host.name] = machine
+            say(f"{host.name}: {machine}")
+        else:
+            groups.setdefault(machine, []).append(host)
+    for group in groups.values():
+        if len(group) > 1:
+            names = ", ".join(host.name for host in group)
+            say(f"the same machine, so one after the other: {names}")
+    _at_once(queue, list(groups.values()))
+    return found
+
+
+def _at_once(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
+    """Do it for each in a thread of its own; threads that do not keep an interrupted program."""
+    done: dict[int, B] = {}
+    failures: list[BaseException] = []
+
+    def one(number: int, item: A) -> None:
+        try:
+            done[number] = work(item)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=one, args=(number, item), daemon=True)
+        for number, item in enumerate(items)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for failure in failures:
+        raise failure
+    return [done[number] for number in range(len(items))]
+
+
+def _bench_one(
+    run: RunFolder,
+    host: FleetHost,
+    changes: Mapping[str, Any],
+    only: Sequence[str] | None,
+    say: Say,
+) -> _HostBench:
+    asked = run.recipe_with("bench", {**changes, **host.bench, "host": host.url}).bench
+    check_against(asked)
+    names = only
+    if host.target and not only:
+        folders = run.bundle_folders()
+        names = [one.name for one in folders if read_manifest(one).target == host.target]
+        if not names:
+            raise HostError(
+                f"{host.name}: the run has no bundle for target {host.target!r}; make one with "
+                f"`compress export {run.path} --target {host.target}`"
+            )
+    seen: set[str] = set()
+
+    def show(bundle: str, _facts: dict[str, Any]) -> None:
+        if bundle not in seen:
+            seen.add(bundle)
+            say(f"{host.name}: measuring {bundle}")
+
+    paths = bench(run, asked, show, lambda line: say(f"{host.name}: {line}"), names)
+    measurements = [read_measurement(path) for path in paths]
+    if not asked.against:
+        return _HostBench(measurements, HeldAgainst())
+
+    def turns(bundle: str, facts: dict[str, Any]) -> None:
+        if facts["step"] == "round" and facts["number"] == 1:
+            say(f"{host.name}: {bundle} in turns with {asked.against}")
+
+    return _HostBench(measurements, held_against(run, asked, turns, only, measurements))
+
+
+def _done(host: FleetHost, found: _HostBench | CompressError) -> HostDone:
+    if isinstance(found, CompressError):
+        return HostDone(host.name, host.url, [], str(found), found.exit_code)
+    names = [one.bundle.name for one in found.measurements]
+    return HostDone(host.name, host.url, names, None, 0)

@@ -1,0 +1,116 @@
+"""`compress gate`: runs and measurements judged by a budget; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from foundation.errors import UsageError
+from foundation.records import as_dict
+from pipeline.gating.evidence import evidence_in
+from pipeline.gating.gate import again_in, baseline_of, gate
+from pipeline.gating.judging import judge
+from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
+from pipeline.recipe.file import Source, read_toml, recipe_values, validated
+from pipeline.recipe.sections import GateRecipe
+from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.terminal import (
+    Outcome,
+    progress_console,
+    remarks_on,
+    safe,
+    verdict_table,
+)
+
+
+def gate_only(
+    paths: Sequence[Path], budget: Path | None, changes: Mapping[str, Any]
+) -> tuple[Verdict, Outcome]:
+    """Judge runs and files of measurements by a budget file, or by each recipe's own.
+
+    Args:
+        paths: run folders and files; none takes the run used last.
+        budget: a TOML file; None takes the recipe's, which files alone do not have.
+        changes: keys of the gate section that the command line gave.
+    """
+    console = progress_console()
+    say = remarks_on(console)
+    files = [path for path in paths if path.is_file() or path.suffix == ".json"]
+    folders = [path for path in paths if path not in files]
+    runs = [open_run(path, say) for path in folders] or ([] if files else [open_run(None, say)])
+    asked = None if budget is None else read_budget(budget)
+    verdicts = []
+    for run in runs:
+        rules = changed_budget(asked or run.recipe().gate, changes)
+        with run.locked(to_read=True):
+            verdicts.append(gate_shown(run, rules, console))
+    if files:
+        verdicts.append(_gate_files(files, asked, changes))
+    verdict = _joined(verdicts)
+    outcome = Outcome(
+        as_dict(verdict),
+        [verdict_table(verdict)],
+        passed=verdict.passed,
+        inconclusive=verdict.verdict == INCONCLUSIVE,
+    )
+    return verdict, outcome
+
+
+def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
+    """Judge a run, measuring again where the budget asks for it, and say so."""
+
+    def say(line: str) -> None:
+        console.print(f"  {safe(line)}")
+
+    return gate(run, rules, again_in(run, rules, lambda _bundle, _facts: None, say))
+
+
+def read_budget(path: Path) -> GateRecipe:
+    """A budget from a TOML file of its own: the keys of the recipe's gate section.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        RecipeError: when it is not a budget.
+    """
+    return validated(GateRecipe, *read_toml(path, "budget"))
+
+
+def changed_budget(rules: GateRecipe, changes: Mapping[str, Any]) -> GateRecipe:
+    """A budget with some keys replaced, and validated again.
+
+    Raises:
+        RecipeError: when one makes no sense.
+    """
+    return validated(GateRecipe, {**recipe_values(rules), **changes}, Source())
+
+
+def _gate_files(
+    files: Sequence[Path], asked: GateRecipe | None, changes: Mapping[str, Any]
+) -> Verdict:
+    if asked is None:
+        raise UsageError(
+            f"{files[0]}: measurements alone have no budget; give one with --budget budget.toml"
+        )
+    rules = changed_budget(asked, changes)
+    if rules.retries:
+        raise UsageError(
+            f'{files[0]}: on_inconclusive = "{rules.on_inconclusive}" measures again, for which '
+            "there must be a run folder; name the run, or leave it out"
+        )
+    evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
+    verdict = judge(evidence, rules, baseline_of(rules))
+    return replace(verdict, judged=[str(file) for file in files])
+
+
+def _joined(verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict over all; they differ in their words for inconclusive only by their recipes."""
+    if len(verdicts) == 1:
+        return verdicts[0]
+    asked = {one.on_inconclusive for one in verdicts}
+    checks = [check for one in verdicts for check in one.checks]
+    joined = verdict_of(checks, asked.pop() if len(asked) == 1 else "report")
+    return replace(joined, judged=[path for one in verdicts for path in one.judged])

@@ -1,0 +1,98 @@
+"""What the road's commands print with `--json`. No torch is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.exporting.choice import Shipping
+from pipeline.gating.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOutcome:
+    """What `compress run --json` prints.
+
+    Attributes:
+        run: the run folder.
+        networks: "teacher" and "student": model, parameters, operations, accuracy.
+        remarks: what steps decided by looking or left out, by the step's name.
+        report: files that were written.
+        verdict: the gate's; None where the recipe has no limits.
+    """
+
+    schema_version: int = 1
+    kind: str = "run"
+    run: str
+    networks: dict[str, dict[str, Any]]
+    remarks: dict[str, list[str]]
+    report: list[str]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillOutcome:
+    """What `compress distill --json` prints.
+
+    Attributes:
+        run: the run folder.
+        networks: "teacher" and "student": model, parameters, operations, accuracy.
+        remarks: what steps decided by looking or left out, by the step's name.
+    """
+
+    schema_version: int = 1
+    kind: str = "distillation"
+    run: str
+    networks: dict[str, dict[str, Any]]
+    remarks: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class BundleMade:
+    """A bundle that was exported.
+
+    Attributes:
+        accuracy: on the test images: "top1" (0..1), "n", and on the validation images.
+        parity: against the network that it was made from.
+    """
+
+    name: str
+    folder: str
+    model_bytes: int
+    accuracy: dict[str, Any]
+    parity: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOutcome:
+    """What `compress export --json` prints.
+
+    Attributes:
+        run: the run folder.
+        ships: which of the bundles, and why; None where nobody asked for a choice.
+        remarks: what steps decided by looking or left out, by the step's name.
+    """
+
+    schema_version: int = 1
+    kind: str = "export"
+    run: str
+    bundles: list[BundleMade]
+    ships: Shipping | None
+    remarks: dict[str, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOutcome:
+    """What `compress report --json` prints.
+
+    Attributes:
+        run: the run folder.
+        remarks: what steps decided by looking or left out, by the step's name.
+        written: the report's files.
+    """
+
+    schema_version: int = 1
+    kind: str = "report"
+    run: str
+    remarks: dict[str, list[str]]
+    written: list[str]

@@ -1,0 +1,77 @@
+"""`compress run`: the whole road, each step reading what the one before left on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console, RenderableType
+
+from foundation.records import as_dict
+from pipeline.commands.bench import bench_shown
+from pipeline.commands.distill import pruned_lines, stage_table, train
+from pipeline.commands.export import export_shown
+from pipeline.commands.gate import gate_shown
+from pipeline.commands.outcomes import RunOutcome
+from pipeline.gating.verdict import INCONCLUSIVE
+from pipeline.preflight.names import check_names
+from pipeline.preflight.trust import check_code
+from pipeline.recipe.file import RecipeFile
+from pipeline.report.content import gather
+from pipeline.report.terminal import headline_lines
+from pipeline.report.write import report
+from pipeline.run_folder.folder import DEFAULT_ROOT, start_run
+from pipeline.run_folder.torchrun import join_processes, leads
+from pipeline.shown.terminal import (
+    Outcome,
+    measurement_table,
+    progress_console,
+    remarks_on,
+    verdict_table,
+)
+
+
+def walk(file: RecipeFile, path: Path | None) -> Outcome:
+    """The whole road, from data to verdict.
+
+    Args:
+        file: the recipe.
+        path: the run folder; None takes runs/NAME.
+    """
+    console, recipe = progress_console(), file.recipe
+    path = path or DEFAULT_ROOT / recipe.name
+    check_code(file, path, remarks_on(console))
+    check_names(file)
+    join_processes(recipe.engine)
+    run = start_run(path, recipe, remarks_on(console))
+    with run.locked():
+        train(run, file, console)
+        if not leads():
+            return Outcome({}, [])
+        _heading(console, "export")
+        export_shown(run, recipe, console)
+        _heading(console, "bench")
+        measurements = bench_shown(run, recipe.bench, console)
+        verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
+        written = report(run)
+        headline = gather(run).headline
+    found = RunOutcome(
+        run=str(run.path),
+        networks=run.record()["networks"],
+        remarks=run.remarks(),
+        report=[str(one) for one in written],
+        verdict=verdict,
+    )
+    shown: list[RenderableType] = [stage_table(run), *pruned_lines(run)]
+    shown += [measurement_table(measurements)]
+    shown += [verdict_table(verdict)] if verdict else []
+    lines = [*headline_lines(headline), *(f"report: {one}" for one in written)]
+    return Outcome(
+        as_dict(found),
+        [*shown, *lines],
+        passed=verdict is None or verdict.passed,
+        inconclusive=verdict is not None and verdict.verdict == INCONCLUSIVE,
+    )
+
+
+def _heading(console: Console, name: str) -> None:
+    console.print(f"[bold]{name}[/bold]")

@@ -1,0 +1,152 @@
+"""What ships and why: the bundles that could, what is known of each, and the one that does.
+
+The rule is short. Of the bundles that keep the accuracy limit the fastest ships, and lower
+precision counts as faster only where the whole confidence interval of its ratio to FP32 of the
+same format says so: otherwise it costs accuracy for nothing. No torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy_targets.device.sense import at_least, named
+from foundation.errors import CorruptFileError
+from foundation.files import read_json, write_json
+from foundation.records import RecordError, as_dict, build
+from pipeline.exporting.candidates import (
+    FULL,
+    Candidate,
+    Ratio,
+    keeps_limit,
+    latency_of,
+    size_of,
+    speedup_of,
+)
+from pipeline.exporting.reasons import advice_for, reason_for
+
+__all__ = [
+    "Candidate", "Choice", "Ratio", "Shipping", "choose", "keeps_limit", "read_shipping",
+    "speedup_of", "write_shipping",
+]  # fmt: skip
+
+SCHEMA_VERSION = 1
+KIND = "shipping"
+
+_AGAIN = "run `compress export` again"
+
+
+class Choice(NamedTuple):
+    """What `choose` found.
+
+    Attributes:
+        chosen: the bundle's name.
+        met: whether it keeps the limit.
+        reason: one sentence.
+        advice: what to try for more, if there is something.
+    """
+
+    chosen: str
+    met: bool
+    reason: str
+    advice: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipping:
+    """The content of `shipping.json`.
+
+    Attributes:
+        target: that the candidates were made for.
+        max_drop: percentage points that accuracy may fall below FP32; None for no limit.
+        chosen, met, reason, advice: see `Choice`.
+        measured_on: the host; None where none was at hand.
+        candidates: all that were looked at and stand as bundles.
+        trials: bundles that were made and evaluated on the way.
+        seconds: that the search took.
+        notes: what did not go as it should on the way, and why.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    kind: str = KIND
+    target: str
+    max_drop: float | None
+    chosen: str
+    met: bool
+    reason: str
+    advice: str | None
+    measured_on: str | None
+    candidates: list[Candidate]
+    trials: int
+    seconds: float
+    notes: list[str] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from named(target=self.target, measured_on=self.measured_on)
+        yield from at_least(0, max_drop=self.max_drop, trials=self.trials, seconds=self.seconds)
+        if self.chosen not in {one.bundle for one in self.candidates}:
+            yield f"{self.chosen!r} is no candidate"
+
+    @property
+    def ships(self) -> Candidate:
+        """The candidate that was chosen."""
+        return next(one for one in self.candidates if one.bundle == self.chosen)
+
+
+def write_shipping(path: Path, shipping: Shipping) -> None:
+    """Write the record as JSON, in one step."""
+    write_json(path, as_dict(shipping))
+
+
+def read_shipping(path: Path) -> Shipping:
+    """Read a record that `write_shipping` wrote.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is anything else, or what it chose is no candidate.
+    """
+    raw = read_json(path)
+    found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
+    if found != (KIND, SCHEMA_VERSION):
+        raise CorruptFileError(
+            f"{path}: not a {KIND} record of schema version {SCHEMA_VERSION}; {_AGAIN}"
+        )
+    try:
+        return build(Shipping, raw)
+    except RecordError as error:
+        raise CorruptFileError(f"{path}: not a {KIND} record ({error}); {_AGAIN}") from error
+
+
+def choose(
+    candidates: Sequence[Candidate], max_drop: float | None, *, trained_in_int8: bool = False
+) -> Choice:
+    """The bundle to ship: the fastest that keeps the limit; the smallest, where none was timed.
+
+    Lower precision that was not shown to be faster than FP32 does not stand in for it. When
+    no candidate keeps the limit, the one that comes closest to it ships: there is always one.
+
+    Args:
+        candidates: FP32 among them.
+        max_drop: the limit that `meets_limit` speaks of, in percentage points.
+        trained_in_int8: whether a stage did; then none is advised.
+
+    Raises:
+        ValueError: when there are no candidates.
+    """
+    if not candidates:
+        raise ValueError("there must be candidates, but got none")
+    meeting = [one for one in candidates if one.meets_limit]
+    timed = [one for one in meeting if one.p50_ms is not None]
+    if not meeting:
+        best = min(candidates, key=lambda one: (one.drop, latency_of(one), size_of(one)))
+    elif timed:
+        worth = [one for one in timed if one.precision == FULL or one.is_faster]
+        best = min(worth or timed, key=lambda one: (latency_of(one), size_of(one)))
+    else:
+        best = min(meeting, key=size_of)
+    reason = reason_for(best, candidates, max_drop)
+    advice = advice_for(best, candidates, max_drop, trained_in_int8=trained_in_int8)
+    return Choice(best.bundle, best.meets_limit, reason, advice)

@@ -1,0 +1,245 @@
+"""Export: bundles of the student, and of the teacher for comparison, for the asked targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from deploy_targets.targets import Target, load_target
+from export.bundling import make_bundles
+from export.formats import FORMATS
+from export.quantization import QuantizationScheme
+from export.requests import BundleRequest, ExportSource, bundle_name
+from foundation.bundle import MANIFEST
+from foundation.errors import ExportError, UsageError
+from foundation.files import sha256_of
+from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
+from pipeline.data.images import ArrayImages
+from pipeline.exporting.learnt_integers import learnt_integers
+from pipeline.recipe.file import recipe_values
+from pipeline.recipe.sections import AUTO, ExportRecipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.target_profiles import remember_target
+from pipeline.training.networks import trained_student, trained_teacher
+from pipeline.training.prepare import Role
+from smskd.training.results import WEIGHTS
+
+
+def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+    """Make every bundle that is asked for; those made before from the same weights stay.
+
+    Args:
+        run: the run folder, with a student in it.
+        asked: targets, formats, precisions.
+        say: told what is being made.
+
+    Returns:
+        The bundles' folders.
+
+    Raises:
+        UsageError: when a target takes none of the asked formats or precisions.
+        ExportError: when a bundle does not agree with the network.
+    """
+    folders: list[Path] = []
+    for name in asked.targets:
+        target = load_target(name)
+        requests = requests_for(target, asked)
+        notes = remember_target(run, name, target)
+        folders += _export_role(run, "student", requests, say, notes)
+    if asked.teacher:
+        folders += export_teacher(run, asked, say)
+    return folders
+
+
+def export_teacher(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+    """Make an FP32 bundle of the teacher in each format, if the run has a teacher.
+
+    Errors as `export`.
+    """
+    folders: list[Path] = []
+    for name in asked.targets if run.has_teacher else []:
+        requests = requests_for(load_target(name), asked)
+        baselines = [request for request in requests if request.precision == "fp32"]
+        folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
+    return folders
+
+
+def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
+    """All combinations that are asked for and that the target takes, in the target's order.
+
+    Raises:
+        UsageError: when there are none.
+    """
+    formats = [name for name in asked.formats or target.formats if name in target.formats]
+    every = asked.precisions in (None, [AUTO])
+    wanted = target.precisions if every else asked.precisions or []
+    rules = target.quantization
+    scheme = QuantizationScheme(
+        activation_type=rules.activation_type,
+        weight_type=rules.weight_type,
+        per_channel=rules.per_channel,
+        reduce_range=rules.reduce_range,
+        calibration=rules.calibration,
+        reason=rules.reason,
+    )
+    requests = [
+        BundleRequest(
+            target.name,
+            name,
+            precision,
+            scheme,
+            target.onnx_opset,
+            target.runtime_for(name),
+            asked.embed_preprocessing,
+            asked.tolerated,
+        )
+        for name in formats
+        for precision in wanted
+        if _takes(target, precision) and precision in FORMATS.get(name).precisions
+    ]
+    if not requests:
+        raise UsageError(
+            f"target {target.name} takes {', '.join(target.formats)} in "
+            f"{', '.join(target.precisions)}; nothing that was asked for is among these"
+        )
+    return requests
+
+
+def _takes(target: Target, precision: str) -> bool:
+    """Whether its profile lists a precision; BF16, where its CPU computes in that, goes unlisted,
+    for what is not asked for by name is not made in it."""
+    has_bf16 = any("bf16" in feature for feature in target.features)
+    return precision in target.precisions or (precision == "bf16" and has_bf16)
+
+
+def _as_fp32(requests: list[BundleRequest]) -> list[BundleRequest]:
+    return [replace(requests[0], precision="fp32")]
+
+
+def _export_role(
+    run: RunFolder,
+    role: Role,
+    requests: list[BundleRequest],
+    say: Callable[[str], None],
+    notes: Sequence[str] = (),
+) -> list[Path]:
+    folders = [run.bundles / bundle_name(role, request) for request in requests]
+    depends_on: dict[str, Any] = {
+        "requests": [recipe_values(request) for request in requests],
+        "weights": weights_of(run, role),
+        "data": run.record()["steps"]["data"]["products"],
+        "code": run.record().get("code", {}).get(role),
+    }
+    if role == "student":
+        depends_on["learnt"] = learnt_origin(run)
+    with run.step(step_name(requests[0].target, role), **depends_on) as step:
+        for note in notes:
+            step.remark(note)
+        if step.needed:
+            source = export_source(run, role)
+            step.products = write_bundles(run, source, requests, say, step.remark)
+    return folders
+
+
+def step_name(target: str, role: Role) -> str:
+    """The step that makes a role's bundles for a target, all of them or those that could ship.
+
+    One name for both: each replaces bundles of the other, and then has made them.
+    """
+    return f"export {target} {role}"
+
+
+def write_bundles(
+    run: RunFolder,
+    source: ExportSource,
+    requests: Sequence[BundleRequest],
+    say: Callable[[str], None],
+    remark: Callable[[str], None],
+    *,
+    on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
+) -> list[Path]:
+    """Make bundles in the run folder, and give all their files; as `make_bundles`.
+
+    What was said of bundles that are not these any more goes: which of them ships.
+    """
+    folders = [run.bundles / bundle_name(source.role, request) for request in requests]
+    before = _manifests(folders)
+    try:
+        make_bundles(source, requests, run.bundles, say, on_remark=remark, on_failed=on_failed)
+    finally:
+        if any(_manifests(folders).get(folder) != digest for folder, digest in before.items()):
+            run.shipping_path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds what was made before, or what failed
+            run.bundles.rmdir()
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+
+
+def _manifests(folders: Sequence[Path]) -> dict[Path, str]:
+    """SHA-256 of the manifests of those that are there, by folder."""
+    paths = {folder: folder / MANIFEST for folder in folders}
+    return {folder: sha256_of(path) for folder, path in paths.items() if path.is_file()}
+
+
+def weights_of(run: RunFolder, role: Role) -> str | None:
+    """SHA-256 of what a role's bundles are made of; None where there is nothing yet."""
+    path = _model_file(run, role)
+    return sha256_of(path) if path.is_file() else None
+
+
+def learnt_origin(run: RunFolder) -> dict[str, Any] | None:
+    """Where integers that the student was trained with came from; None where it was not."""
+    learnt = learnt_integers(run)
+    return learnt.origin if learnt else None
+
+
+def export_source(run: RunFolder, role: Role) -> ExportSource:
+    """A network of the run, with the images that its export needs.
+
+    Raises:
+        MissingFileError: when the run has no such network yet.
+    """
+    facts = read_facts(run.data)
+    student = role == "student"
+
+    def images(use: str) -> ArrayImages:
+        return read_images(run.data / facts.images_for(role, use))
+
+    test, validation = images(TEST), images(VALIDATION)
+    record, learnt = run.record(), learnt_integers(run) if student else None
+    return ExportSource(
+        model=_model(run, role),
+        role=role,
+        preprocessing=facts.preprocessing if student else facts.teacher_preprocessing,
+        classes=facts.classes,
+        calibration=images(CALIBRATION).pixels,
+        probe_images=images(PROBE).pixels,
+        evaluation=(test.pixels, test.labels),
+        validation=(validation.pixels, validation.labels),
+        origin={
+            "run": record["name"],
+            "model": record["networks"][role]["model"],
+            "dataset": facts.name,
+            "dataset_sha256": facts.fingerprint,
+            "weights_sha256": weights_of(run, role),
+            "commit": record["commit"],
+            "versions": record["versions"],
+        },
+        learnt=learnt,
+    )
+
+
+def _model(run: RunFolder, role: Role) -> nn.Module | Path:
+    if role == "teacher":
+        return trained_teacher(run)
+    return run.student_graph if run.student_graph.is_file() else trained_student(run)
+
+
+def _model_file(run: RunFolder, role: Role) -> Path:
+    if role == "teacher":
+        return run.teacher / WEIGHTS
+    return run.student_graph if run.student_graph.is_file() else run.student

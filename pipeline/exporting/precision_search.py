@@ -1,0 +1,180 @@
+"""Trials of one format: bundles made, asked about the validation images, and cleared away."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundling import export_fp32_onnx, make_bundle
+from export.formats import FORMATS
+from export.graphs.batches import in_batches_of
+from export.learnt_quantization import takes_learnt
+from export.quantization import QuantizationScheme, other_schemes
+from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
+from export.searching.search import SearchResult, search
+from export.searching.sensitivity import operator_times, rank
+from export.searching.trials import Candidate, Trial, TrialResult
+from foundation.bundle import Bundle, open_bundle
+from pipeline.data.images import ArrayImages
+
+OnTrial = Callable[[str, TrialResult, int], None]
+"""Told a format's name, what was tried, and how many trials are left at most."""
+
+_BATCH = 64
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9]+")
+_INT8 = "int8"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a search may go.
+
+    Attributes:
+        max_drop: points of validation accuracy below FP32.
+        max_trials: candidates of a format that are made at most.
+        tolerated_drop: points beyond which a trial has failed; see `ExportRecipe`.
+    """
+
+    max_drop: float
+    max_trials: int
+    tolerated_drop: float = TOLERATED_DROP
+
+
+class FormatTrials:
+    """The candidates of one format, and what is known of them.
+
+    Args:
+        source: the original.
+        request: of any precision of the format, with the target's own scheme.
+        precisions: those to try, FP32 aside.
+        validation: images and labels on which every candidate is judged.
+        folder: keeps finished trials, so that a search that was killed goes on, and in `failed/`
+            what disagreed with the original.
+    """
+
+    def __init__(
+        self,
+        source: ExportSource,
+        request: BundleRequest,
+        precisions: Sequence[str],
+        validation: ArrayImages,
+        folder: Path,
+    ) -> None:
+        self.source, self.validation = source, validation
+        # What test images may lose is asked of bundles; a trial never sees these.
+        self.request = replace(request, precision="fp32", tolerated_drop=TOLERATED_DROP)
+        self.precisions = [one for one in precisions if one not in ("fp32", _INT8)]
+        self.with_int8 = _INT8 in precisions
+        self.folder = folder
+        self._scratch = folder / "scratch"
+
+    def search(self, limits: Limits, depends_on: Sequence[str], on_trial: OnTrial) -> SearchResult:
+        """Find the format's best candidates.
+
+        Args:
+            limits: where to stop.
+            depends_on: what trials depend on besides the candidate.
+            on_trial: told of each.
+
+        Raises:
+            ExportError: when FP32 itself cannot be made.
+            NoSpaceError: when the disk is full.
+        """
+        schemes = self._schemes() if self.with_int8 else []
+        try:
+            return search(
+                self._make,
+                self._rank,
+                schemes=schemes,
+                limit=limits.max_drop,
+                precisions=self.precisions,
+                max_trials=limits.max_trials,
+                tolerated_drop=limits.tolerated_drop,
+                folder=self.folder,
+                context=json.dumps([*depends_on, str(self.request)]),
+                calibration_images=len(self.source.calibration),
+                trained_in_int8=self.source.learnt is not None,
+                on_trial=lambda result, left: on_trial(self.request.format, result, left),
+            )
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _schemes(self) -> list[QuantizationScheme]:
+        """The target's own first. Integers that were learnt have their ranges, and no other
+        calibration changes them."""
+        scheme = self.request.scheme
+        if self.source.learnt is not None and takes_learnt(_INT8, scheme):
+            return [scheme]
+        return [scheme, *other_schemes(scheme, self.request.format)]
+
+    @cached_property
+    def _onnx_file(self) -> Path:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        path = self._scratch / "original.onnx"
+        export_fp32_onnx(self.source, path, self.request.opset)
+        return path
+
+    def _make(self, candidate: Candidate) -> Trial:
+        request = self.request
+        # A name of its own: what a candidate left in `failed/` is not another's.
+        folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"
+        try:
+            make_bundle(
+                replace(self.source, evaluation=None, validation=None),
+                self._onnx_file,
+                target=request.target,
+                format=request.format,
+                precision=candidate.precision,
+                scheme=candidate.scheme,
+                folder=folder,
+                runtime=request.runtime,
+                embed=request.embed_preprocessing,
+            )
+            bundle = open_bundle(folder)
+            right = logits_of(bundle, self.validation.pixels).argmax(1) == self.validation.labels
+            return Trial(right, bundle=folder.name, facts={"model_bytes": bundle.model_bytes})
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _rank(self, scheme: QuantizationScheme) -> list[str]:
+        """Operators by what they cost, the most expensive to quantise first."""
+        images = self.source.preprocessing.apply(self.source.calibration)
+        fp32, int8 = (self._plain_model(kind, scheme, images) for kind in ("fp32", _INT8))
+        times = operator_times(self._onnx_file, fp32, int8, self.request.format, images[:1])
+        return [cost.operator for cost in rank(self._onnx_file, images, scheme, times)]
+
+    def _plain_model(
+        self, precision: str, scheme: QuantizationScheme, images: NDArray[np.float32]
+    ) -> Path:
+        """A model as the format writes it, checked by nobody: only its operators are timed."""
+        folder = self._scratch / f"timed-{precision}"
+        folder.mkdir(parents=True, exist_ok=True)
+        written = FORMATS.get(self.request.format)().write(
+            self._onnx_file, precision, folder, images, scheme
+        )
+        return folder / written.model_file
+
+
+def logits_of(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A bundle's answers, computed on this machine as they are written.
+
+    Args:
+        bundle: of any format.
+        images: uint8, shape (N, height, width, channels), N at least 1.
+
+    Returns:
+        Logits, shape (N, classes).
+    """
+    manifest = bundle.manifest
+    predict = FORMATS.get(manifest.format)().load(bundle.model_path)
+    predict = in_batches_of(predict, manifest.input.batch)
+    starts = range(0, len(images), _BATCH)
+    return np.concatenate([predict(bundle.prepare(images[at : at + _BATCH])) for at in starts])

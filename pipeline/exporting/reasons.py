@@ -1,0 +1,126 @@
+"""Why a bundle ships, in a sentence, and what could be tried for more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pipeline.exporting.candidates import FULL, Candidate, latency_of, size_of
+
+
+def reason_for(best: Candidate, candidates: Sequence[Candidate], max_drop: float | None) -> str:
+    """Why `best` is the one that ships, and why lower precision is not: one sentence."""
+    if not best.meets_limit:
+        return (
+            f"{best.bundle} comes closest to the limit of {limit_words(max_drop)}, which none "
+            f"keeps: it is {best.drop_words}, {_gap(best, max_drop)}"
+        )
+    keeps = "" if max_drop is None else f" that keeps the limit of {limit_words(max_drop)}"
+    if best.p50_ms is None and len(candidates) == 1:
+        return f"{best.bundle} is all that could be made{keeps}: {best.model_bytes / 1e3:,.0f} kB"
+    if best.p50_ms is None:
+        return (
+            f"{best.bundle} is the smallest{keeps}: {best.model_bytes / 1e3:,.0f} kB and "
+            f"{best.drop_words}; whether it is faster is not measured, for want of a host"
+        )
+    if best.ratio is not None and best.precision != FULL:
+        main = f"{best.ratio.words} as fast as FP32 and {best.drop_words}"
+    else:
+        main = f"{best.p50_ms:.3g} ms for one image"
+    left = _left_out(best, candidates, max_drop)
+    return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *left])
+
+
+def limit_words(max_drop: float | None) -> str:
+    """A limit in points: "0.5 points", "1 point"."""
+    if max_drop is None:
+        return "none"
+    return f"{max_drop:g} point{'' if max_drop == 1 else 's'}"
+
+
+def _left_out(
+    best: Candidate, candidates: Sequence[Candidate], max_drop: float | None
+) -> list[str]:
+    """Why lower precision than the chosen one's does not ship."""
+    if best.precision == "int8":
+        return []
+    return [_why_not(one, max_drop) for one in _lower(candidates) if one != best]
+
+
+def _lower(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best INT8 candidate of each format; where there is none, the best of lower precision."""
+    reduced = [one for one in candidates if one.precision != FULL]
+    reduced = [one for one in reduced if one.precision == "int8"] or reduced
+    best: dict[str, Candidate] = {}
+    for one in sorted(reduced, key=lambda one: (not one.meets_limit, latency_of(one), one.drop)):
+        best.setdefault(one.format, one)
+    return list(best.values())
+
+
+def _why_not(one: Candidate, max_drop: float | None) -> str:
+    if not one.meets_limit:
+        return f"{one.bundle} is {one.drop_words}, {_gap(one, max_drop)}"
+    if one.ratio is None:
+        return f"{one.bundle} was not timed"
+    if one.is_faster:
+        return f"{one.bundle} is {one.ratio.words} as fast as FP32 of its format, yet slower"
+    shown = "slower than" if one.ratio.high < 1 else "not faster than"
+    return f"{one.bundle} is {shown} FP32 on this host, {one.ratio.words} as fast"
+
+
+def advice_for(
+    best: Candidate,
+    candidates: Sequence[Candidate],
+    max_drop: float | None,
+    *,
+    trained_in_int8: bool = False,
+) -> str | None:
+    """What could be tried where `best` is not what one would wish for.
+
+    `trained_in_int8`: the run has a stage for that already.
+    """
+    beyond = [one for one in candidates if not one.meets_limit and _would_win(one, best)]
+    if beyond:
+        nearest = min(beyond, key=lambda one: (one.drop, latency_of(one), size_of(one)))
+        stage = 'a last stage with quantize = "int8", more images in data.calibration_images'
+        if trained_in_int8:
+            stage = "more epochs of the stage that trains in INT8"
+        return (
+            f"for {nearest.bundle}, {_gap(nearest, max_drop)}: {stage}, or a limit of "
+            f"{_rounded_up(nearest.drop):.2f} points"
+        )
+    if best.p50_ms is None and len(candidates) > 1:
+        return "name a host of the target, and the bundles are timed there"
+    if best.precision == FULL:
+        same = [one for one in candidates if _is_as_fast(one) and one.format == best.format]
+        for one in sorted(same, key=size_of)[:1]:
+            share = one.model_bytes / best.model_bytes
+            return (
+                f"{one.bundle} was not shown to be slower and is {share:.2f}× the size, should "
+                "size count for more"
+            )
+    return None
+
+
+def _would_win(one: Candidate, best: Candidate) -> bool:
+    """Whether it would have shipped, had it kept the limit."""
+    if not best.meets_limit:
+        return True
+    if best.p50_ms is None:
+        return one.p50_ms is None and size_of(one) < size_of(best)
+    return one.is_faster and latency_of(one) < best.p50_ms
+
+
+def _is_as_fast(one: Candidate) -> bool:
+    ratio = one.ratio
+    return one.meets_limit and ratio is not None and ratio.low <= 1 <= ratio.high
+
+
+def _gap(one: Candidate, max_drop: float | None) -> str:
+    assert max_drop is not None, "without a limit there is none to miss"
+    return f"{one.drop - max_drop:.2f} more than allowed"
+
+
+def _rounded_up(drop: float) -> float:
+    """To hundredths, so that the limit lets it in; what floats add to a sum does not count."""
+    return math.ceil(round(100 * drop, 6)) / 100

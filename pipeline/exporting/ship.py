@@ -1,0 +1,315 @@
+"""Ship: try the precisions, time what is left against each other, and choose what goes out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from deploy_targets import comparison
+from deploy_targets.hosts import open_host
+from deploy_targets.measuring.compare import (
+    CompareOptions,
+    compare,
+    ratio_to_baseline,
+    write_comparison,
+)
+from deploy_targets.targets import Target, load_target
+from export.requests import BundleRequest, bundle_name
+from export.searching.search import SearchResult
+from export.searching.trials import TrialResult
+from foundation.bundle import MANIFEST, open_bundle
+from foundation.errors import ExportError
+from foundation.files import sha256_of
+from pipeline.data.facts import CALIBRATION, VALIDATION, read_images
+from pipeline.exporting.candidates import FULL, Candidate, Ratio, keeps_limit, speedup_of
+from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
+from pipeline.exporting.export import (
+    export_source,
+    learnt_origin,
+    requests_for,
+    step_name,
+    weights_of,
+    write_bundles,
+)
+from pipeline.exporting.precision_search import FormatTrials, Limits, OnTrial
+from pipeline.recipe.file import recipe_values
+from pipeline.recipe.sections import BenchRecipe, ExportRecipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.target_profiles import remember_target
+
+_QUANTISERS = ("onnxruntime", "openvino", "nncf")
+_TIMING = CompareOptions(rounds=8, queries=100, max_seconds=12.0)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told what happens.
+
+    Attributes:
+        say: a line for each thing made.
+        on_trial: each trial.
+        on_round: each step of the timing, as `deploy_targets.measuring.compare.compare` tells it.
+    """
+
+    say: Callable[[str], None]
+    on_trial: OnTrial
+    on_round: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Finalist:
+    """A bundle that could ship, with the trial in which it was judged."""
+
+    request: BundleRequest
+    result: TrialResult
+    folder: Path
+
+
+@dataclass
+class _Searched:
+    """How many trials the searches of all formats took, and what did not go as it should."""
+
+    trials: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) -> list[Path]:
+    """Leave the bundles that could ship, and `shipping.json`, which says which does and why.
+
+    Nothing is done again that depends on nothing new.
+
+    Args:
+        run: the run folder, with a student in it.
+        asked: what to export; of its targets the first.
+        bench: the host to time on; bundles for another architecture than its are not timed.
+        watch: told what happens.
+
+    Returns:
+        The bundles' folders.
+
+    Raises:
+        UsageError: when the target takes none of the asked formats.
+        ExportError: when FP32 itself cannot be exported, in any of the formats.
+        HostError: when the host fails.
+        NoSpaceError: when the disk is full; finished trials stay.
+    """
+    target, limit = load_target(asked.targets[0]), asked.limit
+    depends_on = {
+        "weights": weights_of(run, "student"),
+        "learnt": learnt_origin(run),
+        "data": run.record()["steps"]["data"]["products"],
+        "code": run.record().get("code", {}).get("student"),
+        "export": recipe_values(asked),
+        "host": bench.host,
+    }
+    notes = remember_target(run, asked.targets[0], target)
+    with run.step(step_name(target.name, "student"), **depends_on) as step:
+        for note in notes:
+            step.remark(note)
+        if step.needed:
+            started = time.monotonic()
+            finalists, searched, files = _finalists(run, target, asked, watch, step.remark)
+            timed = _timed(run, target, finalists, bench, watch)
+            candidates = _candidates(finalists, timed, limit)
+            learnt = learnt_origin(run) is not None
+            choice = choose(candidates, limit, trained_in_int8=learnt)
+            shipping = Shipping(
+                target=target.name,
+                max_drop=limit,
+                chosen=choice.chosen,
+                met=choice.met,
+                reason=choice.reason,
+                advice=choice.advice,
+                measured_on=bench.host if timed else None,
+                candidates=candidates,
+                trials=searched.trials,
+                notes=searched.notes,
+                seconds=round(time.monotonic() - started, 3),
+            )
+            write_shipping(run.shipping_path, shipping)
+            step.products = [run.shipping_path, *files]
+    candidates = read_shipping(run.shipping_path).candidates
+    return sorted(run.bundles / one.bundle for one in candidates)
+
+
+def _finalists(
+    run: RunFolder,
+    target: Target,
+    asked: ExportRecipe,
+    watch: Watch,
+    remark: Callable[[str], None],
+) -> tuple[list[_Finalist], _Searched, list[Path]]:
+    """FP32 and the best of each other precision, for each format; what else is known of the
+    searches; and the files of the bundles.
+
+    A format that cannot take the network at all is left out with a note, if there is another.
+    """
+    source = export_source(run, "student")
+    validation = read_images(run.data / VALIDATION)
+    found: list[tuple[BundleRequest, TrialResult]] = []
+    searched, failures = _Searched(), list[ExportError]()
+    for requests in _by_format(requests_for(target, asked)):
+        precisions = [request.precision for request in requests]
+        trials = FormatTrials(source, requests[0], precisions, validation, run.trials)
+        name = requests[0].format
+        try:
+            result = _search(run, trials, asked, watch)
+        except ExportError as error:
+            failures.append(error)
+            searched.notes.append(f"{name} is left out: {error}")
+            continue
+        searched.trials += len(result.trials)
+        searched.notes += [f"{name}: {note}" for note in result.notes]
+        if trials.with_int8 and result.gap is None:
+            searched.notes.append(f"{name}: {_no_int8(result)}")
+        found += [(_request_of(trials.request, one), one) for one in _best_by_precision(result)]
+    if not found:
+        raise failures[0]
+    failed: list[BundleRequest] = []
+
+    def leave_out(request: BundleRequest, error: ExportError) -> None:
+        failed.append(request)
+        searched.notes.append(f"{bundle_name('student', request)} is left out: {error}")
+
+    requests = [request for request, _ in found]
+    files = write_bundles(run, source, requests, watch.say, remark, on_failed=leave_out)
+    finalists = [
+        _Finalist(request, result, run.bundles / bundle_name("student", request))
+        for request, result in found
+        if request not in failed
+    ]
+    return finalists, searched, files
+
+
+def _no_int8(result: SearchResult) -> str:
+    errors = [one.error for one in result.trials if one.candidate.precision == "int8"]
+    why = f" ({errors[0].split('; ')[0]})" if errors else ""
+    return (
+        f"no INT8 model could be made in {len(result.trials)} trials{why}; more of them "
+        "(export.max_trials) keep more operators in floating point"
+    )
+
+
+def _by_format(requests: Sequence[BundleRequest]) -> list[list[BundleRequest]]:
+    formats: dict[str, list[BundleRequest]] = {}
+    for request in requests:
+        formats.setdefault(request.format, []).append(request)
+    return list(formats.values())
+
+
+def _search(
+    run: RunFolder, trials: FormatTrials, asked: ExportRecipe, watch: Watch
+) -> SearchResult:
+    limits = Limits(asked.limit or 0.0, asked.max_trials, asked.tolerated)
+    depends_on = [
+        weights_of(run, "student") or "",
+        json.dumps(learnt_origin(run), sort_keys=True),
+        *(sha256_of(run.data / images) for images in (CALIBRATION, VALIDATION)),
+        *(f"{package} {version(package)}" for package in _QUANTISERS),
+    ]
+    return trials.search(limits, depends_on, watch.on_trial)
+
+
+def _best_by_precision(result: SearchResult) -> list[TrialResult]:
+    """FP32 first; of several INT8 trials the one with fewest operators kept that meets the limit,
+    or else the most accurate."""
+    made: dict[str, list[TrialResult]] = {}
+    for one in result.trials:
+        if one.trial is not None:
+            made.setdefault(one.candidate.precision, []).append(one)
+
+    def worth(one: TrialResult) -> tuple[bool, float]:
+        meets = one.meets(result.limit)
+        return not meets, len(one.candidate.scheme.excluded) if meets else one.drop
+
+    return [min(trials, key=worth) for trials in made.values()]
+
+
+def _request_of(request: BundleRequest, result: TrialResult) -> BundleRequest:
+    candidate = result.candidate
+    scheme = candidate.scheme if candidate.precision == "int8" else request.scheme
+    return replace(request, precision=candidate.precision, scheme=scheme)
+
+
+def _timed(
+    run: RunFolder,
+    target: Target,
+    finalists: Sequence[_Finalist],
+    bench: BenchRecipe,
+    watch: Watch,
+) -> dict[str, comparison.Candidate]:
+    """What the host brought back, by bundle; nothing where it is no such machine as the target."""
+    machine = open_host(bench.host).facts().arch
+    if machine != target.arch:
+        watch.say(f"not timed: {target.name} is {target.arch}, host {bench.host} is {machine}")
+        return {}
+    if len(finalists) < 2:
+        return {}
+    # A budget for each as `bench` gives it, but no more than shows a difference.
+    seconds = min(_TIMING.max_seconds, bench.max_seconds * len(finalists))
+    threads = bench.threads or target.threads
+    options = replace(_TIMING, threads=threads, max_seconds=seconds)
+    folders, path = [one.folder for one in finalists], run.path / "comparison.json"
+    depends_on = {
+        "bundles": {folder.name: sha256_of(folder / MANIFEST) for folder in folders},
+        "host": bench.host,
+        "options": asdict(options),
+        "schema": comparison.SCHEMA_VERSION,
+    }
+    with run.step(f"compare {target.name}", **depends_on) as step:
+        if step.needed:
+            journal = path.with_suffix(".journal")
+            write_comparison(path, compare(folders, bench.host, options, watch.on_round, journal))
+            journal.unlink(missing_ok=True)
+            step.products = [path]
+    return {one.bundle.name: one for one in comparison.read_comparison(path).candidates}
+
+
+def _candidates(
+    finalists: Sequence[_Finalist],
+    timed: dict[str, comparison.Candidate],
+    max_drop: float | None,
+) -> list[Candidate]:
+    full = {
+        one.request.format: one.folder.name for one in finalists if one.request.precision == FULL
+    }
+    return [_candidate(one, timed, full.get(one.request.format), max_drop) for one in finalists]
+
+
+def _candidate(
+    one: _Finalist,
+    timed: dict[str, comparison.Candidate],
+    full: str | None,
+    max_drop: float | None,
+) -> Candidate:
+    name, result, is_full = one.folder.name, one.result, one.request.precision == FULL
+    measured = timed.get(name)
+    return Candidate(
+        bundle=name,
+        format=one.request.format,
+        precision=one.request.precision,
+        validation_top1=result.accuracy,
+        drop=result.drop,
+        # Against itself there is nothing to be unsure of.
+        drop_low=0.0 if is_full else result.low,
+        drop_high=0.0 if is_full else result.high,
+        model_bytes=open_bundle(one.folder).model_bytes,
+        p50_ms=measured.latency_ms.p50 if measured else None,
+        ratio=None if is_full else _speedup(measured, timed.get(full or "")),
+        executed=measured.runtime.executed_precision.summary if measured else None,
+        meets_limit=keeps_limit(result.drop, max_drop),
+        excluded=[] if is_full else list(result.candidate.scheme.excluded),
+    )
+
+
+def _speedup(
+    measured: comparison.Candidate | None, full: comparison.Candidate | None
+) -> Ratio | None:
+    if measured is None or full is None:
+        return None
+    return speedup_of(ratio_to_baseline(measured.round_ms, full.round_ms))

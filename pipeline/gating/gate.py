@@ -1,0 +1,162 @@
+"""Gate: hold what was measured against the budget, and keep the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deploy_targets.device.messages import OFFLINE
+from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.timing import PERCENTS
+from deploy_targets.measurement import Measurement, read_measurement
+from foundation.bundle import MANIFEST
+from foundation.errors import MissingFileError, NoSpaceError
+from foundation.files import user_path
+from pipeline.benching.bench import Progress, bench
+from pipeline.benching.in_turns import is_bundle, time_against
+from pipeline.gating.answering import subject_of
+from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
+from pipeline.gating.judging import judge
+from pipeline.gating.metrics import percentile_in
+from pipeline.gating.settling import settle
+from pipeline.gating.verdict import Check, Verdict, write_verdict
+from pipeline.recipe.sections import BenchRecipe, GateRecipe
+from pipeline.run_folder.folder import RunFolder
+
+MeasureAgain = Callable[[Sequence[Check], int], None]
+
+
+def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None = None) -> Verdict:
+    """Judge a run's measurements and write gate.json, where the folder can be written.
+
+    Args:
+        run: the run folder.
+        budget: what to hold it against.
+        measure_again: makes new measurements of what is inconclusive, where the budget asks for it.
+
+    Raises:
+        MissingFileError: when there are no measurements, or one is of an earlier export.
+        CorruptFileError: when one is not as run.json lists it, or the bundle not as measured.
+        UsageError, UnknownNameError: when the budget makes no sense here.
+    """
+    baseline = baseline_of(budget)
+
+    def look() -> Verdict:
+        return judge(evidence_of(run, allow_estimate=budget.allow_estimate), budget, baseline)
+
+    retries = budget.retries if measure_again else 0
+    if retries and not run.is_writable:
+        run.say(f"{run.path} cannot be written, so nothing is measured again")
+        retries = 0
+    verdict = settle(look, measure_again or _nothing, retries)
+    verdict = replace(verdict, judged=[str(run.path)])
+    _keep(run, verdict)
+    return verdict
+
+
+def _keep(run: RunFolder, verdict: Verdict) -> None:
+    """Write gate.json where that can be done: the verdict stands without it too."""
+    try:
+        write_verdict(run.verdict_path, verdict)
+    except OSError as error:
+        run.say(f"{run.verdict_path} could not be kept: {error.strerror or error}")
+    except NoSpaceError:
+        run.say(f"{run.verdict_path} could not be kept: no space left on the device")
+
+
+def baseline_of(budget: GateRecipe) -> Baseline | None:
+    """The budget's baseline, read; None if it names none."""
+    return read_baseline(user_path(budget.baseline)) if budget.baseline else None
+
+
+def again_in(
+    run: RunFolder, budget: GateRecipe, on_progress: Progress, say: Callable[[str], None]
+) -> MeasureAgain:
+    """Makes new measurements of a run's bundles: as before, and as many times longer as the look
+    is late; what was timed in turns is timed in turns again."""
+
+    def measure(checks: Sequence[Check], look: int) -> None:
+        asked = run.recipe().bench
+        for subject in dict.fromkeys(check.subject for check in checks):
+            bundle, mine = subject[0], [check for check in checks if check.subject == subject]
+            say(f"inconclusive, look {look}: measuring {bundle} again")
+            longer = _longer(run, asked, mine, look)
+            alone = [check for check in mine if check.basis != "interleaved"]
+            if alone:
+                bench(run, longer, on_progress, say, [bundle], again=True)
+            turns = {(c.against, c.reference) for c in mine if c.basis == "interleaved"}
+            for other in {_bundle_of(run, budget, asked, *held) for held in turns}:
+                if other is not None:
+                    time_against(run, other, longer, on_progress, [bundle], again=True)
+
+    return measure
+
+
+def _longer(run: RunFolder, asked: BenchRecipe, checks: Sequence[Check], look: int) -> BenchRecipe:
+    """How to measure the bundle of these checks again: as it was, but longer."""
+    found = (percentile_in(check.metric) for check in checks)
+    percents = [float(percent) for percent in found if percent is not None]
+    before = next(one for one in read_measurements(run) if subject_of(one) == checks[0].subject)
+    scenario, runtime = before.scenario, before.runtime
+    # As it was asked for, not as it came out: what was left open then has its file's name now.
+    usual_batch = asked.throughput_batch if scenario.name == OFFLINE else 1
+    usual_runtime = runtime_for(before.bundle.format)
+    return asked.model_copy(
+        update={
+            "host": before.host.name,
+            "threads": runtime.threads,
+            "pin": ",".join(map(str, runtime.pinned)) if runtime.pinned else "any",
+            "precision_hint": "auto" if runtime.precision_hint == "auto" else "f32",
+            "runtime": None if runtime.name == usual_runtime else runtime.name,
+            "scenario": scenario.name,
+            "batch": None if scenario.batch == usual_batch else scenario.batch,
+            "streams": scenario.streams,
+            "rate": scenario.rate,
+            "percentiles": _percentiles(asked.percentiles, percents),
+            "queries": max([asked.queries * look, *map(fewest_queries, percents)]),
+            "min_seconds": min(asked.min_seconds, asked.max_seconds) * look,
+            "max_seconds": asked.max_seconds * look,
+            "rounds": asked.rounds * look,
+        }
+    )
+
+
+def _percentiles(asked: Sequence[float] | None, more: Sequence[float]) -> list[float] | None:
+    """Those asked for, and more; None where the usual ones have them all."""
+    usual = PERCENTS if asked is None else asked
+    every = sorted({*usual, *more})
+    return None if asked is None and len(every) == len(usual) else every
+
+
+def _bundle_of(
+    run: RunFolder,
+    budget: GateRecipe,
+    asked: BenchRecipe,
+    against: str | None,
+    name: str | None,
+) -> Path | None:
+    """A bundle that can be timed again: the run's own, or the older release's."""
+    if against != "baseline":
+        own = run.bundles / (name or "")
+        return own if (own / MANIFEST).is_file() else None
+    given = (user_path(path) for path in (asked.against, budget.baseline) if path)
+    return next((path for path in given if is_bundle(path) and path.exists()), None)
+
+
+def _nothing(_checks: Sequence[Check], _look: int) -> None:
+    """Nothing can be measured here."""
+
+
+def read_measurements(run: RunFolder) -> list[Measurement]:
+    """All measurements of a run.
+
+    Raises:
+        MissingFileError: when there are none.
+        CorruptFileError: when one cannot be understood.
+    """
+    paths: Sequence[Path] = run.measurement_paths()
+    if not paths:
+        raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
+    return [read_measurement(path) for path in paths]

@@ -1,0 +1,133 @@
+"""Are all names in a recipe known? Asked before any work begins, so that nothing fails late."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from deploy_targets.hosts import HOSTS
+from deploy_targets.targets import load_target, target_names
+from export.formats import FORMATS
+from foundation.errors import ModelMismatchError, RecipeError, unknown_name
+from pipeline.data import DATASETS
+from pipeline.exporting.export import requests_for
+from pipeline.gating.judging import check_limits
+from pipeline.models import find_factory
+from pipeline.models.pruning import require_torch_pruning
+from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import AUTO, MethodRecipe
+from pipeline.training.foreign_models import is_graph
+from smskd.methods import METHODS, settings_of
+from smskd.objective import make_method
+from smskd.quantization.quantizing import check_quantizable
+from smskd.stage import Stage
+from smskd.weightings import WEIGHTINGS
+
+
+def check_names(file: RecipeFile) -> None:
+    """Look up every name that the recipe uses.
+
+    Raises:
+        UnknownNameError: with the place in the recipe and the nearest name.
+        RecipeError: when a method's setting has a wrong type or an impossible value.
+    """
+    recipe = file.recipe
+    DATASETS.get(recipe.data.name.partition(":")[0], file.where("data", "name"))
+    find_factory(recipe.teacher.model, file.where("teacher", "model"))
+    if not is_graph(recipe.student.model):
+        find_factory(recipe.student.model, file.where("student", "model"))
+    for number, stage in enumerate(recipe.stages):
+        WEIGHTINGS.get(stage.weighting, file.where("stages", number, "weighting"))
+        for place, method in enumerate(stage.methods):
+            where = file.where("stages", number, "methods", place)
+            _check_method(method, recipe.data.augment.mix, where)
+        _check_quantizable(stage, file.where("stages", number, "methods"))
+    _check_pruning(file)
+    _check_export(file)
+    _check_host(recipe.bench.host, file.where("bench", "host"))
+    if recipe.gate.limits:
+        check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
+
+
+def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
+    known = {setting.name: setting for setting in settings_of(METHODS.get(method.name, where))}
+    for name, value in method.settings.items():
+        if name not in known:
+            raise unknown_name(f"setting of method {method.name!r}", name, known, where)
+        try:
+            kind = TypeAdapter(known[name].type, config=ConfigDict(allow_inf_nan=False))
+            # From JSON: an array of the recipe is a tuple too, but "5" is not 5.
+            kind.validate_json(json.dumps(value), strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise RecipeError(f"{where}: setting {name}: {reason}, but got {value!r}") from error
+    try:
+        make_method(method)
+    except ValueError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    if mix != "none" and "class labels" in METHODS.get(method.name).needs:
+        raise RecipeError(
+            f"{where}: method {method.name!r} needs one true class for each image, but "
+            f"data.augment.mix is {mix!r}; choose another method or do not mix"
+        )
+
+
+def _check_pruning(file: RecipeFile) -> None:
+    stages = file.recipe.stages
+    if stages[0].prune is not None:
+        raise RecipeError(
+            f"{file.where('stages', 0, 'prune')}: before the first stage it is the student that is "
+            "pruned; write it as student.prune"
+        )
+    for number, stage in enumerate(stages):
+        if stage.prune is not None and stage.anchored and stage.reference_feature_weight:
+            raise RecipeError(
+                f"{file.where('stages', number, 'prune')}: a pruned student's features cannot be "
+                "held against those of the student before; leave reference_feature_weight out"
+            )
+    if any(file.recipe.pruned_before(number + 1) is not None for number in range(len(stages))):
+        require_torch_pruning()
+
+
+def _check_quantizable(stage: Stage, where: str) -> None:
+    try:
+        check_quantizable(stage)
+    except ModelMismatchError as error:
+        raise RecipeError(f"{where}: {error}") from error
+
+
+def _check_export(file: RecipeFile) -> None:
+    asked = file.recipe.export
+    for name in asked.formats or []:
+        FORMATS.get(name, file.where("export", "formats"))
+    formats = [FORMATS.get(name) for name in asked.formats or FORMATS.names()]
+    known = {precision for export_format in formats for precision in export_format.precisions}
+    for precision in asked.precisions or []:
+        if precision not in {*known, AUTO}:
+            at = file.where("export", "precisions")
+            raise unknown_name("precision", precision, {*known, AUTO}, at)
+    for number, target in enumerate(asked.targets):
+        if not target.endswith(".toml") and target not in target_names():
+            at = file.where("export", "targets", number)
+            raise unknown_name("target", target, target_names(), at)
+        requests_for(load_target(target), asked)
+    _check_target_names(file)
+
+
+def _check_target_names(file: RecipeFile) -> None:
+    """Of two profiles of one name, the bundles of one would replace the other's."""
+    written: dict[str, str] = {}
+    for number, entry in enumerate(file.recipe.export.targets):
+        target = load_target(entry)
+        other = written.setdefault(target.name, entry)
+        if load_target(other) != target:
+            raise RecipeError(
+                f"{file.where('export', 'targets', number)}: {other} and {entry} are both called "
+                f"{target.name!r}, and one's bundles would replace the other's; rename one of the "
+                "files"
+            )
+
+
+def _check_host(url: str, where: str) -> None:
+    HOSTS.get(url.partition("://")[0], where)(url)

@@ -1,0 +1,144 @@
+"""A recipe that names `module:function` is code: it is said what is imported, and asked for once.
+
+What a user types is the user's own word. What stands in a file may be another's: it needs a yes,
+which is remembered for that run folder and for those very bytes of the module's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import CompressError, UntrustedCodeError
+from foundation.files import read_json, sha256_of, write_json
+from pipeline.recipe.code import source_file
+from pipeline.recipe.file import RecipeFile
+from pipeline.run_folder.folder import Say
+from pipeline.run_folder.torchrun import leads
+
+VARIABLE = "COMPRESS_TRUST_CODE"
+STATE = "COMPRESS_TRUSTED"
+
+_YES = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class Code:
+    """A function of a module that a recipe names.
+
+    Attributes:
+        name: "package.module:function".
+        where: its place in the recipe, for messages.
+        typed: whether the user typed it on the command line.
+        file: the module's file; None where it is built into Python, or not there.
+    """
+
+    name: str
+    where: str
+    typed: bool
+    file: Path | None
+
+    @property
+    def origin(self) -> str:
+        """What is imported, and from which file."""
+        return str(self.file) if self.file else "Python itself, or nowhere"
+
+    def identity(self) -> dict[str, str | None]:
+        """What a yes is given to: the function, the file and its content."""
+        content = sha256_of(self.file) if self.file else None
+        return {"name": self.name, "file": str(self.file or ""), "sha256": content}
+
+
+def check_code(file: RecipeFile, run: Path, say: Say) -> None:
+    """Say which modules a recipe imports, and see that somebody said yes to those of a file.
+
+    Args:
+        file: the recipe.
+        run: the run folder that it is for, which the answer is remembered for.
+        say: told what is imported.
+
+    Raises:
+        UntrustedCodeError: when nobody said yes.
+    """
+    named, memory = list(_code_in(file)), _Memory(run)
+    asking = [code for code in named if not (code.typed or memory.holds(code))]
+    if asking and os.environ.get(VARIABLE, "").lower() not in _YES:
+        _ask(asking)
+    for code in named:
+        say(f"{code.where}: imports {code.name} from {code.origin}")
+        memory.keep(code)
+
+
+def _code_in(file: RecipeFile) -> Iterator[Code]:
+    for role in ("teacher", "student"):
+        name = getattr(file.recipe, role).model
+        module, colon, _ = name.partition(":")
+        if colon:
+            typed = file.is_typed(role, "model")
+            yield Code(name, file.where(role, "model"), typed, source_file(module))
+
+
+def _ask(codes: list[Code]) -> None:
+    """Ask a person on a terminal once for all; refuse where there is none, or the answer is no."""
+    listed = "; ".join(dict.fromkeys(f"{code.name} ({code.origin})" for code in codes))
+    where = codes[0].where
+    if leads() and sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty():
+        print(
+            f"{where}: this recipe runs code of {listed}. It can do all that you can. "
+            "Run it? [y/N] ",
+            end="", file=sys.stderr, flush=True,
+        )  # fmt: skip
+        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+            return
+        raise UntrustedCodeError(f"{where}: not run, as you said: {listed}")
+    raise UntrustedCodeError(
+        f"{where}: this recipe runs code of {listed}, which can do all that you can; read it, then "
+        f"say --trust-code (or {VARIABLE}=1), or name it on the command line yourself"
+    )
+
+
+class _Memory:
+    """To what code of a run folder a user said yes; it lies with the user, not in the folder,
+    which may have come from somebody else."""
+
+    def __init__(self, run: Path) -> None:
+        key = hashlib.sha256(str(run.resolve()).encode()).hexdigest()[:32]
+        folder = _state_folder()
+        self.path = folder / f"{key}.json" if folder else None
+
+    def holds(self, code: Code) -> bool:
+        return code.identity() in self._kept()
+
+    def keep(self, code: Code) -> None:
+        identity, kept = code.identity(), self._kept()
+        if self.path is None or identity in kept or not leads():
+            return
+        others = [other for other in kept if other.get("name") != code.name]
+        with suppress(CompressError, OSError):  # else it is asked again
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, [*others, identity])
+
+    def _kept(self) -> list[dict[str, Any]]:
+        if self.path is None:
+            return []
+        with suppress(CompressError, OSError):
+            kept = read_json(self.path)
+            return [entry for entry in kept if isinstance(entry, dict)]
+        return []
+
+
+def _state_folder() -> Path | None:
+    """Where answers lie: COMPRESS_TRUSTED, or the user's state folder; None where there is none."""
+    given, home = os.environ.get(STATE), os.environ.get("XDG_STATE_HOME")
+    if given:
+        return Path(given)
+    try:
+        return (Path(home) if home else Path.home() / ".local/state") / "compress" / "trusted"
+    except RuntimeError:  # an unknown user without HOME
+        return None

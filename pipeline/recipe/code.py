@@ -1,0 +1,47 @@
+"""The code that a recipe names, "package.module:function": where it lies, what it is known by."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from contextlib import suppress
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+
+from pipeline.recipe.sections import Recipe
+
+
+def source_file(module: str) -> Path | None:
+    """A module's file, found without importing it or the packages that it lies in."""
+    first, *others = module.split(".")
+    with suppress(Exception):  # names that can be none, folders that cannot be read
+        spec = find_spec(first) or PathFinder.find_spec(first, [str(Path.cwd())])
+        for part in others:
+            inside = list(spec.submodule_search_locations or []) if spec else []
+            spec = PathFinder.find_spec(part, inside)
+        if spec and spec.origin and Path(spec.origin).is_file():
+            return Path(spec.origin).resolve()
+    return None
+
+
+def code_of(recipe: Recipe) -> dict[str, str]:
+    """What the code of teacher and student is known by, where the recipe names any."""
+    roles = {"teacher": recipe.teacher.model, "student": recipe.student.model}
+    known = {role: code_identity(model) for role, model in roles.items()}
+    return {role: identity for role, identity in known.items() if identity is not None}
+
+
+def code_identity(model: str) -> str | None:
+    """SHA-256 of what a factory's module says, blanks and comments aside; None without one.
+
+    What that module imports is not looked at.
+    """
+    module, colon, _ = model.partition(":")
+    file = source_file(module) if colon else None
+    if file is None:
+        return None
+    content = file.read_bytes()
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        content = ast.dump(ast.parse(content)).encode()
+    return hashlib.sha256(content).hexdigest()

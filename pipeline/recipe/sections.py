@@ -1,0 +1,576 @@
+"""The recipe: the whole road in one TOML file, typed and validated.
+
+Reading a recipe needs neither torch nor a runtime, so every command can do it at once.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from deploy_targets.device.percentiles import LARGEST, SMALLEST
+from deploy_targets.device.pinning import parse_cores
+from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.intervals import FEWEST_ROUNDS
+from foundation.words import without_password
+from smskd.engine import Engine
+from smskd.stage import MethodSpec, Stage, check_sequence
+
+# Each look can be wrong: docs/ci.md adds up what a verdict promises over all of them.
+MOST_RETRIES = 3
+
+_STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+Shade = Annotated[int, Field(ge=0, le=255)]
+
+
+def _within(low: float, high: float, *, above: bool = False) -> AfterValidator:
+    """Refuses numbers outside a range; `above`: its lower end too.
+
+    The upper ends are far beyond what anybody can want, so that a slip of the pen is told at once
+    and not by a process that takes all memory or years.
+    """
+
+    def check(value: float) -> float:
+        if not (low < value <= high if above else low <= value <= high):
+            lower = f"above {low:,} and at most" if above else f"from {low:,} to"
+            raise ValueError(f"must be {lower} {high:,}")
+        return value
+
+    return AfterValidator(check)
+
+
+Seed = Annotated[int, _within(0, 2**32 - 1)]
+Side = Annotated[int, _within(1, 8192)]
+Sides = Annotated[list[Side], Field(min_length=2, max_length=2)]
+Batch = Annotated[int, _within(1, 65_536)]
+Count = Annotated[int, _within(1, 10_000_000)]
+Few = Annotated[int, _within(1, 1024)]
+Epochs = Annotated[int, _within(1, 1_000_000)]
+Weight = Annotated[float, _within(0, 1e9)]
+Rate = Annotated[float, _within(0, 1000, above=True)]
+Positive = Annotated[float, _within(0, 1e6, above=True)]
+NotNegative = Annotated[float, _within(0, 1e6)]
+ChannelMean = Annotated[float, _within(-1e6, 1e6)]
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A table of the recipe: unknown keys and wrong types are refused."""
+
+    model_config = ConfigDict(**_STRICT, frozen=True)
+
+
+@dataclass(config=_STRICT, frozen=True)
+class MethodRecipe(MethodSpec):
+    """One method of a stage: `{ name = "at", weight = 500.0, settings = { power = 2.0 } }`."""
+
+    weight: Weight | None = None
+
+
+@dataclass(config=_STRICT, frozen=True)
+class TrainingRecipe(Stage):
+    """Plain training on the labels: the keys of a stage, methods aside."""
+
+    methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
+    epochs: Epochs = 30
+    ce_weight: Weight | None = 1.0
+    lr: Rate = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, _within(0, 1000)] = 5e-4
+    warmup_epochs: NotNegative = 0.0
+    max_grad_norm: Positive | None = None
+    accumulate: Batch = 1
+
+
+@dataclass(config=_STRICT, frozen=True)
+class StageRecipe(TrainingRecipe):
+    """One stage of the distillation: one method, or a weighted set of methods.
+
+    Attributes:
+        prune: share of the student's channels that is taken out before the stage; before the
+            first one it is the student's own `prune`.
+    """
+
+    methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
+    prune: Fraction | None = None
+    epochs: Epochs = 10
+    ce_weight: Weight | None = None
+    reference_weight: Weight = 0.1
+    reference_temperature: Positive = 4.0
+    reference_feature_weight: Weight = 0.0
+
+
+@dataclass(config=_STRICT, frozen=True)
+class EngineRecipe(Engine):
+    """Device and precision of the training."""
+
+
+class AugmentRecipe(Section):
+    """How a training image is varied; each view of a sample draws anew.
+
+    Attributes:
+        shift: largest shift in pixels, in each direction; the border is filled with zeros.
+        flip: mirror left and right, half of the time.
+        rotate: largest turn in degrees, both ways.
+        crop_min_area: cut out a box with at least this share of the image's area, of an aspect
+            from 3/4 to 4/3, and stretch it to the whole size; None cuts nothing out.
+        policy: changes of shape and colour drawn from a list: RandAugment, or TrivialAugment.
+        operations: changes an image, for RandAugment.
+        magnitude: how strong they are, for RandAugment.
+        mix: mix the images of a batch: MixUp, CutMix, or either by the batch.
+        mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
+    """
+
+    shift: Annotated[int, _within(0, 8192)] = 0
+    flip: bool = False
+    rotate: Annotated[float, _within(0, 360)] = 0.0
+    crop_min_area: Fraction | None = None
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    operations: Few = 2
+    magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
+    mix_alpha: Positive = 1.0
+
+
+class DataRecipe(Section):
+    """What is learned from.
+
+    Attributes:
+        name: a registered dataset, with what it needs behind a colon: "folder:PATH".
+        image_size: height and width of what the student sees, and of what ships: one number, or
+            [height, width] where they differ; None takes the
+            dataset's own.
+        teacher_image_size: height and width of what the teacher sees; None takes the student's.
+        channels: 1 reads images as grey, 3 as red, green and blue; None as the dataset has them.
+        mean, std: of each channel on the scale 0..1, where weights from elsewhere were trained with
+            others than the training images have; None takes the training images'.
+        split_seed: decides which images are train, validation and test, apart from the run's
+            seed, so that runs of several seeds share one test set.
+        val_fraction: part of the training images that is held out for every choice.
+        test_fraction: part held out for the final word, where a dataset has no test split.
+        student_fraction: part of the training images that the student sees; the teacher sees all.
+        on_bad_image: what to do with an image that cannot be decoded.
+        ground: red, green and blue of 0..255 beneath images that are transparent in places.
+        grey_bits: bits that the grey values of images with more than 8 bits have: the largest
+            becomes white; 0 is floating point from 0 to 1; None decides it by looking.
+        max_megapixels: an image of more is not decoded, for it would take 4 MB a megapixel.
+        batch_size: images a training step.
+        calibration_images: training images kept for quantisation.
+        evaluation_images: at most so many test images travel to a device.
+        augment: how a training image is varied.
+        teacher_views: so many fixed views of each image come back again and again in the
+            distillation, and what the teacher says of them is kept; None draws new ones in every
+            epoch, and asks the teacher each time.
+        teacher_views_gb: gigabytes that the features in it may take; beyond them only the rest
+            is kept.
+    """
+
+    name: str = "digits"
+    image_size: Side | Sides | None = None
+    teacher_image_size: Side | None = None
+    channels: Literal[1, 3] | None = None
+    mean: Annotated[list[ChannelMean], Field(min_length=1)] | None = None
+    std: Annotated[list[Positive], Field(min_length=1)] | None = None
+    split_seed: Seed = 0
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.2
+    student_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
+    grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
+    max_megapixels: Annotated[float, _within(0, 1000, above=True)] = 100.0
+    batch_size: Batch = 64
+    calibration_images: Count = 256
+    evaluation_images: Count = 10_000
+    augment: AugmentRecipe = AugmentRecipe()
+    teacher_views: Annotated[int, _within(1, 10_000)] | None = None
+    teacher_views_gb: NotNegative = 4.0
+
+    @model_validator(mode="after")
+    def _mixed_images_do_not_come_back(self) -> Self:
+        if self.teacher_views is not None and self.augment.mix != "none":
+            raise ValueError(
+                f'teacher_views = {self.teacher_views} and augment.mix = "{self.augment.mix}" do '
+                "not go together: a mixed image does not come back, so what the teacher said of it "
+                "cannot be kept; leave out one of them"
+            )
+        return self
+
+
+class NetworkRecipe(Section):
+    """A network and where its weights come from; see the teacher's section."""
+
+    model: str
+    weights: str | None = None
+    weights_key: str | None = None
+    settings: dict[str, bool | int | float | str] = {}
+    expect_top1: float | None = None
+    taps: list[str] | None = None
+
+    @field_validator("expect_top1")
+    @classmethod
+    def _in_percent(cls, expected: float | None) -> float | None:
+        if expected is not None and not 1 < expected <= 100:
+            raise ValueError("must be in percent of the test images, such as 91.2")
+        return expected
+
+    @model_validator(mode="after")
+    def _has_weights_to_choose_from(self) -> Self:
+        if self.weights_key is not None and self.weights is None:
+            raise ValueError(
+                f'weights_key = "{self.weights_key}" names one of several sets of weights in a '
+                "file, but there are no weights"
+            )
+        return self
+
+
+class TeacherRecipe(NetworkRecipe):
+    """The network that teaches: trained here, unless weights are given.
+
+    Attributes:
+        model: a registered model, or "package.module:factory".
+        weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
+            weights by name: "torchvision:IMAGENET1K_V1".
+        weights_key: names one of several sets of weights in a checkpoint: "model_ema".
+        settings: what else its factory is told, by keyword, such as settings that change what it
+            computes and that no weights carry: { transform_input = true }.
+        expect_top1: percent of test images that it is known to answer rightly; what falls short of
+            it by more than chance and a point ends in an error.
+        taps: names of submodules whose features are compared with the student's, in order; None
+            finds them.
+        training: how it is trained when no weights are given.
+    """
+
+    model: str = "resnet20"
+    training: TrainingRecipe = TrainingRecipe()
+
+
+class StudentRecipe(NetworkRecipe):
+    """The network that learns.
+
+    Attributes:
+        model: a registered model, "torchvision/NAME", "timm/NAME", or "package.module:factory".
+        weights: what it starts from, as the teacher's; None draws them from the seed.
+        weights_key, settings, expect_top1: as the teacher's; of what it starts from.
+        taps: as the teacher's, and as many.
+        prune: share of its channels that is taken out before the first stage; None keeps all.
+        prune_importance: by what the least important channels are found, before later stages too:
+            the L2 norm of all weights that hang on a channel, the batch-norm scale, or chance.
+        prune_multiple: each layer keeps a multiple of so many channels, the nearest to the share;
+            kernels work in blocks, and a block that is half empty takes as long as a full one.
+    """
+
+    model: str = "resnet8"
+    prune: Fraction | None = None
+    prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
+    prune_multiple: Few = 8
+
+
+AUTO = "auto"
+AUTO_MAX_DROP = 1.0
+
+
+class ExportRecipe(Section):
+    """Which bundles are made: every target × format × precision that the target takes.
+
+    Attributes:
+        targets: names of targets, or paths of target profiles.
+        formats: export formats; None takes what the target prefers.
+        precisions: number formats; None takes what the target prefers; ["auto"] tries all of them
+            and says which one ships.
+        max_drop: percentage points of validation accuracy that lower precision may cost; given,
+            operators are kept in floating point until it holds. With "auto" one point, if unset.
+        max_trials: bundles of a format that are tried for that at most.
+        tolerated_drop: percentage points of test accuracy beyond which a bundle of lower precision
+            is no bundle: it fails where all of the loss's 95 % interval is above.
+        embed_preprocessing: graphs take uint8 images (N, H, W, C) and prepare them themselves.
+        teacher: also make an FP32 bundle of the teacher, to measure what was gained.
+    """
+
+    targets: Names = ["local"]
+    formats: list[str] | None = None
+    precisions: list[str] | None = None
+    max_drop: Annotated[float, _within(0, 100)] | None = None
+    max_trials: Few = 12
+    tolerated_drop: Annotated[float, _within(0, 100)] = 5.0
+    embed_preprocessing: bool = False
+    teacher: bool = True
+
+    @property
+    def limit(self) -> float | None:
+        """Percentage points that the one that ships may lose; None where none is chosen."""
+        if self.max_drop is None and self.precisions == [AUTO]:
+            return AUTO_MAX_DROP
+        return self.max_drop
+
+    @property
+    def tolerated(self) -> float:
+        """Percentage points beyond which a bundle has failed: whoever allows more, tolerates it."""
+        return max(self.tolerated_drop, self.limit or 0.0)
+
+    @model_validator(mode="after")
+    def _auto_stands_alone(self) -> Self:
+        if AUTO in (self.precisions or []) and self.precisions != [AUTO]:
+            raise ValueError(f'"{AUTO}" tries every precision; leave out the others')
+        if self.limit is not None and len(self.targets) > 1:
+            raise ValueError(
+                f"what ships is chosen for one target, but got targets = {self.targets}; "
+                "export for one at a time"
+            )
+        return self
+
+
+class BenchRecipe(Section):
+    """How bundles are measured.
+
+    Attributes:
+        host: where: "local", or ssh://user@host:port (docs/devices.md).
+        threads: threads of the runtime; None takes the target's.
+        precision_hint: "f32" asks the runtime to compute as the bundle says, "auto" leaves the
+            choice to it; what really ran is recorded either way.
+        runtime: which one; None takes the first for the bundle's format.
+        scenario: how queries come: "single-stream", "multi-stream", "offline" or "server".
+        batch: images in a query.
+        streams: queries at once; one, and multi-stream two.
+        rate: queries a second on average, for server.
+        seed: of the times at which they come.
+        pin: cores to run on, such as "0,1" or "0-3", "auto" for the fastest, "any"; None takes the
+            target's.
+        percentiles: to tell of; those named here have as many queries as they need.
+        accuracy: also answer the test images.
+        queries: to time.
+        min_seconds: and at least so long.
+        max_seconds: but at most so long.
+        throughput_batch: images a batch for the throughput.
+        against: another bundle, a folder or a packed file, to be timed in turns with; or a stored
+            measurement, to be held against.
+        rounds: of turns, in fresh processes each.
+    """
+
+    host: str = "local"
+    threads: Few | None = None
+    precision_hint: Literal["f32", "auto"] = "f32"
+    runtime: str | None = None
+    scenario: Literal["single-stream", "multi-stream", "offline", "server"] = "single-stream"
+    batch: Batch | None = None
+    streams: Few | None = None
+    rate: Positive | None = None
+    seed: Seed = 0
+    pin: str | None = None
+    percentiles: Annotated[list[Percent], Field(min_length=1)] | None = None
+    accuracy: bool = True
+    queries: Annotated[int, _within(MIN_QUERIES, 10_000_000)] = 1000
+    min_seconds: NotNegative = 1.0
+    max_seconds: Positive = 20.0
+    throughput_batch: Batch = 16
+    against: str | None = None
+    rounds: Annotated[int, _within(FEWEST_ROUNDS, 10_000)] = 16
+
+    @field_validator("host")
+    @classmethod
+    def _has_no_password(cls, url: str) -> str:
+        if without_password(url) != url:
+            raise ValueError("a URL is no place for a password; use a key (`ssh-copy-id`)")
+        return url
+
+    @field_validator("pin")
+    @classmethod
+    def _cores(cls, said: str | None) -> str | None:
+        if said not in {None, "auto", "any"}:
+            try:
+                parse_cores(said or "")
+            except ValueError as error:
+                # What was got is added to every message.
+                raise ValueError(str(error).partition(", but got")[0]) from error
+        return said
+
+    @model_validator(mode="after")
+    def _has_its_rate(self) -> Self:
+        if (self.scenario == "server") != (self.rate is not None):
+            raise ValueError(
+                "scenario server needs a rate: how many queries a second"
+                if self.rate is None
+                else f"rate = {self.rate:g} is for scenario server, not {self.scenario}"
+            )
+        if self.scenario == "single-stream" and (self.streams or 1) > 1:
+            raise ValueError(
+                f"single-stream has one stream, but got streams = {self.streams}; "
+                "ask for multi-stream"
+            )
+        return self
+
+
+Against = Literal["baseline", "teacher", "student"]
+
+_ON_INCONCLUSIVE = re.compile(r"report|pass|fail|retry [1-9]\d*")
+
+
+class Limit(Section):
+    """One limit of a budget: at least one of the first three.
+
+    Attributes:
+        max, min: in the metric's unit.
+        max_regression: how much worse than a reference, in percent of it; an accuracy in
+            percentage points. Below zero: so much better.
+        against: the reference: "baseline" (the older release that the gate is given), "teacher",
+            or "student" (the same run's FP32 student in the same format).
+    """
+
+    max: float | None = None
+    min: float | None = None
+    max_regression: float | None = None
+    against: Against | None = None
+
+    @property
+    def reference(self) -> Against:
+        """What `max_regression` is counted from."""
+        return self.against or "baseline"
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.max is None and self.min is None and self.max_regression is None:
+            raise ValueError("a limit needs max, min or max_regression")
+        if self.against is not None and self.max_regression is None:
+            raise ValueError(
+                f'against = "{self.against}" says what max_regression is counted from, but there '
+                "is none"
+            )
+        return self
+
+
+class GateRecipe(Section):
+    """The budget that a release must keep.
+
+    Attributes:
+        bundles: names of the bundles it holds for; None holds every student bundle to it.
+        limits: by metric; `compress gate --help` lists the metrics.
+        baseline: the older release: a measurement, a run folder, or a bundle.
+        on_inconclusive: what to make of a figure that neither keeps nor breaks its limit:
+            "report" it (exit code 3), count it as "pass" or "fail", or "retry N": measure again,
+            and longer, up to N times.
+        allow_estimate: judge estimates too.
+    """
+
+    bundles: Names | None = None
+    limits: dict[str, Limit] = {}
+    baseline: str | None = None
+    on_inconclusive: str = "report"
+    allow_estimate: bool = False
+
+    @field_validator("on_inconclusive")
+    @classmethod
+    def _known(cls, word: str) -> str:
+        if not _ON_INCONCLUSIVE.fullmatch(word):
+            raise ValueError('must be "report", "pass", "fail" or "retry N"')
+        if word.startswith("retry") and int(word.split()[1]) > MOST_RETRIES:
+            raise ValueError(
+                f"may retry {MOST_RETRIES} times at most: each look at a limit can be wrong, and "
+                "more of them could not keep what a verdict promises"
+            )
+        return word
+
+    @property
+    def retries(self) -> int:
+        """How often to measure again."""
+        word, _, times = self.on_inconclusive.partition(" ")
+        return int(times) if word == "retry" else 0
+
+
+class StudyRecipe(Section):
+    """What `compress study` compares, and over how many seeds.
+
+    Attributes:
+        seeds: how many: the recipe's seed and those that follow it.
+        arms: names of the arms; None takes all.
+        orders: further arms: the stages in another order, by their methods' names.
+        stage_counts: further arms: the first so many stages, on the whole budget.
+        one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
+        teachers: folder of the teachers, which studies that ask for the same ones may share; None
+            keeps them in the study's own.
+        sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
+            stages, or else "at".
+        threads: of each arm's process; sums in another order give other last digits, so figures
+            depend on it.
+        jobs: arms at once; None takes as many as there are cores for. Figures do not depend on it.
+    """
+
+    seeds: Few = 3
+    arms: Names | None = None
+    orders: list[list[str]] = []
+    stage_counts: list[Few] = []
+    one_teacher: bool = False
+    teachers: str | None = None
+    sakd_methods: Names | None = None
+    threads: Few = 1
+    jobs: Few | None = None
+
+
+class Recipe(Section):
+    """The whole road. Every option that says how something is done has its place here; every key of
+    `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
+    `study` reaches them all."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
+    seed: Seed = 0
+    data: DataRecipe = DataRecipe()
+    teacher: TeacherRecipe = TeacherRecipe()
+    student: StudentRecipe = StudentRecipe()
+    stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
+        # The order that measured best: docs/results.md.
+        StageRecipe(methods=(MethodRecipe("at"),)),
+        StageRecipe(methods=(MethodRecipe("kd"),)),
+        StageRecipe(methods=(MethodRecipe("rkd"),)),
+    ]
+    engine: EngineRecipe = EngineRecipe()
+    export: ExportRecipe = ExportRecipe()
+    bench: BenchRecipe = BenchRecipe()
+    gate: GateRecipe = GateRecipe()
+    study: StudyRecipe = StudyRecipe()
+
+    @model_validator(mode="after")
+    def _quantises_last(self) -> Self:
+        check_sequence(self.stages)
+        last = self.stages[-1]
+        if last.quantized and len(self.stages) == 1:
+            raise ValueError(
+                "a stage that quantises goes on from a trained student, but it is the only stage; "
+                "put another before it"
+            )
+        if last.quantized and last.prune is not None:
+            raise ValueError(
+                f"a stage that quantises cannot begin with pruning, but got prune = {last.prune}; "
+                "prune before an earlier stage"
+            )
+        return self
+
+    @property
+    def learns_integers(self) -> bool:
+        """Whether the last stage trains the student with 8-bit numbers."""
+        return self.stages[-1].quantized
+
+    def spelled_out(self) -> Self:
+        """The same with the weights that its stages leave to the methods; this imports torch.
+
+        Raises:
+            UnknownNameError: when there is no such method.
+        """
+        from smskd.objective import spelled_out  # noqa: PLC0415 - torch
+
+        return self.model_copy(update={"stages": [spelled_out(stage) for stage in self.stages]})
+
+    def pruned_before(self, number: int) -> float | None:
+        """Share of the student's channels that goes before a stage, counted from 1; or None."""
+        return self.student.prune if number == 1 else self.stages[number - 1].prune

@@ -1,0 +1,95 @@
+"""What a folder's content depends on, and whether a recipe asks for just that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from pipeline.recipe.file import recipe_values
+from pipeline.recipe.sections import Recipe
+
+Values = dict[str, Any]
+Binding = Callable[[Recipe], Values]
+"""The part of a recipe, section by section, that a folder's content depends on."""
+
+# What weights depend on; what comes later may change and is redone.
+_TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
+
+# What of the data only the student sees, or the steps after the training.
+_NOT_FOR_A_TEACHER = (
+    "student_fraction",
+    "calibration_images",
+    "evaluation_images",
+    "teacher_views",
+    "teacher_views_gb",
+)
+
+
+def training_values(recipe: Recipe) -> Values:
+    """What a run folder is bound to, and a study's: all that its weights depend on."""
+    values = recipe_values(recipe.spelled_out())
+    bound = {section: values[section] for section in _TRAINED_BY}
+    return {
+        **bound,
+        "teacher": _teacher_section(recipe),
+        "student": _without_expectation(values["student"]),
+    }
+
+
+def teacher_values(recipe: Recipe) -> Values:
+    """What a folder is bound to that holds a teacher alone, whoever it teaches, and what.
+
+    Of the data section only that is left of which the teacher sees something: of the image sizes
+    its own, and the larger one, at which images are decoded.
+    """
+    data = recipe_values(recipe.data)
+    seen = {key: value for key, value in data.items() if key not in _NOT_FOR_A_TEACHER}
+    ours, own = recipe.data.image_size, recipe.data.teacher_image_size
+    sizes = {
+        "image_size": None if ours is None else max(ours, own or 0),
+        "teacher_image_size": own or ours,
+    }
+    teacher = {key: value for key, value in _teacher_section(recipe).items() if key != "taps"}
+    return {
+        "seed": recipe.seed,
+        "data": {**seen, **sizes},
+        "teacher": teacher,
+        "engine": recipe_values(recipe.engine),
+    }
+
+
+def _teacher_section(recipe: Recipe) -> Values:
+    """The teacher's section; with weights from elsewhere, nothing in it says how to train."""
+    # First, so that a difference is told by them rather than by what they make needless.
+    values = {"weights": None, **_without_expectation(recipe_values(recipe.teacher))}
+    if recipe.teacher.weights:
+        del values["training"]
+    return values
+
+
+def _without_expectation(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's section: what is expected of weights changes none."""
+    return {key: value for key, value in section.items() if key != "expect_top1"}
+
+
+def first_difference(there: Values, here: Values) -> str | None:
+    """The first place at which two bindings differ, with both values; None where they are equal."""
+    return next(_differences(there, here, ""), None)
+
+
+def _differences(there: Any, here: Any, place: str) -> Iterator[str]:
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in {**there, **here}:
+            inner = f"{place}.{key}" if place else key
+            yield from _differences(there.get(key), here.get(key), inner)
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, both in enumerate(zip(there, here, strict=True)):
+            yield from _differences(*both, f"{place}[{number}]")
+    elif there != here:
+        yield f"{place} is {_shown(there)} there, {_shown(here)} here"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    return "unset" if value is None else repr(value)

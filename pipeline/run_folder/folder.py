@@ -1,0 +1,489 @@
+"""The run folder: everything a run makes, as plain files, and the record of how it was made.
+
+runs/NAME/
+  recipe.toml  run.json  data/  teacher/  stages/  student.safetensors
+  bundles/  shipping.json  bench/  report.html  report.md  gate.json
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from deploy_targets.estimating.estimate import is_estimate
+from foundation.errors import (
+    BusyError,
+    CorruptFileError,
+    MissingFileError,
+    RecipeError,
+    RunMismatchError,
+    is_not_writable,
+)
+from foundation.files import (
+    LOCK,
+    check_inside,
+    check_sha256,
+    clear_leftovers,
+    no_space_named,
+    sha256_of,
+    write_json,
+    write_text,
+)
+from pipeline.recipe.code import code_of, source_file
+from pipeline.recipe.file import dump_recipe, load_recipe, read_toml, recipe_values
+from pipeline.recipe.sections import Recipe
+from pipeline.run_folder.binding import Binding, first_difference, training_values
+from pipeline.run_folder.records import SCHEMA_VERSION, RunRecord, read_table
+from pipeline.run_folder.torchrun import leads, wait_for_all
+
+DEFAULT_ROOT = Path("runs")
+
+_LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
+
+
+Say = Callable[[str], None]
+"""Shows a person one line while work is under way."""
+
+
+def to_nobody(_line: str) -> None:
+    """Where nobody looks on."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk, and where each thing in it lies.
+
+    Attributes:
+        path: the folder.
+        say: shows a step's remarks while it is under way.
+    """
+
+    path: Path
+    say: Say = field(default=to_nobody, compare=False, repr=False)
+
+    @property
+    def recipe_path(self) -> Path:
+        return self.path / "recipe.toml"
+
+    @property
+    def record_path(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def teacher(self) -> Path:
+        return self.path / "teacher"
+
+    @property
+    def stages(self) -> Path:
+        return self.path / "stages"
+
+    @property
+    def teacher_views(self) -> Path:
+        """What teachers said about fixed views: beside the runs, which share it."""
+        return self.path.parent / "teacher-views"
+
+    @property
+    def student(self) -> Path:
+        return self.path / "student.safetensors"
+
+    @property
+    def student_graph(self) -> Path:
+        """The student where it is an ONNX file that was adopted, and not a network of torch."""
+        return self.path / "student.onnx"
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there is a teacher; an adopted network has none."""
+        return (self.teacher / "weights.safetensors").is_file()
+
+    @property
+    def bundles(self) -> Path:
+        return self.path / "bundles"
+
+    @property
+    def trials(self) -> Path:
+        """Finished trials of a search for what ships."""
+        return self.path / "trials"
+
+    @property
+    def bench(self) -> Path:
+        return self.path / "bench"
+
+    @property
+    def comparisons(self) -> Path:
+        """Bundles of the run timed in turns with others."""
+        return self.bench / "comparisons"
+
+    @property
+    def shipping_path(self) -> Path:
+        """Which bundle ships, and why; see `pipeline.exporting.choice`."""
+        return self.path / "shipping.json"
+
+    @property
+    def verdict_path(self) -> Path:
+        return self.path / "gate.json"
+
+    def recipe(self) -> Recipe:
+        """What was asked.
+
+        Raises:
+            RunMismatchError: when it was asked of another version of this program.
+            CorruptFileError: when it is not whole: what is cut off would pass for a default.
+        """
+        try:
+            recipe = load_recipe(self.recipe_path).recipe
+            content, _ = read_toml(self.recipe_path, "recipe")
+            lacking = sorted(recipe_values(recipe).keys() - content.keys())
+            if lacking:
+                raise CorruptFileError(
+                    f"{self.recipe_path}: not the whole recipe, for it lacks {', '.join(lacking)}; "
+                    "put it back as it was, or choose another folder with --run"
+                )
+            return recipe
+        except RecipeError as error:
+            raise RunMismatchError(
+                f"{error}; the run folder was made by another version, or its recipe was edited: "
+                "choose another folder with --run, or delete this one"
+            ) from error
+
+    def recipe_with(self, section: str, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with some keys of one section replaced, and validated again."""
+        overrides = {f"{section}.{key}": value for key, value in changes.items()}
+        return load_recipe(self.recipe_path, overrides).recipe
+
+    def record(self) -> dict[str, Any]:
+        """The content of run.json.
+
+        Raises:
+            CorruptFileError: when it is not the record of a run.
+        """
+        what = f"the record of a run of schema version {SCHEMA_VERSION}"
+        return read_table(self.record_path, RunRecord, what, "choose another folder with --run")
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json; of several processes, the leading one does."""
+        if leads():
+            write_json(self.record_path, {**self.record(), **facts})
+
+    def remarks(self) -> dict[str, list[str]]:
+        """What the steps decided by looking or left out, by the step's name; see `Step.remark`."""
+        steps = self.record()["steps"]
+        return {name: done["remarks"] for name, done in steps.items() if done.get("remarks")}
+
+    def recorded_files(self) -> dict[str, str]:
+        """SHA-256 of all that steps made, as run.json lists it, by the path within the folder."""
+        steps = self.record()["steps"].values()
+        return {name: digest for done in steps for name, digest in done["products"].items()}
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether something can be written into the folder."""
+        return os.access(self.path, os.W_OK)
+
+    def mark_used(self) -> None:
+        """Make this the run used last, where the folder can be written; see `open_run`."""
+        if not self.record_path.is_symlink():
+            with suppress(OSError):
+                self.record_path.touch()
+
+    def bundle_folders(self) -> list[Path]:
+        """Folders of all bundles made so far, sorted by name."""
+        return sorted(path.parent for path in self.bundles.glob("*/bundle.json"))
+
+    def measurement_paths(self) -> list[Path]:
+        """All measurements taken so far, sorted by name; estimates are none."""
+        return sorted(path for path in self.bench.glob("*.json") if not is_estimate(path))
+
+    def estimate_paths(self) -> list[Path]:
+        """All estimates made so far, sorted by name."""
+        return sorted(path for path in self.bench.glob("*.json") if is_estimate(path))
+
+    def comparison_paths(self) -> list[Path]:
+        """All comparisons made so far: of the choice of what ships, and with others' bundles."""
+        shipped = self.path / "comparison.json"
+        return [*([shipped] if shipped.is_file() else []), *sorted(self.comparisons.glob("*.json"))]
+
+    @contextmanager
+    def step(self, name: str, **depends_on: Any) -> Iterator[Step]:
+        """A step of the road: its body runs if `step.needed`, and lists what it made.
+
+        Args:
+            name: the step's name in run.json.
+            depends_on: JSON-able values that its products depend on.
+        """
+        wait_for_all()
+        step = Step(self, name, depends_on)
+        wait_for_all()
+        yield step
+        if step.needed and leads():
+            step.write_down()
+        wait_for_all()
+
+    @contextmanager
+    def locked(self, *, to_read: bool = False) -> Iterator[None]:
+        """Keep other processes out for as long as the block lasts.
+
+        The lock dies with the process, so a killed run does not leave it behind. Processes that
+        train together share the leading one's.
+
+        Args:
+            to_read: whether the block can do without writing: a folder that cannot be written,
+                where there can be no lock either, is then read as it is.
+
+        Raises:
+            BusyError: when another process is at work here.
+            CorruptFileError: when a link in the folder leads out of it.
+        """
+        if not leads():
+            yield
+            return
+        if self.is_writable or not to_read:
+            check_inside(self.path)
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BusyError(
+                f"{self.path}: another process is working in this run folder; "
+                "wait for it or choose another with --run"
+            ) from error
+        except OSError as error:
+            if not (to_read and is_not_writable(error)):
+                raise
+        try:
+            if lock.is_locked:
+                self._clear()
+            yield
+        finally:
+            lock.release()
+
+    def _clear(self) -> None:
+        """Take away what a process that was killed left half-made."""
+        clear_leftovers(self.path)
+        left = list(self.bundles.glob(".*.tmp"))
+        left += [path for path in self.trials.glob("*") if path.name != "failed"]
+        # Of a bundle that stepped aside for a new one that is there.
+        old = self.bundles.glob(".*.old")
+        left += [path for path in old if (self.bundles / path.name[1:-4]).exists()]
+        for path in left:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+_WRITING = threading.Lock()
+
+
+class Step:
+    """One step under way; see `RunFolder.step`.
+
+    Attributes:
+        needed: whether there is something to do: it was never done, it depends on something that
+            changed, or a product is gone.
+        products: what the step made; to be filled by its body.
+        remarks: what it decided by looking, and what it left out; see `remark`.
+    """
+
+    def __init__(self, run: RunFolder, name: str, depends_on: Mapping[str, Any]) -> None:
+        self.run, self.name, self.depends_on = run, name, dict(depends_on)
+        self.products: list[Path] = []
+        self.remarks: list[str] = []
+        self._started = time.monotonic()  # a clock may be set back meanwhile
+        self.needed = not self._is_done()
+
+    def _is_done(self) -> bool:
+        done = self.run.record()["steps"].get(self.name)
+        if done is None or done["depends_on"] != self.depends_on:
+            return False
+        paths = {self.run.path / name: digest for name, digest in done["products"].items()}
+        if not all(path.is_file() for path in paths):
+            return False
+        for path, digest in paths.items():
+            check_sha256(path, digest)
+        return True
+
+    def remark(self, line: str) -> None:
+        """Tell a person, once, what nobody asked for in so many words: what was guessed, chosen
+        among several or left out. It is kept in run.json with the step."""
+        self.remarks.append(line)
+        self.run.say(line)
+
+    def write_down(self) -> None:
+        """Record the step as done, with checksums of its products."""
+        # Of hosts that measure at once, each in a thread, one after the other writes.
+        with _WRITING:
+            self._write_down()
+
+    def _write_down(self) -> None:
+        steps = self.run.record()["steps"]
+        steps[self.name] = {
+            "depends_on": self.depends_on,
+            "products": {
+                path.relative_to(self.run.path).as_posix(): sha256_of(path)
+                for path in self.products
+            },
+            "remarks": self.remarks,
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": time.monotonic() - self._started,
+        }
+        self.run.note(steps=steps)
+
+
+def start_run(
+    path: Path, recipe: Recipe, say: Say = to_nobody, binding: Binding = training_values
+) -> RunFolder:
+    """Make a run folder for a recipe, or go on with the one that is there.
+
+    Args:
+        path: the folder.
+        recipe: what is asked.
+        say: shows a person the steps' remarks.
+        binding: the part of the recipe that the folder's content depends on.
+
+    Raises:
+        RunMismatchError: when it was made by a recipe that differs in that part.
+        BusyError: when another process is at work there.
+    """
+    run = RunFolder(path, say)
+    with no_space_named(path):
+        path.mkdir(parents=True, exist_ok=True)
+    if leads():
+        with run.locked():
+            if run.record_path.exists() and run.recipe_path.exists():
+                _check_bound(run, recipe, binding)
+                _check_same_code(run, recipe, binding)
+                run.mark_used()
+            else:
+                write_json(run.record_path, _new_record(recipe))
+            write_text(run.recipe_path, dump_recipe(recipe.spelled_out()))
+    wait_for_all()
+    return run
+
+
+def open_run(path: Path | None, say: Say = to_nobody) -> RunFolder:
+    """The run folder at `path`, or the one used last under `runs/` when none is named.
+
+    Args:
+        path: the folder.
+        say: shows a person the steps' remarks.
+
+    Raises:
+        MissingFileError: when there is none.
+    """
+    if path is None:
+        path = _latest_run()
+    run = RunFolder(path, say)
+    if not run.record_path.is_file() or not run.recipe_path.is_file():
+        raise MissingFileError(
+            f"{path}: not a run folder (no run.json); make one with `compress run` or "
+            "`compress distill`"
+        )
+    run.mark_used()
+    return run
+
+
+def _latest_run() -> Path:
+    records = sorted(DEFAULT_ROOT.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    if not records:
+        raise MissingFileError(
+            f"{DEFAULT_ROOT}/: no run here yet; make one with `compress run recipes/digits.toml`, "
+            "or name a run folder"
+        )
+    return records[-1].parent
+
+
+def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
+    there, here = binding(run.recipe()), binding(recipe)
+    if _is_moved(run, there["data"]["name"], recipe.data.name):
+        there["data"]["name"] = recipe.data.name
+    difference = first_difference(there, here)
+    if difference:
+        raise RunMismatchError(
+            f"{run.path}: made by another recipe: {difference}; choose another folder with "
+            "--run, or delete this one"
+        )
+
+
+def _check_same_code(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
+    """Refuse networks whose code is not what it was; before anything has learned, it may change."""
+    bound, there = binding(recipe), run.record().get("code", {})
+    here = {role: code for role, code in code_of(recipe).items() if role in bound}
+    changed = [role for role in here if there.get(role) != here[role]]
+    if changed and (run.teacher.exists() or run.stages.exists()):
+        raise code_changed(run, changed[0], getattr(recipe, changed[0]).model)
+    if here != there:
+        run.note(code=here)
+
+
+def code_changed(run: RunFolder, role: str, model: str) -> RunMismatchError:
+    """What to tell where the code that makes a network is not what the run was begun with."""
+    return RunMismatchError(
+        f"{run.path}: the code of {role}.model = {model!r} changed since "
+        f"({source_file(model.partition(':')[0])}); undo that, choose another folder with --run, "
+        "or delete this one"
+    )
+
+
+def _is_moved(run: RunFolder, before: str, now: str) -> bool:
+    """Whether a dataset of another name is the run's own, which lies elsewhere now."""
+    if before == now:
+        return True
+    # Imported here: it knows all datasets, which takes long.
+    from pipeline.data.fingerprint import SEEN, is_moved, read_snapshot  # noqa: PLC0415
+
+    return is_moved(read_snapshot(run.data / SEEN), before, now)
+
+
+def _new_record(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in ("edge-compress", *_LIBRARIES)},
+        "code": code_of(recipe),
+        "steps": {},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, or None outside a git checkout of it."""
+    # Installed into an environment inside somebody's repository, this file is not of that one.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("describe", "--always", "--dirty", "--abbrev=40")
+
+
+def _git(*arguments: str) -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git here
+        return None
+    return asked.stdout.strip() if asked.returncode == 0 else None

@@ -1,0 +1,215 @@
+"""Measurements as words: heads and rows of a table, and lines beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from deploy_targets.device.messages import SUSPECT, ExecutedPrecision, Latency, Scenario
+from deploy_targets.device.percentiles import fewest_queries
+from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.measurement import Measurement, scenario_words
+from pipeline.gating.metrics import top1_percent
+
+_USUAL = (50.0, 90.0, 95.0, 99.0)
+NOTHING = "–"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure in words, and the interval that it lies in."""
+
+    words: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.words} ({self.interval})" if self.interval else self.words
+
+
+@dataclass(frozen=True)
+class MeasuredTable:
+    """A table of measurements.
+
+    Attributes:
+        title: what they have in common.
+        heads: of its columns.
+        rows: a measurement each, the teacher's first.
+        notes: lines beneath it: what is suspect, and why.
+        bundles: name and role of each row's.
+    """
+
+    title: str
+    heads: list[str]
+    rows: list[list[Cell]]
+    notes: list[str]
+    bundles: list[tuple[str, str]]
+
+
+def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
+    """Every measurement's figures with their intervals."""
+    ordered = _ordered(measurements)
+    percents = _percents(ordered)
+    several = len({one.host.name for one in ordered}) > 1
+    scenarios = {scenario_words(one.scenario) for one in ordered}
+    mixed = len(scenarios) > 1
+    metered = any(one.energy for one in ordered)
+    heads = [
+        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "validity", "ran in",
+        "top-1 %",
+        *(f"p{percent:g}{' ms' if percent == percents[0] else ''}" for percent in percents),
+        "n", "images/s", *_where(metered, "mJ/image"), "model kB",
+    ]  # fmt: skip
+    rows = []
+    for one in ordered:
+        joules = None if one.energy is None else one.energy.joules_per_image
+        energy = Cell(_number(None if joules is None else 1e3 * joules, 2))
+        rows.append(
+            [
+                Cell(one.bundle.name),
+                *_where(several, Cell(one.host.name)),
+                *_where(mixed, Cell(scenario_words(one.scenario))),
+                Cell(one.validity.verdict),
+                _ran_in(one.runtime.executed_precision),
+                _top1(one),
+                *(_percentile(one.latency_ms, percent) for percent in percents),
+                Cell(f"{one.latency_ms.n:,}"),
+                _throughput(one),
+                *_where(metered, energy),
+                Cell(_number(one.bundle.model_bytes / 1e3, 0)),
+            ]
+        )
+    bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
+    common = "" if mixed else f"{next(iter(scenarios), '')}, "
+    title = f"Measured: {common}each bound at 99 %"
+    return MeasuredTable(title, heads, rows, _notes(ordered, several), bundles)
+
+
+def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
+    """How the first process began, and its memory; below, what others of its like showed."""
+    ordered = _ordered(measurements)
+    several = len({one.host.name for one in ordered}) > 1
+    mixed = len({scenario_words(one.scenario) for one in ordered}) > 1
+    heads = [
+        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "runtime", "threads",
+        "cores", "import ms", "load ms", "first answer ms", "in all ms", "MB before", "steady MB",
+        "peak MB",
+    ]  # fmt: skip
+    rows = []
+    for one in ordered:
+        start, memory, runtime = one.startup_ms, one.memory_mb, one.runtime
+        rows.append(
+            [
+                Cell(one.bundle.name),
+                *_where(several, Cell(one.host.name)),
+                *_where(mixed, Cell(scenario_words(one.scenario))),
+                Cell(f"{runtime.name} {runtime.version}"),
+                Cell(str(runtime.threads)),
+                Cell(",".join(map(str, runtime.pinned)) if runtime.pinned else "any"),
+                *(Cell(_number(ms, 1)) for ms in (start.import_, start.load)),
+                Cell(_number(start.first_inference, 2)),
+                Cell(_number(start.total, 1), _starts_words(one)),
+                *(Cell(_number(mb, 0)) for mb in (memory.before_load, memory.steady)),
+                Cell(_number(memory.peak, 0), _peaks_words(one)),
+            ]
+        )
+    bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
+    return MeasuredTable("Start and memory of the process", heads, rows, [], bundles)
+
+
+def _starts_words(one: Measurement) -> str:
+    """The least and the most that processes took to start; "one look" where there was but one."""
+    return _range_words([start.startup_ms.total for start in one.starts], 0)
+
+
+def _peaks_words(one: Measurement) -> str:
+    told = [start.memory_mb.peak for start in one.starts if start.memory_mb]
+    return _range_words([peak for peak in told if peak is not None], 1)
+
+
+def _range_words(values: Sequence[float], digits: int) -> str:
+    if len(values) < 2:
+        return "one look"
+    return f"{min(values):,.{digits}f} to {max(values):,.{digits}f} in {len(values)}"
+
+
+def _ordered(measurements: Sequence[Measurement]) -> list[Measurement]:
+    return sorted(
+        measurements, key=lambda m: (m.bundle.role != "teacher", m.bundle.name, m.scenario.name)
+    )
+
+
+def plain_of(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those of one image after another, in the runtime that the format stands for."""
+    return [
+        one
+        for one in measurements
+        if one.scenario == Scenario() and one.runtime.name == runtime_for(one.bundle.format)
+    ]
+
+
+def _where(wanted: bool, column: T) -> list[T]:
+    return [column] if wanted else []
+
+
+def _notes(measurements: Sequence[Measurement], several: bool) -> list[str]:
+    notes = [
+        f"{one.bundle.name}{f' on {one.host.name}' if several else ''} is suspect: "
+        f"{'; '.join(one.validity.reasons)}"
+        for one in measurements
+        if one.validity.verdict == SUSPECT
+    ]
+    not_told = {name for one in measurements for name in one.validity.unavailable}
+    if not_told:
+        notes.append(f"unavailable here: {', '.join(sorted(not_told))}")
+    return notes
+
+
+def _percents(measurements: Sequence[Measurement]) -> list[float]:
+    """Those that a measurement has, and the usual ones that one lacked the queries for."""
+    found = {float(name[1:]) for one in measurements for name in one.latency_ms.percentiles}
+    fewest = min((one.latency_ms.n for one in measurements), default=0)
+    return sorted(found | {percent for percent in _USUAL if fewest < fewest_queries(percent)})
+
+
+def _percentile(latency: Latency, percent: float) -> Cell:
+    """The figure, or how many queries it would have needed: `n` says how many there were."""
+    found = latency.percentiles.get(f"p{percent:g}")
+    if found is not None:
+        digits = 3 if found.value < 100 else 1
+        return Cell(
+            _number(found.value, digits),
+            f"{_number(found.low, digits)}–{_number(found.high, digits)}",
+        )
+    needed = fewest_queries(percent)
+    return Cell(NOTHING, f"needs {needed:,}" if latency.n < needed else "")
+
+
+def _throughput(one: Measurement) -> Cell:
+    found = one.throughput
+    interval = f"{_number(found.low, 0)}–{_number(found.high, 0)}"
+    return Cell(_number(found.images_per_s, 0), interval)
+
+
+def _top1(one: Measurement) -> Cell:
+    if one.accuracy is None:
+        return Cell(NOTHING)
+    low, high = 100 * one.accuracy.low, 100 * one.accuracy.high
+    return Cell(_number(top1_percent(one), 2), f"{low:.1f}–{high:.1f}")
+
+
+def ran_in(executed: ExecutedPrecision) -> str:
+    """The precision of most operators, and how many ran in each: "int8 (u8 9, f32 2)"."""
+    return str(_ran_in(executed))
+
+
+def _ran_in(executed: ExecutedPrecision) -> Cell:
+    counts = sorted(executed.operators.items(), key=lambda item: (-item[1], item[0]))
+    each = ", ".join(f"{name} {count}" for name, count in counts) if len(counts) > 1 else ""
+    return Cell(executed.summary, each)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NOTHING if value is None else f"{value:,.{digits}f}"

@@ -1,0 +1,1 @@
+"""From a dataset to a student: prepare, teach, distil, or adopt one from elsewhere."""

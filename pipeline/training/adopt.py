@@ -1,0 +1,170 @@
+"""Adopt: a network that was trained elsewhere becomes a run's student, as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.formats import Predictor
+from export.graphs.adapting import image_input_of
+from export.graphs.adopting import adopt_onnx
+from export.graphs.from_onnx import onnx_predictor
+from foundation.errors import MissingFileError, ModelMismatchError
+from foundation.files import replacing, sha256_of
+from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
+from pipeline.models import names_weights
+from pipeline.recipe.code import code_identity
+from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import StudentRecipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
+from pipeline.training.foreign_models import is_graph
+from pipeline.training.network_checks import check_answers
+from pipeline.training.networks import weights_identity
+from pipeline.training.prepare import TrainingData
+from pipeline.training.students import unpruned_student
+from pipeline.training.teach import first_images, note_network
+from smskd.checkpoints.files import content_sha256, save_model
+from smskd.checkpoints.foreign import Loaded
+
+_BATCH = 64
+
+
+def check_there(asked: StudentRecipe) -> None:
+    """Make sure that a foreign network's file is there, before any work is begun.
+
+    Raises:
+        MissingFileError: when it is not.
+    """
+    given = asked.model if is_graph(asked.model) else asked.weights
+    if given is not None and not names_weights(given) and not Path(given).is_file():
+        raise MissingFileError(f"{given}: no such file; check the path")
+
+
+def as_its_graph_takes(file: RecipeFile) -> tuple[RecipeFile, list[str]]:
+    """A recipe whose data section asks for images as the student's ONNX file takes them.
+
+    What the recipe says already stays; so does all of it where the student is no ONNX file.
+
+    Returns:
+        The recipe, and what was taken from the file, a line each.
+    """
+    model, data = file.recipe.student.model, file.recipe.data
+    image = image_input_of(Path(model)) if is_graph(model) else None
+    if image is None:
+        return file, []
+    keys: dict[str, Any] = {}
+    if image.height and image.width:
+        sides = [image.height, image.width]
+        keys["image_size"] = image.height if len(set(sides)) == 1 else sides
+    if image.channels in {1, 3}:
+        keys["channels"] = image.channels
+    if image.takes_pixels and image.channels:
+        keys |= {"mean": [0.0] * image.channels, "std": [1 / 255] * image.channels}
+    keys = {key: value for key, value in keys.items() if getattr(data, key) is None}
+    if not keys:
+        return file, []
+    told = ", ".join(f"data.{key} = {_shown(value)}" for key, value in keys.items())
+    recipe = file.recipe.model_copy(update={"data": data.model_copy(update=keys)})
+    return replace(file, recipe=recipe), [f"{model} takes such images: {told}"]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> None:
+    """Leave a foreign network in the run folder as the student, and what it is worth.
+
+    Raises:
+        MissingFileError: when its file is not there.
+        UnknownNameError, ModelMismatchError: when there is no such network, or it does not take
+            the data's images or know its classes.
+        ExportError: when an ONNX file is no classifier of the data's images.
+        WeightsMismatchError, CorruptFileError: when weights do not fit, or cannot be read.
+        ModelMismatchError: when it does not answer as accurately as it is known to.
+    """
+    asked = data.file.recipe.student
+    what = asked.weights or asked.model
+    if is_graph(asked.model):
+        _adopt_graph(run, Path(asked.model), remarks)
+    else:
+        _adopt_network(run, data, what)
+    # A report travels: where the file lay on this machine is nobody's business there.
+    run.note(adopted=Path(what).name if Path(what).is_file() else what)
+    check_expected(run.record()["networks"]["student"]["test"], asked.expect_top1, what)
+
+
+def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
+    recipe = data.file.recipe
+    model, weights = recipe.student.model, recipe.student.weights
+    facts = read_facts(run.data)
+    remarks: list[str] = []
+    fresh = unpruned_student(recipe, facts, remarks.append) if weights is None else None
+    # A factory may give other weights the next time: only they tell.
+    own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
+    code = code_identity(model)
+    with run.step("adopt", model=[model, own, code], data=facts.fingerprint) as step:
+        if step.needed:
+            # Not made a second time: a factory may give other weights, and it may take long.
+            network, loaded = fresh or unpruned_student(recipe, facts, remarks.append)
+            for line in remarks:
+                step.remark(line)
+            remark_on_classes(facts.classes, loaded, what, step.remark)
+            check_answers(network, model, first_images(data, "student"))
+            save_model(run.student, network)
+            worth = note_network(run, "student", model, network.eval(), data)
+            remark_on_worth(worth["test"], data.splits.test.labels, loaded, what, step.remark)
+            step.products = [run.student]
+
+
+def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
+    facts = read_facts(run.data)
+    with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
+        if step.needed:
+            # One that does not fit leaves the one before it where it was.
+            with replacing(run.student_graph) as fresh:
+                adopted = adopt_onnx(given, facts.preprocessing, fresh)
+                _check_classes(given, adopted.classes, facts)
+                predict = onnx_predictor(fresh)
+                parts = {"validation": VALIDATION, "test": TEST}
+                worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
+            for line in (*remarks, *adopted.remarks):
+                step.remark(line)
+            told = {"model": given.name, "parameters": adopted.parameters, "macs": None}
+            networks: dict[str, Any] = run.record().get("networks", {})
+            run.note(networks={**networks, "student": told | worth})
+            labels = read_images(run.data / TEST).labels
+            remark_on_worth(worth["test"], labels, Loaded(), str(given), step.remark)
+            step.products = [run.student_graph]
+
+
+def _check_classes(given: Path, known: int, facts: DataFacts) -> None:
+    if known != len(facts.classes):
+        raise ModelMismatchError(
+            f"{given}: gives {known} logits, but the data has {len(facts.classes)} classes; "
+            "give the data that it was trained for"
+        )
+
+
+def _worth(run: RunFolder, facts: DataFacts, predict: Predictor, part: str) -> dict[str, float]:
+    """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder."""
+    images, prepare = read_images(run.data / part), facts.preprocessing.apply
+    starts = range(0, len(images.labels), _BATCH)
+    logits = np.concatenate([predict(prepare(images.pixels[at : at + _BATCH])) for at in starts])
+    right = logits.argmax(1) == images.labels
+    loss = _cross_entropy(logits.astype(np.float64), images.labels)
+    return {"top1": float(right.mean()), "loss": loss, "n": len(right)}
+
+
+def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    shifted = logits - logits.max(1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(1))
+    return float((log_sum - shifted[np.arange(len(labels)), labels]).mean())

@@ -1,0 +1,110 @@
+"""Distil: the student goes through the recipe's stages."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from pipeline.data.facts import read_facts
+from pipeline.recipe.sections import Recipe
+from pipeline.run_folder.folder import RunFolder, Step
+from pipeline.run_folder.torchrun import share
+from pipeline.training.expected_accuracy import check_expected, remark_on_worth
+from pipeline.training.network_checks import check_answers, check_learns
+from pipeline.training.networks import form_paths, trained_teacher, weights_identity
+from pipeline.training.pairing import taps_of
+from pipeline.training.prepare import TrainingData
+from pipeline.training.students import prune_once, unpruned_student, what_was_pruned
+from pipeline.training.teach import first_images, note_network
+from pipeline.training.teacher_views import keep_views
+from smskd.checkpoints.files import load_model, save_model
+from smskd.checkpoints.foreign import Loaded
+from smskd.distillation import distill, pair_on, stage_folder
+from smskd.evaluation import evaluate
+from smskd.listening import Listener
+from smskd.objective import spelled_out
+from smskd.training.results import METRICS, RANGES, WEIGHTS
+
+
+def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
+    """Leave the student, and what each stage made of it, in the run folder."""
+    recipe = data.file.recipe
+    depends_on = {
+        "teacher": run.record()["steps"]["teacher"]["products"],
+        "weights": weights_identity(recipe.student.weights),
+    }
+    with run.step("distill", **depends_on) as step:
+        if not step.needed:
+            return
+        remark_on_weights(step, recipe)
+        facts = read_facts(run.data)
+        student, loaded = unpruned_student(recipe, facts, step.remark)
+        _check_beginning(student, loaded, data, step)
+        between = partial(prune_once, run, facts)
+        between(1, student)
+        teacher, taps = trained_teacher(run), taps_of(recipe)
+        batches = data.batches(data.splits.student_train, recipe.seed, share=share())
+        if batches.remark:
+            step.remark(batches.remark)
+        pair = pair_on(teacher, student, batches, taps)
+        distill(
+            teacher,
+            student,
+            batches,
+            recipe.stages,
+            run.stages,
+            validation=data.evaluation(data.splits.validation),
+            taps=taps,
+            seed=recipe.seed,
+            engine=recipe.engine,
+            listener=listener,
+            views=keep_views(run.teacher_views, pair, batches, recipe, listener),
+            between=between,
+            beginning=depends_on["weights"],
+        )
+        numbered = enumerate(recipe.stages, start=1)
+        folders = [run.stages / stage_folder(number, stage) for number, stage in numbered]
+        ranges = []
+        if recipe.learns_integers:
+            # The student in float is that of before: the last stage trained its weights rounded.
+            load_model(folders[-2] / WEIGHTS, student)
+            ranges = [folders[-1] / RANGES]
+        save_model(run.student, student)
+        pruned = {"pruned": what_was_pruned(run)} if form_paths(run) else {}
+        note_network(run, "student", recipe.student.model, student, data, **pruned)
+        data.check_unchanged()
+        step.products = [
+            run.student,
+            *form_paths(run).values(),
+            *(folder / name for folder in folders for name in (WEIGHTS, METRICS)),
+            *ranges,
+        ]
+
+
+def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, step: Step) -> None:
+    """Make sure that a student can learn, and that weights from elsewhere are what they were.
+
+    Raises:
+        ModelMismatchError: when it cannot be used, or is not as accurate as it is known to be.
+    """
+    asked = data.file.recipe.student
+    check_learns(student, asked.model, first_images(data, "student"))
+    check_answers(student, asked.model, first_images(data, "student"))
+    if asked.weights is None and asked.expect_top1 is None:
+        return
+    what, test = asked.weights or asked.model, data.splits.test
+    worth = evaluate(student, data.evaluation(test))
+    remark_on_worth(worth, test.labels, loaded, what, step.remark)
+    check_expected(worth, asked.expect_top1, what)
+
+
+def remark_on_weights(step: Step, recipe: Recipe) -> None:
+    """Tell which weight of the labels was taken where several methods have one beside them."""
+    for number, stage in enumerate(recipe.stages, start=1):
+        if stage.ce_weight is None and len(stage.method_specs) > 1:
+            weight = spelled_out(stage).ce_weight
+            step.remark(
+                f"stage {stage_folder(number, stage)}: the cross-entropy has weight {weight:g}, "
+                "the largest that one of these methods has beside it; ce_weight sets another"
+            )

@@ -1,0 +1,244 @@
+"""The teacher and the student of a run, built from what lies in its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from foundation.errors import (
+    CompressError,
+    MissingFileError,
+    ModelMismatchError,
+    WeightsMismatchError,
+    nearest,
+    unknown_name,
+)
+from foundation.files import sha256_of, user_path
+from pipeline.data.facts import DataFacts, read_facts
+from pipeline.models import (
+    LIBRARIES,
+    build_model,
+    names_weights,
+    pretrained_tensors,
+    settings_for,
+    untold_settings,
+)
+from pipeline.models.pruned_form import PRUNED, read_form, reform
+from pipeline.recipe.code import code_identity
+from pipeline.recipe.sections import NetworkRecipe
+from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
+from pipeline.training.network_checks import bare_network
+from smskd.checkpoints.files import load_model
+from smskd.checkpoints.foreign import Loaded, load_state
+from smskd.distillation import stage_folder
+from smskd.engine import derive_seed
+from smskd.features.taps import dry_pass
+from smskd.training.results import WEIGHTS
+
+
+@dataclass(frozen=True)
+class Named:
+    """A network as a recipe names it: all that decides what its weights mean.
+
+    Attributes:
+        model: its name.
+        weights: a checkpoint, or pretrained weights by name; None where it has none from elsewhere.
+        weights_key: names one of several sets of weights in a checkpoint.
+        settings: what its factory is told.
+    """
+
+    model: str
+    weights: str | None = None
+    weights_key: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, asked: NetworkRecipe) -> Named:
+        """What a section of the recipe names."""
+        return cls(asked.model, asked.weights or None, asked.weights_key, asked.settings)
+
+
+def new_network(
+    named: Named,
+    facts: DataFacts,
+    seed: int,
+    role: str,
+    image_size: int | None = None,
+    *,
+    say: Say = to_nobody,
+) -> nn.Module:
+    """A fresh network for the data, its weights drawn from the run's seed and its role.
+
+    Args:
+        named: what the recipe says of it.
+        facts: what the data is.
+        seed: the run's seed.
+        role: "teacher" or "student".
+        image_size: height and width of what it sees; None takes the data's.
+        say: told what was decided about it that nobody asked for.
+
+    Raises:
+        ModelMismatchError: when it does not run on images of this size and kind.
+    """
+    shape, model = facts.preprocessing, named.model
+    settings = {**settings_for(model, named.weights), **named.settings}
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, role))
+        network = build_model(model, len(facts.classes), shape.channels, settings=settings)
+    network = bare_network(network, model, say)
+    if named.weights is not None:
+        _tell_untold(network, named, role, say)
+    check_runs(network, model, facts, image_size)
+    return network
+
+
+def _tell_untold(network: nn.Module, named: Named, role: str, say: Say) -> None:
+    """Say with which settings a network was built that its weights do not carry."""
+    for setting in untold_settings(named.model):
+        if setting in named.settings:
+            continue
+        value, key = getattr(network, setting), f"{role}.settings.{setting}"
+        of_library = names_weights(str(named.weights))
+        say(
+            f"{named.model}: built with {setting} = {str(value).lower()}, as "
+            + (
+                "these published weights want it"
+                if of_library
+                else "for weights of one's own; weights do not tell, so if yours began from the "
+                f"published ones, set {key} = {str(not value).lower()}"
+            )
+        )
+
+
+def check_runs(
+    network: nn.Module, model: str, facts: DataFacts, image_size: int | None = None
+) -> None:
+    """Make sure that a network takes the data's images and knows its classes.
+
+    Raises:
+        ModelMismatchError: when it does not.
+    """
+    shape = facts.preprocessing
+    height, width = (image_size, image_size) if image_size else (shape.height, shape.width)
+    images = torch.zeros(2, shape.channels, height, width)
+    try:
+        logits = dry_pass(network, images)
+    except CompressError:
+        raise
+    except Exception as error:  # a user's network may fail in any way
+        raise ModelMismatchError(
+            f"model {model!r} does not run on images of shape {tuple(images.shape[1:])}: "
+            f"{str(error).partition(chr(10))[0]}; set data.image_size (a teacher's own: "
+            "data.teacher_image_size) and data.channels (1 for grey images) to what it takes, or "
+            "choose another model"
+        ) from error
+    if logits.shape[1] != len(facts.classes):
+        raise ModelMismatchError(
+            f"model {model!r} gives {logits.shape[1]} logits, but the data has "
+            f"{len(facts.classes)} classes"
+        )
+
+
+def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Loaded:
+    """Read weights from elsewhere into a network, all or nothing.
+
+    Args:
+        named: what the recipe says of it; its weights are a .safetensors or torch checkpoint, or a
+            library's pretrained weights by name: "torchvision:IMAGENET1K_V1", "timm:pretrained".
+        network: the network.
+        say: told what was taken and what was left out.
+
+    Returns:
+        What else the checkpoint tells.
+
+    Raises:
+        MissingFileError: when there is no such file, and none can be fetched.
+        UnknownNameError: when there is no such library, or it has no such weights.
+        WeightsMismatchError: when they are of another architecture or class count, or several sets
+            fit.
+        CorruptFileError: when a file cannot be read, or holds code or values that are no numbers.
+    """
+    given = named.weights
+    if given is None:
+        return Loaded()
+    library = given.partition(":")[0]
+    if names_weights(given):
+        if named.weights_key is not None:
+            raise WeightsMismatchError(
+                f"{given}: published weights are one set; leave out weights_key"
+            )
+        return load_state(network, pretrained_tensors(given, named.model), given)
+    if library != given and nearest(library, LIBRARIES.names()) and not user_path(given).exists():
+        raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
+    loaded = load_model(user_path(given), network, named.weights_key)
+    for line in loaded.remarks:
+        say(line)
+    if loaded.architecture and not _may_be(loaded.architecture, named.model):
+        say(
+            f"{given}: was saved as of {loaded.architecture!r}, and is read into {named.model!r}: "
+            "its names and shapes fit, but not all that a network does shows in these"
+        )
+    return loaded
+
+
+def _may_be(architecture: str, model: str) -> bool:
+    """Whether a name that a training script noted can be of a model of the recipe's."""
+    noted = re.sub(r"[^a-z0-9]", "", architecture.partition(".")[0].rpartition("/")[2].lower())
+    ours = re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", model)[-1].lower())
+    # A factory of one's own may have any name.
+    return ":" in model or noted in ours or ours in noted
+
+
+def weights_identity(given: str | None) -> str | None:
+    """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
+    if given is None or names_weights(given):
+        return given
+    return sha256_of(user_path(given)) if user_path(given).is_file() else None
+
+
+def trained_teacher(run: RunFolder) -> nn.Module:
+    """The run's teacher with its weights."""
+    recipe = run.recipe()
+    named = Named.of(recipe.teacher)
+    teacher = _new_before_weights(run, "teacher", named, run.teacher / WEIGHTS)
+    load_model(run.teacher / WEIGHTS, teacher)
+    return teacher.eval()
+
+
+def trained_student(run: RunFolder) -> nn.Module:
+    """The run's student as the last stage left it, in the form that pruning gave it."""
+    student = _new_before_weights(run, "student", Named.of(run.recipe().student), run.student)
+    for path in form_paths(run).values():
+        reform(student, read_form(path), str(path))
+    load_model(run.student, student)
+    return student.eval()
+
+
+def form_paths(run: RunFolder) -> dict[int, Path]:
+    """Where the student lies as pruning left it, by the number of the stage that follows."""
+    recipe = run.recipe()
+    numbered = enumerate(recipe.stages, start=1)
+    return {
+        number: run.stages / stage_folder(number, stage) / PRUNED
+        for number, stage in numbered
+        if recipe.pruned_before(number) is not None
+    }
+
+
+def _new_before_weights(run: RunFolder, role: str, named: Named, weights: Path) -> nn.Module:
+    if not weights.is_file():
+        raise MissingFileError(
+            f"{weights}: no {role} in this run yet; run `compress distill` for it first"
+        )
+    recorded, code = run.record().get("code", {}).get(role), code_identity(named.model)
+    if None not in (recorded, code) and recorded != code:
+        raise code_changed(run, role, named.model)
+    recipe = run.recipe()
+    size = recipe.data.teacher_image_size if role == "teacher" else None
+    return new_network(named, read_facts(run.data), recipe.seed, role, size)

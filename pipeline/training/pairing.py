@@ -1,0 +1,59 @@
+"""Teacher and student of a recipe side by side: their taps, and whether the stages can be built."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from foundation.errors import RecipeError
+from pipeline.data.facts import DataFacts
+from pipeline.recipe.sections import Recipe
+from pipeline.training.students import prune_in_place
+from smskd.objective import Objective
+from smskd.pair import Taps, make_pair
+
+
+def taps_of(recipe: Recipe) -> Taps | None:
+    """The taps that the recipe names, the student's and the teacher's; None when it names none.
+
+    Raises:
+        RecipeError: when it names those of one network only.
+    """
+    ours, theirs = recipe.student.taps, recipe.teacher.taps
+    if ours is None and theirs is None:
+        return None
+    if ours is None or theirs is None:
+        raise RecipeError("taps are pairs: name student.taps and teacher.taps, or neither of them")
+    return ours, theirs
+
+
+def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student: nn.Module) -> None:
+    """Build every stage once on blank images, so that a mismatch is told of before the training.
+
+    The student is pruned before the stages that ask for it, and is not to be trained any more.
+
+    Raises:
+        ModelMismatchError: when networks and methods do not go together.
+        UnknownNameError: when a network has no such tap.
+    """
+    shape = facts.preprocessing
+    size = recipe.data.teacher_image_size
+    images = torch.zeros(2, shape.channels, shape.height, shape.width)
+    theirs = torch.zeros(2, shape.channels, size, size) if size else images
+    paired = partial(
+        make_pair,
+        student,
+        teacher,
+        images,
+        teacher_example=theirs,
+        taps=taps_of(recipe),
+        samples=facts.counts["student_train"],
+    )
+    pair = paired()
+    with torch.random.fork_rng():
+        for number, stage in enumerate(recipe.stages, start=1):
+            if number > 1 and prune_in_place(student, recipe, facts, number):
+                pair = paired()
+            Objective(stage, pair)

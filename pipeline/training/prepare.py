@@ -1,0 +1,265 @@
+"""Data: load, split, and leave in the run folder what later steps need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from foundation.errors import DataLayoutError, RunMismatchError
+from pipeline.data import load_dataset, sides_of
+from pipeline.data.batches import EvaluationBatches, TrainBatches
+from pipeline.data.channels import with_channels
+from pipeline.data.facts import (
+    CALIBRATION,
+    PROBE,
+    TEST,
+    VALIDATION,
+    DataFacts,
+    public_name,
+    public_place,
+    write_facts,
+    write_images,
+)
+from pipeline.data.fingerprint import (
+    SEEN,
+    Snapshot,
+    changes_between,
+    files_of,
+    read_snapshot,
+    take_snapshot,
+    write_snapshot,
+)
+from pipeline.data.images import ImageSet, in_memory, sample_of
+from pipeline.data.splits import Splits, split
+from pipeline.recipe.file import RecipeFile, recipe_values
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.torchrun import leads
+
+Role = Literal["student", "teacher"]
+
+_PROBE_IMAGES = 32
+
+
+class TrainingData:
+    """The data of a run; loaded when it is first needed, so that a finished run loads nothing."""
+
+    def __init__(self, file: RecipeFile) -> None:
+        self.file, self.recipe = file, file.recipe.data
+        self._seen: Snapshot | None = None
+
+    def look(self, before: Snapshot | None = None) -> Snapshot | None:
+        """The dataset's files as they are; None where there are none, or it does not tell which.
+
+        Args:
+            before: an earlier look at them; what is as it was is not read again.
+        """
+        files = files_of(self.recipe.name)
+        self._seen = take_snapshot(files, before) if files is not None else None
+        return self._seen
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the dataset's files; None as `look`."""
+        seen = self._seen or self.look()
+        return seen.identity if seen is not None else None
+
+    def check_unchanged(self) -> None:
+        """Make sure that images that are read again and again are still those of the last look.
+
+        Raises:
+            RunMismatchError: when they are not.
+        """
+        splits = self.splits
+        if all(in_memory(part) for part in (splits.train, splits.validation, splits.test)):
+            return
+        self._check_still_there()
+
+    def _check_still_there(self) -> None:
+        before = self._seen
+        files = files_of(self.recipe.name)
+        if before is None or files is None:
+            return
+        after = take_snapshot(files, before)
+        changes = changes_between(before, after) if after is not None else "all are gone"
+        if changes:
+            raise RunMismatchError(
+                f"{self.recipe.name}: the data changed while it was in use ({changes}); leave it "
+                "alone while a command reads it, and run the command again"
+            )
+
+    @property
+    def splits(self) -> Splits:
+        """The parts of the dataset."""
+        return self._loaded[0]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Image files that were passed over."""
+        return list(self._loaded[1])
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What was decided by looking at the files, and what was left out."""
+        return self._loaded[2]
+
+    @cached_property
+    def _loaded(self) -> tuple[Splits, tuple[str, ...], tuple[str, ...]]:
+        dataset = load_dataset(self.recipe, self.file.where("data", "name"))
+        dataset = with_channels(dataset, self.recipe.channels)
+        self._check_still_there()
+        splits = split(dataset, self.recipe)
+        return splits, dataset.skipped, (*dataset.remarks, *splits.remarks)
+
+    def batches(
+        self,
+        images: ImageSet,
+        seed: int,
+        learner: Role = "student",
+        share: tuple[int, int] = (0, 1),
+    ) -> TrainBatches:
+        """Shuffled and augmented batches of one part.
+
+        Args:
+            images: the part, as it lies in `splits`.
+            seed: the run's seed.
+            learner: who learns. A student's batches hold what its teacher sees too, in the
+                recipe's fixed views; a teacher learns alone, in views that are always new.
+            share: (rank, world), where several processes train together.
+
+        Raises:
+            DataLayoutError: when there is a single image.
+        """
+        if len(images.labels) == 1:
+            raise DataLayoutError(
+                f"{self.recipe.name}: the {learner} has a single image to learn from, and two are "
+                "the least; add some, or look at data.student_fraction and data.val_fraction"
+            )
+        recipe, splits = self.recipe, self.splits
+        student_size = None if recipe.image_size is None else sides_of(recipe.image_size)
+        teacher_size = recipe.teacher_image_size or student_size
+        alone = learner == "teacher"
+        return TrainBatches(
+            images,
+            splits.preprocessing,
+            recipe.augment,
+            recipe.batch_size,
+            seed,
+            student_size=teacher_size if alone else student_size,
+            teacher_size=teacher_size,
+            views=None if alone else recipe.teacher_views,
+            view_seed=recipe.split_seed,
+            share=share,
+            classes=len(splits.classes),
+            fingerprint=self.fingerprint,
+        )
+
+    def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:
+        """All images of one part, as they are, at the size that student or teacher sees."""
+        splits = self.splits
+        return EvaluationBatches(
+            images, splits.preprocessing if role == "student" else splits.teacher_preprocessing
+        )
+
+
+def prepare(run: RunFolder, data: TrainingData) -> None:
+    """Write the data's facts, and the images for calibration, probing and the final word.
+
+    Raises:
+        RunMismatchError: when a teacher or a student has learned, and the data changed since.
+    """
+    recipe = data.recipe
+    look = hold_against(run, data)
+    named = recipe_values(recipe)
+    if look.fingerprint is not None:  # wherever it lies
+        named["name"] = recipe.name.partition(":")[0]
+    with run.step("data", recipe=named, files=look.fingerprint) as step:
+        step.needed = step.needed or look.changes is not None
+        if not step.needed:
+            return
+        if look.changes is not None:
+            step.remark(f"the data changed and is read anew: {look.changes}")
+        splits = data.splits
+        for line in data.remarks:
+            step.remark(line)
+        differs = splits.teacher_preprocessing != splits.preprocessing
+        facts = DataFacts(
+            name=public_name(recipe.name),
+            classes=splits.classes,
+            preprocessing=splits.preprocessing,
+            counts={
+                part: len(getattr(splits, part).labels)
+                for part in ("train", "student_train", "validation", "test")
+            },
+            skipped=[public_place(place, recipe.name) for place in data.skipped],
+            teacher_size=splits.teacher_preprocessing.height if differs else None,
+            fingerprint=look.fingerprint,
+        )
+        uses = {
+            CALIBRATION: (splits.train, recipe.calibration_images),
+            PROBE: (splits.validation, _PROBE_IMAGES),
+            VALIDATION: (splits.validation, recipe.evaluation_images),
+            TEST: (splits.test, recipe.evaluation_images),
+        }
+        step.products = [write_facts(run.data, facts)]
+        for name, (part, count) in uses.items():
+            kept = {name: splits.for_student(part)}
+            kept[facts.images_for("teacher", name)] = splits.for_teacher(part)
+            step.products += [
+                write_images(run.data / file, sample_of(images, count))
+                for file, images in kept.items()
+            ]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at a run's data came to.
+
+    Attributes:
+        fingerprint: of its files; None where it has none.
+        changes: since it was read for this run, in words; None where there are none.
+    """
+
+    fingerprint: str | None
+    changes: str | None = None
+
+
+def hold_against(run: RunFolder, data: TrainingData) -> Look:
+    """Look at the data, hold it against what the run was begun with, and keep what was seen.
+
+    Raises:
+        RunMismatchError: when a teacher or a student has learned, and the data changed since.
+    """
+    done = run.record()["steps"].get("data", {}).get("depends_on", {})
+    recorded, path = done.get("files"), run.data / SEEN
+    before = read_snapshot(path)
+    seen = data.look(before)
+    if seen is None and recorded is not None:
+        run.say(f"{data.recipe.name} is not there any more; what this run made of it stays")
+        return Look(recorded)
+    if seen is None:
+        _ = data.splits  # it may have to be fetched first
+        seen = data.look()
+    if seen is None:
+        return Look(None)
+    changes = _changes(before, seen, recorded)
+    if changes is not None and (run.teacher.exists() or run.stages.exists()):
+        raise RunMismatchError(
+            f"{run.path}: the data changed since it was learned from: {changes}; choose another "
+            "folder with --run, or delete this one to train anew"
+        )
+    if leads() and (before is None or not np.array_equal(before.stats, seen.stats)):
+        write_snapshot(path, seen)
+    return Look(seen.identity, changes)
+
+
+def _changes(before: Snapshot | None, seen: Snapshot, recorded: str | None) -> str | None:
+    if recorded is None:
+        return None
+    changes = changes_between(before, seen) if before is not None else None
+    if changes:
+        return str(changes)
+    lost = f"which files, cannot be told, for {SEEN} does not tell what they were"
+    return None if seen.identity == recorded else lost

@@ -1,0 +1,117 @@
+"""Teacher: trained on all of the training data, or taken from given weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.data.facts import read_facts
+from pipeline.models.costs import cost_of
+from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.torchrun import share
+from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
+from pipeline.training.network_checks import check_answers, check_learns
+from pipeline.training.networks import Named, load_weights, new_network, weights_identity
+from pipeline.training.pairing import check_pairing
+from pipeline.training.prepare import Role, TrainingData
+from pipeline.training.students import new_student
+from smskd.checkpoints.files import save_model
+from smskd.distillation import train_alone
+from smskd.evaluation import evaluate
+from smskd.listening import Listener
+from smskd.training.results import METRICS, WEIGHTS
+
+_SEEN_BY = {"student": "preprocessing", "teacher": "teacher_preprocessing"}
+
+
+def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
+    """Leave the teacher's weights and what it is worth in the run folder.
+
+    Raises:
+        WeightsMismatchError: when given weights are of another architecture or class count.
+        ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
+    """
+    recipe = data.file.recipe
+    named = Named.of(recipe.teacher)
+    what = named.weights or f"teacher {named.model}"
+    with run.step("teacher", weights=weights_identity(named.weights)) as step:
+        if step.needed:
+            facts = read_facts(run.data)
+            size = recipe.data.teacher_image_size
+            network = new_network(named, facts, recipe.seed, "teacher", size, say=step.remark)
+            # A student that does not fit is told of now, not after the teacher's training.
+            student = new_student(recipe, facts)
+            check_pairing(recipe, facts, network, student)
+            check_learns(student, recipe.student.model, first_images(data, "student"))
+            loaded = load_weights(named, network, step.remark)
+            remark_on_classes(facts.classes, loaded, what, step.remark)
+            check_answers(network, named.model, first_images(data, "teacher"))
+            if named.weights is not None:
+                save_model(run.teacher / WEIGHTS, network)
+            else:
+                check_learns(network, named.model, first_images(data, "teacher"))
+                batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
+                if batches.remark:
+                    step.remark(batches.remark)
+                train_alone(
+                    network,
+                    batches,
+                    recipe.teacher.training,
+                    run.teacher,
+                    validation=data.evaluation(data.splits.validation, "teacher"),
+                    seed=recipe.seed,
+                    engine=recipe.engine,
+                    listener=listener,
+                )
+            worth = note_network(run, "teacher", named.model, network, data)
+            data.check_unchanged()
+            if named.weights is not None:
+                labels = data.splits.test.labels
+                remark_on_worth(worth["test"], labels, loaded, what, step.remark)
+            step.products = [
+                run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
+            ]
+    check_expected(run.record()["networks"]["teacher"]["test"], recipe.teacher.expect_top1, what)
+
+
+def first_images(data: TrainingData, role: Role) -> Tensor:
+    """Two validation images as a network of that role takes them."""
+    images, _ = next(iter(data.evaluation(data.splits.validation, role)))
+    return images[:2] if len(images) > 1 else images.repeat(2, 1, 1, 1)
+
+
+def note_network(
+    run: RunFolder,
+    role: Role,
+    model: str,
+    network: nn.Module,
+    data: TrainingData,
+    **more: Any,
+) -> dict[str, Any]:
+    """Write into run.json what a network is, what it costs and how well it does on test images.
+
+    Args:
+        run: the run folder.
+        role: the network's.
+        model: its name in the recipe.
+        network: with its weights.
+        data: with validation and test images.
+        more: further facts of it, as JSON values.
+
+    Returns:
+        How well it does: "top1", "loss" and "n", by "test" and "validation".
+    """
+    parts = {"test": data.splits.test, "validation": data.splits.validation}
+    device = next(network.parameters()).device
+    worth: dict[str, Any] = {
+        part: evaluate(network, data.evaluation(images, role), device)
+        for part, images in parts.items()
+    }
+    shape = getattr(read_facts(run.data), _SEEN_BY[role])
+    images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
+    networks = run.record().get("networks", {})
+    networks[role] = {"model": model, **cost_of(network, images), **worth, **more}
+    run.note(networks=networks)
+    return worth

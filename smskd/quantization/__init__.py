@@ -1,0 +1,1 @@
+"""Networks with 8-bit numbers in them: to be trained, and as integers to be exported."""

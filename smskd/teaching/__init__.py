@@ -1,0 +1,1 @@
+"""Asking the teacher: live, or what it said before, kept on disk."""

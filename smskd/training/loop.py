@@ -1,0 +1,246 @@
+"""The training loop of one stage."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foundation.errors import TrainingError
+from foundation.files import read_json
+from smskd.batch import Batch, Batches, as_batch, first_batch
+from smskd.blame import blamed
+from smskd.checkpoints.files import load_model, load_tensors, save_model
+from smskd.engine import derive_seed
+from smskd.evaluation import evaluate
+from smskd.features.taps import TappedModel, evaluating, keeping_modes
+from smskd.job import Job, fingerprint
+from smskd.methods import Progress
+from smskd.objective import Objective
+from smskd.parallel import rank, wait_for_all, world_size
+from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
+from smskd.teaching.teachers import AskTeacher, ask_live, make_teacher, needs_features
+from smskd.training.compiling import reading
+from smskd.training.descent import Descent
+from smskd.training.results import METRICS, WEIGHTS, best_epoch, finished_metrics, write_result
+from smskd.training.resuming import ResumeState, load_resume, save_resume
+from smskd.training.schedule import learning_rate
+from smskd.training.train_step import TrainStep
+
+_RESUME, _BEST = "resume.safetensors", "best.safetensors"
+
+
+def train_stage(job: Job) -> dict[str, Any]:
+    """Train one stage, or go on with it, or find it done; the student ends as the stage leaves it.
+
+    Returns:
+        The stage's metrics, as they lie in its folder.
+
+    Raises:
+        TrainingError: when the loss is not a number any more.
+        NoSpaceError: when the disk is full; what was saved stays.
+    """
+    asked = fingerprint(job)
+    metrics = finished_metrics(job.folder, asked)
+    if metrics is not None:
+        load_model(job.folder / WEIGHTS, job.student.model)
+        job.listener.stage_done(job.stage.name, metrics["seconds"])
+        return metrics
+    # The caller's own random numbers are none of our business.
+    with torch.random.fork_rng(), keeping_modes(job.student.model):
+        return _StageRun(job, asked).run()
+
+
+class _StageRun:
+    """One stage under way."""
+
+    def __init__(self, job: Job, fingerprint: str) -> None:
+        self.job, self.stage, self.fingerprint = job, job.stage, fingerprint
+        torch.manual_seed(derive_seed(job.seed, job.index, "build"))
+        self.fabric = job.engine.fabric()
+        self.device = self.fabric.device
+        for tapped in (job.student, job.reference, job.pair.teacher if job.pair else None):
+            if tapped is not None:
+                job.engine.place(tapped.model, self.device)
+        self.student = self._quantized() if job.stage.quantized else job.student
+        self.step = TrainStep(self.student, Objective(job.stage, job.pair), job.stage.ema_decay)
+        self.descent = Descent(self.fabric, self.step, job.stage)
+        self.ask_teacher: AskTeacher | None = None
+        self.history: list[dict[str, Any]] = []
+
+    def _quantized(self) -> TappedModel:
+        student = self.job.student.model
+        example = self.job.engine.place_images(first_batch(self.job.train).images, self.device)
+        return TappedModel(fake_quantized(student, example).to(self.device))
+
+    def run(self) -> dict[str, Any]:
+        done = self._resume()
+        self.job.listener.stage_started(self.stage.name, self.stage.epochs, done)
+        with ExitStack() as running:
+            self._start_networks(running)
+            for epoch in range(done, self.stage.epochs):
+                self._epoch(epoch)
+                self._save(epoch + 1)
+        return self._finish()
+
+    def _start_networks(self, running: ExitStack) -> None:
+        job, compiled = self.job, self.job.engine.compile
+        self.step.read = running.enter_context(reading(self.student, compiled))
+        if job.pair is None:
+            return
+        running.enter_context(evaluating(job.pair.teacher.model))
+        self.ask_teacher = make_teacher(
+            running.enter_context(reading(job.pair.teacher, compiled)),
+            job.views,
+            needs_features(self.step.objective.methods),
+            self.fabric.autocast,
+        )
+
+    def _epoch(self, epoch: int) -> None:
+        started = time.perf_counter()
+        torch.manual_seed(derive_seed(self.job.seed, self.job.index, epoch))
+        if hasattr(self.job.train, "set_epoch"):
+            self.job.train.set_epoch(self.job.first_epoch + epoch)
+        batches = _count(self.job.train)
+        sums: dict[str, Tensor] = {}
+        images_seen = 0
+        self.descent.wrapped.train()
+        for number, given in enumerate(self.job.train):
+            batch = as_batch(given)
+            # An epoch of unknown length is taken as a whole, at its middle.
+            position = epoch + (number / batches if batches else 0.5)
+            losses = self._train_on(batch, position, number, batches)
+            for name, loss in losses.items():
+                sums[name] = loss.detach() * len(batch.labels) + sums.get(name, 0)
+            images_seen += len(batch.labels)
+            self.job.listener.batch_done(number + 1, batches)
+        if images_seen == 0:
+            raise TrainingError(f"stage {self.stage.name}: the training data gave no batch")
+        self.descent.after_epoch()
+        self.step.after_epoch()
+        record = {
+            "epoch": epoch + 1,
+            "lr": learning_rate(self.stage, epoch),
+            "losses": self._means(sums, images_seen),
+            **self._validate(),
+            "seconds": time.perf_counter() - started,
+        }
+        self._check_finite(record)
+        self.history.append(record)
+        self.job.listener.epoch_done(record)
+
+    def _train_on(
+        self, batch: Batch, position: float, number: int, batches: int | None
+    ) -> dict[str, Tensor]:
+        batch = self.job.engine.place_batch(batch, self.device)
+        return self.descent.after_batch(
+            lambda: self._losses(batch, position), position, number, batches
+        )
+
+    def _losses(self, batch: Batch, position: float) -> dict[str, Tensor]:
+        teacher, reference = None, self.job.reference
+        if self.ask_teacher and self.job.pair:
+            with blamed(self.job.pair.teacher.model, f"teaching {self._asked_of(batch)}"):
+                teacher = self.ask_teacher(batch)
+        kept = ask_live(reference, batch.images, self.fabric.autocast) if reference else None
+        progress = Progress(position, self.stage.epochs)
+        losses: dict[str, Tensor] = self.descent.wrapped(batch, teacher, kept, progress)
+        return losses
+
+    def _asked_of(self, batch: Batch) -> str:
+        """What was asked of a network, for messages."""
+        return f"in stage {self.stage.name}, on images of shape {tuple(batch.images.shape)}"
+
+    def _means(self, sums: dict[str, Tensor], images: int) -> dict[str, float]:
+        """Mean losses over the images of all processes."""
+        if world_size() > 1:
+            counted = self.fabric.all_reduce({**sums, "": torch.tensor(float(images))}, None, "sum")
+            images = counted.pop("").item()
+            sums = counted
+        return {name: (total / images).item() for name, total in sums.items()}
+
+    def _validate(self) -> dict[str, Any]:
+        if self.job.validation is None:
+            return {"val_top1": None, "val_loss": None}
+        found = evaluate(self.step.handed_on, self.job.validation, self.device)
+        return {"val_top1": found["top1"], "val_loss": found["loss"]}
+
+    def _check_finite(self, record: dict[str, Any]) -> None:
+        """Keep an epoch from being saved that cannot be gone on from."""
+        figures = [*record["losses"].values(), record["val_loss"] or 0.0]
+        weights = self.step.parameters()
+        if all(map(math.isfinite, figures)) and all(w.isfinite().all() for w in weights):
+            return
+        raise TrainingError(
+            f"stage {self.stage.name}, epoch {record['epoch']}: a loss or a weight is not a number "
+            f"any more ({record['losses']}, validation {record['val_loss']}); lower `lr` or the "
+            "method's weight and run again"
+        )
+
+    def _resume(self) -> int:
+        state = load_resume(
+            self.job.folder / _RESUME,
+            self.step,
+            self.descent.optimizer,
+            self.fingerprint,
+            self._scaler(),
+        )
+        if state is None:
+            return 0
+        self.history = state.history
+        return state.epoch
+
+    def _save(self, epoch: int) -> None:
+        if rank() > 0:
+            return
+        if self.stage.keep == "best" and best_epoch(self.history)["epoch"] == epoch:
+            # Before the resume state: if we die in between, the epoch is repeated and this file
+            # written again with the same content.
+            save_model(self.job.folder / _BEST, self.step.handed_on)
+        save_resume(
+            self.job.folder / _RESUME,
+            self.step,
+            self.descent.optimizer,
+            ResumeState(epoch, self.history),
+            fingerprint=self.fingerprint,
+            scaler=self._scaler(),
+        )
+
+    def _scaler(self) -> Any:
+        """The gradient scaler of fp16, which has a state of its own; else None."""
+        return getattr(self.fabric.strategy.precision, "scaler", None)
+
+    def _finish(self) -> dict[str, Any]:
+        folder = self.job.folder
+        if rank() == 0:
+            self._leave_result()
+        wait_for_all()
+        metrics: dict[str, Any] = read_json(folder / METRICS)
+        # From the file: so every process goes on with the same student, batch-norm included.
+        load_model(folder / WEIGHTS, self.job.student.model)
+        self.job.listener.stage_done(self.stage.name, metrics["seconds"])
+        return metrics
+
+    def _leave_result(self) -> None:
+        folder, network = self.job.folder, self.step.handed_on
+        if self.stage.keep == "best":
+            network.load_state_dict(load_tensors(folder / _BEST)[0])
+        learned = self.step.objective.state_dict()
+        ranges = None
+        if self.stage.quantized:
+            ranges = ranges_in(network)
+            network = put_back(network, self.job.student.model)
+        write_result(self.job, self.fingerprint, network, learned, self.history, ranges=ranges)
+        for leftover in (_RESUME, _BEST):
+            (folder / leftover).unlink(missing_ok=True)
+
+
+def _count(batches: Batches) -> int | None:
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:  # a loader of a stream has __len__ and no length
+        return None

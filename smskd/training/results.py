@@ -1,0 +1,92 @@
+"""What a finished stage leaves in its folder, and how it is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from foundation.errors import CorruptFileError
+from foundation.files import check_sha256, read_json, sha256_of, write_json
+from smskd.checkpoints.files import save_model, save_tensors
+from smskd.job import Job
+from smskd.objective import spelled_out
+
+WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
+RANGES = "ranges.safetensors"
+
+
+def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The metrics of a finished stage, or None when that very stage is not finished.
+
+    Raises:
+        CorruptFileError: when the student is not the one that the metrics speak of, or they lack
+            what they must say.
+    """
+    if not (folder / METRICS).exists() or not (folder / WEIGHTS).exists():
+        return None
+    metrics = read_json(folder / METRICS)
+    if not isinstance(metrics, dict) or metrics.get("fingerprint") != fingerprint:
+        return None
+    weights, seconds = metrics.get("weights_sha256"), metrics.get("seconds")
+    if not isinstance(weights, str) or not isinstance(seconds, int | float):
+        raise CorruptFileError(
+            f"{folder / METRICS}: not the metrics of a stage; delete it to train the stage again"
+        )
+    check_sha256(folder / WEIGHTS, weights)
+    if "ranges_sha256" in metrics:
+        check_sha256(folder / RANGES, metrics["ranges_sha256"])
+    return metrics
+
+
+def write_result(
+    job: Job,
+    fingerprint: str,
+    network: nn.Module,
+    learned: Mapping[str, Tensor],
+    history: list[dict[str, Any]],
+    *,
+    ranges: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write the student, the methods' learnt parts if there are any, and last the metrics.
+
+    Args:
+        job: what was asked.
+        fingerprint: of the job as it began.
+        network: what the stage hands on.
+        learned: the objective's state.
+        history: one record an epoch.
+        ranges: of the activations, where the stage quantised.
+    """
+    folder = job.folder
+    save_model(folder / WEIGHTS, network)
+    if learned:
+        save_tensors(folder / METHOD, learned)
+    metrics = {
+        "name": job.stage.name,
+        "index": job.index,
+        "fingerprint": fingerprint,
+        "stage": spelled_out(job.stage).as_dict(),
+        "history": history,
+        "last": _point(history[-1]),
+        "best": _point(best_epoch(history)),
+        "seconds": sum(record["seconds"] for record in history),
+        "weights_sha256": sha256_of(folder / WEIGHTS),
+    }
+    if ranges is not None:
+        save_tensors(folder / RANGES, ranges)
+        metrics["ranges_sha256"] = sha256_of(folder / RANGES)
+    write_json(folder / METRICS, metrics)
+
+
+def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
+    """The record with the highest validation accuracy, the earliest of equals; else the last."""
+    if any(record["val_top1"] is None for record in history):
+        return history[-1]
+    return max(history, key=lambda record: record["val_top1"])
+
+
+def _point(record: dict[str, Any]) -> dict[str, Any]:
+    return {"epoch": record["epoch"], "val_top1": record["val_top1"]}
