@@ -23,20 +23,25 @@ class Finding:
     unit: str = ""
 
 
-def subject_of(one: Subject) -> tuple[str, str, str, str]:
+def subject_of(subject: Subject) -> tuple[str, str, str, str]:
     """What its checks say that they are of: bundle, host, scenario, runtime."""
-    if isinstance(one, Measurement):
-        return one.bundle.name, one.host.name, scenario_words(one.scenario), one.runtime.name
-    return one.bundle.name, f"estimate-{one.target}", "estimate", one.runtime
+    if isinstance(subject, Measurement):
+        return (
+            subject.bundle.name,
+            subject.host.name,
+            scenario_words(subject.scenario),
+            subject.runtime.name,
+        )
+    return subject.bundle.name, f"estimate-{subject.target}", "estimate", subject.runtime
 
 
-def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: float) -> Check:
-    is_measured = isinstance(one, Measurement)
-    figure = finding.figure
-    found = figure if isinstance(figure, Figure) else None
+def check_for(subject: Subject, name: str, finding: Finding, kind: Kind, limit: float) -> Check:
+    is_measured = isinstance(subject, Measurement)
+    reading = finding.figure
+    figure = reading if isinstance(reading, Figure) else None
     metric = metric_named(name)
     answer, reason = _answer(finding, kind, limit, _advice(metric))
-    bundle, host, scenario, runtime = subject_of(one)
+    bundle, host, scenario, runtime = subject_of(subject)
     return Check(
         bundle=bundle,
         host=host,
@@ -46,10 +51,10 @@ def check_for(one: Subject, name: str, finding: Finding, kind: Kind, limit: floa
         kind=kind,
         limit=limit,
         reference=finding.reference,
-        value=found.value if found else None,
-        low=found.low if found else None,
-        high=found.high if found else None,
-        basis=finding.basis if found else "none",
+        value=figure.value if figure else None,
+        low=figure.low if figure else None,
+        high=figure.high if figure else None,
+        basis=finding.basis if figure else "none",
         verdict=answer,
         reason=f"an estimate, not a measurement: {reason}" if not is_measured else reason,
         repeatable=is_measured and (metric.timed or metric.hosted),

@@ -126,12 +126,12 @@ def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evide
         CorruptFileError: when one cannot be understood.
         UsageError: when one is an estimate, which nobody allowed.
     """
-    found = Evidence()
+    evidence = Evidence()
     for path in paths:
         check_as_listed(path)
         for record in _records_in(read_json(path), path):
-            _add(found, record, path, allow_estimate=allow_estimate)
-    return found
+            _add(evidence, record, path, allow_estimate=allow_estimate)
+    return evidence
 
 
 def _records_in(raw: object, path: Path) -> list[object]:
@@ -140,21 +140,23 @@ def _records_in(raw: object, path: Path) -> list[object]:
     if kind not in _PRINTED:
         return [raw]
     assert isinstance(raw, dict)
-    inside = [raw.get(name, []) for name in _PRINTED[kind]]
-    if not all(isinstance(one, list) for one in inside):
+    lists = [raw.get(name, []) for name in _PRINTED[kind]]
+    if not all(isinstance(records, list) for records in lists):
         raise CorruptFileError(f"{path}: not the whole of what `--json` printed; print it again")
-    return [record for one in inside for record in one]
+    return [record for records in lists for record in records]
 
 
-def _add(found: Evidence, raw: object, path: Path, *, allow_estimate: bool) -> None:
+def _add(evidence: Evidence, raw: object, path: Path, *, allow_estimate: bool) -> None:
     kind = _kind_of(raw)
     if kind == MEASUREMENT:
         version = MEASUREMENT_VERSION
-        found.measurements.append(record_in(raw, path, Measurement, MEASUREMENT, version))
+        evidence.measurements.append(record_in(raw, path, Measurement, MEASUREMENT, version))
     elif kind == COMPARISON:
-        found.comparisons.append(record_in(raw, path, Comparison, COMPARISON, COMPARISON_VERSION))
+        evidence.comparisons.append(
+            record_in(raw, path, Comparison, COMPARISON, COMPARISON_VERSION)
+        )
     elif kind == ESTIMATE and allow_estimate:
-        found.estimates.append(record_in(raw, path, Estimate, ESTIMATE, ESTIMATE_VERSION))
+        evidence.estimates.append(record_in(raw, path, Estimate, ESTIMATE, ESTIMATE_VERSION))
     elif kind == ESTIMATE:
         raise UsageError(
             f"{path}: an estimate, which was measured on nothing; bench a device, or judge it "
@@ -177,10 +179,10 @@ def read_baseline(path: Path) -> Baseline:
     if (path / "run.json").is_file():
         run = RunFolder(path)
         vouching = Vouching(run)
-        found = _measurements_of(run, vouching, with_bundles=False)
-        if not found:
+        measurements = _measurements_of(run, vouching, with_bundles=False)
+        if not measurements:
             raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-        return Baseline(found, comparisons=_comparisons_of(run, vouching))
+        return Baseline(measurements, comparisons=_comparisons_of(run, vouching))
     if path.suffix == ".json":
         evidence = evidence_in([path])
         if not evidence.measurements:

@@ -53,9 +53,9 @@ def junit(verdict: Verdict) -> str:
             case = ET.SubElement(suite, "testcase", name=_xml(title), classname=_xml(name))
             tag = _junit_tag(check, verdict)
             if tag:
-                said = ET.SubElement(case, tag, message=_xml(check.reason))
+                outcome = ET.SubElement(case, tag, message=_xml(check.reason))
                 if tag != "skipped":
-                    said.set("type", check.verdict)
+                    outcome.set("type", check.verdict)
             ET.SubElement(case, "system-out").text = _xml(check.reason)
     ET.indent(suites)
     return ET.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"

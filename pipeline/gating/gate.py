@@ -50,13 +50,13 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
     if retries and not run.is_writable:
         run.say(f"{run.path} cannot be written, so nothing is measured again")
         retries = 0
-    verdict = settle(look, measure_again or _nothing, retries)
+    verdict = settle(look, measure_again or _measure_nothing, retries)
     verdict = replace(verdict, judged=[str(run.path)])
-    _keep(run, verdict)
+    _write_if_writable(run, verdict)
     return verdict
 
 
-def _keep(run: RunFolder, verdict: Verdict) -> None:
+def _write_if_writable(run: RunFolder, verdict: Verdict) -> None:
     """Write gate.json where that can be done: the verdict stands without it too."""
     try:
         write_verdict(run.verdict_path, verdict)
@@ -78,32 +78,38 @@ def again_in(
     is late; what was timed in turns is timed in turns again."""
 
     def measure(checks: Sequence[Check], look: int) -> None:
-        asked = run.recipe().bench
+        settings = run.recipe().bench
         for subject in dict.fromkeys(check.subject for check in checks):
-            bundle, mine = subject[0], [check for check in checks if check.subject == subject]
+            bundle, own_checks = subject[0], [check for check in checks if check.subject == subject]
             say(f"inconclusive, look {look}: measuring {bundle} again")
-            longer = _longer(run, asked, mine, look)
-            alone = [check for check in mine if check.basis != "interleaved"]
+            longer = _longer(run, settings, own_checks, look)
+            alone = [check for check in own_checks if check.basis != "interleaved"]
             if alone:
                 bench(run, longer, on_progress, say, [bundle], again=True)
-            turns = {(c.against, c.reference) for c in mine if c.basis == "interleaved"}
-            for other in {_bundle_of(run, budget, asked, *held) for held in turns}:
-                if other is not None:
-                    time_against(run, other, longer, on_progress, [bundle], again=True)
+            in_turns = {(c.against, c.reference) for c in own_checks if c.basis == "interleaved"}
+            for path in {_bundle_of(run, budget, settings, *names) for names in in_turns}:
+                if path is not None:
+                    time_against(run, path, longer, on_progress, [bundle], again=True)
 
     return measure
 
 
-def _longer(run: RunFolder, asked: BenchRecipe, checks: Sequence[Check], look: int) -> BenchRecipe:
+def _longer(
+    run: RunFolder, settings: BenchRecipe, checks: Sequence[Check], look: int
+) -> BenchRecipe:
     """How to measure the bundle of these checks again: as it was, but longer."""
-    found = (percentile_in(check.metric) for check in checks)
-    percents = [float(percent) for percent in found if percent is not None]
-    before = next(one for one in read_measurements(run) if subject_of(one) == checks[0].subject)
+    percentiles = (percentile_in(check.metric) for check in checks)
+    percents = [float(percentile) for percentile in percentiles if percentile is not None]
+    before = next(
+        measurement
+        for measurement in read_measurements(run)
+        if subject_of(measurement) == checks[0].subject
+    )
     scenario, runtime = before.scenario, before.runtime
     # As it was asked for, not as it came out: what was left open then has its file's name now.
-    usual_batch = asked.throughput_batch if scenario.name == OFFLINE else 1
+    usual_batch = settings.throughput_batch if scenario.name == OFFLINE else 1
     usual_runtime = runtime_for(before.bundle.format)
-    return asked.model_copy(
+    return settings.model_copy(
         update={
             "host": before.host.name,
             "threads": runtime.threads,
@@ -114,26 +120,26 @@ def _longer(run: RunFolder, asked: BenchRecipe, checks: Sequence[Check], look: i
             "batch": None if scenario.batch == usual_batch else scenario.batch,
             "streams": scenario.streams,
             "rate": scenario.rate,
-            "percentiles": _percentiles(asked.percentiles, percents),
-            "queries": max([asked.queries * look, *map(fewest_queries, percents)]),
-            "min_seconds": min(asked.min_seconds, asked.max_seconds) * look,
-            "max_seconds": asked.max_seconds * look,
-            "rounds": asked.rounds * look,
+            "percentiles": _percentiles(settings.percentiles, percents),
+            "queries": max([settings.queries * look, *map(fewest_queries, percents)]),
+            "min_seconds": min(settings.min_seconds, settings.max_seconds) * look,
+            "max_seconds": settings.max_seconds * look,
+            "rounds": settings.rounds * look,
         }
     )
 
 
-def _percentiles(asked: Sequence[float] | None, more: Sequence[float]) -> list[float] | None:
+def _percentiles(requested: Sequence[float] | None, more: Sequence[float]) -> list[float] | None:
     """Those asked for, and more; None where the usual ones have them all."""
-    usual = PERCENTS if asked is None else asked
-    every = sorted({*usual, *more})
-    return None if asked is None and len(every) == len(usual) else every
+    usual = PERCENTS if requested is None else requested
+    together = sorted({*usual, *more})
+    return None if requested is None and len(together) == len(usual) else together
 
 
 def _bundle_of(
     run: RunFolder,
     budget: GateRecipe,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     against: str | None,
     name: str | None,
 ) -> Path | None:
@@ -141,11 +147,11 @@ def _bundle_of(
     if against != "baseline":
         own = run.bundles / (name or "")
         return own if (own / MANIFEST).is_file() else None
-    given = (user_path(path) for path in (asked.against, budget.baseline) if path)
-    return next((path for path in given if is_bundle(path) and path.exists()), None)
+    candidates = (user_path(path) for path in (settings.against, budget.baseline) if path)
+    return next((path for path in candidates if is_bundle(path) and path.exists()), None)
 
 
-def _nothing(_checks: Sequence[Check], _look: int) -> None:
+def _measure_nothing(_checks: Sequence[Check], _look: int) -> None:
     """Nothing can be measured here."""
 
 

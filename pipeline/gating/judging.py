@@ -58,14 +58,14 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
     check_limits(budget)
     if baseline is None:
         _needs_no_baseline(budget)
-    judge_one = _Judge(evidence, baseline)
+    checker = _Judge(evidence, baseline)
     subjects = _judged(evidence, budget)
     return verdict_of(
         [
             check
-            for one in subjects
+            for subject in subjects
             for metric, limit in budget.limits.items()
-            for check in judge_one.checks(one, metric, limit, alone=len(subjects) == 1)
+            for check in checker.checks(subject, metric, limit, alone=len(subjects) == 1)
         ],
         budget.on_inconclusive,
     )
@@ -129,14 +129,14 @@ def _needs_no_baseline(budget: GateRecipe) -> None:
 
 
 def _judged(evidence: Evidence, budget: GateRecipe) -> list[Subject]:
-    every: list[Subject] = [*evidence.measurements, *evidence.estimates]
+    subjects: list[Subject] = [*evidence.measurements, *evidence.estimates]
     if budget.bundles is not None:
-        names = {one.bundle.name for one in every}
+        names = {subject.bundle.name for subject in subjects}
         for name in budget.bundles:
             if name not in names:
                 raise unknown_name("measured bundle", name, names, "gate.bundles")
-        return [one for one in every if one.bundle.name in budget.bundles]
-    students = [one for one in every if one.bundle.role == "student"]
+        return [subject for subject in subjects if subject.bundle.name in budget.bundles]
+    students = [subject for subject in subjects if subject.bundle.role == "student"]
     if not students:
         raise MissingFileError(
             "nothing to judge: no student bundle was measured; run `compress bench`"
@@ -152,98 +152,102 @@ class _Judge:
         self._baseline = baseline or Baseline()
         self._comparisons = [*evidence.comparisons, *self._baseline.comparisons]
 
-    def checks(self, one: Subject, name: str, limit: Limit, *, alone: bool) -> list[Check]:
+    def checks(self, subject: Subject, name: str, limit: Limit, *, alone: bool) -> list[Check]:
         """A check for each bound of a limit."""
         metric = metric_named(name)
         bounds: list[tuple[Kind, float | None]] = [("max", limit.max), ("min", limit.min)]
-        found = [
-            check_for(one, name, self._absolute(one, metric, name), kind, bound)
+        checks = [
+            check_for(subject, name, self._absolute(subject, metric, name), kind, bound)
             for kind, bound in bounds
             if bound is not None
         ]
         if limit.max_regression is not None:
             against = limit.reference
-            finding = self._regression(one, metric, name, against, alone=alone)
-            check = check_for(one, name, finding, "max_regression", limit.max_regression)
-            found.append(replace(check, against=against))
-        return found
+            finding = self._regression(subject, metric, name, against, alone=alone)
+            check = check_for(subject, name, finding, "max_regression", limit.max_regression)
+            checks.append(replace(check, against=against))
+        return checks
 
-    def _absolute(self, one: Subject, metric: Metric, name: str) -> Finding:
-        if not isinstance(one, Measurement):
+    def _absolute(self, subject: Subject, metric: Metric, name: str) -> Finding:
+        if not isinstance(subject, Measurement):
             missing = Missing("not measured: an estimate is compared with nothing; bench a device")
-            figure = missing if metric.versus_teacher else read(metric, one, name)
+            figure = missing if metric.versus_teacher else read(metric, subject, name)
             return Finding(figure, "estimate")
         if metric.versus_teacher is None:
-            figure = read(metric, one, name)
-            return Finding(figure, _basis_of(figure), suspicion_of(metric, one))
-        teacher = teacher_for(one, self._measurements, anywhere=not metric.hosted)
+            figure = read(metric, subject, name)
+            return Finding(figure, _basis_of(figure), suspicion_of(metric, subject))
+        teacher = teacher_for(subject, self._measurements, anywhere=not metric.hosted)
         if teacher is None:
             return Finding(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
-            return self._drop(one, reference)
-        ratio = ratio_between(one, reference, self._comparisons, "latency_p50_ms")
+            return self._drop(subject, reference)
+        ratio = ratio_between(subject, reference, self._comparisons, "latency_p50_ms")
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
 
-    def _drop(self, one: Measurement, reference: Reference) -> Finding:
-        top1 = metric_named("top1_percent")
-        ours = read(top1, one, "top1_percent")
-        theirs = read_reference(top1, reference, "top1_percent")
+    def _drop(self, measurement: Measurement, reference: Reference) -> Finding:
+        metric = metric_named("top1_percent")
+        share = read(metric, measurement, "top1_percent")
+        reference_share = read_reference(metric, reference, "top1_percent")
         name = reference.bundle.name
-        if isinstance(ours, Missing) or isinstance(theirs, Missing):
-            return Finding(ours if isinstance(ours, Missing) else theirs, "none", None, name)
-        other = reference.measurement
-        paired = drop_on_the_same_images(one, other) if other else None
-        if paired is not None:
-            return Finding(paired, "same images", None, name)
-        return Finding(drop(ours, theirs), "measured", None, name)
+        if isinstance(share, Missing):
+            return Finding(share, "none", None, name)
+        if isinstance(reference_share, Missing):
+            return Finding(reference_share, "none", None, name)
+        if reference.measurement is not None:
+            difference = drop_on_the_same_images(measurement, reference.measurement)
+            if difference is not None:
+                return Finding(difference, "same images", None, name)
+        return Finding(drop(share, reference_share), "measured", None, name)
 
     def _regression(
-        self, one: Subject, metric: Metric, name: str, against: Against, *, alone: bool
+        self, subject: Subject, metric: Metric, name: str, against: Against, *, alone: bool
     ) -> Finding:
-        if not isinstance(one, Measurement):
+        if not isinstance(subject, Measurement):
             reason = "not measured: an estimate is compared with nothing; bench a device"
             return Finding(Missing(reason), "none")
-        if against == "student" and one.bundle.precision == FULL:
-            return Finding(Figure.exact(0.0), "exact", None, one.bundle.name)
-        reference = self._reference(one, metric, against, alone=alone)
+        if against == "student" and subject.bundle.precision == FULL:
+            return Finding(Figure.exact(0.0), "exact", None, subject.bundle.name)
+        reference = self._reference(subject, metric, against, alone=alone)
         if isinstance(reference, Missing):
             return Finding(reference, "none")
         if metric.in_points:
-            return replace(self._drop(one, reference), unit=" points")
-        ratio = ratio_between(one, reference, self._comparisons, name)
+            return replace(self._drop(subject, reference), unit=" points")
+        ratio = ratio_between(subject, reference, self._comparisons, name)
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=in_percent(ratio.figure, metric.better), unit=" %")
         return ratio
 
     def _reference(
-        self, one: Measurement, metric: Metric, against: Against, *, alone: bool
+        self, measurement: Measurement, metric: Metric, against: Against, *, alone: bool
     ) -> Reference | Missing:
-        found: Measurement | None
+        reference: Measurement | None
         if against == "teacher":
-            found = teacher_for(one, self._measurements, anywhere=not metric.hosted)
-            if found is None:
+            reference = teacher_for(measurement, self._measurements, anywhere=not metric.hosted)
+            if reference is None:
                 return _no_teacher(metric)
         elif against == "student":
-            found = full_precision_of(one, self._measurements, anywhere=not metric.hosted)
-            if found is None:
+            reference = full_precision_of(
+                measurement, self._measurements, anywhere=not metric.hosted
+            )
+            if reference is None:
                 return Missing(
-                    f"not measured: no FP32 bundle of format {one.bundle.format} was measured"
-                    f"{' on this host' if metric.hosted else ''}; export one with --precision fp32 "
-                    "and bench it"
+                    f"not measured: no FP32 bundle of format {measurement.bundle.format} was "
+                    f"measured{' on this host' if metric.hosted else ''}; export one with "
+                    "--precision fp32 and bench it"
                 )
         elif self._baseline.bundle is not None:
             return Reference(self._baseline.bundle, None)
         else:
-            found = of_baseline(one, self._baseline.measurements, alone=alone)
-            if found is None:
+            reference = of_baseline(measurement, self._baseline.measurements, alone=alone)
+            if reference is None:
                 return Missing(
-                    f"not measured: the baseline has no {one.bundle.name} on host "
-                    f"{one.host.name}; measure the older release there"
+                    f"not measured: the baseline has no {measurement.bundle.name} on host "
+                    f"{measurement.host.name}; measure the older release there"
                 )
-        return Reference(found.bundle, found)
+        return Reference(reference.bundle, reference)
 
 
 def _basis_of(figure: Read) -> Basis:

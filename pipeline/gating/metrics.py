@@ -102,9 +102,9 @@ class Metric:
         return self.unit == "%"
 
 
-def _throughput(one: Measurement) -> Read:
-    found = one.throughput
-    return Figure(found.images_per_s, found.low, found.high)
+def _throughput(measurement: Measurement) -> Read:
+    throughput = measurement.throughput
+    return Figure(throughput.images_per_s, throughput.low, throughput.high)
 
 
 def of_several(values: Sequence[float], apart: float) -> Figure:
@@ -125,45 +125,46 @@ def of_several(values: Sequence[float], apart: float) -> Figure:
     return Figure(middle, least / (1 + apart), most * (1 + apart))
 
 
-def _energy(one: Measurement) -> Read:
-    if one.energy is None:
+def _energy(measurement: Measurement) -> Read:
+    energy = measurement.energy
+    if energy is None:
         return _NOT_TOLD
-    return of_several(one.energy.parts or [one.energy.joules_per_image], ENERGY_APART)
+    return of_several(energy.parts or [energy.joules_per_image], ENERGY_APART)
 
 
-def _startup(one: Measurement) -> Read:
-    totals = [start.startup_ms.total for start in one.starts]
-    return of_several(totals or [one.startup_ms.total], STARTUP_APART)
+def _startup(measurement: Measurement) -> Read:
+    totals = [start.startup_ms.total for start in measurement.starts]
+    return of_several(totals or [measurement.startup_ms.total], STARTUP_APART)
 
 
 def _memory(name: Literal["steady", "peak"]) -> Callable[[Measurement], Read]:
-    def read(one: Measurement) -> Read:
-        told = [start.memory_mb for start in one.starts] or [one.memory_mb]
-        values = [mb for memory in told if memory and (mb := getattr(memory, name)) is not None]
+    def read(measurement: Measurement) -> Read:
+        readings = [start.memory_mb for start in measurement.starts] or [measurement.memory_mb]
+        values = [mb for memory in readings if memory and (mb := getattr(memory, name)) is not None]
         return of_several(values, MEMORY_APART) if values else _NOT_TOLD
 
     return read
 
 
-def top1_percent(one: Measurement) -> float | None:
+def top1_percent(measurement: Measurement) -> float | None:
     """Top-1 accuracy on the test images, in percent."""
-    return None if one.accuracy is None else 100 * one.accuracy.top1
+    return None if measurement.accuracy is None else 100 * measurement.accuracy.top1
 
 
-def _top1(one: Measurement) -> Read:
-    if one.accuracy is None:
+def _top1(measurement: Measurement) -> Read:
+    if measurement.accuracy is None:
         return Missing("not measured: no images with labels were there; bench with --accuracy")
-    n = one.accuracy.n
-    low, high = wilson_interval(round(one.accuracy.top1 * n), n)
-    return Figure(100 * one.accuracy.top1, 100 * low, 100 * high)
+    n = measurement.accuracy.n
+    low, high = wilson_interval(round(measurement.accuracy.top1 * n), n)
+    return Figure(100 * measurement.accuracy.top1, 100 * low, 100 * high)
 
 
 def _percentile(name: str) -> Callable[[Measurement], Read]:
-    def read(one: Measurement) -> Read:
-        latency = one.latency_ms
-        found = latency.percentiles.get(f"p{name}")
-        if found is not None:
-            return Figure(found.value, found.low, found.high)
+    def read(measurement: Measurement) -> Read:
+        latency = measurement.latency_ms
+        percentile = latency.percentiles.get(f"p{name}")
+        if percentile is not None:
+            return Figure(percentile.value, percentile.low, percentile.high)
         needed = fewest_queries(float(name))
         if latency.n >= needed:
             return Missing(f"p{name} was not asked for; bench with --percentile {name}")
@@ -255,27 +256,27 @@ def percentile_in(name: str) -> str | None:
     return f"{float(match[1].replace('_', '.')):g}" if match else None
 
 
-def read(metric: Metric, one: Subject, name: str) -> Read:
+def read(metric: Metric, subject: Subject, name: str) -> Read:
     """A metric's figure in a measurement, or the little that an estimate has."""
     assert metric.read is not None
-    if isinstance(one, Measurement):
-        return metric.read(one)
+    if isinstance(subject, Measurement):
+        return metric.read(subject)
     if name == "latency_p50_ms":
-        return Figure(one.latency_ms.value, one.latency_ms.low, one.latency_ms.high)
+        return Figure(subject.latency_ms.value, subject.latency_ms.low, subject.latency_ms.high)
     if name == "size_mb":
-        return Figure.exact(one.bundle.model_bytes / 1e6)
+        return Figure.exact(subject.bundle.model_bytes / 1e6)
     return Missing("not measured: an estimate has a median latency and a size; bench a device")
 
 
-def drop(ours: Figure, theirs: Figure) -> Figure:
+def drop(share: Figure, reference: Figure) -> Figure:
     """How far one share lies below another, with Newcombe's interval from the two of Wilson.
 
     The intervals are those of independent samples; on the same images, where most errors are
     shared, it is wider than it would have to be.
     """
-    value = theirs.value - ours.value
-    below = math.hypot(theirs.value - theirs.low, ours.high - ours.value)
-    above = math.hypot(theirs.high - theirs.value, ours.value - ours.low)
+    value = reference.value - share.value
+    below = math.hypot(reference.value - reference.low, share.high - share.value)
+    above = math.hypot(reference.high - reference.value, share.value - share.low)
     return Figure(value, value - below, value + above)
 
 
@@ -296,5 +297,5 @@ def apart(ratio: Figure) -> Figure:
 def in_percent(ratio: Figure, better: Literal["lower", "higher"]) -> Figure:
     """A ratio to a reference as percent by which it is worse; below zero when it is better."""
     if better == "lower":
-        return Figure(*(100 * (one - 1) for one in (ratio.value, ratio.low, ratio.high)))
-    return Figure(*(100 * (1 - one) for one in (ratio.value, ratio.high, ratio.low)))
+        return Figure(*(100 * (bound - 1) for bound in (ratio.value, ratio.low, ratio.high)))
+    return Figure(*(100 * (1 - bound) for bound in (ratio.value, ratio.high, ratio.low)))

@@ -46,12 +46,12 @@ class RatioShown:
 
 
 def ratio_between(
-    one: Measurement, reference: Reference, comparisons: Sequence[Comparison], name: str
+    measurement: Measurement, reference: Reference, comparisons: Sequence[Comparison], name: str
 ) -> Finding:
-    """The one's figure over the reference's, from turns where there were some.
+    """A bundle's figure over the reference's, from turns where there were some.
 
     Args:
-        one: the measurement.
+        measurement: of the bundle.
         reference: what it is held against.
         comparisons: bundles timed in turns.
         name: of the metric.
@@ -60,42 +60,48 @@ def ratio_between(
         Bounds, and what there is to say against them; `Missing` where there is no ratio.
     """
     metric, percent = metric_named(name), percentile_in(name)
-    known = reference.bundle.name
+    reference_name = reference.bundle.name
     if percent is not None:
-        timed = ratio_in_turns(comparisons, one, reference.bundle, f"p{percent}")
+        timed = ratio_in_turns(comparisons, measurement, reference.bundle, f"p{percent}")
         if timed is not None:
-            return Finding(timed.ratio, "interleaved", timed.doubt, known)
-    ours, theirs = read(metric, one, name), read_reference(metric, reference, name)
-    if isinstance(ours, Missing):
-        return Finding(ours, "none", None, known)
-    if isinstance(theirs, Missing):
-        return Finding(theirs, "none", None, known)
-    if min(ours.low, theirs.low) <= 0:
-        return Finding(Missing("not measured: of zero there is no ratio"), "none", None, known)
+            return Finding(timed.ratio, "interleaved", timed.doubt, reference_name)
+    figure = read(metric, measurement, name)
+    reference_figure = read_reference(metric, reference, name)
+    if isinstance(figure, Missing):
+        return Finding(figure, "none", None, reference_name)
+    if isinstance(reference_figure, Missing):
+        return Finding(reference_figure, "none", None, reference_name)
+    if min(figure.low, reference_figure.low) <= 0:
+        return Finding(
+            Missing("not measured: of zero there is no ratio"), "none", None, reference_name
+        )
     doubt = None
     if reference.measurement is not None:
-        doubt = suspicion_of(metric, one) or unlike(metric, one, reference.measurement)
-    ratio = quotient(ours, theirs)
+        doubt = suspicion_of(metric, measurement) or unlike(
+            metric, measurement, reference.measurement
+        )
+    ratio = quotient(figure, reference_figure)
     if not metric.hosted:
-        return Finding(ratio, "exact", doubt, known)
-    return Finding(apart(ratio), "not interleaved", doubt, known)
+        return Finding(ratio, "exact", doubt, reference_name)
+    return Finding(apart(ratio), "not interleaved", doubt, reference_name)
 
 
 def ratios_in_turns(comparison: Comparison) -> list[RatioShown]:
     """Of every candidate to the baseline, for each percentile that the rounds carry."""
-    baseline, found = comparison.baseline, []
-    for one in comparison.candidates[1:]:
-        for percentile in ("p50", *one.round_percentiles_ms):
-            ours, theirs = one.rounds_of(percentile), baseline.rounds_of(percentile)
-            if ours and theirs:
-                ratio = ratio_to_baseline(ours, theirs, CONFIDENCE)
-                found.append(
+    baseline, ratios = comparison.baseline, []
+    for candidate in comparison.candidates[1:]:
+        for percentile in ("p50", *candidate.round_percentiles_ms):
+            rounds = candidate.rounds_of(percentile)
+            baseline_rounds = baseline.rounds_of(percentile)
+            if rounds and baseline_rounds:
+                ratio = ratio_to_baseline(rounds, baseline_rounds, CONFIDENCE)
+                ratios.append(
                     RatioShown(
-                        one.bundle.name, baseline.bundle.name, comparison.host.name, percentile,
-                        ratio.estimate, ratio.low, ratio.high, "interleaved",
+                        candidate.bundle.name, baseline.bundle.name, comparison.host.name,
+                        percentile, ratio.estimate, ratio.low, ratio.high, "interleaved",
                     )
                 )  # fmt: skip
-    return found
+    return ratios
 
 
 def stored_ratios(
@@ -106,40 +112,43 @@ def stored_ratios(
     Raises:
         MissingFileError: when none of them has one.
     """
-    found = [
+    ratios = [
         ratio
-        for one in measurements
-        for other in _references_of(one, measurements, references)
-        for ratio in _ratios(one, other)
+        for measurement in measurements
+        for reference in _references_of(measurement, measurements, references)
+        for ratio in _ratios(measurement, reference)
     ]
-    if not found:
-        names = ", ".join(sorted({other.bundle.name for other in references}))
+    if not ratios:
+        names = ", ".join(sorted({reference.bundle.name for reference in references}))
         raise MissingFileError(
             f"nothing was measured that could be held against {names} in the same scenario; name "
             "one bundle with --bundle"
         )
-    return found
+    return ratios
 
 
 def _references_of(
-    one: Measurement, measurements: Sequence[Measurement], references: Sequence[Measurement]
+    measurement: Measurement, measurements: Sequence[Measurement], references: Sequence[Measurement]
 ) -> list[Measurement]:
-    comparable = [other for other in references if other.scenario == one.scenario]
-    alike = [other for other in comparable if other.bundle.name == one.bundle.name]
-    here = [other for other in alike if other.host.name == one.host.name]
-    return (here or alike)[:1] or (comparable if len(measurements) == len(references) == 1 else [])
+    comparable = [r for r in references if r.scenario == measurement.scenario]
+    of_same_name = [r for r in comparable if r.bundle.name == measurement.bundle.name]
+    on_same_host = [r for r in of_same_name if r.host.name == measurement.host.name]
+    if of_same_name:
+        return (on_same_host or of_same_name)[:1]
+    return comparable if len(measurements) == len(references) == 1 else []
 
 
-def _ratios(one: Measurement, other: Measurement) -> list[RatioShown]:
-    ours, theirs = one.latency_ms.percentiles, other.latency_ms.percentiles
-    found = []
-    for percentile in (name for name in ours if name in theirs):
-        both = (ours[percentile], theirs[percentile])
-        ratio = apart(quotient(*(Figure(each.value, each.low, each.high) for each in both)))
-        found.append(
+def _ratios(measurement: Measurement, reference: Measurement) -> list[RatioShown]:
+    percentiles = measurement.latency_ms.percentiles
+    reference_percentiles = reference.latency_ms.percentiles
+    ratios = []
+    for name in (name for name in percentiles if name in reference_percentiles):
+        both = (percentiles[name], reference_percentiles[name])
+        ratio = apart(quotient(*(Figure(bound.value, bound.low, bound.high) for bound in both)))
+        ratios.append(
             RatioShown(
-                one.bundle.name, other.bundle.name, one.host.name, percentile,
+                measurement.bundle.name, reference.bundle.name, measurement.host.name, name,
                 ratio.value, ratio.low, ratio.high, "not interleaved",
             )
         )  # fmt: skip
-    return found
+    return ratios

@@ -21,7 +21,7 @@ class Reference:
 
 
 def teacher_for(
-    one: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
+    measurement: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
 ) -> Measurement | None:
     """The teacher measured on the same host; in the same format and for the same target if any.
 
@@ -30,27 +30,27 @@ def teacher_for(
             may be too large for the device that its student is for.
     """
     teachers = [
-        other
-        for other in measurements
-        if other.bundle.role == "teacher" and (anywhere or other.host.name == one.host.name)
+        teacher
+        for teacher in measurements
+        if teacher.bundle.role == "teacher"
+        and (anywhere or teacher.host.name == measurement.host.name)
     ]
 
-    def likeness(other: Measurement) -> tuple[bool, ...]:
-        ours, theirs = one.bundle, other.bundle
+    def likeness(teacher: Measurement) -> tuple[bool, ...]:
         return (
-            other.host.name == one.host.name,
-            other.scenario == one.scenario,
-            theirs.format == ours.format,
-            theirs.target == ours.target,
-            other.runtime.name == one.runtime.name,
-            other.validity.verdict == VALID,
+            teacher.host.name == measurement.host.name,
+            teacher.scenario == measurement.scenario,
+            teacher.bundle.format == measurement.bundle.format,
+            teacher.bundle.target == measurement.bundle.target,
+            teacher.runtime.name == measurement.runtime.name,
+            teacher.validity.verdict == VALID,
         )
 
     return max(teachers, key=likeness, default=None)
 
 
 def full_precision_of(
-    one: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
+    measurement: Measurement, measurements: Sequence[Measurement], *, anywhere: bool = False
 ) -> Measurement | None:
     """FP32 of the same network, format, target and host, in the same scenario if it was measured
     in that; None if that is what it is.
@@ -58,34 +58,38 @@ def full_precision_of(
     Args:
         anywhere: as for `teacher_for`.
     """
-    ours = one.bundle
+    bundle = measurement.bundle
     alike = [
-        other
-        for other in measurements
-        if other.bundle.precision == FULL
-        and (anywhere or other.host.name == one.host.name)
-        and (other.bundle.role, other.bundle.format, other.bundle.target)
-        == (ours.role, ours.format, ours.target)
-        and other.bundle.name != ours.name
+        candidate
+        for candidate in measurements
+        if candidate.bundle.precision == FULL
+        and (anywhere or candidate.host.name == measurement.host.name)
+        and (candidate.bundle.role, candidate.bundle.format, candidate.bundle.target)
+        == (bundle.role, bundle.format, bundle.target)
+        and candidate.bundle.name != bundle.name
     ]
 
-    def likeness(other: Measurement) -> tuple[bool, ...]:
-        valid = other.validity.verdict == VALID
-        return other.host.name == one.host.name, other.scenario == one.scenario, valid
+    def likeness(candidate: Measurement) -> tuple[bool, ...]:
+        valid = candidate.validity.verdict == VALID
+        return (
+            candidate.host.name == measurement.host.name,
+            candidate.scenario == measurement.scenario,
+            valid,
+        )
 
     return max(alike, key=likeness, default=None)
 
 
 def of_baseline(
-    one: Measurement, baseline: Sequence[Measurement], *, alone: bool
+    measurement: Measurement, baseline: Sequence[Measurement], *, alone: bool
 ) -> Measurement | None:
     """The baseline's measurement of the same name and host; the only one for the only one."""
-    here = [other for other in baseline if other.host.name == one.host.name]
-    alike = [other for other in here if other.bundle.name == one.bundle.name]
-    same = [other for other in alike if other.scenario == one.scenario]
-    if same or alike:
-        return (same or alike)[0]
-    return here[0] if alone and len(baseline) == len(here) == 1 else None
+    on_same_host = [m for m in baseline if m.host.name == measurement.host.name]
+    of_same_name = [m for m in on_same_host if m.bundle.name == measurement.bundle.name]
+    in_same_scenario = [m for m in of_same_name if m.scenario == measurement.scenario]
+    if in_same_scenario or of_same_name:
+        return (in_same_scenario or of_same_name)[0]
+    return on_same_host[0] if alone and len(baseline) == len(on_same_host) == 1 else None
 
 
 def read_reference(metric: Metric, reference: Reference, name: str) -> Read:
@@ -101,42 +105,47 @@ def read_reference(metric: Metric, reference: Reference, name: str) -> Read:
     return Missing("not measured: the baseline is a bundle alone; give its measurement")
 
 
-def suspicion_of(metric: Metric, one: Measurement) -> str | None:
+def suspicion_of(metric: Metric, measurement: Measurement) -> str | None:
     """Why the measurement decides nothing about a metric; None if it does."""
-    if not metric.timed or one.validity.verdict == VALID:
+    if not metric.timed or measurement.validity.verdict == VALID:
         return None
-    return f"{one.bundle.name} is suspect: {'; '.join(one.validity.reasons)}"
+    return f"{measurement.bundle.name} is suspect: {'; '.join(measurement.validity.reasons)}"
 
 
-def unlike(metric: Metric, one: Measurement, other: Measurement) -> str | None:
+def unlike(metric: Metric, measurement: Measurement, reference: Measurement) -> str | None:
     """Why two measurements cannot be compared; None if they can."""
-    doubt = suspicion_of(metric, other)
+    doubt = suspicion_of(metric, reference)
     if doubt or not metric.hosted:
         return doubt
-    for what, ours, theirs in (
-        ("CPU", one.host.facts.cpu, other.host.facts.cpu),
-        ("number of threads", one.runtime.threads, other.runtime.threads),
-        ("scenario", scenario_words(one.scenario), scenario_words(other.scenario)),
+    for aspect, value, reference_value in (
+        ("CPU", measurement.host.facts.cpu, reference.host.facts.cpu),
+        ("number of threads", measurement.runtime.threads, reference.runtime.threads),
+        ("scenario", scenario_words(measurement.scenario), scenario_words(reference.scenario)),
     ):
-        if ours != theirs:
+        if value != reference_value:
             return (
-                f"{other.bundle.name} was measured with another {what} ({theirs}, here {ours}), "
-                "so that a difference says nothing of the bundles; measure it here"
+                f"{reference.bundle.name} was measured with another {aspect} ({reference_value}, "
+                f"here {value}), so that a difference says nothing of the bundles; measure it here"
             )
     return None
 
 
-def drop_on_the_same_images(one: Measurement, other: Measurement) -> Figure | None:
-    """Percentage points of top-1 that the one lies below the other, image by image.
+def drop_on_the_same_images(measurement: Measurement, reference: Measurement) -> Figure | None:
+    """Percentage points of top-1 that a bundle lies below its reference, image by image.
 
     Returns:
         None where they did not answer the same images, or it was not kept which they had right.
     """
-    ours, theirs = one.accuracy, other.accuracy
-    if ours is None or theirs is None or ours.right is None or theirs.right is None:
+    accuracy, reference_accuracy = measurement.accuracy, reference.accuracy
+    if (
+        accuracy is None
+        or reference_accuracy is None
+        or accuracy.right is None
+        or reference_accuracy.right is None
+    ):
         return None
-    if ours.labels_sha256 is None or ours.labels_sha256 != theirs.labels_sha256:
+    if accuracy.labels_sha256 is None or accuracy.labels_sha256 != reference_accuracy.labels_sha256:
         return None
-    now, before = int(ours.right, 16), int(theirs.right, 16)
+    now, before = int(accuracy.right, 16), int(reference_accuracy.right, 16)
     lost, won = (before & ~now).bit_count(), (now & ~before).bit_count()
-    return Figure(*(100 * share for share in paired_difference(lost, won, ours.n)))
+    return Figure(*(100 * share for share in paired_difference(lost, won, accuracy.n)))

@@ -25,7 +25,10 @@ class InTurns:
 
 
 def ratio_in_turns(
-    comparisons: Sequence[Comparison], one: Measurement, other: BundleMeasured, percentile: str
+    comparisons: Sequence[Comparison],
+    measurement: Measurement,
+    reference: BundleMeasured,
+    percentile: str,
 ) -> InTurns | None:
     """A latency over another's, from the last comparison of exactly these bundles on the host.
 
@@ -36,40 +39,40 @@ def ratio_in_turns(
         None where there is no such comparison, where it ran with other threads or in another
         runtime, or where its rounds do not carry the percentile.
     """
-    if one.scenario.name != "single-stream" or one.scenario.batch != 1:
+    if measurement.scenario.name != "single-stream" or measurement.scenario.batch != 1:
         return None
     for comparison in sorted(comparisons, key=lambda c: c.started_at, reverse=True):
-        pair = _pair(comparison, one, other)
+        pair = _pair(comparison, measurement, reference)
         if pair is None:
             continue
-        ours, theirs = (each.rounds_of(percentile) for each in pair)
-        if ours and theirs and len(ours) >= FEWEST_ROUNDS:
-            ratio = ratio_to_baseline(ours, theirs, CONFIDENCE)
+        rounds, reference_rounds = (candidate.rounds_of(percentile) for candidate in pair)
+        if rounds and reference_rounds and len(rounds) >= FEWEST_ROUNDS:
+            ratio = ratio_to_baseline(rounds, reference_rounds, CONFIDENCE)
             return InTurns(Figure(ratio.estimate, ratio.low, ratio.high), _doubt(pair))
     return None
 
 
 def _doubt(pair: Sequence[Candidate]) -> str | None:
     """What befalls both alike, turns take out; not that one ran as something else."""
-    for one in pair:
-        for reason in wrong_precision(one.runtime, one.bundle.precision):
-            return f"{one.bundle.name} is suspect: {reason}"
+    for candidate in pair:
+        for reason in wrong_precision(candidate.runtime, candidate.bundle.precision):
+            return f"{candidate.bundle.name} is suspect: {reason}"
     return None
 
 
 def _pair(
-    comparison: Comparison, one: Measurement, other: BundleMeasured
+    comparison: Comparison, measurement: Measurement, reference: BundleMeasured
 ) -> tuple[Candidate, Candidate] | None:
-    """The one and the other as candidates; a bundle against itself is there twice."""
-    if comparison.host.name != one.host.name or not comparison.fresh:
+    """The measured bundle and its reference as candidates; the same bundle may be there twice."""
+    if comparison.host.name != measurement.host.name or not comparison.fresh:
         return None
-    ours = comparison.of(one.bundle.manifest_sha256)
-    theirs = next(
-        (c for c in comparison.candidates if c.bundle.manifest_sha256 == other.manifest_sha256),
+    candidate = comparison.of(measurement.bundle.manifest_sha256)
+    rival = next(
+        (c for c in comparison.candidates if c.bundle.manifest_sha256 == reference.manifest_sha256),
         None,
     )
-    if ours is None or theirs is None or ours is theirs:
+    if candidate is None or rival is None or candidate is rival:
         return None
-    alike = ours.runtime.threads == theirs.runtime.threads == one.runtime.threads
-    alike = alike and ours.runtime.name == one.runtime.name
-    return (ours, theirs) if alike else None
+    alike = candidate.runtime.threads == rival.runtime.threads == measurement.runtime.threads
+    alike = alike and candidate.runtime.name == measurement.runtime.name
+    return (candidate, rival) if alike else None

@@ -43,11 +43,11 @@ class Vouching:
                 f"{path}: {self._run.record_path} does not list it, so no step of this run made "
                 f"it; take it out of the folder, or make it here with `{command}`"
             )
-        there = sha256_of(path)
-        if there != listed:
+        actual = sha256_of(path)
+        if actual != listed:
             raise CorruptFileError(
                 f"{path}: changed since it was made: {self._run.record_path} lists SHA-256 "
-                f"{listed[:12]}…, and it has {there[:12]}…; put it back, or delete it and run "
+                f"{listed[:12]}…, and it has {actual[:12]}…; put it back, or delete it and run "
                 f"`{command}` again"
             )
 
@@ -92,11 +92,11 @@ class Vouching:
             raise MissingFileError(
                 f"{folder}: exported anew since {path.name} was made; run `{command}`"
             )
-        there = self._described.get(measured.name)
-        if there is None:
-            there = self._described[measured.name] = describe(open_bundle(folder))
+        described = self._described.get(measured.name)
+        if described is None:
+            described = self._described[measured.name] = describe(open_bundle(folder))
         for key, value in asdict(measured).items():
-            own = getattr(there, key)
+            own = getattr(described, key)
             if value != own:
                 raise CorruptFileError(
                     f"{path}: says that the {key} of {folder.name} is {value!r}, but the bundle's "
@@ -105,8 +105,8 @@ class Vouching:
 
     def _is_there(self, path: Path, manifest: object) -> bool:
         """Whether the bundle that a measurement was of is there, and not another of its name."""
-        there = self._run.bundles / path.name.partition("@")[0] / MANIFEST
-        return there.is_file() and sha256_of(there) == manifest
+        bundle_manifest = self._run.bundles / path.name.partition("@")[0] / MANIFEST
+        return bundle_manifest.is_file() and sha256_of(bundle_manifest) == manifest
 
 
 def check_as_listed(path: Path) -> None:
