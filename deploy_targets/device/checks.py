@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import Accuracy, Counted, Parity
+from foundation.agreement import agreement_of
 from foundation.bundle import Bundle
 from foundation.errors import (
     CorruptFileError,
@@ -55,13 +57,17 @@ def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Pari
             "the model gives infinite or undefined logits on the probe images; "
             "export it in another precision"
         )
-    error = float(np.abs(outputs - reference).max())
-    scale = float(np.abs(reference).max())
+    return Parity(**asdict(agreement_of(reference, outputs)))
+
+
+def worst_parity(first: Parity, second: Parity) -> Parity:
+    """Of the same images asked in two ways, the worse of each figure."""
+    errors = (first.relative_error, second.relative_error)
     return Parity(
-        max_abs_error=error,
-        relative_error=error / scale if scale else None,
-        top1_agreement=float((outputs.argmax(1) == reference.argmax(1)).mean()),
-        n=len(outputs),
+        max_abs_error=max(first.max_abs_error, second.max_abs_error),
+        relative_error=max((error for error in errors if error is not None), default=None),
+        top1_agreement=min(first.top1_agreement, second.top1_agreement),
+        n=first.n,
     )
 
 

@@ -458,9 +458,12 @@ class Validity:
 class Parity:
     """How the outputs on the probe images agree with the original's.
 
+    A model of a free batch size is asked one by one and in batches; the worse figure counts.
+
     Attributes:
         max_abs_error: largest absolute difference of a logit.
-        relative_error: that, divided by the largest absolute reference logit; None if that is 0.
+        relative_error: that, divided by the largest absolute reference logit; where that is 0, the
+            error over the smallest float32 (None in records of before).
         top1_agreement: share of images with the same first class.
         n: number of images.
     """

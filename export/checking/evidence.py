@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from export._folders import replacing_folder
 from export.checking.answers import ALONE
-from export.checking.parity import TOLERANCES, Parity, check, check_between_batches, compare
+from export.checking.parity import TOLERANCES, ExportParity, check, check_between_batches, compare
 from foundation.bundle import Preprocessing
 from foundation.errors import CompressError, ExportError
 from foundation.files import write_json
@@ -56,7 +56,7 @@ class Judged:
         right: whether each image of a part ("test", "validation") is named rightly.
     """
 
-    parity: Parity | None = None
+    parity: ExportParity | None = None
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 

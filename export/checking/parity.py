@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.agreement import Agreement, agreement_of
 from foundation.errors import ExportError
 
 _CEILING_DB = 200.0  # logits without any error; JSON has no infinity
 
 
 @dataclass(frozen=True)
-class Parity:
-    """How two models' logits agree on the same images.
+class ExportParity(Agreement):
+    """How an exported model agrees with the original.
 
     Attributes:
-        max_abs_error: largest difference of any logit.
-        relative_error: the same, as a share of the reference's largest logit by magnitude.
-        top1_agreement: share of images, 0..1, for which both name the same class.
-        n: number of images.
         signal_to_noise_db: power of what the reference's logits tell of the images, over the
             error's power, in decibels, -200..200. Told is what differs between an image's
             classes and between the images: what softmax ignores and what all images share are
             taken out of the signal.
     """
 
-    max_abs_error: float
-    relative_error: float
-    top1_agreement: float
-    n: int
     signal_to_noise_db: float = _CEILING_DB
 
 
@@ -104,7 +97,7 @@ def check_between_batches(
     return apart
 
 
-def _keeps(parity: Parity, limits: Tolerance) -> bool:
+def _keeps(parity: ExportParity, limits: Tolerance) -> bool:
     # Written so that a figure that is not a number keeps nothing.
     return (
         parity.relative_error <= limits.relative_error
@@ -113,7 +106,7 @@ def _keeps(parity: Parity, limits: Tolerance) -> bool:
     )
 
 
-def compare(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Parity:
+def compare(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> ExportParity:
     """Measure the agreement of two sets of logits.
 
     Args:
@@ -134,11 +127,9 @@ def compare(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Par
             raise ExportError(
                 f"the {whose} gave logits that are not finite; check the weights it was made from"
             )
-    error = float(np.abs(reference.astype(np.float64) - outputs).max())
-    largest = max(float(np.abs(reference).max()), float(np.finfo(np.float32).tiny))
-    agreement = float((reference.argmax(1) == outputs.argmax(1)).mean())
+    agreement = agreement_of(reference, outputs)
     decibels = signal_to_noise_db(reference, outputs)
-    return Parity(error, error / largest, agreement, len(reference), decibels)
+    return ExportParity(**asdict(agreement), signal_to_noise_db=decibels)
 
 
 def signal_to_noise_db(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> float:
@@ -168,7 +159,7 @@ def signal_to_noise_db(reference: NDArray[np.float32], outputs: NDArray[np.float
     return max(-_CEILING_DB, min(_CEILING_DB, 10 * math.log10(power / noise)))
 
 
-def check(parity: Parity, precision: str, what: str) -> None:
+def check(parity: ExportParity, precision: str, what: str) -> None:
     """Hold a parity to its precision's tolerance; an unlisted precision is held to int8's.
 
     Args:

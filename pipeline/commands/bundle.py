@@ -15,7 +15,7 @@ from rich.markup import escape
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.emulation import emulate
 from deploy_targets.targets import Target, load_target
-from export.checking.parity import Parity, Tolerance, check_between_batches, compare
+from export.checking.parity import ExportParity, Tolerance, check_between_batches, compare
 from foundation.bundle import Bundle, open_bundle, read_manifest
 from foundation.errors import (
     CompressError,
@@ -256,7 +256,7 @@ def _described(bundle: Bundle) -> str:
     return f"{len(bundle.manifest.files)} files, model of {bundle.model_bytes:,} bytes"
 
 
-def _figures(parity: Parity) -> str:
+def _figures(parity: ExportParity) -> str:
     return (
         f"same class for {parity.top1_agreement:.0%} of {parity.n} images, "
         f"logits {parity.relative_error:.1e} apart"
@@ -274,7 +274,7 @@ def _tolerance(recorded: Any, path: Path) -> Tolerance:
         ) from error
 
 
-def _hold(parity: Parity, limits: Tolerance, what: str) -> None:
+def _hold(parity: ExportParity, limits: Tolerance, what: str) -> None:
     # Written so that a limit that is not a number is kept by nothing.
     kept = (
         parity.relative_error <= limits.relative_error

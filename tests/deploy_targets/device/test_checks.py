@@ -1,10 +1,19 @@
 """Parity and accuracy against values worked out by hand."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
-from deploy_targets.device.checks import accuracy_of, count_correct, load_probe, parity
-from deploy_targets.device.messages import Counted
+from deploy_targets.device.checks import (
+    accuracy_of,
+    count_correct,
+    load_probe,
+    parity,
+    worst_parity,
+)
+from deploy_targets.device.messages import Counted, Parity
+from export.checking.parity import compare
 from foundation.bundle import Preprocessing, open_bundle
 from foundation.errors import (
     CorruptFileError,
@@ -47,8 +56,17 @@ def test_errors_are_the_largest_difference_and_its_share_of_the_largest_logit():
     assert result.top1_agreement == pytest.approx(2 / 3)
 
 
-def test_a_relative_error_to_nothing_is_none():
-    assert parity(floats([[1, 0]]), floats([[0, 0]])).relative_error is None
+def test_a_device_and_an_export_tell_the_same_of_the_same_logits():
+    outputs, reference = floats([[1, 0], [2, 3]]), floats([[0, 0], [0, 0]])
+    told = asdict(compare(reference, outputs))
+    del told["signal_to_noise_db"]
+    assert asdict(parity(outputs, reference)) == told
+
+
+def test_of_two_ways_to_ask_the_worse_of_each_figure_counts():
+    first, second = Parity(0.1, 0.05, 0.9, 8), Parity(0.2, 0.01, 0.7, 8)
+    assert worst_parity(first, second) == Parity(0.2, 0.05, 0.7, 8)
+    assert worst_parity(first, Parity(0.2, None, 1.0, 8)) == Parity(0.2, 0.05, 0.9, 8)
 
 
 def test_logits_of_another_shape_are_a_mismatch():

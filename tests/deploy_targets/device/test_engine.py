@@ -1,5 +1,7 @@
 """What is loaded is what the bundle vouches for."""
 
+from dataclasses import replace
+
 import pytest
 
 from deploy_targets.device.engine import load_engine
@@ -38,3 +40,41 @@ def test_a_file_that_no_runtime_looks_for_is_left_alone(onnx_bundle, copy_of):
     folder = copy_of(onnx_bundle)
     (folder / "notes.txt").write_text("mine")
     assert load_engine(EngineJob(str(folder), "onnxruntime", 1)).parity().top1_agreement == 1.0
+
+
+class WrongInBatches:
+    """A session of which a batch gets other answers than an image alone."""
+
+    def __init__(self, session):
+        self._session, self.sizes = session, []
+
+    def run(self, batch):
+        self.sizes.append(len(batch))
+        return self._session.run(batch) * (1 if len(batch) == 1 else -1)
+
+
+def engine_that_errs_in_batches(bundle):
+    engine = load_engine(EngineJob(str(bundle), "onnxruntime", 1))
+    session = WrongInBatches(engine.session)
+    return replace(engine, session=session), session
+
+
+def test_answers_that_are_wrong_in_a_batch_alone_are_found(onnx_bundle):
+    engine, session = engine_that_errs_in_batches(onnx_bundle)
+    parity = engine.parity()
+    assert parity.relative_error == pytest.approx(2, rel=1e-3)
+    assert parity.top1_agreement < 1
+    assert session.sizes == [5, 1, 1, 1, 1, 1]
+
+
+def test_a_model_of_a_fixed_batch_is_asked_as_it_can_be(fixed_batch_bundle):
+    engine, session = engine_that_errs_in_batches(fixed_batch_bundle)
+    assert engine.parity().top1_agreement == 1.0
+    assert set(session.sizes) == {1}
+
+
+def test_more_images_than_a_small_device_bears_at_once_come_in_several_batches(onnx_bundle):
+    engine, session = engine_that_errs_in_batches(onnx_bundle)
+    images = engine.images.repeat(7, axis=0)
+    replace(engine, images=images, reference=engine.reference.repeat(7, axis=0)).parity()
+    assert session.sizes == [16, 16, 3] + [1] * 35

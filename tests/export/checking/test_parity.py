@@ -5,14 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from export.checking.parity import TOLERANCES, Parity, check, check_between_batches, compare
+from export.checking.parity import TOLERANCES, ExportParity, check, check_between_batches, compare
 from foundation.errors import ExportError
 
 REFERENCE = np.array([[4.0, 0.0], [0.0, 2.0], [1.0, 0.0], [0.0, 1.0]], np.float32)
 
 
 def test_equal_logits_agree_fully() -> None:
-    assert compare(REFERENCE, REFERENCE) == Parity(0.0, 0.0, 1.0, 4, 200.0)
+    assert compare(REFERENCE, REFERENCE) == ExportParity(0.0, 0.0, 1.0, 4, 200.0)
 
 
 def test_the_numbers_are_those_worked_out_by_hand() -> None:
@@ -21,13 +21,22 @@ def test_the_numbers_are_those_worked_out_by_hand() -> None:
     # Halved differences of the classes: 2, -1, 0.5, -0.5, twice each; around their mean of 0.25
     # the squares make 10.5, times 4/3 for so few images. The error: 1.5, so twice 0.75 squared.
     decibels = 10 * math.log10(10.5 * 4 / 3 / 1.125)
-    assert compare(REFERENCE, outputs) == Parity(1.5, 0.375, 0.75, 4, pytest.approx(decibels))
+    assert compare(REFERENCE, outputs) == ExportParity(1.5, 0.375, 0.75, 4, pytest.approx(decibels))
 
 
 def test_logits_of_zero_do_not_divide_by_zero() -> None:
     zero = np.zeros((2, 3), np.float32)
     assert compare(zero, zero).relative_error == 0.0
     assert np.isfinite(compare(zero, zero + 1).relative_error)
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_an_answer_to_zeros_that_is_not_zero_is_no_parity(precision: str) -> None:
+    zero = np.zeros((2, 3), np.float32)
+    tiny = np.full_like(zero, np.finfo(np.float32).smallest_subnormal)
+    tiny[:, 0] = 0
+    with pytest.raises(ExportError):
+        check(compare(zero, tiny), precision, "bundle")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -50,19 +59,19 @@ def test_other_shapes_and_no_images_are_refused() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_an_error_at_the_tolerance_passes_and_one_past_it_raises(precision: str) -> None:
     limit = TOLERANCES[precision].relative_error
-    check(Parity(1.0, limit, 1.0, 8), precision, "bundle")
+    check(ExportParity(1.0, limit, 1.0, 8), precision, "bundle")
     with pytest.raises(ExportError, match=f"^bundle: {precision} logits differ"):
-        check(Parity(1.0, limit * 1.01, 1.0, 8), precision, "bundle")
+        check(ExportParity(1.0, limit * 1.01, 1.0, 8), precision, "bundle")
 
 
 @pytest.mark.parametrize("precision", ["int8", "a-new-one"])
 def test_int8_and_unlisted_precisions_are_held_to_agreement_and_signal(precision: str) -> None:
     limit = TOLERANCES["int8"].signal_to_noise_db
-    check(Parity(9.0, 0.9, 0.8, 10, limit), precision, "bundle")
+    check(ExportParity(9.0, 0.9, 0.8, 10, limit), precision, "bundle")
     with pytest.raises(ExportError, match="70% of 10 probe images"):
-        check(Parity(0.0, 0.0, 0.7, 10, limit), precision, "bundle")
+        check(ExportParity(0.0, 0.0, 0.7, 10, limit), precision, "bundle")
     with pytest.raises(ExportError, match=r"^bundle: .* tell 5\.9 dB .* at least 6 dB"):
-        check(Parity(0.0, 0.0, 1.0, 10, limit - 0.1), precision, "bundle")
+        check(ExportParity(0.0, 0.0, 1.0, 10, limit - 0.1), precision, "bundle")
 
 
 def logits(seed: int, images: int = 20) -> np.ndarray:
