@@ -75,8 +75,8 @@ def _has_room(folder: Path, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def failing_as(what: str, advice: str) -> Iterator[None]:
-    """Turn a library's exception into an `ExportError`: "`what` (its first line); `advice`".
+def failing_as(failure: str, advice: str) -> Iterator[None]:
+    """Turn a library's exception into an `ExportError`: "`failure` (its first line); `advice`".
 
     Our own errors pass as they are, and so do those of the operating system, which
     others know how to name. A full disk that a library writes in C++ tells in its own words.
@@ -93,7 +93,7 @@ def failing_as(what: str, advice: str) -> Iterator[None]:
             raise NoSpaceError(
                 "the disk: no space left on the device; free some and run the same command again"
             ) from error
-        raise ExportError(f"{what} ({first_line(error)}); {advice}") from error
+        raise ExportError(f"{failure} ({first_line(error)}); {advice}") from error
 
 
 def first_line(error: BaseException) -> str:

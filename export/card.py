@@ -62,13 +62,13 @@ def model_card(manifest: Manifest, folder: Path) -> str:
 
 def _scheme(quantization: dict[str, Any]) -> list[str]:
     """What a quantisation scheme has and does, in words, a line each; its reason aside."""
-    told = {key: value for key, value in quantization.items() if key != "reason" and value}
-    return [f"{key.replace('_', ' ')}: {_words(value)}" for key, value in told.items()]
+    shown = {key: value for key, value in quantization.items() if key != "reason" and value}
+    return [f"{key.replace('_', ' ')}: {_words(value)}" for key, value in shown.items()]
 
 
 def _words(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{_words(key)} {_words(one)}" for key, one in value.items())
+        return ", ".join(f"{_words(key)} {_words(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value))
     return "yes" if value is True else _plain(value)
@@ -79,7 +79,7 @@ def _plain(value: Any) -> str:
     or emphasis comes of a name."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(value))
     text = " ".join(text.split()).translate(_ENTITIES)
-    return _ADDRESSES.sub(lambda found: found[0][:-1] + f"&#{ord(found[0][-1])};", text)
+    return _ADDRESSES.sub(lambda match: match[0][:-1] + f"&#{ord(match[0][-1])};", text)
 
 
 def _code(value: Any) -> str:

@@ -85,6 +85,6 @@ def other_schemes(scheme: QuantizationScheme, format_name: str) -> list[Quantiza
             changes.append({"preset": "mixed"})
     else:
         # ONNX Runtime's entropy keeps all of its 128 bins: the ranges are min-max's once more.
-        other = [name for name in CALIBRATIONS if name not in (scheme.calibration, "entropy")]
-        changes = [{"calibration": name} for name in other]
+        useless = (scheme.calibration, "entropy")
+        changes = [{"calibration": name} for name in CALIBRATIONS if name not in useless]
     return [replace(scheme, **change) for change in changes]  # type: ignore[arg-type]

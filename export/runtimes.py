@@ -25,7 +25,7 @@ def runtime_of(export_format: str, facts: dict[str, Any]) -> RuntimeRange:
     return RuntimeRange(export_format, _release(str(facts.get(export_format, "0"))))
 
 
-def check_opset(runtime: RuntimeRange, opset: int, what: str) -> None:
+def check_opset(runtime: RuntimeRange, opset: int, bundle: str) -> None:
     """Make sure, before anything is exported, that the target's oldest runtime takes the opset.
 
     Raises:
@@ -36,7 +36,7 @@ def check_opset(runtime: RuntimeRange, opset: int, what: str) -> None:
     oldest = oldest_release(opset)
     if oldest is not None and not version_numbers(runtime.min_version) >= version_numbers(oldest):
         raise ExportError(
-            f"{what}: ONNX opset {opset} needs onnxruntime {oldest}, but the target may have "
+            f"{bundle}: ONNX opset {opset} needs onnxruntime {oldest}, but the target may have "
             f"{runtime.min_version}; ask for an older opset"
         )
 

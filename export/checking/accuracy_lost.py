@@ -68,7 +68,7 @@ def accuracy_of(right: NDArray[np.bool_] | None, validation: Any = None) -> dict
 
 
 def check_drop(
-    before: NDArray[np.bool_], after: NDArray[np.bool_], tolerated: float, what: str
+    before: NDArray[np.bool_], after: NDArray[np.bool_], tolerated: float, bundle: str
 ) -> dict[str, float]:
     """Hold the accuracy that a bundle lost against what it may lose.
 
@@ -79,7 +79,7 @@ def check_drop(
         before: whether FP32 names each test image rightly, shape (N,).
         after: the same of the bundle.
         tolerated: percentage points.
-        what: the bundle that is named in the message.
+        bundle: its name, for the message.
 
     Returns:
         The loss in points, its interval, and what was tolerated.
@@ -90,7 +90,7 @@ def check_drop(
     drop, low, high = paired_drop(before, after)
     if low > tolerated:
         raise ExportError(
-            f"{what}: names {after.mean():.2%} of {len(after)} test images rightly, FP32 "
+            f"{bundle}: names {after.mean():.2%} of {len(after)} test images rightly, FP32 "
             f"{before.mean():.2%}: {drop:.2f} points lost ({low:.2f} to {high:.2f}), tolerated are "
             f"{tolerated:g} (export.tolerated_drop); keep operators in floating point with "
             "--precision auto, use more calibration images, or ask for fp16 or fp32"

@@ -63,16 +63,16 @@ def logits_in_every_batch(
     if not len(images):
         raise ExportError("there are no images to check the model on; give some")
     alone = in_batches_of(export_format.load_for_one(model_file), batch)
-    asked = {ALONE: _in_batches(alone, images, preprocessing, 1)}
+    answers = {ALONE: _in_batches(alone, images, preprocessing, 1)}
     predict = in_batches_of(export_format.load(model_file), batch)
     if batch is None:
-        asked["two by two"] = _in_batches(predict, images, preprocessing, 2)
-        asked["together"] = _in_batches(predict, images, preprocessing, BATCH)
-        return asked
+        answers["two by two"] = _in_batches(predict, images, preprocessing, 2)
+        answers["together"] = _in_batches(predict, images, preprocessing, BATCH)
+        return answers
     for shift in _spread(min(batch, len(images))) if batch > 1 else []:
         moved = _in_batches(predict, np.roll(images, shift, axis=0), preprocessing, len(images))
-        asked[f"together, the first at place {shift + 1}"] = np.roll(moved, -shift, axis=0)
-    return asked
+        answers[f"together, the first at place {shift + 1}"] = np.roll(moved, -shift, axis=0)
+    return answers
 
 
 def _spread(places: int) -> list[int]:
@@ -95,15 +95,15 @@ def check_reference(reference: NDArray[np.float32], source: ExportSource) -> Non
         ExportError: when they are of other classes, or not finite.
     """
     whole = isinstance(source.model, Path)
-    what = str(source.model) if whole else type(source.model).__name__
+    name = str(source.model) if whole else type(source.model).__name__
     if reference.shape != (len(source.probe_images), len(source.classes)):
         raise ExportError(
-            f"{what} gives logits of shape {reference.shape} for "
+            f"{name} gives logits of shape {reference.shape} for "
             f"{len(source.probe_images)} images and {len(source.classes)} classes; "
             "give the class names that it was trained on"
         )
     if not np.isfinite(reference).all():
         raise ExportError(
-            f"{what}: the original gave logits that are not finite; "
+            f"{name}: the original gave logits that are not finite; "
             "check the weights it was made from"
         )

@@ -80,8 +80,8 @@ def keeping_failure(made: Made, failed: Path) -> Iterator[Judged]:
         with contextlib.suppress(CompressError, OSError):
             _keep(made, judged, error, report, failed)
         where = report.line if report else "at which operator they part could not be found out"
-        kept = f"; what was made is kept in {failed}" if failed.exists() else ""
-        raise ExportError(f"{error}; {where}{kept}") from error
+        evidence = f"; what was made is kept in {failed}" if failed.exists() else ""
+        raise ExportError(f"{error}; {where}{evidence}") from error
     _forget(failed)
 
 
@@ -114,8 +114,8 @@ def hold_to_reference(
         if parity.relative_error > judged.parity.relative_error:
             judged.parity = parity
         check(parity, made.precision, f"{made.name}, asked {way}")
-    told = {"between_batches": apart, "tolerance": tolerance_of(made.precision)}
-    return asdict(judged.parity) | told
+    facts = {"between_batches": apart, "tolerance": tolerance_of(made.precision)}
+    return asdict(judged.parity) | facts
 
 
 def hold_to_float(
@@ -136,8 +136,8 @@ def hold_to_float(
         ExportError: when they do not agree as INT8 has to.
     """
     parity = compare(floats, answers[ALONE])
-    what = f"{made.name}: its integers are not the student that was trained"
-    check(parity, made.precision, what)
+    failure = f"{made.name}: its integers are not the student that was trained"
+    check(parity, made.precision, failure)
     return asdict(parity)
 
 

@@ -122,7 +122,7 @@ def first_divergence(
     written = FORMATS.get(format)()
     graph, sizes, batch = _read(reference_onnx)
     count = batch or min(_IMAGES, max(1, _BYTES // max(1, sum(sizes.values()))))
-    images, given = images[:count], (images if unprepared is None else unprepared)[:count]
+    images, inputs = images[:count], (images if unprepared is None else unprepared)[:count]
     reader = FORMATS.get("onnx")()
     errors: dict[str, float] = {}
     compared_to, end = None, time.monotonic() + _SECONDS
@@ -130,12 +130,12 @@ def first_divergence(
         if errors and time.monotonic() > end:
             compared_to = graph.producers[list(errors)[-1]]
             break
-        found = written.read_tensors(model_file, names, given)
-        if not found:
+        values = written.read_tensors(model_file, names, inputs)
+        if not values:
             continue
-        for name, expected in reader.read_tensors(reference_onnx, list(found), images).items():
-            if expected.dtype == np.float32 and expected.shape == found[name].shape:
-                errors[name] = _relative_error(expected, found[name])
+        for name, expected in reader.read_tensors(reference_onnx, list(values), images).items():
+            if expected.dtype == np.float32 and expected.shape == values[name].shape:
+                errors[name] = _relative_error(expected, values[name])
     layers = [
         LayerError(operator.name, operator.kind, tensor, errors[tensor])
         for operator in graph.operators.values()
@@ -205,9 +205,9 @@ def _blamed(graph: Graph, layer: LayerError, errors: dict[str, float]) -> LayerE
     return layer
 
 
-def _relative_error(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+def _relative_error(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> float:
     """The error's share of the tensor; 1e9 for what is not a number, so that JSON can hold it."""
-    difference = found.astype(np.float64) - expected
+    difference = actual.astype(np.float64) - expected
     size = math.sqrt(float(np.square(expected, dtype=np.float64).mean())) if expected.size else 0.0
     error = math.sqrt(float(np.square(difference).mean())) if expected.size else 0.0
     if not math.isfinite(error):

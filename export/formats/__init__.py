@@ -130,7 +130,7 @@ def quantization_facts(
     scheme: QuantizationScheme,
     calibration_images: int,
     graph: Graph,
-    kept: Sequence[str],
+    floating_operators: Sequence[str],
     not_applied: Sequence[str],
 ) -> dict[str, Any]:
     """What a bundle records of its quantisation.
@@ -139,17 +139,19 @@ def quantization_facts(
         scheme: what was asked for.
         calibration_images: their number.
         graph: the FP32 graph.
-        kept: its convolutions and products that stayed in floating point.
+        floating_operators: its convolutions and products that stayed in floating point.
         not_applied: settings of the scheme that the format's quantiser lacks.
     """
-    every = graph.main()
-    left = [name for name in every if name in set(kept)]
-    done = Counter(graph.operators[name].kind for name in every if name not in set(kept))
+    main_operators = graph.main()
+    in_floating_point = [name for name in main_operators if name in set(floating_operators)]
+    quantized = Counter(
+        graph.operators[name].kind for name in main_operators if name not in set(floating_operators)
+    )
     return asdict(scheme) | {
         "excluded": list(scheme.excluded),
         "reason": scheme.reason or "no reason was given: the default scheme",
         "calibration_images": calibration_images,
-        "operators_quantized": dict(sorted(done.items())),
-        "operators_kept": left,
+        "operators_quantized": dict(sorted(quantized.items())),
+        "operators_kept": in_floating_point,
         "not_applied": list(not_applied),
     }

@@ -85,17 +85,17 @@ class Graph:
         Runtimes fuse what follows into it, each in its own way, so times are only comparable
         when they are added up by these. What comes before the first has none.
         """
-        found: dict[str, str] = {}
-        order = {name: at for at, name in enumerate(self.operators)}
+        anchors: dict[str, str] = {}
+        order = {name: position for position, name in enumerate(self.operators)}
         for operator in self.operators.values():
             if operator.kind in MAIN:
-                found[operator.name] = operator.name
+                anchors[operator.name] = operator.name
                 continue
             before = [self.producers[t] for t in operator.inputs if t in self.producers]
-            above = [found[name] for name in before if name in found]
+            above = [anchors[name] for name in before if name in anchors]
             if above:
-                found[operator.name] = max(above, key=order.__getitem__)
-        return found
+                anchors[operator.name] = max(above, key=order.__getitem__)
+        return anchors
 
     def surviving(self, name: str, tensors: Collection[str]) -> str | None:
         """The first tensor at or behind an operator that is among `tensors`.

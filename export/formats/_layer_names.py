@@ -20,16 +20,16 @@ def count_anew(model: Any, known: Collection[str]) -> None:
         model: an `openvino.Model`; renamed in place.
         known: names that are no counted ones, though they may look so: those of the ONNX graph.
     """
-    taken = set(known)
+    used_names = set(known)
     renamed: dict[str, str] = {}
     for node in model.get_ordered_ops():
         name = node.get_friendly_name()
-        match = None if name in taken else _COUNTED.match(name)
-        if match is None or match[0] in taken:
+        match = None if name in used_names else _COUNTED.match(name)
+        if match is None or match[0] in used_names:
             continue
         if match[0] not in renamed:
             number = len(renamed)
-            while (fresh := f"{match[1]}_{number}") in taken:
+            while (fresh := f"{match[1]}_{number}") in used_names:
                 number += 1
             renamed[match[0]] = fresh
         node.set_friendly_name(renamed[match[0]] + name[match.end() :])

@@ -162,15 +162,15 @@ class Quantizer:
 
     def _prepared_names(self, names: tuple[str, ...]) -> list[str]:
         """The prepared graph's nodes for operators of the source; fusing may have renamed them."""
-        found = []
+        prepared_names = []
         for name in names:
             if name in self._graph.operators:
-                found.append(name)
+                prepared_names.append(name)
                 continue
             tensor = self.source.surviving(name, self._graph.producers)
             if tensor is not None:
-                found.append(self._graph.producers[tensor])
-        return found
+                prepared_names.append(self._graph.producers[tensor])
+        return prepared_names
 
 
 _OTHER_ARITHMETIC = {
@@ -190,15 +190,15 @@ def quantizer(
 def kept_operators(source: Graph, model: onnx.ModelProto) -> list[str]:
     """The convolutions and products of the source that compute in floating point in `model`."""
     made_by = {tensor: node.op_type for node in model.graph.node for tensor in node.output}
-    kept = []
+    floating_operators = []
     for node in model.graph.node:
         if node.op_type not in MAIN or node.name not in source.operators:
             continue
         activations = source.operators[node.name].inputs
         quantised = sum(made_by.get(name) == "DequantizeLinear" for name in node.input[:2])
         if quantised < min(2, len(activations) + 1):
-            kept.append(node.name)
-    return kept
+            floating_operators.append(node.name)
+    return floating_operators
 
 
 def _types() -> dict[str, Any]:
@@ -251,7 +251,7 @@ def _reader(input_name: str, images: NDArray[np.float32], batch: int | None) -> 
 
 def _drop_unused_opsets(model: onnx.ModelProto) -> None:
     """ONNX Runtime declares every operator set that it knows; other readers may know fewer."""
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [entry for entry in model.opset_import if entry.domain in used]
+    used_domains = {node.domain for node in model.graph.node} | {""}
+    used_opsets = [entry for entry in model.opset_import if entry.domain in used_domains]
     del model.opset_import[:]
-    model.opset_import.extend(kept)
+    model.opset_import.extend(used_opsets)

@@ -116,17 +116,17 @@ def kept_operators(model: Any, graph: Graph) -> list[str]:
         for node in model.get_ordered_ops()
         if node.get_type_name() in _PRODUCTS
     }
-    kept = []
+    floating_operators = []
     for operator in graph.main():
         own = [products[n] for n in friendly_names(model, graph, (operator,)) if n in products]
         if own and not any(_reads_quantized(node) for node in own):
-            kept.append(operator)
-    return kept
+            floating_operators.append(operator)
+    return floating_operators
 
 
 def _with_unnamed_feeders(node: Any) -> set[str]:
     """A node and the nameless nodes that a converter put in front of it."""
-    found, queue = {node.get_friendly_name()}, [node]
+    names, queue = {node.get_friendly_name()}, [node]
     for current in queue:
         if current.get_type_name() in _PRODUCTS:
             continue
@@ -134,9 +134,9 @@ def _with_unnamed_feeders(node: Any) -> set[str]:
             feeder = value.get_node()
             unnamed = not any(output.get_names() for output in feeder.outputs())
             if feeder.get_type_name() != "Constant" and unnamed:
-                found.add(feeder.get_friendly_name())
+                names.add(feeder.get_friendly_name())
                 queue.append(feeder)
-    return found
+    return names
 
 
 def _reads_quantized(node: Any) -> bool:

@@ -63,10 +63,10 @@ class Smoothing:
         """What was decided, in a line; None where it was asked for, or not thought of."""
         if self.smoothed is None or self.plain is None:
             return None
-        what = "smoothed (SmoothQuant)" if self.helps else "not smoothed (SmoothQuant)"
+        decision = "smoothed (SmoothQuant)" if self.helps else "not smoothed (SmoothQuant)"
         return (
-            f"{what}: of FP32's answers to {self.images} calibration images, alone and together, "
-            f"{self.smoothed.signal_to_noise_db:.1f} dB are left with it and "
+            f"{decision}: of FP32's answers to {self.images} calibration images, alone and "
+            f"together, {self.smoothed.signal_to_noise_db:.1f} dB are left with it and "
             f"{self.plain.signal_to_noise_db:.1f} without"
         )
 
@@ -98,12 +98,12 @@ def better_of(
     def worth(model: Any) -> Worth:
         run = load(model)
         try:
-            found = [compare(reference, _answers(run, images, size)) for size in sizes]
+            parities = [compare(reference, _answers(run, images, size)) for size in sizes]
         except ExportError:  # answers that are not finite
             return Worth(_NOTHING_DB, 0.0)
         return Worth(
-            min(parity.signal_to_noise_db for parity in found),
-            min(parity.top1_agreement for parity in found),
+            min(parity.signal_to_noise_db for parity in parities),
+            min(parity.top1_agreement for parity in parities),
         )
 
     smoothed_model = quantize(True)

@@ -87,21 +87,21 @@ class OpenVinoFormat(ExportFormat):
         self, model_file: Path, names: Sequence[str], images: NDArray[Any]
     ) -> dict[str, NDArray[np.float32]]:
         model = _read(model_file)
-        asked = set(names)
+        requested = set(names)
         model.add_outputs(
             [
                 output
                 for node in model.get_ordered_ops()
                 if node.get_type_name() != "Result"
                 for output in node.outputs()
-                if output.get_names() & asked
+                if output.get_names() & requested
             ]
         )
         values = _compiled(model)(images)
         return {
             name: np.array(value)
             for output, value in values.items()
-            for name in output.get_names() & asked
+            for name in output.get_names() & requested
         }
 
     def operator_times(
@@ -122,9 +122,9 @@ class OpenVinoFormat(ExportFormat):
             for node in compiled.get_runtime_model().get_ordered_ops()
         }
         times: dict[tuple[str, ...], float] = defaultdict(float)
-        for name, found in durations.items():
+        for name, milliseconds in durations.items():
             parts = originals.get(name) or name
-            times[tuple(filter(None, parts.split(",")))] += typical(found)
+            times[tuple(filter(None, parts.split(",")))] += typical(milliseconds)
         return dict(times)
 
 
@@ -157,10 +157,10 @@ def quantize(
         smooth = bool(scheme.smooth_quant)
         smoothing = Smoothing(quantized_by(smooth), helps=smooth)
     quantized = smoothing.model
-    kept = int8.kept_operators(quantized, graph)
+    floating_operators = int8.kept_operators(quantized, graph)
     with quiet():
         import nncf  # noqa: PLC0415
-    facts = quantization_facts(scheme, len(calibration), graph, kept, [])
+    facts = quantization_facts(scheme, len(calibration), graph, floating_operators, [])
     facts |= {"preset": int8.preset_of(scheme), "nncf": nncf.__version__}
     return quantized, facts | smoothing.as_facts(), smoothing.remark
 

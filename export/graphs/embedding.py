@@ -34,7 +34,7 @@ def embed_preprocessing(export_format: str, model_file: Path, preprocessing: Pre
         preprocessing: how they are prepared.
 
     Returns:
-        The name of the new input, "images" unless that is taken.
+        The name of the new input, "images" unless that is used_names.
 
     Raises:
         ExportError: when there is no way to do so in the format.
@@ -55,15 +55,17 @@ def check_embeddable(export_format: str) -> None:
 def _embed_onnx(model_file: Path, preprocessing: Preprocessing) -> str:
     model = onnx.load(model_file)
     entry = image_input(model)
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    name = _free_name(INPUT_NAME, taken)
-    values = {what: _free_name(f"{name}_{what}", taken) for what in ("chw", "float", "scaled")}
+    used_names = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    name = _free_name(INPUT_NAME, used_names)
+    values = {
+        stage: _free_name(f"{name}_{stage}", used_names) for stage in ("chw", "float", "scaled")
+    }
     # (x / 255 - mean) / std as one product and one sum, worked out in double precision.
     std = np.asarray(preprocessing.std, np.float64).reshape(-1, 1, 1)
     mean = np.asarray(preprocessing.mean, np.float64).reshape(-1, 1, 1)
     constants = {
-        _free_name(f"{name}_scale", taken): 1 / (255 * std),
-        _free_name(f"{name}_offset", taken): -mean / std,
+        _free_name(f"{name}_scale", used_names): 1 / (255 * std),
+        _free_name(f"{name}_offset", used_names): -mean / std,
     }
     scale, offset = constants
     # Turned while a pixel is still one byte, which is a quarter of the work.
@@ -96,8 +98,10 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
 
     with quiet():
         model = openvino.Core().read_model(model_file)
-        known = names_in(model)
-        taken = {name for node in model.get_ops() for out in node.outputs() for name in out.names}
+        known_names = names_in(model)
+        used_names = {
+            name for node in model.get_ops() for out in node.outputs() for name in out.names
+        }
         steps = PrePostProcessor(model)
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(
             openvino.Layout("NHWC")
@@ -107,26 +111,25 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
             [255 * value for value in preprocessing.mean]
         ).scale([255 * value for value in preprocessing.std])
         model = steps.build()
-        name = _free_name(INPUT_NAME, taken)
+        name = _free_name(INPUT_NAME, used_names)
         model.input().get_tensor().set_names({name})
-        count_anew(model, known)
+        count_anew(model, known_names)
         # Reading maps the weights' file into memory, so it cannot be written over.
         with tempfile.TemporaryDirectory(dir=model_file.parent) as scratch:
             # Weights that are halves stay so: asking again would halve the prelude's numbers too.
-            written_to = Path(scratch, model_file.name)
+            scratch_file = Path(scratch, model_file.name)
             weights = model_file.with_suffix(".bin").stat().st_size
-            with writing(written_to, weights):
-                openvino.save_model(model, written_to, compress_to_fp16=False)
+            with writing(scratch_file, weights):
+                openvino.save_model(model, scratch_file, compress_to_fp16=False)
             for written in Path(scratch).iterdir():
                 written.replace(model_file.parent / written.name)
     return name
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
-    name = wanted
-    while name in taken:
+def _free_name(name: str, used_names: set[str]) -> str:
+    while name in used_names:
         name += "_"
-    taken.add(name)
+    used_names.add(name)
     return name
 
 

@@ -16,9 +16,10 @@ from onnx import numpy_helper
 
 from export._libraries import failing_as, first_line, quiet
 from export.formats import Predictor
-from export.graphs.adapting import adapt, real_inputs, sizes_of
+from export.graphs.adapting import adapt
 from export.graphs.batches import fixed_batch, image_input, in_batches_of
 from export.graphs.cleaning import cleaned, opset_of
+from export.graphs.inspecting import real_inputs, sizes_of
 from foundation.bundle import BATCH_AXIS, Preprocessing
 from foundation.errors import CorruptFileError, ExportError, MissingFileError
 from foundation.files import write_bytes
@@ -179,7 +180,7 @@ def _check_contract(
             "(N, classes); export the classifier with its head"
         )
     pairs = list(zip(sizes[1:], image, strict=True))
-    if any(isinstance(size, int) and size != wanted for size, wanted in pairs):
+    if any(isinstance(size, int) and size != expected for size, expected in pairs):
         raise ExportError(
             f"{source}: takes images {sizes}, but those given are "
             f"(N, {', '.join(map(str, image))}); give images of its size (data.image_size, "
@@ -246,10 +247,10 @@ def _with_free_batch(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
     expected = in_batches_of(_run(original), size or 1)(images)
     for candidate in _freed(model):
         try:
-            found = _run(candidate.SerializeToString())(images)
+            actual = _run(candidate.SerializeToString())(images)
         except Exception:  # ONNX Runtime has a dozen kinds, and each means: not this way
             continue
-        if found.shape == expected.shape and np.abs(found - expected).max() <= 1e-4 * (
+        if actual.shape == expected.shape and np.abs(actual - expected).max() <= 1e-4 * (
             np.abs(expected).max()
         ):
             return candidate

@@ -144,18 +144,22 @@ class _Run:
         if self.left <= 0:
             return None
         self.left -= 1
-        found = self._files.read(candidate)
-        trial, error = found or self._made(candidate)
-        if not found:
+        finished = self._files.read(candidate)
+        trial, error = finished or self._made(candidate)
+        if not finished:
             self._files.write(candidate, trial, error)
-        result = self._judged(TrialResult(candidate, trial, error=error, resumed=bool(found)))
+        result = self._judged(TrialResult(candidate, trial, error=error, resumed=bool(finished)))
         self.results.append(result)
         self._on_trial(result, self.left)
         return result
 
     def int8(self) -> list[TrialResult]:
         """The INT8 models that could be made, the most accurate first."""
-        made = [r for r in self.results if r.candidate.precision == "int8" and r.trial]
+        made = [
+            result
+            for result in self.results
+            if result.candidate.precision == "int8" and result.trial
+        ]
         return sorted(made, key=lambda result: result.drop)
 
     def _made(self, candidate: Candidate) -> tuple[Trial | None, str]:
@@ -182,14 +186,14 @@ def _keep_operators(run: _Run, rank: Callable[[QuantizationScheme], Sequence[str
 
     The number doubles first (most often very few operators do the harm), then it is halved.
     """
-    whole = run.int8()
-    if run.left <= 0 or (whole and whole[0].meets(run.limit)):
+    made = run.int8()
+    if run.left <= 0 or (made and made[0].meets(run.limit)):
         return
     # A model so bad that its checks refuse it is no trial, but still may hold with some kept.
-    refused = [r for r in run.results if r.candidate.precision == "int8"]
-    if not (whole or refused):
+    refused = [result for result in run.results if result.candidate.precision == "int8"]
+    if not (made or refused):
         return
-    scheme = (whole or refused)[0].candidate.scheme
+    scheme = (made or refused)[0].candidate.scheme
     try:
         with failing_as("the operators could not be ranked", "none stays in floating point"):
             order = [name for name in rank(scheme) if name not in scheme.excluded]
@@ -198,25 +202,25 @@ def _keep_operators(run: _Run, rank: Callable[[QuantizationScheme], Sequence[str
         return
 
     def meets(count: int) -> bool | None:
-        kept = (*scheme.excluded, *order[:count])
-        result = run.try_one(Candidate("int8", replace(scheme, excluded=kept)))
+        excluded = (*scheme.excluded, *order[:count])
+        result = run.try_one(Candidate("int8", replace(scheme, excluded=excluded)))
         return None if result is None else result.meets(run.limit)
 
-    fails, holds = 0, None
+    too_few, enough = 0, None
     for count in _doubling(len(order)):
         answer = meets(count)
         if answer is None:
             return
         if answer:
-            holds = count
+            enough = count
             break
-        fails = count
-    while holds is not None and holds - fails > 1:
-        middle = (fails + holds) // 2
+        too_few = count
+    while enough is not None and enough - too_few > 1:
+        middle = (too_few + enough) // 2
         answer = meets(middle)
         if answer is None:
             return
-        fails, holds = (fails, middle) if answer else (middle, holds)
+        too_few, enough = (too_few, middle) if answer else (middle, enough)
 
 
 def _doubling(length: int) -> Iterator[int]:
@@ -254,7 +258,11 @@ def _fastest(results: Sequence[TrialResult]) -> TrialResult:
 def _advice(run: _Run, best: TrialResult, gap: float | None, next_step: str) -> str:
     name = best.candidate.precision
     if gap is None:
-        errors = [r.error for r in run.results if r.candidate.precision == "int8" and r.error]
+        errors = [
+            result.error
+            for result in run.results
+            if result.candidate.precision == "int8" and result.error
+        ]
         return f"No INT8 model could be made, so {name} is the result" + "".join(
             f": {error}" for error in errors[:1]
         )

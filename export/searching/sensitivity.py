@@ -162,8 +162,8 @@ def _by_anchor(
     anchors = graph.anchors()
     times: dict[str, float] = defaultdict(float)
     for parts, milliseconds in written.operator_times(file, image, runs).items():
-        found = [operator for part in parts if (operator := _operator(graph, part))]
-        anchor = next((anchors[name] for name in found if name in anchors), None)
+        operators = [operator for part in parts if (operator := _operator(graph, part))]
+        anchor = next((anchors[name] for name in operators if name in anchors), None)
         if anchor is not None:
             times[anchor] += milliseconds
     return dict(times)

@@ -31,9 +31,9 @@ class Candidate:
         if self.precision != "int8":
             return self.precision
         count = len(self.scheme.excluded)
-        kept = f", {count} operator{'s' if count > 1 else ''} kept" if count else ""
+        in_float = f", {count} operator{'s' if count > 1 else ''} kept" if count else ""
         corrected = ", biases corrected" if self.scheme.bias_correction else ""
-        return f"int8 {self.scheme.calibration}{corrected}{kept}"
+        return f"int8 {self.scheme.calibration}{corrected}{in_float}"
 
     def as_dict(self) -> dict[str, Any]:
         """What makes a difference, as plain JSON values."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.formats import Predictor
-from export.graphs.adapting import image_input_of
 from export.graphs.adopting import adopt_onnx
 from export.graphs.from_onnx import onnx_predictor
+from export.graphs.inputs import image_input_of
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import replacing, sha256_of
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images

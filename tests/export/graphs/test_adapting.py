@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graphs.adapting import ImageInput, image_input_of
 from export.graphs.from_onnx import import_onnx, onnx_predictor
+from export.graphs.inputs import ImageInput, image_input_of
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 
