@@ -103,6 +103,6 @@ def _warped(images: Images, affine: list[list[Draws]], beyond: str) -> Images:
     maps = torch.from_numpy(np.array(affine)).permute(2, 0, 1).float()
     pixels: Tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
     grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
-    seen = F.grid_sample(pixels, grid, padding_mode=beyond, align_corners=False)
-    rounded: Images = seen.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).numpy()
+    sampled = F.grid_sample(pixels, grid, padding_mode=beyond, align_corners=False)
+    rounded: Images = sampled.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return rounded

@@ -88,7 +88,7 @@ class TrainBatches:
     @property
     def remark(self) -> str | None:
         """What is other about the batches than was asked for; None if nothing is."""
-        if len(self) == self._asked:
+        if len(self) == self._ideal_length:
             return None
         largest = math.ceil(self.samples / len(self))
         return (
@@ -98,14 +98,14 @@ class TrainBatches:
         )
 
     @property
-    def _asked(self) -> int:
+    def _ideal_length(self) -> int:
         return math.ceil(self.samples / self.batch_size)
 
     def __len__(self) -> int:
         world = self.share[1]
         # A batch size of less says that single images are meant.
-        each = _FEWEST if self.batch_size >= _FEWEST * world else 1
-        return max(min(self._asked, self.samples // (each * world)), 1)
+        smallest = _FEWEST if self.batch_size >= _FEWEST * world else 1
+        return max(min(self._ideal_length, self.samples // (smallest * world)), 1)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
@@ -134,8 +134,8 @@ class TrainBatches:
         rank, world = self.share
         # All processes need as many images as each other, and at least one.
         joint = np.resize(joint, max(len(joint) // world, 1) * world)
-        each = len(joint) // world
-        own = np.arange(rank * each, (rank + 1) * each + (self.augment.mix != "none"))
+        own_count = len(joint) // world
+        own = np.arange(rank * own_count, (rank + 1) * own_count + (self.augment.mix != "none"))
         return joint[own % len(joint)]
 
     def _varied(

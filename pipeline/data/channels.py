@@ -47,16 +47,16 @@ def with_channels(dataset: Dataset, channels: int | None) -> Dataset:
     """
     if channels is None:
         return dataset
-    there = dataset.train.read(np.arange(1)).shape[3]
-    if there == channels:
+    present = dataset.train.read(np.arange(1)).shape[3]
+    if present == channels:
         return dataset
-    if there not in {1, 3}:
+    if present not in {1, 3}:
         raise RecipeError(
-            f"data.channels = {channels} is for images of 1 or 3 channels, but these have {there}"
+            f"data.channels = {channels} is for images of 1 or 3 channels, but these have {present}"
         )
-    told = "grey, 1 channel" if channels == 1 else "red, green and blue, 3 channels"
+    colours = "grey, 1 channel" if channels == 1 else "red, green and blue, 3 channels"
     train, test = (_with(images, channels) for images in (dataset.train, dataset.test))
-    remarks = (*dataset.remarks, f"images are read as {told} (data.channels)")
+    remarks = (*dataset.remarks, f"images are read as {colours} (data.channels)")
     return replace(dataset, train=train, test=test, remarks=remarks)
 
 

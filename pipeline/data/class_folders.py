@@ -44,15 +44,17 @@ def load_class_folders(
         DataLayoutError: when a split or a class is missing.
         UnreadableImageError: when an image cannot be decoded, and is not to be passed over.
     """
-    over = PassedOver()
-    classes, others = (class_names(root / split, splits, over=over) for split in splits)
+    passed_over = PassedOver()
+    classes, others = (
+        class_names(root / split, splits, passed_over=passed_over) for split in splits
+    )
     if others != classes:
         raise DataLayoutError(_difference(root, splits, classes, others))
-    train, test = (list_classes(root / split, classes, over=over) for split in splits)
+    train, test = (list_classes(root / split, classes, passed_over=passed_over) for split in splits)
     remarks = [
         f"{len(classes)} classes, named by their folders: {a_few(classes, _MOST_NAMED)}",
         *_twins(classes),
-        *over.remarks(),
+        *passed_over.remarks(),
         *_unread(root, splits),
     ]
     dataset = dataset_of(train, test, classes, size, recipe)
@@ -60,7 +62,7 @@ def load_class_folders(
 
 
 def class_names(
-    split: Path, splits: tuple[str, str], inside: str = "", over: PassedOver | None = None
+    split: Path, splits: tuple[str, str], inside: str = "", passed_over: PassedOver | None = None
 ) -> list[str]:
     """Names of the class folders of a split, sorted.
 
@@ -68,7 +70,7 @@ def class_names(
         split: folder of the class folders.
         splits: names of both splits, for messages.
         inside: folder within a class folder that holds the images.
-        over: takes note of what is no class folder.
+        passed_over: takes note of what is no class folder.
 
     Raises:
         DataLayoutError: when there is no such split, fewer than two classes, an empty one, or one
@@ -79,7 +81,7 @@ def class_names(
             f"{shown(split)}: no such folder; a dataset has {splits[0]}/ and {splits[1]}/"
             f"{_hint(split, splits)}"
         )
-    classes = class_folders(split, over or PassedOver())
+    classes = class_folders(split, passed_over or PassedOver())
     for name in classes:
         _check_name(split, name)
     if len(classes) < 2:
@@ -92,7 +94,7 @@ def class_names(
 
 
 def list_classes(
-    split: Path, classes: list[str], inside: str = "", over: PassedOver | None = None
+    split: Path, classes: list[str], inside: str = "", passed_over: PassedOver | None = None
 ) -> Split:
     """All images of a split, class by class.
 
@@ -100,10 +102,10 @@ def list_classes(
         split: folder of the class folders.
         classes: their names; the order makes the labels.
         inside: folder within a class folder that holds the images.
-        over: takes note of what is no image.
+        passed_over: takes note of what is no image.
     """
     counts: list[int] = []
-    note = over or PassedOver()
+    note = passed_over or PassedOver()
 
     def names() -> Iterator[str]:
         for name in classes:
@@ -133,18 +135,18 @@ def _check_images(folder: Path) -> None:
     """Make sure that there is an image; only where there is none at once is all gone through."""
     if is_there(folder) and any(is_image(entry.name) for entry in entries(folder)):
         return
-    over = PassedOver()
-    if not image_files(folder, over, folder.name):
-        told = "; ".join(over.remarks())
+    passed_over = PassedOver()
+    if not image_files(folder, passed_over, folder.name):
+        remarks = "; ".join(passed_over.remarks())
         raise DataLayoutError(
             f"{shown(folder)}: no images in this class folder; add some or remove it"
-            f"{f' ({told})' if told else ''}"
+            f"{f' ({remarks})' if remarks else ''}"
         )
 
 
 def _difference(root: Path, splits: tuple[str, str], train: list[str], test: list[str]) -> str:
     """How the classes of two splits differ, and which were perhaps meant to be one."""
-    only = [sorted(set(one) - set(other)) for one, other in ((train, test), (test, train))]
+    only = [sorted(set(train) - set(test)), sorted(set(test) - set(train))]
     parts = [
         f"only in {split}/: {a_few(names, _MOST_NAMED)}"
         for split, names in zip(splits, only, strict=True)
@@ -153,8 +155,9 @@ def _difference(root: Path, splits: tuple[str, str], train: list[str], test: lis
     same = {_plain(name): name for name in only[1]}
     pairs = [(name, same[_plain(name)]) for name in only[0] if _plain(name) in same]
     alike = "".join(
-        f"; {one!r} and {other!r} differ in upper and lower case, blanks or accents alone"
-        for one, other in pairs[:1]
+        f"; {train_name!r} and {test_name!r} differ in upper and lower case, blanks or accents "
+        "alone"
+        for train_name, test_name in pairs[:1]
     )
     return (
         f"{shown(root)}: {splits[0]}/ and {splits[1]}/ have different class folders "
@@ -171,9 +174,11 @@ def _twins(classes: list[str]) -> Iterator[str]:
     """Classes of one split that look like one class."""
     first: dict[str, str] = {}
     for name in classes:
-        other = first.setdefault(_plain(name), name)
-        if other != name:
-            yield f"classes {other!r} and {name!r} are two, though their names are nearly the same"
+        earlier = first.setdefault(_plain(name), name)
+        if earlier != name:
+            yield (
+                f"classes {earlier!r} and {name!r} are two, though their names are nearly the same"
+            )
 
 
 def _unread(root: Path, splits: tuple[str, str]) -> Iterator[str]:

@@ -61,24 +61,24 @@ def cut(
 def _check(labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]) -> None:
     """Make sure that each class can give an image to both parts."""
     fraction: float = getattr(recipe, part.key)
-    there, counts = np.unique(labels, return_counts=True)
-    lone = [classes[label] for label in there[counts < 2]]
+    present, counts = np.unique(labels, return_counts=True)
+    lone = [classes[label] for label in present[counts < 2]]
     if lone:
-        some = f"class {a_few(lone)} has" if len(lone) == 1 else f"{a_few(lone)} have"
+        having = f"class {a_few(lone)} has" if len(lone) == 1 else f"{a_few(lone)} have"
         raise DataLayoutError(
-            f"dataset {recipe.name}: {some} one image to learn from, and at least 2 are needed, "
+            f"dataset {recipe.name}: {having} one image to learn from, and at least 2 are needed, "
             f"for some of each class are {part.use} (data.{part.key}); add images, or leave the "
             "class out"
         )
     total, own = len(labels), ceil(fraction * len(labels))
-    if min(own, total - own) < len(there):
+    if min(own, total - own) < len(present):
         # Rounded so that the share that is named will do.
-        least = ceil(len(there) / total * 1000) / 1000
-        share = least if own < len(there) else 1 - least
+        least = ceil(len(present) / total * 1000) / 1000
+        share = least if own < len(present) else 1 - least
         advice = f"set it to {share:g}" if 2 * ceil(least * total) <= total else "add images"
         raise DataLayoutError(
             f"dataset {recipe.name}: data.{part.key} = {fraction:g} is too "
-            f"{'small' if own < len(there) else 'large'} for {total} images of {len(there)} "
+            f"{'small' if own < len(present) else 'large'} for {total} images of {len(present)} "
             f"classes: of each class one must be among the {own} that are {part.use}, and one "
             f"among the {total - own} others; {advice}"
         )

@@ -16,9 +16,10 @@ from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import Dataset, sides_of
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
 from pipeline.data.kinds import a_few, shown
+from pipeline.data.opening import UnseenError, Viewing
 from pipeline.data.repeats import repeats
 from pipeline.data.survey import Survey, surveyed
-from pipeline.data.viewing import UnseenError, Viewing, viewed
+from pipeline.data.viewing import viewed
 from pipeline.recipe.sections import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
@@ -130,10 +131,10 @@ def dataset_of(
     parts = [_loaded(part, classes, edges, recipe, survey.viewing) for part in (train, test)]
     skipped = [name for part in parts for name in part.skipped]
     remarks = [*survey.remarks(edges, size is not None), *_skipped_remark(skipped)]
-    learnt, asked = parts[0].images, parts[1].images
-    if isinstance(learnt, ArrayImages) and isinstance(asked, ArrayImages):
-        remarks += repeats(learnt, asked, parts[0].name, parts[1].name)
-    return Dataset(learnt, asked, classes, tuple(skipped), tuple(remarks))
+    train_images, test_images = parts[0].images, parts[1].images
+    if isinstance(train_images, ArrayImages) and isinstance(test_images, ArrayImages):
+        remarks += repeats(train_images, test_images, parts[0].name, parts[1].name)
+    return Dataset(train_images, test_images, classes, tuple(skipped), tuple(remarks))
 
 
 def _survey(train: Split, recipe: DataRecipe) -> Survey:

@@ -8,9 +8,7 @@ WHOLE_BYTES only some files' content is looked at, and of large ones of these on
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.files import replacing
-from foundation.registry import Registry
+from pipeline.data.dataset_files import DatasetFiles, files_of, walk_files
 from pipeline.data.images import spread
-from pipeline.data.kinds import is_hidden, is_image, shown
+from pipeline.data.kinds import shown
 from pipeline.data.listing import Names
-from pipeline.data.walking import is_folder
 
 WHOLE_BYTES = 1 << 30
 """Of sets up to this size the content of every file is known."""
@@ -41,26 +38,6 @@ _NAMED = 3
 _UNSETTLED_NS = 2_000_000_000
 _SIZE, _MTIME = 0, 1
 _VERSION = 1
-
-
-@dataclass(frozen=True)
-class DatasetFiles:
-    """Where the files of a dataset lie.
-
-    Attributes:
-        root: what their places are relative to.
-        folders: folders in it that are gone through, or files in it.
-        is_read: whether a file of this name is one that the dataset reads.
-    """
-
-    root: Path
-    folders: Sequence[str] = ("",)
-    is_read: Callable[[str], bool] = is_image
-
-
-FILES: Registry[Callable[[str], DatasetFiles]] = Registry("dataset's files", "pipeline.data.sets")
-"""By a dataset's name: from what stands behind the colon to the files. A dataset that is not here
-is taken to read all of the folder or file that it names, if it names one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,38 +84,15 @@ class Changes:
         return bool(self.changed or self.new or self.gone)
 
     def __str__(self) -> str:
-        kinds = {"changed": self.changed, "new": self.new, "gone": self.gone}
-        counts = [f"{len(names)} {kind}" for kind, names in kinds.items() if names]
-        every = [name for names in kinds.values() for name in names]
-        more = ", …" if len(every) > _NAMED else ""
-        if not every:
+        by_kind = {"changed": self.changed, "new": self.new, "gone": self.gone}
+        counts = [f"{len(places)} {kind}" for kind, places in by_kind.items() if places]
+        every_place = [place for places in by_kind.values() for place in places]
+        if not every_place:
             return "no file changed"
+        more = ", …" if len(every_place) > _NAMED else ""
         number, kind = counts[0].split(" ")
         counts[0] = f"{number} file{'' if number == '1' else 's'} {kind}"
-        return f"{', '.join(counts)}: {', '.join(map(shown, every[:_NAMED]))}{more}"
-
-
-def files_of(name: str) -> DatasetFiles | None:
-    """Where the files lie of a dataset that a recipe names; None where it does not tell.
-
-    Raises:
-        MissingFileError: when its path begins with the home of somebody whom nobody knows.
-    """
-    kind, _, argument = name.partition(":")
-    declared = dict(FILES.items()).get(kind)
-    if declared is not None:
-        return declared(argument)
-    path = Path(argument)
-    if not argument or not path.exists():
-        return None
-    if path.is_file():
-        return DatasetFiles(path.parent, (path.name,), is_anything)
-    return DatasetFiles(path, is_read=is_anything)
-
-
-def is_anything(_name: str) -> bool:
-    """Every file is read."""
-    return True
+        return f"{', '.join(counts)}: {', '.join(map(shown, every_place[:_NAMED]))}{more}"
 
 
 def take_snapshot(files: DatasetFiles, before: Snapshot | None = None) -> Snapshot | None:
@@ -151,19 +105,21 @@ def take_snapshot(files: DatasetFiles, before: Snapshot | None = None) -> Snapsh
     """
     now = time.time_ns()
     names, rows = Names(), list[tuple[int, int, int, int]]()
-    for name, row in _walk(files):
+    for name, row in walk_files(files):
         names.append(name)
         rows.append(row)
     if not rows:
         return None
     stats = np.array(rows, np.int64)
     is_whole = int(stats[:, _SIZE].sum()) <= WHOLE_BYTES
-    seen = Snapshot(names, stats, np.zeros((len(rows), 16), np.uint8), is_whole)
-    old = _places(before, seen) if before is not None and before.is_whole == is_whole else None
-    _look_into(files.root, seen, before, old)
-    unsettled = (stats[:, 1:3].max(axis=1) > now - _UNSETTLED_NS) & seen.has_content
+    snapshot = Snapshot(names, stats, np.zeros((len(rows), 16), np.uint8), is_whole)
+    old_places = (
+        _places(before, snapshot) if before is not None and before.is_whole == is_whole else None
+    )
+    _look_into(files.root, snapshot, before, old_places)
+    unsettled = (stats[:, 1:3].max(axis=1) > now - _UNSETTLED_NS) & snapshot.has_content
     stats[unsettled, 3] = -1  # no inode has this number: it is read again next time
-    return seen
+    return snapshot
 
 
 def changes_between(before: Snapshot, after: Snapshot) -> Changes:
@@ -174,9 +130,9 @@ def changes_between(before: Snapshot, after: Snapshot) -> Changes:
     """
     if before.identity == after.identity and before.is_whole:
         return Changes()
-    old = _places(before, after)
-    known = np.flatnonzero(old >= 0)
-    place = old[known]
+    old_places = _places(before, after)
+    known = np.flatnonzero(old_places >= 0)
+    place = old_places[known]
     resized = before.stats[place, _SIZE] != after.stats[known, _SIZE]
     rewritten = before.stats[place, _MTIME] != after.stats[known, _MTIME]
     comparable = before.has_content[place] & after.has_content[known]
@@ -189,7 +145,7 @@ def changes_between(before: Snapshot, after: Snapshot) -> Changes:
     gone = np.setdiff1d(np.arange(len(before.names)), place)
     return Changes(
         tuple(after.names[index] for index in known[changed].tolist()),
-        tuple(after.names[index] for index in np.flatnonzero(old < 0).tolist()),
+        tuple(after.names[index] for index in np.flatnonzero(old_places < 0).tolist()),
         tuple(before.names[index] for index in gone.tolist()),
     )
 
@@ -208,15 +164,15 @@ def is_moved(before: Snapshot | None, old_name: str, new_name: str) -> bool:
     return after is not None and not changes_between(before, after)
 
 
-def write_snapshot(path: Path, seen: Snapshot) -> None:
+def write_snapshot(path: Path, snapshot: Snapshot) -> None:
     """Keep a look at a dataset."""
     content: dict[str, Any] = {
         "version": np.array(_VERSION),
-        "names": np.frombuffer(bytes(seen.names.content), np.uint8),
-        "ends": np.frombuffer(seen.names.ends, np.int64),
-        "stats": seen.stats,
-        "digests": seen.digests,
-        "is_whole": np.array(seen.is_whole),
+        "names": np.frombuffer(bytes(snapshot.names.content), np.uint8),
+        "ends": np.frombuffer(snapshot.names.ends, np.int64),
+        "stats": snapshot.stats,
+        "digests": snapshot.digests,
+        "is_whole": np.array(snapshot.is_whole),
     }
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **content)
@@ -238,56 +194,6 @@ def read_snapshot(path: Path) -> Snapshot | None:
         return None
 
 
-def _walk(files: DatasetFiles) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
-    """Place and stat of each file, in an order that the names alone decide."""
-    known: set[tuple[int, int]] = set()
-    for folder in files.folders:
-        if (files.root / folder).is_file():
-            yield folder, _row((files.root / folder).stat())
-            continue
-        pending = [folder]
-        while pending:
-            inner = pending.pop()
-            below = []
-            for entry in _entries(files.root / inner):
-                name = f"{inner}/{entry.name}" if inner else entry.name
-                if is_hidden(entry.name):
-                    continue
-                if is_folder(entry):
-                    below.append(name)
-                elif files.is_read(entry.name):
-                    yield name, _stat_of(entry)
-            pending += [name for name in reversed(below) if _is_new(files.root / name, known)]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:  # not there or closed to us: who reads the images says so
-        return []
-
-
-def _is_new(folder: Path, known: set[tuple[int, int]]) -> bool:
-    """Whether a folder was not gone through yet: a link may lead back."""
-    stat = folder.stat()
-    identity = stat.st_dev, stat.st_ino
-    is_new = identity not in known
-    known.add(identity)
-    return is_new
-
-
-def _stat_of(entry: os.DirEntry[str]) -> tuple[int, int, int, int]:
-    try:
-        return _row(entry.stat())
-    except OSError:  # a link that leads nowhere
-        return -1, 0, 0, 0
-
-
-def _row(stat: os.stat_result) -> tuple[int, int, int, int]:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino % (1 << 63)
-
-
 def _places(before: Snapshot | None, after: Snapshot) -> NDArray[np.int64]:
     """Of each file its number in an earlier look; -1 where it was not there. Shape (N,)."""
     if before is None:
@@ -295,25 +201,27 @@ def _places(before: Snapshot | None, after: Snapshot) -> NDArray[np.int64]:
     if (before.names.content, before.names.ends) == (after.names.content, after.names.ends):
         return np.arange(len(after.names))
     numbers = {before.names[index]: index for index in range(len(before.names))}
-    found = [numbers.get(after.names[index], -1) for index in range(len(after.names))]
-    return np.array(found, np.int64)
+    places = [numbers.get(after.names[index], -1) for index in range(len(after.names))]
+    return np.array(places, np.int64)
 
 
 def _look_into(
-    root: Path, seen: Snapshot, before: Snapshot | None, old: NDArray[np.int64] | None
+    root: Path, snapshot: Snapshot, before: Snapshot | None, old_places: NDArray[np.int64] | None
 ) -> None:
-    """Fill in what is in the files, as far as it is wanted and not known from before."""
-    wanted = np.zeros(len(seen.names), np.bool_)
-    wanted[_sample(len(seen.names), seen.is_whole)] = True
-    if before is not None and old is not None:
-        had = (old >= 0) & before.has_content[old]
-        wanted |= had  # or it could not be compared
-        same = had & (before.stats[old] == seen.stats).all(axis=1)
-        seen.digests[same] = before.digests[old[same]]
-        wanted &= ~same
-    for index in np.flatnonzero(wanted).tolist():
-        content = _digest(root / seen.names[index], int(seen.stats[index, 0]), seen.is_whole)
-        seen.digests[index] = np.frombuffer(content, np.uint8)
+    """Read what is to be known of the files and no earlier look tells."""
+    to_read = np.zeros(len(snapshot.names), np.bool_)
+    to_read[_sample(len(snapshot.names), snapshot.is_whole)] = True
+    if before is not None and old_places is not None:
+        had_content = (old_places >= 0) & before.has_content[old_places]
+        to_read |= had_content  # or it could not be compared
+        same = had_content & (before.stats[old_places] == snapshot.stats).all(axis=1)
+        snapshot.digests[same] = before.digests[old_places[same]]
+        to_read &= ~same
+    for index in np.flatnonzero(to_read).tolist():
+        content = _digest(
+            root / snapshot.names[index], int(snapshot.stats[index, 0]), snapshot.is_whole
+        )
+        snapshot.digests[index] = np.frombuffer(content, np.uint8)
 
 
 def _sample(count: int, is_whole: bool) -> NDArray[np.int64]:

@@ -53,8 +53,8 @@ def mixed(images: Tensor, partners: Tensor, mixing: Mixing) -> tuple[Tensor, flo
 
 def mixed_labels(labels: Tensor, partners: Tensor, keep: float, classes: int) -> Tensor:
     """Probabilities of the classes, shape (N, classes), float32; a row sums to 1."""
-    own, other = (F.one_hot(one, classes).float() for one in (labels, partners))
-    return torch.lerp(other, own, keep)
+    own, partner = (F.one_hot(numbers, classes).float() for numbers in (labels, partners))
+    return torch.lerp(partner, own, keep)
 
 
 def _mixup(images: Tensor, partners: Tensor, mixing: Mixing) -> tuple[Tensor, float]:

@@ -22,23 +22,23 @@ def repeats(
         train, test: the images, at one size.
         train_name, test_name: what a message calls an image.
     """
-    learnt, asked = _digests(train), _digests(test)
-    order = np.argsort(learnt, kind="stable")
-    leaked = np.flatnonzero(np.isin(asked, learnt))
-    if len(leaked):
-        twin = order[np.searchsorted(learnt[order], asked[leaked[0]])]
+    train_digests, test_digests = _digests(train), _digests(test)
+    order = np.argsort(train_digests, kind="stable")
+    in_both = np.flatnonzero(np.isin(test_digests, train_digests))
+    if len(in_both):
+        twin = order[np.searchsorted(train_digests[order], test_digests[in_both[0]])]
         yield (
-            f"{len(leaked)} of {len(asked)} test images are also training images, pixel for pixel "
-            f"({test_name(int(leaked[0]))} is {train_name(int(twin))}): what is measured on them "
-            "was learnt by heart"
+            f"{len(in_both)} of {len(test_digests)} test images are also training images, pixel "
+            f"for pixel ({test_name(int(in_both[0]))} is {train_name(int(twin))}): what is "
+            "measured on them was learnt by heart"
         )
-    same = learnt[order][1:] == learnt[order][:-1]
-    torn = np.flatnonzero(same & (train.labels[order][1:] != train.labels[order][:-1]))
-    if len(torn):
-        one, other = order[torn[0]], order[torn[0] + 1]
+    same = train_digests[order][1:] == train_digests[order][:-1]
+    in_two_classes = np.flatnonzero(same & (train.labels[order][1:] != train.labels[order][:-1]))
+    if len(in_two_classes):
+        first, second = order[in_two_classes[0]], order[in_two_classes[0] + 1]
         yield (
-            f"{len(torn)} training images are in two classes, pixel for pixel "
-            f"({train_name(int(one))} is {train_name(int(other))})"
+            f"{len(in_two_classes)} training images are in two classes, pixel for pixel "
+            f"({train_name(int(first))} is {train_name(int(second))})"
         )
 
 

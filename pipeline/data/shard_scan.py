@@ -29,7 +29,7 @@ _PACKED = {
 
 
 @dataclass(frozen=True)
-class Found:
+class SamplePlace:
     """Where a sample's image lies in a tar file: its key, first byte, size and label."""
 
     key: str
@@ -47,12 +47,12 @@ class _Sample:
     labels: list[int] = field(default_factory=list)
 
 
-def samples(shard: Path, over: PassedOver) -> Iterator[Found]:
+def samples(shard: Path, passed_over: PassedOver) -> Iterator[SamplePlace]:
     """The samples in a tar file.
 
     Args:
         shard: the file.
-        over: takes note of members that belong to none.
+        passed_over: takes note of members that belong to none.
 
     Raises:
         CorruptFileError: when it is not a whole tar file.
@@ -64,7 +64,7 @@ def samples(shard: Path, over: PassedOver) -> Iterator[Found]:
         stem, _, kind = name.partition(".")
         kind = kind.lower()
         if _hides(member.name) or not (kind in SUFFIXES or kind == "cls"):
-            _note(shard, member, over)
+            _note(shard, member, passed_over)
             continue
         _check_plain(shard, member)
         key = f"{folder}/{stem}" if folder else stem
@@ -78,7 +78,7 @@ def samples(shard: Path, over: PassedOver) -> Iterator[Found]:
     yield from _whole(shard, sample)
 
 
-def _whole(shard: Path, sample: _Sample) -> Iterator[Found]:
+def _whole(shard: Path, sample: _Sample) -> Iterator[SamplePlace]:
     """A sample, once its last member is known."""
     images, labels = sample.images, sample.labels
     if not images and not labels:
@@ -91,12 +91,12 @@ def _whole(shard: Path, sample: _Sample) -> Iterator[Found]:
             "of each sample one after the other"
         )
     if len(images) > 1 or len(labels) > 1:
-        what = f"{len(images)} images" if len(images) > 1 else f"{len(labels)} labels"
+        several = f"{len(images)} images" if len(images) > 1 else f"{len(labels)} labels"
         raise DataLayoutError(
-            f"{place}: {what} of one key side by side, so it cannot be told which one is meant; "
+            f"{place}: {several} of one key side by side, so it cannot be told which one is meant; "
             "write the shard with one of each"
         )
-    yield Found(sample.key, images[0].offset_data, images[0].size, labels[0])
+    yield SamplePlace(sample.key, images[0].offset_data, images[0].size, labels[0])
 
 
 def _hides(name: str) -> bool:
@@ -104,25 +104,25 @@ def _hides(name: str) -> bool:
     return any(is_hidden(part) for part in name.split("/") if part not in (".", ".."))
 
 
-def _note(shard: Path, member: tarfile.TarInfo, over: PassedOver) -> None:
+def _note(shard: Path, member: tarfile.TarInfo, passed_over: PassedOver) -> None:
     if member.isdir():
         return
     called = f"{shard.name}: {member.name}"
     if _hides(member.name):
-        over.add("hidden or system file", called)
+        passed_over.add("hidden or system file", called)
     elif not member.isreg():
-        over.add("special file", called)
+        passed_over.add("special file", called)
     else:
-        over.add_file(called, lambda: b"")
+        passed_over.add_file(called, lambda: b"")
 
 
 def _check_plain(shard: Path, member: tarfile.TarInfo) -> None:
     """Make sure that an image or a label is a plain file of a size that can be."""
     place = f"{shard}: {shown(member.name)}"
     if not member.isreg() or member.issparse():
-        what = "a link" if member.islnk() or member.issym() else "a sparse or special file"
+        kind = "a link" if member.islnk() or member.issym() else "a sparse or special file"
         raise DataLayoutError(
-            f"{place}: {what}, which is not followed; write the shard with plain files"
+            f"{place}: {kind}, which is not followed; write the shard with plain files"
         )
     if member.size > _LARGEST_IMAGE:
         raise DataLayoutError(f"{place}: {member.size / 1e9:.1f} GB are too many for one image")

@@ -60,8 +60,8 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         RecipeError: when a given mean or deviation is for another number of channels.
     """
     labels = dataset.train.labels
-    every, classes = np.arange(len(labels)), dataset.classes
-    train_ids, validation_ids = cut(labels, every, VALIDATION, recipe, classes)
+    ids, classes = np.arange(len(labels)), dataset.classes
+    train_ids, validation_ids = cut(labels, ids, VALIDATION, recipe, classes)
     remarks = [*absent(labels[validation_ids], VALIDATION, classes)]
     student_ids = train_ids
     if recipe.student_fraction < 1:
@@ -89,15 +89,15 @@ def at_size(preprocessing: Preprocessing, size: int | list[int] | None) -> Prepr
     return replace(preprocessing, height=height, width=width)
 
 
-def _with_statistics(found: Preprocessing, recipe: DataRecipe) -> Preprocessing:
+def _with_statistics(measured: Preprocessing, recipe: DataRecipe) -> Preprocessing:
     """The mean and deviation that the recipe gives, where it gives any."""
-    for name, given in (("mean", recipe.mean), ("std", recipe.std)):
-        if given is not None and len(given) != found.channels:
+    for name, values in (("mean", recipe.mean), ("std", recipe.std)):
+        if values is not None and len(values) != measured.channels:
             raise RecipeError(
-                f"data.{name} = {given} has {len(given)} values, but the images have "
-                f"{found.channels} channels; give one value a channel"
+                f"data.{name} = {values} has {len(values)} values, but the images have "
+                f"{measured.channels} channels; give one value a channel"
             )
-    return replace(found, mean=recipe.mean or found.mean, std=recipe.std or found.std)
+    return replace(measured, mean=recipe.mean or measured.mean, std=recipe.std or measured.std)
 
 
 def _preprocessing(train: ImageSet, size: int | list[int] | None) -> Preprocessing:

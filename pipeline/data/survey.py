@@ -11,7 +11,8 @@ from typing import Protocol
 
 from pipeline.data.images import spread
 from pipeline.data.kinds import shown
-from pipeline.data.viewing import Glance, UnseenError, Viewing, glance
+from pipeline.data.opening import UnseenError, Viewing
+from pipeline.data.viewing import Glance, glance
 
 _LOOKED_AT = 500
 _CLOSELY = 100  # of them, those of a kind that must be decoded to be known
@@ -45,7 +46,7 @@ class Survey:
     @property
     def size(self) -> int | None:
         """The median of the images' shorter sides, which one odd image does not move."""
-        sides = sorted(min(seen.size) for seen in self.glances)
+        sides = sorted(min(picture.size) for picture in self.glances)
         return sides[(len(sides) - 1) // 2] if sides else None
 
     def remarks(self, size: tuple[int, int], is_asked: bool) -> Iterator[str]:
@@ -62,8 +63,8 @@ class Survey:
             yield from self._colour_remarks()
 
     def _size_remark(self, size: int) -> str:
-        sides = [min(seen.size) for seen in self.glances]
-        if {seen.size for seen in self.glances} == {(size, size)}:
+        sides = [min(picture.size) for picture in self.glances]
+        if {picture.size for picture in self.glances} == {(size, size)}:
             why = f"as all {len(sides)} that were looked at are"
         else:
             why = (
@@ -75,37 +76,39 @@ class Survey:
     def _shape_remarks(self, size: tuple[int, int]) -> Iterator[str]:
         looked_at = len(self.glances)
         high, wide = size
-        if squashed := sum(seen.size[0] * high != seen.size[1] * wide for seen in self.glances):
+        if squashed := sum(
+            picture.size[0] * high != picture.size[1] * wide for picture in self.glances
+        ):
             shape = "square" if high == wide else f"of the shape {high}×{wide}"
             yield (
                 f"{squashed} of {looked_at} images are not {shape}; they are squashed to "
                 f"{high}×{wide}"
             )
         size_asked = min(size)
-        width, height = min((seen.size for seen in self.glances), key=min)
+        width, height = min((picture.size for picture in self.glances), key=min)
         if min(width, height) * 4 <= min(size_asked, self.size or size_asked):
             yield f"the smallest image is {width}×{height} ({self.smallest}); it is enlarged"
 
     def _colour_remarks(self) -> Iterator[str]:
         looked_at, glances = len(self.glances), self.glances
-        if transparent := sum(seen.is_transparent for seen in glances):
+        if transparent := sum(picture.is_transparent for picture in glances):
             yield (
                 f"{transparent} of {looked_at} images are transparent in places; they are laid on "
                 f"the colour {list(self.viewing.ground)} (data.ground)"
             )
-        deep = [seen.highest for seen in glances if seen.highest is not None]
+        deep = [picture.highest for picture in glances if picture.highest is not None]
         if deep:
             bits = self.viewing.grey_bits
             yield (
                 f"{len(deep)} of {looked_at} images have grey values of more than 8 bits, up to "
                 f"{max(deep):g}; {2**bits - 1 if bits else 1} becomes white (data.grey_bits)"
             )
-        if coloured := sum(seen.has_other_colours for seen in glances):
+        if coloured := sum(picture.has_other_colours for picture in glances):
             yield (
                 f"{coloured} of {looked_at} images have a colour profile; their colours are "
                 "brought to sRGB"
             )
-        if frames := sum(seen.has_frames for seen in glances):
+        if frames := sum(picture.has_frames for picture in glances):
             yield f"{frames} of {looked_at} images have several frames; the first one is taken"
 
 
@@ -127,9 +130,9 @@ def surveyed(images: Glanced, viewing: Viewing, grey_bits: int | None) -> Survey
             return None  # it is told of when it is decoded
 
     with ThreadPoolExecutor() as pool:
-        seen = list(pool.map(look, range(len(ids))))
-    readable = [(sight, index) for sight, index in zip(seen, ids, strict=True) if sight]
-    glances = [sight for sight, _ in readable]
+        looks = list(pool.map(look, range(len(ids))))
+    readable = [(picture, index) for picture, index in zip(looks, ids, strict=True) if picture]
+    glances = [picture for picture, _ in readable]
     if grey_bits is None:
         grey_bits = _bits_of(glances)
     smallest = min(readable, key=lambda pair: min(pair[0].size), default=None)
@@ -139,9 +142,11 @@ def surveyed(images: Glanced, viewing: Viewing, grey_bits: int | None) -> Survey
 
 def _bits_of(glances: list[Glance]) -> int:
     """The usual number of bits that holds all grey values that were seen; see `Viewing`."""
-    highest = max((seen.highest for seen in glances if seen.highest is not None), default=None)
+    highest = max(
+        (picture.highest for picture in glances if picture.highest is not None), default=None
+    )
     if highest is None:
         return Viewing.grey_bits
-    if highest <= 1 and any(seen.is_floating for seen in glances):
+    if highest <= 1 and any(picture.is_floating for picture in glances):
         return 0
     return next((bits for bits in _USUAL_BITS if highest < 2**bits), Viewing.grey_bits)

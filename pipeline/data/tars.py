@@ -161,12 +161,12 @@ def _write_index(path: Path, stamp: str, images: TarImages) -> TarImages:
 
 
 def _scanned(shards: Sequence[Path]) -> TarImages:
-    keys, over = Names(), PassedOver()
+    keys, passed_over = Names(), PassedOver()
     blocks = []
     for number, shard in enumerate(shards):
         places = []
-        for sample in samples(shard, over):
+        for sample in samples(shard, passed_over):
             keys.append(sample.key)
             places.append((number, sample.size, sample.start, sample.label))
         blocks.append(np.array(places, _PLACE))
-    return TarImages(shards, np.concatenate(blocks), keys, tuple(over.remarks()))
+    return TarImages(shards, np.concatenate(blocks), keys, tuple(passed_over.remarks()))

@@ -15,14 +15,14 @@ from pipeline.data.passed_over import PassedOver
 Identity = tuple[int, int]
 
 
-def image_files(folder: Path, over: PassedOver, called: str) -> list[str]:
+def image_files(folder: Path, passed_over: PassedOver, called: str) -> list[str]:
     """Paths of the images in a folder and in folders within it, relative to it, sorted.
 
     Links are followed, but not to a folder that was read already or that holds this one.
 
     Args:
         folder: where they lie; no images where there is no such folder.
-        over: takes note of what is no image.
+        passed_over: takes note of what is no image.
         called: what the folder's name is there.
 
     Raises:
@@ -39,22 +39,22 @@ def image_files(folder: Path, over: PassedOver, called: str) -> list[str]:
         for entry in entries(folder / inner):
             name = inner + entry.name
             if is_folder(entry):
-                if _is_new(entry, known, over, f"{called}/{name}"):
+                if _is_new(entry, known, passed_over, f"{called}/{name}"):
                     pending.append(f"{name}/")
             elif is_image(entry.name) and not _is_special(entry):
                 # A link that leads nowhere is an image that cannot be read, and that is said.
                 images.append(name)
             else:
-                _note(entry, over, f"{called}/{name}")
+                _note(entry, passed_over, f"{called}/{name}")
     return sorted(images)
 
 
-def dataset_folder(path: Path, what: str) -> Path:
+def dataset_folder(path: Path, contents: str) -> Path:
     """The folder that a dataset lies in.
 
     Args:
         path: as a person named it.
-        what: what should lie in it, for messages.
+        contents: what should lie in it, for messages.
 
     Raises:
         MissingFileError: when there is no such folder.
@@ -64,9 +64,11 @@ def dataset_folder(path: Path, what: str) -> Path:
         return path
     if path.exists():
         packed = path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z")
-        advice = "unpack it, and name the folder" if packed else f"name the folder {what} lie in"
+        advice = (
+            "unpack it, and name the folder" if packed else f"name the folder {contents} lie in"
+        )
         raise MissingFileError(f"{shown(path)}: a file; {advice}")
-    raise MissingFileError(f"{shown(path)}: no such folder of {what}")
+    raise MissingFileError(f"{shown(path)}: no such folder of {contents}")
 
 
 def is_there(folder: Path) -> bool:
@@ -91,8 +93,8 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         DataLayoutError: when it may not be read.
     """
     try:
-        with os.scandir(folder) as found:
-            yield from found
+        with os.scandir(folder) as scan:
+            yield from scan
     except OSError as error:
         raise DataLayoutError(
             f"{shown(folder)}: this folder cannot be read ({error.strerror}); make it readable "
@@ -100,18 +102,18 @@ def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         ) from error
 
 
-def class_folders(split: Path, over: PassedOver) -> list[str]:
+def class_folders(split: Path, passed_over: PassedOver) -> list[str]:
     """Names of the class folders of a split, sorted; what else lies there is noted."""
     names = []
     for entry in entries(split):
         if not is_folder(entry):
             place = f"{split.name}/{entry.name}"
             if is_image(entry.name):
-                over.add("picture outside a class", place)
+                passed_over.add("picture outside a class", place)
             else:
-                _note(entry, over, place)
+                _note(entry, passed_over, place)
         elif is_hidden(entry.name):
-            over.add("hidden or system folder", f"{split.name}/{entry.name}")
+            passed_over.add("hidden or system folder", f"{split.name}/{entry.name}")
         else:
             names.append(entry.name)
     return sorted(names)
@@ -137,27 +139,29 @@ def _is_special(entry: os.DirEntry[str]) -> bool:
     return not _is_file(entry) and (not entry.is_symlink() or Path(entry.path).exists())
 
 
-def _is_new(entry: os.DirEntry[str], known: set[Identity], over: PassedOver, called: str) -> bool:
+def _is_new(
+    entry: os.DirEntry[str], known: set[Identity], passed_over: PassedOver, called: str
+) -> bool:
     """Whether to go into a folder within a class folder."""
     if is_hidden(entry.name):
-        over.add("hidden or system folder", called)
+        passed_over.add("hidden or system folder", called)
         return False
     identity = _identity(Path(entry.path))
     if identity in known:
-        over.add("folder that is there already", called)
+        passed_over.add("folder that is there already", called)
         return False
     known.add(identity)
     return True
 
 
-def _note(entry: os.DirEntry[str], over: PassedOver, called: str) -> None:
+def _note(entry: os.DirEntry[str], passed_over: PassedOver, called: str) -> None:
     """Take note of something that is neither a folder nor an image."""
     if is_hidden(entry.name):
-        over.add("hidden or system file", called)
+        passed_over.add("hidden or system file", called)
     elif _is_special(entry):
-        over.add("special file", called)
+        passed_over.add("special file", called)
     else:
-        over.add_file(called, partial(_start_of, entry))
+        passed_over.add_file(called, partial(_start_of, entry))
 
 
 def _start_of(entry: os.DirEntry[str]) -> bytes:

@@ -36,9 +36,9 @@ class Ratio:
         return f"{self.estimate:.2f}× ({self.low:.2f} to {self.high:.2f})"
 
 
-def speedup_of(found: comparison.Ratio) -> Ratio:
+def speedup_of(to_baseline: comparison.Ratio) -> Ratio:
     """The ratio the other way round: a comparison divides by its baseline's latency."""
-    return Ratio(1 / found.estimate, 1 / found.high, 1 / found.low)
+    return Ratio(1 / to_baseline.estimate, 1 / to_baseline.high, 1 / to_baseline.low)
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def keeps_limit(drop: float, max_drop: float | None) -> bool:
     return max_drop is None or drop <= max_drop + _ROUNDING
 
 
-def latency_of(one: Candidate) -> float:
+def latency_of(candidate: Candidate) -> float:
     """Median latency in milliseconds; infinite where it was not measured, so that it sorts last."""
-    return float("inf") if one.p50_ms is None else one.p50_ms
+    return float("inf") if candidate.p50_ms is None else candidate.p50_ms
 
 
-def size_of(one: Candidate) -> tuple[int, str]:
+def size_of(candidate: Candidate) -> tuple[int, str]:
     """The smallest first; the name decides between equals."""
-    return one.model_bytes, one.bundle
+    return candidate.model_bytes, candidate.bundle
 
 
 def _signed(points: float) -> str:

@@ -87,13 +87,13 @@ class Shipping:
         """What of it cannot be."""
         yield from named(target=self.target, measured_on=self.measured_on)
         yield from at_least(0, max_drop=self.max_drop, trials=self.trials, seconds=self.seconds)
-        if self.chosen not in {one.bundle for one in self.candidates}:
+        if self.chosen not in {candidate.bundle for candidate in self.candidates}:
             yield f"{self.chosen!r} is no candidate"
 
     @property
     def ships(self) -> Candidate:
         """The candidate that was chosen."""
-        return next(one for one in self.candidates if one.bundle == self.chosen)
+        return next(candidate for candidate in self.candidates if candidate.bundle == self.chosen)
 
 
 def write_shipping(path: Path, shipping: Shipping) -> None:
@@ -109,8 +109,8 @@ def read_shipping(path: Path) -> Shipping:
         CorruptFileError: when it is anything else, or what it chose is no candidate.
     """
     raw = read_json(path)
-    found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
-    if found != (KIND, SCHEMA_VERSION):
+    identity = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
+    if identity != (KIND, SCHEMA_VERSION):
         raise CorruptFileError(
             f"{path}: not a {KIND} record of schema version {SCHEMA_VERSION}; {_AGAIN}"
         )
@@ -138,13 +138,20 @@ def choose(
     """
     if not candidates:
         raise ValueError("there must be candidates, but got none")
-    meeting = [one for one in candidates if one.meets_limit]
-    timed = [one for one in meeting if one.p50_ms is not None]
+    meeting = [candidate for candidate in candidates if candidate.meets_limit]
+    timed = [candidate for candidate in meeting if candidate.p50_ms is not None]
     if not meeting:
-        best = min(candidates, key=lambda one: (one.drop, latency_of(one), size_of(one)))
+        best = min(
+            candidates,
+            key=lambda candidate: (candidate.drop, latency_of(candidate), size_of(candidate)),
+        )
     elif timed:
-        worth = [one for one in timed if one.precision == FULL or one.is_faster]
-        best = min(worth or timed, key=lambda one: (latency_of(one), size_of(one)))
+        not_slower = [
+            candidate for candidate in timed if candidate.precision == FULL or candidate.is_faster
+        ]
+        best = min(
+            not_slower or timed, key=lambda candidate: (latency_of(candidate), size_of(candidate))
+        )
     else:
         best = min(meeting, key=size_of)
     reason = reason_for(best, candidates, max_drop)

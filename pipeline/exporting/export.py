@@ -30,12 +30,12 @@ from pipeline.training.prepare import Role
 from smskd.training.results import WEIGHTS
 
 
-def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+def export(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
     """Make every bundle that is asked for; those made before from the same weights stay.
 
     Args:
         run: the run folder, with a student in it.
-        asked: targets, formats, precisions.
+        recipe: targets, formats, precisions.
         say: told what is being made.
 
     Returns:
@@ -46,38 +46,38 @@ def export(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> l
         ExportError: when a bundle does not agree with the network.
     """
     folders: list[Path] = []
-    for name in asked.targets:
+    for name in recipe.targets:
         target = load_target(name)
-        requests = requests_for(target, asked)
+        requests = requests_for(target, recipe)
         notes = remember_target(run, name, target)
         folders += _export_role(run, "student", requests, say, notes)
-    if asked.teacher:
-        folders += export_teacher(run, asked, say)
+    if recipe.teacher:
+        folders += export_teacher(run, recipe, say)
     return folders
 
 
-def export_teacher(run: RunFolder, asked: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+def export_teacher(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
     """Make an FP32 bundle of the teacher in each format, if the run has a teacher.
 
     Errors as `export`.
     """
     folders: list[Path] = []
-    for name in asked.targets if run.has_teacher else []:
-        requests = requests_for(load_target(name), asked)
+    for name in recipe.targets if run.has_teacher else []:
+        requests = requests_for(load_target(name), recipe)
         baselines = [request for request in requests if request.precision == "fp32"]
         folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
     return folders
 
 
-def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
+def requests_for(target: Target, recipe: ExportRecipe) -> list[BundleRequest]:
     """All combinations that are asked for and that the target takes, in the target's order.
 
     Raises:
         UsageError: when there are none.
     """
-    formats = [name for name in asked.formats or target.formats if name in target.formats]
-    every = asked.precisions in (None, [AUTO])
-    wanted = target.precisions if every else asked.precisions or []
+    formats = [name for name in recipe.formats or target.formats if name in target.formats]
+    takes_all = recipe.precisions in (None, [AUTO])
+    precisions = target.precisions if takes_all else recipe.precisions or []
     rules = target.quantization
     scheme = QuantizationScheme(
         activation_type=rules.activation_type,
@@ -95,11 +95,11 @@ def requests_for(target: Target, asked: ExportRecipe) -> list[BundleRequest]:
             scheme,
             target.onnx_opset,
             target.runtime_for(name),
-            asked.embed_preprocessing,
-            asked.tolerated,
+            recipe.embed_preprocessing,
+            recipe.tolerated,
         )
         for name in formats
-        for precision in wanted
+        for precision in precisions
         if _takes(target, precision) and precision in FORMATS.get(name).precisions
     ]
     if not requests:

@@ -71,7 +71,9 @@ class FormatTrials:
         self.source, self.validation = source, validation
         # What test images may lose is asked of bundles; a trial never sees these.
         self.request = replace(request, precision="fp32", tolerated_drop=TOLERATED_DROP)
-        self.precisions = [one for one in precisions if one not in ("fp32", _INT8)]
+        self.precisions = [
+            precision for precision in precisions if precision not in ("fp32", _INT8)
+        ]
         self.with_int8 = _INT8 in precisions
         self.folder = folder
         self._scratch = folder / "scratch"

@@ -27,8 +27,8 @@ def reason_for(best: Candidate, candidates: Sequence[Candidate], max_drop: float
         main = f"{best.ratio.words} as fast as FP32 and {best.drop_words}"
     else:
         main = f"{best.p50_ms:.3g} ms for one image"
-    left = _left_out(best, candidates, max_drop)
-    return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *left])
+    why_not_lower = _left_out(best, candidates, max_drop)
+    return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *why_not_lower])
 
 
 def limit_words(max_drop: float | None) -> str:
@@ -44,28 +44,34 @@ def _left_out(
     """Why lower precision than the chosen one's does not ship."""
     if best.precision == "int8":
         return []
-    return [_why_not(one, max_drop) for one in _lower(candidates) if one != best]
+    return [_why_not(candidate, max_drop) for candidate in _lower(candidates) if candidate != best]
 
 
 def _lower(candidates: Sequence[Candidate]) -> list[Candidate]:
     """The best INT8 candidate of each format; where there is none, the best of lower precision."""
-    reduced = [one for one in candidates if one.precision != FULL]
-    reduced = [one for one in reduced if one.precision == "int8"] or reduced
+    reduced = [candidate for candidate in candidates if candidate.precision != FULL]
+    reduced = [candidate for candidate in reduced if candidate.precision == "int8"] or reduced
     best: dict[str, Candidate] = {}
-    for one in sorted(reduced, key=lambda one: (not one.meets_limit, latency_of(one), one.drop)):
-        best.setdefault(one.format, one)
+    for candidate in sorted(
+        reduced,
+        key=lambda candidate: (not candidate.meets_limit, latency_of(candidate), candidate.drop),
+    ):
+        best.setdefault(candidate.format, candidate)
     return list(best.values())
 
 
-def _why_not(one: Candidate, max_drop: float | None) -> str:
-    if not one.meets_limit:
-        return f"{one.bundle} is {one.drop_words}, {_gap(one, max_drop)}"
-    if one.ratio is None:
-        return f"{one.bundle} was not timed"
-    if one.is_faster:
-        return f"{one.bundle} is {one.ratio.words} as fast as FP32 of its format, yet slower"
-    shown = "slower than" if one.ratio.high < 1 else "not faster than"
-    return f"{one.bundle} is {shown} FP32 on this host, {one.ratio.words} as fast"
+def _why_not(candidate: Candidate, max_drop: float | None) -> str:
+    if not candidate.meets_limit:
+        return f"{candidate.bundle} is {candidate.drop_words}, {_gap(candidate, max_drop)}"
+    if candidate.ratio is None:
+        return f"{candidate.bundle} was not timed"
+    if candidate.is_faster:
+        return (
+            f"{candidate.bundle} is {candidate.ratio.words} as fast as FP32 of its format, yet "
+            "slower"
+        )
+    shown = "slower than" if candidate.ratio.high < 1 else "not faster than"
+    return f"{candidate.bundle} is {shown} FP32 on this host, {candidate.ratio.words} as fast"
 
 
 def advice_for(
@@ -79,9 +85,16 @@ def advice_for(
 
     `trained_in_int8`: the run has a stage for that already.
     """
-    beyond = [one for one in candidates if not one.meets_limit and _would_win(one, best)]
+    beyond = [
+        candidate
+        for candidate in candidates
+        if not candidate.meets_limit and _would_win(candidate, best)
+    ]
     if beyond:
-        nearest = min(beyond, key=lambda one: (one.drop, latency_of(one), size_of(one)))
+        nearest = min(
+            beyond,
+            key=lambda candidate: (candidate.drop, latency_of(candidate), size_of(candidate)),
+        )
         stage = 'a last stage with quantize = "int8", more images in data.calibration_images'
         if trained_in_int8:
             stage = "more epochs of the stage that trains in INT8"
@@ -92,33 +105,37 @@ def advice_for(
     if best.p50_ms is None and len(candidates) > 1:
         return "name a host of the target, and the bundles are timed there"
     if best.precision == FULL:
-        same = [one for one in candidates if _is_as_fast(one) and one.format == best.format]
-        for one in sorted(same, key=size_of)[:1]:
-            share = one.model_bytes / best.model_bytes
+        same = [
+            candidate
+            for candidate in candidates
+            if _is_as_fast(candidate) and candidate.format == best.format
+        ]
+        for candidate in sorted(same, key=size_of)[:1]:
+            share = candidate.model_bytes / best.model_bytes
             return (
-                f"{one.bundle} was not shown to be slower and is {share:.2f}× the size, should "
-                "size count for more"
+                f"{candidate.bundle} was not shown to be slower and is {share:.2f}× the size, "
+                "should size count for more"
             )
     return None
 
 
-def _would_win(one: Candidate, best: Candidate) -> bool:
+def _would_win(candidate: Candidate, best: Candidate) -> bool:
     """Whether it would have shipped, had it kept the limit."""
     if not best.meets_limit:
         return True
     if best.p50_ms is None:
-        return one.p50_ms is None and size_of(one) < size_of(best)
-    return one.is_faster and latency_of(one) < best.p50_ms
+        return candidate.p50_ms is None and size_of(candidate) < size_of(best)
+    return candidate.is_faster and latency_of(candidate) < best.p50_ms
 
 
-def _is_as_fast(one: Candidate) -> bool:
-    ratio = one.ratio
-    return one.meets_limit and ratio is not None and ratio.low <= 1 <= ratio.high
+def _is_as_fast(candidate: Candidate) -> bool:
+    ratio = candidate.ratio
+    return candidate.meets_limit and ratio is not None and ratio.low <= 1 <= ratio.high
 
 
-def _gap(one: Candidate, max_drop: float | None) -> str:
+def _gap(candidate: Candidate, max_drop: float | None) -> str:
     assert max_drop is not None, "without a limit there is none to miss"
-    return f"{one.drop - max_drop:.2f} more than allowed"
+    return f"{candidate.drop - max_drop:.2f} more than allowed"
 
 
 def _rounded_up(drop: float) -> float:

@@ -51,16 +51,16 @@ class Source:
 
     def where(self, *place: str | int) -> str:
         """A place as a message names it: "recipes/x.toml line 12, stages[1].lr"."""
-        given = any(all(map(operator.eq, place, other)) for other in self.overridden)
-        name = _COMMAND_LINE if given and place else self.name
-        line = None if given else _line_of(self.text, place)
-        at = f"{name} line {line}" if line else name
+        is_overridden = any(all(map(operator.eq, place, typed)) for typed in self.overridden)
+        name = _COMMAND_LINE if is_overridden and place else self.name
+        line = None if is_overridden else _line_of(self.text, place)
+        file_place = f"{name} line {line}" if line else name
         dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
-        return f"{at}, {dotted.lstrip('.')}" if place else at
+        return f"{file_place}, {dotted.lstrip('.')}" if place else file_place
 
     def is_typed(self, *place: str | int) -> bool:
         """Whether the command line gave the value at a place."""
-        return any(place[: len(given)] == given for given in self.overridden)
+        return any(place[: len(typed_place)] == typed_place for typed_place in self.overridden)
 
 
 @dataclass(frozen=True)
@@ -113,25 +113,25 @@ def _check_text(place: str, value: Any) -> None:
         try:
             str(text).encode()
         except UnicodeEncodeError:
-            told = os.fsencode(str(text)).decode("utf-8", "backslashreplace")
+            readable = os.fsencode(str(text)).decode("utf-8", "backslashreplace")
             raise RecipeError(
-                f"{place}: {told} is not UTF-8, in which a recipe is written; rename the file or "
-                "folder"
+                f"{place}: {readable} is not UTF-8, in which a recipe is written; rename the file "
+                "or folder"
             ) from None
 
 
-def read_toml(path: Path, what: str) -> tuple[dict[str, Any], Source]:
+def read_toml(path: Path, kind: str) -> tuple[dict[str, Any], Source]:
     """The content of a TOML file, and the file as a source to point into.
 
     Args:
         path: the file.
-        what: what it is, for messages.
+        kind: what it is, for messages: "recipe".
 
     Raises:
         MissingFileError: when there is no such file.
         RecipeError: when it is not TOML.
     """
-    content, text = read_table(path, what)
+    content, text = read_table(path, kind)
     return content, Source(str(path), text)
 
 
@@ -234,9 +234,9 @@ def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> s
         message = f"{where}: unknown key {str(place[-1])!r}, {hint}"
     else:
         reason = first["msg"].removeprefix("Value error, ")
-        given = first["input"]
-        given = without_password(given) if isinstance(given, str) else given
-        shown = "" if isinstance(given, dict | list) else f", but got {_short(given)}"
+        value = first["input"]
+        value = without_password(value) if isinstance(value, str) else value
+        shown = "" if isinstance(value, dict | list) else f", but got {_short(value)}"
         message = f"{where}: {reason[0].lower()}{reason[1:]}{shown}"
     return f"{message} (and {len(others)} more)" if others else message
 
@@ -248,12 +248,16 @@ def _short(value: object) -> str:
 
 def _independent(error: ValidationError) -> list[Any]:
     """All errors but those of a table that fails only because something inside it did."""
-    errors = error.errors()
+    details = error.errors()
     return [
-        one
-        for one in errors
-        if not any(o["loc"][: len(one["loc"])] == one["loc"] for o in errors if o is not one)
-    ] or errors
+        detail
+        for detail in details
+        if not any(
+            inner["loc"][: len(detail["loc"])] == detail["loc"]
+            for inner in details
+            if inner is not detail
+        )
+    ] or details
 
 
 def _keys_at(kind: Any, place: Place) -> list[str]:
@@ -277,9 +281,9 @@ def _table_in(annotation: Any) -> Any:
     """The table type inside list[Table], Table | None, tuple[Table, ...] and the like."""
     if get_origin(annotation) in {list, tuple, dict, Union, types.UnionType}:
         for inner in reversed(get_args(annotation)):
-            found = _table_in(inner)
-            if _hints(found):
-                return found
+            table = _table_in(inner)
+            if _hints(table):
+                return table
     return annotation
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
+from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import read_facts
-from pipeline.data.fingerprint import files_of
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe

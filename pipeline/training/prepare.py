@@ -12,6 +12,7 @@ from foundation.errors import DataLayoutError, RunMismatchError
 from pipeline.data import load_dataset, sides_of
 from pipeline.data.batches import EvaluationBatches, TrainBatches
 from pipeline.data.channels import with_channels
+from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import (
     CALIBRATION,
     PROBE,
@@ -27,7 +28,6 @@ from pipeline.data.fingerprint import (
     SEEN,
     Snapshot,
     changes_between,
-    files_of,
     read_snapshot,
     take_snapshot,
     write_snapshot,

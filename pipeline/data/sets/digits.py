@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.cut import TEST, cut
-from pipeline.data.fingerprint import FILES, DatasetFiles
+from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.images import ArrayImages, Images
 from pipeline.recipe.sections import DataRecipe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset
-from pipeline.data.fingerprint import FILES, DatasetFiles, is_anything
+from pipeline.data.dataset_files import FILES, DatasetFiles, is_anything
 from pipeline.data.torchvision_sets import load_from_torchvision
 from pipeline.recipe.sections import DataRecipe
 

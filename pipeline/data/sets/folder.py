@@ -6,7 +6,7 @@ from foundation.errors import UsageError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
-from pipeline.data.fingerprint import FILES, DatasetFiles
+from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.walking import dataset_folder
 from pipeline.recipe.sections import DataRecipe
 

@@ -12,8 +12,8 @@ from foundation.documents import decoded
 from foundation.errors import DataLayoutError, UsageError
 from foundation.files import read_bounded, user_path
 from pipeline.data import DATASETS, Dataset, load_sides
+from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.decoding import Split, dataset_of
-from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.kinds import a_few
 from pipeline.data.tars import TarImages, tar_images
 from pipeline.data.walking import dataset_folder, is_there
@@ -61,10 +61,10 @@ def _split(root: Path, name: str) -> TarImages:
         )
     images = tar_images(files, root / f"{name}.index.npz")
     if not len(images):
-        told = "; ".join(images.remarks)
+        reasons = "; ".join(images.remarks)
         raise DataLayoutError(
             f"{root}/{name}-*.tar: hold no sample of KEY.jpg|png and KEY.cls, where KEY has no dot"
-            + (f" ({told})" if told else "")
+            + (f" ({reasons})" if reasons else "")
         )
     return images
 

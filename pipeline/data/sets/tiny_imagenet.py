@@ -12,8 +12,8 @@ from foundation.errors import DataLayoutError, MissingFileError
 from foundation.files import read_bounded, user_path
 from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import class_names, list_classes
+from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.decoding import Split, dataset_of
-from pipeline.data.fingerprint import FILES, DatasetFiles
 from pipeline.data.kinds import a_few
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
@@ -38,13 +38,15 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
             f"{root}: no such folder; get http://cs231n.stanford.edu/tiny-imagenet-200.zip and "
             f"unpack it in {root.parent}"
         )
-    over = PassedOver()
-    classes = class_names(root / "train", ("train", "val"), inside="images", over=over)
-    train = list_classes(root / "train", classes, inside="images", over=over)
+    passed_over = PassedOver()
+    classes = class_names(
+        root / "train", ("train", "val"), inside="images", passed_over=passed_over
+    )
+    train = list_classes(root / "train", classes, inside="images", passed_over=passed_over)
     size = load_sides(recipe) or _SIZE
     test = _validation(root / "val", classes)
     dataset = dataset_of(train, test, classes, size, recipe)
-    remarks = (*over.remarks(), *_unnamed(root / "val", test), *dataset.remarks)
+    remarks = (*passed_over.remarks(), *_unnamed(root / "val", test), *dataset.remarks)
     return replace(dataset, remarks=remarks)
 
 
@@ -77,13 +79,13 @@ def _validation(folder: Path, classes: list[str]) -> Split:
 
 def _unnamed(folder: Path, named: Split) -> list[str]:
     """A line where images of val do not stand in its table."""
-    there = set(image_files(folder / "images", PassedOver(), "val/images"))
-    there -= {Path(named.images.name(index)).name for index in range(len(named.images))}
-    if not there:
+    unnamed = set(image_files(folder / "images", PassedOver(), "val/images"))
+    unnamed -= {Path(named.images.name(index)).name for index in range(len(named.images))}
+    if not unnamed:
         return []
     return [
-        f"{len(there)} images of val/ stand in no line of val_annotations.txt and were left out "
-        f"({a_few(sorted(there))})"
+        f"{len(unnamed)} images of val/ stand in no line of val_annotations.txt and were left out "
+        f"({a_few(sorted(unnamed))})"
     ]
 
 

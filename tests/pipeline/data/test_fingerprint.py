@@ -12,11 +12,10 @@ import pytest
 
 from foundation.errors import MissingFileError
 from pipeline.data import fingerprint
+from pipeline.data.dataset_files import DatasetFiles, files_of
 from pipeline.data.fingerprint import (
-    DatasetFiles,
     Snapshot,
     changes_between,
-    files_of,
     is_moved,
     read_snapshot,
     take_snapshot,

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from pipeline.data import viewing
-from pipeline.data.viewing import UnseenError, Viewing, glance, viewed
+from pipeline.data.opening import UnseenError, Viewing, set_up_pillow
+from pipeline.data.viewing import glance, viewed
 
 CORNERS = np.full((64, 96, 3), 40, np.uint8)
 CORNERS[:32, :48] = (250, 20, 20)  # red above at the left
@@ -284,7 +285,7 @@ class TestALargePicture:
 
         def decode() -> None:
             nonlocal now, most
-            with under_way.taken(4_000_000):
+            with under_way.room_for(4_000_000):
                 with lock:
                     now += 1
                     most = max(most, now)
@@ -298,7 +299,7 @@ class TestALargePicture:
         for thread in threads:
             thread.join()
         assert most == 2
-        with under_way.taken(99_000_000):  # alone, even the largest may
+        with under_way.room_for(99_000_000):  # alone, even the largest may
             pass
 
 
@@ -379,7 +380,7 @@ class TestAFileThatIsNoPicture:
             seen(path, 64)
 
     def test_says_nothing_in_a_librarys_words(self, tmp_path: Path, capfd, recwarn) -> None:
-        viewing.set_up_pillow()  # as on import; the test runner undoes it
+        set_up_pillow()  # as on import; the test runner undoes it
         palette = Image.new("P", (8, 8))
         palette.save(tmp_path / "a.png", transparency=bytes(range(100)))
         seen(tmp_path / "a.png")
