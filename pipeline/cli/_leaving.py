@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import logging
 import os
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,8 +31,13 @@ from foundation.errors import (
     is_no_space,
     is_want_of_memory,
 )
+from foundation.logs import without_secrets
+from pipeline.cli._diagnostics import begin, options, own_version, start, wants_traceback
 from pipeline.cli._streams import loss_of, take_standard_streams
 from pipeline.cli._user import stand_in_for_unknown_user
+from pipeline.cli._versions import show_versions, version_options
+
+logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
 _LONGEST_REASON = 300
@@ -40,15 +46,56 @@ _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 
 
 class Commands(TyperGroup):
-    """The commands, none of whose errors the parser takes for its own: a broken pipe in a command
-    would end with exit code 1, and the end of a file as if somebody had not wanted to go on."""
+    """The commands, each with the options that all have.
+
+    None of their errors the parser takes for its own: a broken pipe in a command would end with
+    exit code 1, and the end of a file as if somebody had not wanted to go on.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        common = options()
+        for command in (self, *_all_of(self.commands)):
+            command.params += common
+            if command.callback is not None:
+                command.callback = _told_of(command.callback)
+        self.params += version_options()
+
+    def make_context(self, *words: Any, **settings: Any) -> Any:
+        """Read a command line, which is a new one."""
+        begin()
+        return super().make_context(*words, **settings)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
+        as_json = ctx.params["json"]
+        if ctx.params["version"]:
+            show_versions(as_json=as_json)
+            return None
+        if as_json:
+            raise UsageError("--json alone says nothing; put it behind the command")
         try:
             return super().invoke(ctx)
         except (EOFError, BrokenPipeError) as error:
             raise _EscapedError from error
+
+
+def _all_of(commands: Mapping[str, Any]) -> Iterator[Any]:
+    """Commands and groups, and what is in the groups."""
+    for command in commands.values():
+        yield command
+        yield from _all_of(getattr(command, "commands", {}))
+
+
+def _told_of(body: Callable[..., Any]) -> Callable[..., Any]:
+    """A command's body, before which logging begins: when its whole line has been read."""
+
+    @functools.wraps(body)
+    def run(*words: Any, **options: Any) -> Any:
+        start()
+        return body(*words, **options)
+
+    return run
 
 
 class _EscapedError(Exception):
@@ -68,9 +115,9 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
     except Exception as error:
         if type(error).__module__.partition(".")[0] in _OF_THE_PARSER:
             _end_of_wrong_use(error)
-        _end(*_told(error.__cause__ or error if isinstance(error, _EscapedError) else error))
+        _end_of_error(error.__cause__ or error if isinstance(error, _EscapedError) else error)
     except BaseException as error:
-        _end(*_told(error))
+        _end_of_error(error)
     _leave(code if isinstance(code, int) else 0, is_verdict=isinstance(code, int))
 
 
@@ -88,6 +135,17 @@ def _end_of_wrong_use(error: Exception) -> NoReturn:
 
     rich_utils.rich_format_error(error)  # type: ignore[arg-type]
     _leave(UsageError.exit_code, is_verdict=True)
+
+
+def _end_of_error(error: BaseException) -> NoReturn:
+    """End with what is to be told of an error; before that, its traceback where it is wanted."""
+    message, code = _told(error)
+    with contextlib.suppress(Exception):
+        logger.debug("exit code %d: %s", code, message, exc_info=error)
+        if wants_traceback():
+            text = "".join(traceback.format_exception(error))
+            print(without_secrets(text), end="", file=sys.stderr)
+    _end(message, code)
 
 
 def _told(error: BaseException) -> tuple[str | None, int]:
@@ -141,7 +199,7 @@ def _reason(error: BaseException) -> str:
 
 def _keep(error: BaseException) -> Path | None:
     """Write the traceback where there is a place for it; never into the current folder."""
-    heading = f"edge-compress {_own_version()}, Python {sys.version}, {sys.platform}\n"
+    heading = f"edge-compress {own_version()}, Python {sys.version}, {sys.platform}\n"
     command = f"command: {' '.join(word for word in sys.argv[1:2] if word.isalpha())}\n\n"
     text = heading + command + "".join(traceback.format_exception(error))
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-"
@@ -167,13 +225,6 @@ def _places() -> Iterator[Path]:
         if os.environ.get(name):
             yield Path(os.environ[name])
     yield from map(Path, ("/tmp", "/var/tmp", "/dev/shm"))
-
-
-def _own_version() -> str:
-    try:
-        return version("edge-compress")
-    except PackageNotFoundError:
-        return "from its sources"
 
 
 def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:

@@ -148,6 +148,7 @@ def _carried_out(
             checks.append(Check(what, "skipped", told(reason)))
         except CompressError as error:
             failed = type(error)(told(error))
+            failed.__cause__ = error
             checks.append(Check(what, "failed", told(error)))
     return checks, failed
 

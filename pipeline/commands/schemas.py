@@ -29,6 +29,7 @@ from pipeline.commands.doctor import Examination
 from pipeline.commands.estimate import Estimates
 from pipeline.commands.fleet import FleetOutcome
 from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
+from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
 from pipeline.gating.verdict import Verdict
 from pipeline.study.record import StudyRecord
@@ -76,6 +77,7 @@ RECORDS: Mapping[str, type] = {
     "targets": TargetsShown,
     "unpacked-bundle": Unpacked,
     "verification": Verification,
+    "versions": Versions,
 }
 
 

@@ -154,6 +154,24 @@ def test_an_error_that_nobody_meant_is_70_and_one_line_in_every_command(
     assert ended.out == ""
 
 
+@pytest.mark.parametrize("command", every_command(), ids=" ".join)
+def test_a_traceback_that_was_asked_for_comes_before_the_line_and_changes_no_code(
+    fails, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    log = tmp_path / "a.log"
+    options = ["--traceback", "-vv", "--log-file", str(log)]
+    for words in ([*options, *command], [*command, *options]):
+        ended = fails(*words, *WORDS.get(command[-1], []))
+        *above, line = ended.err.splitlines()
+        assert (ended.code, ended.out) == (70, "") and line.startswith("error: unexpected Runtime")
+        assert "Traceback (most recent call last):" in above
+        assert (
+            "RuntimeError: nobody meant" in above
+            and "RuntimeError: nobody meant" in log.read_text()
+        )
+        log.unlink()
+
+
 def test_every_command_is_among_those_tried() -> None:
     assert {command[0] for command in every_command()} == set(COMMANDS)
 
@@ -191,6 +209,12 @@ def test_every_way_out_has_its_exit_code_and_1_is_a_verdict_alone(
     assert (ended.code, ended.out) == (code, ""), ended.err
     assert words in ended.err
     assert len(ended.err.splitlines()) == bool(words)
+
+
+@pytest.mark.parametrize("kind", ["Exit 1", "KeyboardInterrupt", "SystemExit 0", "Abort", "Mute"])
+def test_diagnostics_change_no_exit_code(fails, kind: str) -> None:
+    told = fails("gate", "-vvv", "--traceback", "--log-file", "/dev/null", kind=kind)
+    assert told.code == fails("gate", kind=kind).code
 
 
 def test_an_error_at_the_very_end_leaves_the_exit_code(fails) -> None:
