@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-slow test-export test-arm64 bench results clean
+.PHONY: help setup demo test lint test-slow test-export test-arm64 bench results dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## The main job: from digits to a gated INT8 model, with a report
-	$(BIN)/compress run recipes/digits.toml
+	$(BIN)/compress run digits
 
 # A process a core, each with one thread: more would wait for each other.
 test: lint  ## Style, types, walls and tests with coverage
@@ -46,7 +46,12 @@ bench: demo  ## Speed of training, commands and INT8 as ratios (about 7 minutes 
 	$(BIN)/python benchmarks/int8_speed.py
 
 results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
-	$(BIN)/compress study recipes/digits-study.toml --seeds 5
+	$(BIN)/compress study digits-study --seeds 5
+
+dist: $(STAMP)  ## A wheel and an sdist in dist/, checked
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 clean:  ## Take away the environment and caches; runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info

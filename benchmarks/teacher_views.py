@@ -1,6 +1,6 @@
 """Do fixed views of each image, which let the teacher's word be kept, cost accuracy?
 
-    python benchmarks/teacher_views.py recipes/digits-study.toml --seeds 5
+    python benchmarks/teacher_views.py digits-study --seeds 5
 
 The recipe's student is distilled with 1, 8 and an unlimited number of views of each image, with
 the same teacher, first weights and epochs. Prints a Markdown table. Runs in RUN are gone on with.
@@ -16,6 +16,7 @@ import tomlkit
 
 from foundation.files import write_text
 from pipeline.commands.distill import distill_only
+from pipeline.recipe.by_name import choose_recipe
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.shown.terminal import progress_console
@@ -51,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("recipe", type=Path)
+    parser.add_argument("recipe", type=lambda word: choose_recipe(Path(word)).path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--run", type=Path, default=Path("runs/teacher-views-study"))
     asked = parser.parse_args()

@@ -16,7 +16,7 @@ __all__ = ["app", "main"]
 # In the order in which help lists them: the road first.
 COMMANDS = (
     "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
-    "device", "targets", "methods", "models", "datasets", "doctor",
+    "device", "recipes", "targets", "methods", "models", "datasets", "doctor",
 )  # fmt: skip
 for _command in COMMANDS:
     importlib.import_module(f"pipeline.cli.{_command}")

@@ -32,7 +32,7 @@ app = typer.Typer(
     cls=Commands,
     help="From an accurate image classifier to a small, fast, verified model for an edge "
     "device.\n\n"
-    "The whole road in one command:  [bold]compress run recipes/digits.toml[/bold]",
+    "The whole road in one command:  [bold]compress run digits[/bold]",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode="rich",

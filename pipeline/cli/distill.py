@@ -8,18 +8,23 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._recipes import recipe_file
 
 
 @app.command(
-    epilog="Examples:  compress distill recipes/digits.toml  ·  "
+    epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
-    "torchrun --nproc-per-node 4 -m -- pipeline distill recipes/digits.toml",
+    "torchrun --nproc-per-node 4 -m -- pipeline distill digits",
 )
 def distill(
     recipe: Annotated[
-        Path | None, typer.Argument(help="The recipe, a TOML file; defaults when left out.")
+        Path | None,
+        typer.Argument(
+            help="A TOML file, or the name of a recipe that ships: compress recipes; defaults "
+            "when left out."
+        ),
     ] = None,
     run: RunOption = None,
     data: Annotated[
@@ -118,11 +123,12 @@ def distill(
     if stages is not None:
         overrides["stages"] = [{"methods": name.strip()} for name in stages.split(",")]
     overrides.update(map(parse_override, set or []))
-    file = load_recipe(recipe, overrides)
+    path = recipe_file(recipe) if recipe else None
+    file = load_recipe(path, overrides)
     if epochs is not None:
         count = len(file.recipe.stages)
         each = {f"stages.{number}.epochs": epochs for number in range(count)}
-        file = load_recipe(recipe, {**overrides, **each})
+        file = load_recipe(path, {**overrides, **each})
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.commands.distill import distill_only  # noqa: PLC0415
 

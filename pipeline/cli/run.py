@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._recipes import RecipeArgument, recipe_file
 
 
 @app.command(
-    epilog="Example:  compress run recipes/digits.toml --set stages.0.epochs=5",
+    epilog="Examples:  compress run digits --set stages.0.epochs=5  ·  compress run mine.toml",
 )
 def run(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    recipe: RecipeArgument,
     run: RunOption = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
@@ -27,7 +25,7 @@ def run(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    file = load_recipe(recipe, dict(map(parse_override, set or [])))
+    file = load_recipe(recipe_file(recipe), dict(map(parse_override, set or [])))
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.commands.run import walk  # noqa: PLC0415
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._recipes import RecipeArgument, recipe_file
 
 
 @app.command(
-    epilog="Examples:  compress study recipes/digits-study.toml --seeds 5  ·  "
-    "compress study recipes/digits-study.toml --arms alone,kd,smskd-tcp --jobs 2  ·  "
-    "compress study recipes/digits-study.toml --set stages.0.epochs=40 --run runs/shorter "
+    epilog="Examples:  compress study digits-study --seeds 5  ·  "
+    "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
+    "compress study digits-study --set stages.0.epochs=40 --run runs/shorter "
     "--teachers runs/digits-study/teachers",
 )
 def study(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, a TOML file.")],
+    recipe: RecipeArgument,
     run: RunOption = None,
     seeds: Annotated[
         int | None, typer.Option(help="How many seeds each arm is trained with (study.seeds).")
@@ -57,7 +57,7 @@ def study(
     if arms is not None:
         overrides["study.arms"] = [name.strip() for name in arms.split(",")]
     overrides.update(map(parse_override, set or []))
-    file = load_recipe(recipe, overrides)
+    file = load_recipe(recipe_file(recipe), overrides)
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.study.study import study as carry_out  # noqa: PLC0415
 

@@ -1,19 +1,31 @@
-"""What there is to choose from: targets, methods, models, datasets."""
+"""What there is to choose from: recipes, targets, methods, models, datasets."""
 
 from __future__ import annotations
 
 import fnmatch
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.text import Text
 
 from deploy_targets.targets import Target, is_shipped, load_target, own_folder, target_names
 from foundation.records import as_dict
+from pipeline.recipe.by_name import ShippedRecipe, shipped_names, shipped_recipe
 from pipeline.shown.terminal import Outcome, number, table_of
 
 _NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipesShown:
+    """What `compress recipes --json` prints."""
+
+    schema_version: int = 1
+    kind: str = "recipes"
+    recipes: list[ShippedRecipe]
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,24 @@ class DatasetsShown:
     schema_version: int = 1
     kind: str = "datasets"
     datasets: list[DatasetShown]
+
+
+def recipes_table(name: str | None) -> Outcome:
+    """All recipes that ship with the program, or one as it stands in its file.
+
+    Raises:
+        UnknownNameError: when there is none of that name.
+    """
+    recipes = [shipped_recipe(each) for each in (shipped_names() if name is None else [name])]
+    content = as_dict(RecipesShown(recipes=recipes))
+    if name is not None:
+        text = Path(recipes[0].path).read_text(encoding="utf-8")
+        return Outcome(content, [Text(text.rstrip("\n"))])
+    rows = [[recipe.name, recipe.summary, recipe.commands[0]] for recipe in recipes]
+    note = "`compress recipes NAME` shows one whole: begin your own with it"
+    return Outcome(
+        content, [table_of("Recipes", ["recipe", "what it is for", "begin with"], rows), note]
+    )
 
 
 def targets_table(name: str | None) -> Outcome:

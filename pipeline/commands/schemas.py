@@ -23,7 +23,13 @@ from foundation.files import write_json
 from foundation.manifest import Manifest
 from pipeline.commands.bench import BenchOutcome
 from pipeline.commands.bundle import Packed, Unpacked, Verification
-from pipeline.commands.catalogue import DatasetsShown, MethodsShown, ModelsShown, TargetsShown
+from pipeline.commands.catalogue import (
+    DatasetsShown,
+    MethodsShown,
+    ModelsShown,
+    RecipesShown,
+    TargetsShown,
+)
 from pipeline.commands.device import DevicesChecked, DevicesCleared, DevicesKnown, DevicesSetUp
 from pipeline.commands.doctor import Examination
 from pipeline.commands.estimate import Estimates
@@ -72,6 +78,7 @@ RECORDS: Mapping[str, type] = {
     "methods": MethodsShown,
     "models": ModelsShown,
     "packed-bundle": Packed,
+    "recipes": RecipesShown,
     "report": ReportOutcome,
     "run": RunOutcome,
     "targets": TargetsShown,

@@ -402,7 +402,7 @@ def _latest_run() -> Path:
     records = sorted(DEFAULT_ROOT.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
     if not records:
         raise MissingFileError(
-            f"{DEFAULT_ROOT}/: no run here yet; make one with `compress run recipes/digits.toml`, "
+            f"{DEFAULT_ROOT}/: no run here yet; make one with `compress run digits`, "
             "or name a run folder"
         )
     return records[-1].parent

@@ -34,6 +34,7 @@ KINDS = {
     "gate": {"verdict"},
     "methods": {"methods"},
     "models": {"models"},
+    "recipes": {"recipes"},
     "report": {"report"},
     "run": {"run"},
     "study": {"study"},
@@ -62,7 +63,7 @@ def test_every_command_that_prints_json_has_kinds_with_a_schema() -> None:
     "command",
     [
         "datasets", "methods", "methods rkd", "models", "models torchvision/resnet18", "targets",
-        "targets rpi", "device list",
+        "targets rpi", "device list", "recipes", "recipes digits",
     ],
 )  # fmt: skip
 def test_what_is_listed_fits_its_schema(command: str) -> None:

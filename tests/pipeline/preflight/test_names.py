@@ -13,9 +13,8 @@ from foundation.errors import (
     UsageError,
 )
 from pipeline.preflight.names import check_names
+from pipeline.recipe.by_name import shipped_names, shipped_recipe
 from pipeline.recipe.file import load_recipe
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 def check(tmp_path: Path, text: str) -> None:
@@ -24,9 +23,9 @@ def check(tmp_path: Path, text: str) -> None:
     check_names(load_recipe(path))
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.toml")), ids=str)
-def test_every_name_in_a_shipped_recipe_is_known(path: Path) -> None:
-    check_names(load_recipe(path))
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_name_in_a_shipped_recipe_is_known(name: str) -> None:
+    check_names(load_recipe(Path(shipped_recipe(name).path)))
 
 
 @pytest.mark.parametrize(
