@@ -37,9 +37,12 @@ class Exported:
     def top1(self) -> dict[str, float]:
         """Accuracy as exported, in percent, by split."""
         accuracy = self.manifest.accuracy
-        found = {"validation": accuracy.get("validation"), accuracy.get("split", "test"): accuracy}
-        known = {name: one["top1"] for name, one in found.items() if one and "top1" in one}
-        return {name: 100 * top1 for name, top1 in known.items() if top1 is not None}
+        by_split = {
+            "validation": accuracy.get("validation") or {},
+            accuracy.get("split", "test"): accuracy,
+        }
+        top1 = {split: facts.get("top1") for split, facts in by_split.items()}
+        return {split: 100 * share for split, share in top1.items() if share is not None}
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -50,11 +53,11 @@ class Exported:
     @property
     def quantization(self) -> dict[str, Any]:
         """The scheme that it was quantised by; empty if it was not."""
-        found: dict[str, Any] = self.manifest.format_facts.get("quantization", {})
-        return found
+        quantization: dict[str, Any] = self.manifest.format_facts.get("quantization", {})
+        return quantization
 
     @property
-    def kept(self) -> list[str]:
+    def operators_kept(self) -> list[str]:
         """Operators that stayed in higher precision."""
         scheme = self.quantization
         return list(scheme.get("operators_kept") or scheme.get("excluded") or [])
@@ -62,10 +65,10 @@ class Exported:
     @property
     def scheme(self) -> str:
         """The settings of the scheme that say something, in words."""
-        told = {name: self.quantization.get(name) for name in _SETTINGS}
+        settings = {name: self.quantization.get(name) for name in _SETTINGS}
         return ", ".join(
             name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
-            for name, value in told.items()
+            for name, value in settings.items()
             if value not in (None, False, "auto", "none")
         )
 
@@ -82,9 +85,9 @@ def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported
         manifest=bundle.manifest,
         model_bytes=_model_bytes(bundle),
         executed={
-            one.host.name: one.runtime.executed_precision
-            for one in measurements
-            if one.bundle.name == folder.name
+            measurement.host.name: measurement.runtime.executed_precision
+            for measurement in measurements
+            if measurement.bundle.name == folder.name
         },
     )
 

@@ -92,11 +92,11 @@ def gather(run: RunFolder) -> ReportContent:
         raise MissingFileError(f"{run.path}: no student yet to report on; run `compress distill`")
     measured = [read_measurement(path) for path in run.measurement_paths()]
     estimated = [read_estimate(path) for path in run.estimate_paths()]
-    known = [one.bundle for one in measured] + [one.bundle for one in estimated]
-    outdated = sorted({one.name for one in known if not is_current(run, one)})
+    bundles_known = [m.bundle for m in measured] + [e.bundle for e in estimated]
+    outdated = sorted({bundle.name for bundle in bundles_known if not is_current(run, bundle)})
     measurements = sorted(
-        (one for one in measured if is_current(run, one.bundle)),
-        key=lambda one: (one.bundle.role != "teacher", one.bundle.name, one.host.name),
+        (measurement for measurement in measured if is_current(run, measurement.bundle)),
+        key=lambda m: (m.bundle.role != "teacher", m.bundle.name, m.host.name),
     )
     folders = run.bundle_folders()
     exported = {folder.name: read_exported(folder, measurements) for folder in folders}
@@ -121,7 +121,7 @@ def gather(run: RunFolder) -> ReportContent:
         stages=stages,
         teacher_training=_training(teacher_metrics) if teacher_metrics.exists() else None,
         measurements=measurements,
-        estimates=[one for one in estimated if is_current(run, one.bundle)],
+        estimates=[estimate for estimate in estimated if is_current(run, estimate.bundle)],
         exported=exported,
         shipping=shipping,
         headline=headline,
@@ -181,22 +181,22 @@ def _of_one_target(
     exported: Mapping[str, Exported], shipping: Shipping | None, headline: Headline | None
 ) -> list[Exported]:
     """The student's bundles for the target that is shipped to, or else the first."""
-    bundles = [one for one in exported.values() if one.manifest.role == "student"]
-    targets = sorted({one.manifest.target for one in bundles})
+    bundles = [bundle for bundle in exported.values() if bundle.manifest.role == "student"]
+    targets = sorted({bundle.manifest.target for bundle in bundles})
     if shipping is not None:
         targets.insert(0, shipping.target)
     elif headline is not None:
         targets.insert(0, headline.shipped.bundle.target)
-    return [one for one in bundles if one.manifest.target == targets[0]]
+    return [bundle for bundle in bundles if bundle.manifest.target == targets[0]]
 
 
 def _latencies(
     measurements: Sequence[Measurement], shipping: Shipping | None, host: str | None
 ) -> dict[str, float]:
     """Median milliseconds by bundle: measured on the host, or while the choice was made there."""
-    found = {one.bundle: one.p50_ms for one in shipping.candidates} if shipping else {}
-    found |= {one.bundle.name: one.latency_ms.p50 for one in measurements if one.host.name == host}
-    return {name: ms for name, ms in found.items() if ms is not None}
+    latencies = {c.bundle: c.p50_ms for c in shipping.candidates} if shipping else {}
+    latencies |= {m.bundle.name: m.latency_ms.p50 for m in measurements if m.host.name == host}
+    return {name: ms for name, ms in latencies.items() if ms is not None}
 
 
 def _bytes_in(path: Path) -> int | None:

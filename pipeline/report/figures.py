@@ -38,27 +38,28 @@ def accuracy_against(
         SVG text; empty when there is nothing to show.
     """
     points = [
-        (one, cost, top1)
-        for one in measurements
-        if (cost := figure_of(one)) is not None and (top1 := top1_percent(one)) is not None
+        (measurement, cost, top1)
+        for measurement in measurements
+        if (cost := figure_of(measurement)) is not None
+        and (top1 := top1_percent(measurement)) is not None
     ]
     if not points:
         return ""
 
     def draw(axes: Axes) -> None:
-        for one, cost, top1 in points:
-            teacher = one.bundle.role == "teacher"
-            colour = COLOURS.get(one.bundle.format, OTHER_COLOUR)
+        for measurement, cost, top1 in points:
+            teacher = measurement.bundle.role == "teacher"
+            colour = COLOURS.get(measurement.bundle.format, OTHER_COLOUR)
             axes.plot(
                 cost,
                 top1,
-                _MARKERS.get(one.bundle.precision, "o"),
+                _MARKERS.get(measurement.bundle.precision, "o"),
                 markersize=11 if teacher else 8,
                 markerfacecolor="none" if teacher else colour,
                 markeredgecolor=colour,
                 markeredgewidth=2 if teacher else 1,
                 linestyle="none",
-                label=point_name(one),
+                label=point_name(measurement),
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -71,10 +72,10 @@ def accuracy_against(
     return draw_axes(draw, salt, width=7.4, height=3.3)
 
 
-def point_name(one: Measurement) -> str:
+def point_name(measurement: Measurement) -> str:
     """What a bundle is called in a plot: "teacher onnx fp32", "onnx int8"."""
-    whose = "teacher " if one.bundle.role == "teacher" else ""
-    return as_drawn(f"{whose}{one.bundle.format} {one.bundle.precision}")
+    whose = "teacher " if measurement.bundle.role == "teacher" else ""
+    return as_drawn(f"{whose}{measurement.bundle.format} {measurement.bundle.precision}")
 
 
 def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
@@ -83,15 +84,15 @@ def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
         return ""
 
     # A tail far out, which other work on the machine makes, would press all bars to the edge.
-    furthest = _LONGEST_TAIL * max((one.latency_ms.p50 or 0 for one in measurements), default=0)
+    furthest = _LONGEST_TAIL * max((m.latency_ms.p50 or 0 for m in measurements), default=0)
 
     def draw(axes: Axes) -> None:
-        names = [point_name(one) for one in measurements]
-        for row, one in enumerate(measurements):
-            latency = one.latency_ms
+        names = [point_name(measurement) for measurement in measurements]
+        for row, measurement in enumerate(measurements):
+            latency = measurement.latency_ms
             if latency.p50 is None:
                 continue
-            colour = COLOURS.get(one.bundle.format, OTHER_COLOUR)
+            colour = COLOURS.get(measurement.bundle.format, OTHER_COLOUR)
             axes.barh(row, latency.p50, color=colour, height=0.55)
             words, end = f" {latency.p50:.3g} ms", latency.p50
             tail = latency.p99 or latency.p95 or latency.p90

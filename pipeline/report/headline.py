@@ -58,7 +58,7 @@ class Headline:
 
 def host_to_show(measurements: Sequence[Measurement], shipping: Shipping | None) -> str | None:
     """The host that the choice was made on, or else the one with the most measurements."""
-    counts = Counter(one.host.name for one in measurements)
+    counts = Counter(measurement.host.name for measurement in measurements)
     if shipping is not None and shipping.measured_on in counts:
         return shipping.measured_on
     return min(counts, key=lambda name: (-counts[name], name), default=None)
@@ -82,7 +82,7 @@ def headline_of(
     shipped = _fastest(measurements, verdict)
     if shipping is not None:
         host = host_to_show(measurements, shipping)
-        chosen = (one for one in measurements if one.bundle.name == shipping.chosen)
+        chosen = (m for m in measurements if m.bundle.name == shipping.chosen)
         shipped = min(chosen, key=lambda m: (is_suspect(m), m.host.name != host), default=None)
     if shipped is None:
         return None
@@ -91,34 +91,34 @@ def headline_of(
     baseline = teacher_for(shipped, measurements) or full_precision_of(shipped, measurements)
     if baseline is None:
         return Headline(shipped, doubts=[doubt] if doubt else [])
-    ours, theirs = top1_percent(shipped), top1_percent(baseline)
+    top1, baseline_top1 = top1_percent(shipped), top1_percent(baseline)
     ratio = ratio_between(shipped, Reference(baseline.bundle, baseline), comparisons, _P50)
     figure = ratio.figure if isinstance(ratio.figure, Figure) else None
     # Turns take out how the machine was, but the two latencies beside the ratio are not from them.
-    other_way = suspicion_of(metric, baseline)
+    baseline_doubt = suspicion_of(metric, baseline)
     if ratio.basis != "interleaved":
-        other_way = unlike(metric, shipped, baseline)
-    every = dict.fromkeys([doubt, other_way, ratio.suspect])
+        baseline_doubt = unlike(metric, shipped, baseline)
+    doubts = dict.fromkeys([doubt, baseline_doubt, ratio.suspect])
     return Headline(
         shipped=shipped,
         baseline=baseline,
         speedup=quotient(Figure.exact(1.0), figure) if figure else None,
         basis=ratio.basis,
-        doubts=[one for one in every if one],
+        doubts=[reason for reason in doubts if reason],
         shrink=baseline.bundle.model_bytes / shipped.bundle.model_bytes,
-        drop=None if ours is None or theirs is None else theirs - ours,
+        drop=None if top1 is None or baseline_top1 is None else baseline_top1 - top1,
     )
 
 
-def is_suspect(one: Measurement) -> bool:
+def is_suspect(measurement: Measurement) -> bool:
     """Whether its times may speak of something else than the bundle."""
-    return one.validity.verdict == SUSPECT
+    return measurement.validity.verdict == SUSPECT
 
 
 def _fastest(measurements: Sequence[Measurement], verdict: Verdict | None) -> Measurement | None:
-    students = [one for one in measurements if one.bundle.role == "student"]
+    students = [m for m in measurements if m.bundle.role == "student"]
     checks = verdict.checks if verdict else []
     broken = {check.bundle for check in checks if check.verdict == FAIL}
-    keeping = [one for one in students if one.bundle.name not in broken]
-    timed = [one for one in keeping or students if one.latency_ms.p50 is not None]
-    return min(timed, key=lambda one: (is_suspect(one), one.latency_ms.p50 or 0), default=None)
+    keeping = [student for student in students if student.bundle.name not in broken]
+    timed = [student for student in keeping or students if student.latency_ms.p50 is not None]
+    return min(timed, key=lambda m: (is_suspect(m), m.latency_ms.p50 or 0), default=None)

@@ -87,10 +87,10 @@ def _figures(content: ReportContent) -> dict[str, str]:
     return {
         "waterfall": waterfall(content.waterfall, content.shipped, "waterfall"),
         "latency": figures.accuracy_against(
-            shown, lambda one: one.latency_ms.p50, "median latency of one image, ms", "latency"
+            shown, lambda m: m.latency_ms.p50, "median latency of one image, ms", "latency"
         ),
         "size": figures.accuracy_against(
-            shown, lambda one: one.bundle.model_bytes / 1e3, "model size, kB", "size"
+            shown, lambda m: m.bundle.model_bytes / 1e3, "model size, kB", "size"
         ),
         "bars": figures.latency_bars(shown, "bars"),
         "validation": figures.validation_curve(content.stages, teacher, "validation"),
@@ -102,11 +102,11 @@ def _provenance(content: ReportContent) -> dict[str, str]:
     record = content.record
     versions = [f"{name} {version}" for name, version in record["versions"].items() if version]
     runtimes = {
-        f"{one.runtime.name} {one.runtime.version}, threads {one.runtime.threads}, "
-        f"precision hint {one.runtime.precision_hint}"
-        for one in content.measurements
+        f"{runtime.name} {runtime.version}, threads {runtime.threads}, "
+        f"precision hint {runtime.precision_hint}"
+        for runtime in (measurement.runtime for measurement in content.measurements)
     }
-    hosts = {one.host.name: one.host.facts for one in content.measurements}
+    hosts = {measurement.host.name: measurement.host.facts for measurement in content.measurements}
     facts = {
         "made": f"{record['created_at']}, seed {record['seed']}, commit {record['commit'] or '–'}",
         "trained on": f"{record['platform']}, Python {record['python']}",

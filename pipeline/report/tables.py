@@ -75,7 +75,7 @@ def shipping_table(shipping: Shipping) -> Words:
         "bundle", "ran in", "validation top-1 %", "points below FP32 (95 %)", "size kB", "p50 ms",
         "times as fast as FP32 (95 %)", "within the limit", _KEPT,
     ]  # fmt: skip
-    rows = [_candidate_row(one) for one in shipping.candidates]
+    rows = [_candidate_row(candidate) for candidate in shipping.candidates]
     return Words(heads, rows, marked=shipping.chosen)
 
 
@@ -88,9 +88,11 @@ def bundle_table(content: ReportContent) -> Words:
     ]  # fmt: skip
     return Words(
         heads=heads,
-        rows=[_bundle_row(one, content) for one in bundles],
+        rows=[_bundle_row(bundle, content) for bundle in bundles],
         marked=content.shipped,
-        quiet=frozenset(one.manifest.name for one in bundles if one.manifest.role == "teacher"),
+        quiet=frozenset(
+            bundle.manifest.name for bundle in bundles if bundle.manifest.role == "teacher"
+        ),
     )
 
 
@@ -103,13 +105,13 @@ def scheme_table(content: ReportContent) -> Words | None:
     """A row a quantised bundle: how, why, and what was left out; None where there is none."""
     rows = [
         [
-            one.manifest.name,
-            one.scheme,
-            str(one.quantization.get("reason") or NOTHING),
-            ", ".join(one.kept) or "none",
+            bundle.manifest.name,
+            bundle.scheme,
+            str(bundle.quantization.get("reason") or NOTHING),
+            ", ".join(bundle.operators_kept) or "none",
         ]
-        for one in content.exported.values()
-        if one.quantization
+        for bundle in content.exported.values()
+        if bundle.quantization
     ]
     heads = ["bundle", "quantised", "why so", _KEPT]
     return Words(heads, rows) if rows else None
@@ -133,33 +135,33 @@ def _step_row(step: Step, *, timed: bool) -> list[str]:
         number(step.shrink, 2),
     ]
     row += [number(step.latency_ms, 3), number(step.speedup, 2)] if timed else []
-    return [*row, step.source.name if step.source else "", step.what]
+    return [*row, step.source.name if step.source else "", step.description]
 
 
-def _candidate_row(one: Candidate) -> list[str]:
-    ratio = one.ratio
+def _candidate_row(candidate: Candidate) -> list[str]:
+    ratio = candidate.ratio
     return [
-        one.bundle,
-        one.executed or NOTHING,
-        number(100 * one.validation_top1, 2),
-        _with_interval(one.drop, one.drop_low, one.drop_high),
-        number(_kilo(one.model_bytes), 0),
-        number(one.p50_ms, 3),
+        candidate.bundle,
+        candidate.executed or NOTHING,
+        number(100 * candidate.validation_top1, 2),
+        _with_interval(candidate.drop, candidate.drop_low, candidate.drop_high),
+        number(_kilo(candidate.model_bytes), 0),
+        number(candidate.p50_ms, 3),
         _with_interval(ratio.estimate, ratio.low, ratio.high) if ratio else NOTHING,
-        "yes" if one.meets_limit else "no",
-        _counted(one.excluded),
+        "yes" if candidate.meets_limit else "no",
+        _counted(candidate.excluded),
     ]
 
 
-def _bundle_row(one: Exported, content: ReportContent) -> list[str]:
-    manifest, parity = one.manifest, one.manifest.parity
+def _bundle_row(bundle: Exported, content: ReportContent) -> list[str]:
+    manifest, parity = bundle.manifest, bundle.manifest.parity
     test = content.networks.get(manifest.role, {}).get("test", {}).get("top1")
-    exported, error = one.top1.get("test"), parity.get("relative_error")
-    interval = f" ({one.interval[0]:.2f} to {one.interval[1]:.2f})" if one.interval else ""
+    exported, error = bundle.top1.get("test"), parity.get("relative_error")
+    interval = f" ({bundle.interval[0]:.2f} to {bundle.interval[1]:.2f})" if bundle.interval else ""
     agreement = parity.get("top1_agreement")
     return [
         manifest.name,
-        _executed(one),
+        _executed(bundle),
         f"{number(exported, 2)}{interval}",
         points(None if test is None or exported is None else exported - 100 * test),
         NOTHING if error is None else f"{error:.1e}",
@@ -167,11 +169,11 @@ def _bundle_row(one: Exported, content: ReportContent) -> list[str]:
     ]
 
 
-def _executed(one: Exported) -> str:
-    told = {host: ran_in(executed) for host, executed in one.executed.items()}
-    if len(set(told.values())) > 1:
-        return "; ".join(f"{words} on {host}" for host, words in told.items())
-    return next(iter(told.values()), NOTHING)
+def _executed(bundle: Exported) -> str:
+    by_host = {host: ran_in(executed) for host, executed in bundle.executed.items()}
+    if len(set(by_host.values())) > 1:
+        return "; ".join(f"{words} on {host}" for host, words in by_host.items())
+    return next(iter(by_host.values()), NOTHING)
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

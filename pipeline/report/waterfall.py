@@ -21,7 +21,7 @@ class Step:
 
     Attributes:
         name: such as "1 kd" or "onnx int8".
-        what: in words: what it is, and what was done.
+        description: in words: what it is, and what was done.
         top1: in percent, by the split that it was measured on.
         size_bytes: of its weights, or of the bundle's model.
         latency_ms: median of one image; None where it was not measured, so for all in torch.
@@ -31,7 +31,7 @@ class Step:
 
     name: str
     kind: Kind
-    what: str
+    description: str
     top1: Mapping[str, float]
     size_bytes: int | None
     latency_ms: float | None = None
@@ -97,7 +97,7 @@ def stage_steps(
         teacher: whom the first stage is compared with.
         pruned: what run.json tells of each pruning.
     """
-    prunings = {one["before_stage"]: one for one in pruned}
+    prunings = {pruning["before_stage"]: pruning for pruning in pruned}
     steps: list[Step] = []
     for metrics, size_bytes in stages:
         top1 = metrics["best" if metrics["stage"].get("keep") == "best" else "last"]["val_top1"]
@@ -105,7 +105,7 @@ def stage_steps(
             Step(
                 name=f"{metrics['index']} {metrics['name']}",
                 kind="stage",
-                what=_what_was_done(metrics, prunings.get(metrics["index"])),
+                description=_what_was_done(metrics, prunings.get(metrics["index"])),
                 top1={} if top1 is None else {"validation": 100 * top1},
                 size_bytes=size_bytes,
                 source=steps[-1] if steps else teacher,
@@ -126,15 +126,15 @@ def bundle_steps(
     """
     full: dict[str, Step] = {}
     steps = []
-    for one in sorted(bundles, key=_order):
-        manifest = one.manifest
+    for bundle in sorted(bundles, key=_order):
+        manifest = bundle.manifest
         source = full.get(manifest.format, student)
         step = Step(
             name=f"{manifest.format} {manifest.precision}",
             kind="bundle",
-            what=manifest.name,
-            top1=one.top1,
-            size_bytes=one.model_bytes,
+            description=manifest.name,
+            top1=bundle.top1,
+            size_bytes=bundle.model_bytes,
             latency_ms=latencies.get(manifest.name),
             source=source,
             bundle=manifest.name,
@@ -146,10 +146,10 @@ def bundle_steps(
     return steps
 
 
-def _order(one: Exported) -> tuple[str, int, str]:
-    known = one.manifest.precision in _PRECISIONS
-    place = _PRECISIONS.index(one.manifest.precision) if known else len(_PRECISIONS)
-    return one.manifest.format, place, one.manifest.name
+def _order(bundle: Exported) -> tuple[str, int, str]:
+    known = bundle.manifest.precision in _PRECISIONS
+    place = _PRECISIONS.index(bundle.manifest.precision) if known else len(_PRECISIONS)
+    return bundle.manifest.format, place, bundle.manifest.name
 
 
 def _what_was_done(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None) -> str:
@@ -163,5 +163,5 @@ def _what_was_done(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None
     return ", ".join(words)
 
 
-def _over(theirs: float | None, ours: float | None) -> float | None:
-    return theirs / ours if theirs and ours else None
+def _over(numerator: float | None, denominator: float | None) -> float | None:
+    return numerator / denominator if numerator and denominator else None

@@ -95,15 +95,18 @@ def _draw_bars(
 
 
 def _name_columns(axes: Axes, steps: Sequence[Step], shipped: str | None) -> None:
-    ships = [step.bundle is not None and step.bundle == shipped for step in steps]
+    shipped_flags = [step.bundle is not None and step.bundle == shipped for step in steps]
     names = [as_drawn(step.name).replace(" ", "\n", 1).replace("+", "+\n") for step in steps]
     axes.set_xticks(
         range(len(steps)),
-        [f"{name}\nships" if one else name for name, one in zip(names, ships, strict=True)],
+        [
+            f"{name}\nships" if is_shipped else name
+            for name, is_shipped in zip(names, shipped_flags, strict=True)
+        ],
     )
-    for text, one in zip(axes.get_xticklabels(), ships, strict=True):
+    for text, is_shipped in zip(axes.get_xticklabels(), shipped_flags, strict=True):
         text.set_fontsize(8.5)
-        text.set_fontweight("bold" if one else "normal")
+        text.set_fontweight("bold" if is_shipped else "normal")
     axes.set_xlim(-0.6, len(steps) - 0.4)
 
 

@@ -52,10 +52,10 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     """Every measurement's figures with their intervals."""
     ordered = _ordered(measurements)
     percents = _percents(ordered)
-    several = len({one.host.name for one in ordered}) > 1
-    scenarios = {scenario_words(one.scenario) for one in ordered}
+    several = len({measurement.host.name for measurement in ordered}) > 1
+    scenarios = {scenario_words(measurement.scenario) for measurement in ordered}
     mixed = len(scenarios) > 1
-    metered = any(one.energy for one in ordered)
+    metered = any(measurement.energy for measurement in ordered)
     heads = [
         "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "validity", "ran in",
         "top-1 %",
@@ -63,25 +63,25 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
         "n", "images/s", *_where(metered, "mJ/image"), "model kB",
     ]  # fmt: skip
     rows = []
-    for one in ordered:
-        joules = None if one.energy is None else one.energy.joules_per_image
+    for measurement in ordered:
+        joules = None if measurement.energy is None else measurement.energy.joules_per_image
         energy = Cell(_number(None if joules is None else 1e3 * joules, 2))
         rows.append(
             [
-                Cell(one.bundle.name),
-                *_where(several, Cell(one.host.name)),
-                *_where(mixed, Cell(scenario_words(one.scenario))),
-                Cell(one.validity.verdict),
-                _ran_in(one.runtime.executed_precision),
-                _top1(one),
-                *(_percentile(one.latency_ms, percent) for percent in percents),
-                Cell(f"{one.latency_ms.n:,}"),
-                _throughput(one),
+                Cell(measurement.bundle.name),
+                *_where(several, Cell(measurement.host.name)),
+                *_where(mixed, Cell(scenario_words(measurement.scenario))),
+                Cell(measurement.validity.verdict),
+                _ran_in(measurement.runtime.executed_precision),
+                _top1(measurement),
+                *(_percentile(measurement.latency_ms, percent) for percent in percents),
+                Cell(f"{measurement.latency_ms.n:,}"),
+                _throughput(measurement),
                 *_where(metered, energy),
-                Cell(_number(one.bundle.model_bytes / 1e3, 0)),
+                Cell(_number(measurement.bundle.model_bytes / 1e3, 0)),
             ]
         )
-    bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
+    bundles = [(measurement.bundle.name, measurement.bundle.role) for measurement in ordered]
     common = "" if mixed else f"{next(iter(scenarios), '')}, "
     title = f"Measured: {common}each bound at 99 %"
     return MeasuredTable(title, heads, rows, _notes(ordered, several), bundles)
@@ -90,43 +90,43 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
 def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     """How the first process began, and its memory; below, what others of its like showed."""
     ordered = _ordered(measurements)
-    several = len({one.host.name for one in ordered}) > 1
-    mixed = len({scenario_words(one.scenario) for one in ordered}) > 1
+    several = len({measurement.host.name for measurement in ordered}) > 1
+    mixed = len({scenario_words(measurement.scenario) for measurement in ordered}) > 1
     heads = [
         "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "runtime", "threads",
         "cores", "import ms", "load ms", "first answer ms", "in all ms", "MB before", "steady MB",
         "peak MB",
     ]  # fmt: skip
     rows = []
-    for one in ordered:
-        start, memory, runtime = one.startup_ms, one.memory_mb, one.runtime
+    for measurement in ordered:
+        start, memory, runtime = measurement.startup_ms, measurement.memory_mb, measurement.runtime
         rows.append(
             [
-                Cell(one.bundle.name),
-                *_where(several, Cell(one.host.name)),
-                *_where(mixed, Cell(scenario_words(one.scenario))),
+                Cell(measurement.bundle.name),
+                *_where(several, Cell(measurement.host.name)),
+                *_where(mixed, Cell(scenario_words(measurement.scenario))),
                 Cell(f"{runtime.name} {runtime.version}"),
                 Cell(str(runtime.threads)),
                 Cell(",".join(map(str, runtime.pinned)) if runtime.pinned else "any"),
                 *(Cell(_number(ms, 1)) for ms in (start.import_, start.load)),
                 Cell(_number(start.first_inference, 2)),
-                Cell(_number(start.total, 1), _starts_words(one)),
+                Cell(_number(start.total, 1), _starts_words(measurement)),
                 *(Cell(_number(mb, 0)) for mb in (memory.before_load, memory.steady)),
-                Cell(_number(memory.peak, 0), _peaks_words(one)),
+                Cell(_number(memory.peak, 0), _peaks_words(measurement)),
             ]
         )
-    bundles = [(one.bundle.name, one.bundle.role) for one in ordered]
+    bundles = [(measurement.bundle.name, measurement.bundle.role) for measurement in ordered]
     return MeasuredTable("Start and memory of the process", heads, rows, [], bundles)
 
 
-def _starts_words(one: Measurement) -> str:
+def _starts_words(measurement: Measurement) -> str:
     """The least and the most that processes took to start; "one look" where there was but one."""
-    return _range_words([start.startup_ms.total for start in one.starts], 0)
+    return _range_words([start.startup_ms.total for start in measurement.starts], 0)
 
 
-def _peaks_words(one: Measurement) -> str:
-    told = [start.memory_mb.peak for start in one.starts if start.memory_mb]
-    return _range_words([peak for peak in told if peak is not None], 1)
+def _peaks_words(measurement: Measurement) -> str:
+    peaks = [start.memory_mb.peak for start in measurement.starts if start.memory_mb]
+    return _range_words([peak for peak in peaks if peak is not None], 1)
 
 
 def _range_words(values: Sequence[float], digits: int) -> str:
@@ -144,60 +144,61 @@ def _ordered(measurements: Sequence[Measurement]) -> list[Measurement]:
 def plain_of(measurements: Sequence[Measurement]) -> list[Measurement]:
     """Those of one image after another, in the runtime that the format stands for."""
     return [
-        one
-        for one in measurements
-        if one.scenario == Scenario() and one.runtime.name == runtime_for(one.bundle.format)
+        measurement
+        for measurement in measurements
+        if measurement.scenario == Scenario()
+        and measurement.runtime.name == runtime_for(measurement.bundle.format)
     ]
 
 
-def _where(wanted: bool, column: T) -> list[T]:
-    return [column] if wanted else []
+def _where(is_shown: bool, column: T) -> list[T]:
+    return [column] if is_shown else []
 
 
 def _notes(measurements: Sequence[Measurement], several: bool) -> list[str]:
     notes = [
-        f"{one.bundle.name}{f' on {one.host.name}' if several else ''} is suspect: "
-        f"{'; '.join(one.validity.reasons)}"
-        for one in measurements
-        if one.validity.verdict == SUSPECT
+        f"{measurement.bundle.name}{f' on {measurement.host.name}' if several else ''} is suspect: "
+        f"{'; '.join(measurement.validity.reasons)}"
+        for measurement in measurements
+        if measurement.validity.verdict == SUSPECT
     ]
-    not_told = {name for one in measurements for name in one.validity.unavailable}
-    if not_told:
-        notes.append(f"unavailable here: {', '.join(sorted(not_told))}")
+    unavailable = {name for m in measurements for name in m.validity.unavailable}
+    if unavailable:
+        notes.append(f"unavailable here: {', '.join(sorted(unavailable))}")
     return notes
 
 
 def _percents(measurements: Sequence[Measurement]) -> list[float]:
     """Those that a measurement has, and the usual ones that one lacked the queries for."""
-    found = {float(name[1:]) for one in measurements for name in one.latency_ms.percentiles}
-    fewest = min((one.latency_ms.n for one in measurements), default=0)
-    return sorted(found | {percent for percent in _USUAL if fewest < fewest_queries(percent)})
+    available = {float(name[1:]) for m in measurements for name in m.latency_ms.percentiles}
+    fewest = min((measurement.latency_ms.n for measurement in measurements), default=0)
+    return sorted(available | {percent for percent in _USUAL if fewest < fewest_queries(percent)})
 
 
 def _percentile(latency: Latency, percent: float) -> Cell:
     """The figure, or how many queries it would have needed: `n` says how many there were."""
-    found = latency.percentiles.get(f"p{percent:g}")
-    if found is not None:
-        digits = 3 if found.value < 100 else 1
+    figure = latency.percentiles.get(f"p{percent:g}")
+    if figure is not None:
+        digits = 3 if figure.value < 100 else 1
         return Cell(
-            _number(found.value, digits),
-            f"{_number(found.low, digits)}–{_number(found.high, digits)}",
+            _number(figure.value, digits),
+            f"{_number(figure.low, digits)}–{_number(figure.high, digits)}",
         )
     needed = fewest_queries(percent)
     return Cell(NOTHING, f"needs {needed:,}" if latency.n < needed else "")
 
 
-def _throughput(one: Measurement) -> Cell:
-    found = one.throughput
-    interval = f"{_number(found.low, 0)}–{_number(found.high, 0)}"
-    return Cell(_number(found.images_per_s, 0), interval)
+def _throughput(measurement: Measurement) -> Cell:
+    throughput = measurement.throughput
+    interval = f"{_number(throughput.low, 0)}–{_number(throughput.high, 0)}"
+    return Cell(_number(throughput.images_per_s, 0), interval)
 
 
-def _top1(one: Measurement) -> Cell:
-    if one.accuracy is None:
+def _top1(measurement: Measurement) -> Cell:
+    if measurement.accuracy is None:
         return Cell(NOTHING)
-    low, high = 100 * one.accuracy.low, 100 * one.accuracy.high
-    return Cell(_number(top1_percent(one), 2), f"{low:.1f}–{high:.1f}")
+    low, high = 100 * measurement.accuracy.low, 100 * measurement.accuracy.high
+    return Cell(_number(top1_percent(measurement), 2), f"{low:.1f}–{high:.1f}")
 
 
 def ran_in(executed: ExecutedPrecision) -> str:
@@ -207,8 +208,8 @@ def ran_in(executed: ExecutedPrecision) -> str:
 
 def _ran_in(executed: ExecutedPrecision) -> Cell:
     counts = sorted(executed.operators.items(), key=lambda item: (-item[1], item[0]))
-    each = ", ".join(f"{name} {count}" for name, count in counts) if len(counts) > 1 else ""
-    return Cell(executed.summary, each)
+    detail = ", ".join(f"{name} {count}" for name, count in counts) if len(counts) > 1 else ""
+    return Cell(executed.summary, detail)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -203,15 +203,15 @@ def process_table(measurements: Sequence[Measurement]) -> Table:
     return _figures(start_table(measurements))
 
 
-def _figures(found: MeasuredTable) -> Table:
+def _figures(measured: MeasuredTable) -> Table:
     table = Table(
-        title=found.title, title_justify="left", box=SIMPLE_HEAD,
-        caption="\n".join(map(safe, found.notes)), caption_justify="left",
+        title=measured.title, title_justify="left", box=SIMPLE_HEAD,
+        caption="\n".join(map(safe, measured.notes)), caption_justify="left",
         padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for number_of_column, head in enumerate(found.heads):
+    for number_of_column, head in enumerate(measured.heads):
         table.add_column(head, justify="right" if number_of_column else "left", overflow="fold")
-    for row in found.rows:
+    for row in measured.rows:
         table.add_row(*map(_two_lines, row))
     return table
 
@@ -228,14 +228,14 @@ def estimate_rows(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[s
     heads = ["bundle", "target", "runtime × threads", "estimate ms", "low", "high", "rests on"]
     rows = [
         [
-            one.bundle.name,
-            one.target,
-            f"{one.runtime} × {one.threads}",
+            estimate.bundle.name,
+            estimate.target,
+            f"{estimate.runtime} × {estimate.threads}",
             *(number(ms, 2) for ms in (value.value, value.low, value.high)),
-            one.basis.words,
+            estimate.basis.words,
         ]
-        for one in estimates
-        if (value := one.latency_ms)
+        for estimate in estimates
+        if (value := estimate.latency_ms)
     ]
     return heads, rows
 
@@ -244,15 +244,15 @@ def ratio_table(ratios: Sequence[RatioShown]) -> Table:
     """Latencies over those of another bundle, a row each."""
     rows = [
         [
-            one.bundle,
-            one.host,
-            one.reference,
-            one.percentile,
-            f"{one.estimate:.3f}",
-            f"{one.low:.3f} to {one.high:.3f}",
-            one.basis,
+            ratio.bundle,
+            ratio.host,
+            ratio.reference,
+            ratio.percentile,
+            f"{ratio.estimate:.3f}",
+            f"{ratio.low:.3f} to {ratio.high:.3f}",
+            ratio.basis,
         ]
-        for one in ratios
+        for ratio in ratios
     ]
     heads = ["bundle", "host", "against", "latency", "ratio", "98 % interval", "how"]
     return table_of("Latency ÷ that of the other bundle: below 1 is faster", heads, rows)

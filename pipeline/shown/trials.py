@@ -30,7 +30,7 @@ class TrialDisplay:
         before = " (done before)" if result.resumed else ""
         # In a log, where no live line tells it.
         more = "" if self._console.is_terminal else f"; {left} left at most"
-        line = f"  {export_format} {result.candidate.label}: {_found(result)}{before}{more}"
+        line = f"  {export_format} {result.candidate.label}: {_outcome_words(result)}{before}{more}"
         self._console.print(escape(line), soft_wrap=True)
 
     def round(self, step: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def shipping_display(
         yield display.trial, display.round
 
 
-def _found(result: TrialResult) -> str:
+def _outcome_words(result: TrialResult) -> str:
     if result.trial is None:
         return f"cannot be made ({_in_short(result.error)})"
     accuracy = f"{100 * result.accuracy:.2f} %"
@@ -66,5 +66,5 @@ def _found(result: TrialResult) -> str:
 def _in_short(error: str) -> str:
     """What failed, and where the rest of it is kept; not what is to be done, of which there may be
     ten in a search."""
-    what, *more = error.split("; ")
-    return "; ".join([what, *(part for part in more[-1:] if "is kept in" in part)])
+    failure, *details = error.split("; ")
+    return "; ".join([failure, *(part for part in details[-1:] if "is kept in" in part)])

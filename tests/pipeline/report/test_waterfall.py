@@ -85,9 +85,9 @@ class TestStages:
         ]
         given = [(metrics(1, "kd", 0.9), 1), (metrics(2, "kd+int8", 0.9, quantize="int8"), 1)]
         first, second = stage_steps(given, None, pruned)
-        assert first.what == "10 epochs"
-        assert "pruned from 2,000 to 1,100 parameters" in second.what
-        assert "int8" in second.what
+        assert first.description == "10 epochs"
+        assert "pruned from 2,000 to 1,100 parameters" in second.description
+        assert "int8" in second.description
 
     def test_stages_of_before_there_was_quantising_are_read(self) -> None:
         old = metrics(1, "kd", 0.9)
