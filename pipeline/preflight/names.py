@@ -98,20 +98,20 @@ def _check_quantizable(stage: Stage, where: str) -> None:
 
 
 def _check_export(file: RecipeFile) -> None:
-    asked = file.recipe.export
-    for name in asked.formats or []:
+    export = file.recipe.export
+    for name in export.formats or []:
         FORMATS.get(name, file.where("export", "formats"))
-    formats = [FORMATS.get(name) for name in asked.formats or FORMATS.names()]
+    formats = [FORMATS.get(name) for name in export.formats or FORMATS.names()]
     known = {precision for export_format in formats for precision in export_format.precisions}
-    for precision in asked.precisions or []:
+    for precision in export.precisions or []:
         if precision not in {*known, AUTO}:
             at = file.where("export", "precisions")
             raise unknown_name("precision", precision, {*known, AUTO}, at)
-    for number, target in enumerate(asked.targets):
+    for number, target in enumerate(export.targets):
         if not target.endswith(".toml") and target not in target_names():
             at = file.where("export", "targets", number)
             raise unknown_name("target", target, target_names(), at)
-        requests_for(load_target(target), asked)
+        requests_for(load_target(target), export)
     _check_target_names(file)
 
 
@@ -120,12 +120,12 @@ def _check_target_names(file: RecipeFile) -> None:
     written: dict[str, str] = {}
     for number, entry in enumerate(file.recipe.export.targets):
         target = load_target(entry)
-        other = written.setdefault(target.name, entry)
-        if load_target(other) != target:
+        namesake = written.setdefault(target.name, entry)
+        if load_target(namesake) != target:
             raise RecipeError(
-                f"{file.where('export', 'targets', number)}: {other} and {entry} are both called "
-                f"{target.name!r}, and one's bundles would replace the other's; rename one of the "
-                "files"
+                f"{file.where('export', 'targets', number)}: {namesake} and {entry} are both "
+                f"called {target.name!r}, and one's bundles would replace the other's; rename one "
+                "of the files"
             )
 
 

@@ -113,31 +113,31 @@ class _Memory:
         self.path = folder / f"{key}.json" if folder else None
 
     def holds(self, code: Code) -> bool:
-        return code.identity() in self._kept()
+        return code.identity() in self._entries()
 
     def keep(self, code: Code) -> None:
-        identity, kept = code.identity(), self._kept()
-        if self.path is None or identity in kept or not leads():
+        identity, remembered = code.identity(), self._entries()
+        if self.path is None or identity in remembered or not leads():
             return
-        others = [other for other in kept if other.get("name") != code.name]
+        rest = [entry for entry in remembered if entry.get("name") != code.name]
         with suppress(CompressError, OSError):  # else it is asked again
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, [*others, identity])
+            write_json(self.path, [*rest, identity])
 
-    def _kept(self) -> list[dict[str, Any]]:
+    def _entries(self) -> list[dict[str, Any]]:
         if self.path is None:
             return []
         with suppress(CompressError, OSError):
-            kept = read_json(self.path)
-            return [entry for entry in kept if isinstance(entry, dict)]
+            entries = read_json(self.path)
+            return [entry for entry in entries if isinstance(entry, dict)]
         return []
 
 
 def _state_folder() -> Path | None:
     """Where answers lie: COMPRESS_TRUSTED, or the user's state folder; None where there is none."""
-    given, home = os.environ.get(STATE), os.environ.get("XDG_STATE_HOME")
-    if given:
-        return Path(given)
+    override, home = os.environ.get(STATE), os.environ.get("XDG_STATE_HOME")
+    if override:
+        return Path(override)
     try:
         return (Path(home) if home else Path.home() / ".local/state") / "compress" / "trusted"
     except RuntimeError:  # an unknown user without HOME

@@ -49,11 +49,11 @@ def chosen_arms(file: RecipeFile) -> dict[str, Arm]:
         UnknownNameError: when there is no such arm, method or stage.
         RecipeError: when an order or a number of stages is impossible.
     """
-    arms, wanted = all_arms(file), file.recipe.study.arms
-    for place, name in enumerate(wanted or []):
+    arms, requested = all_arms(file), file.recipe.study.arms
+    for place, name in enumerate(requested or []):
         if name not in arms:
             raise unknown_name("arm", name, arms, file.where("study", "arms", place))
-    return {name: arm for name, arm in arms.items() if wanted is None or name in wanted}
+    return {name: arm for name, arm in arms.items() if requested is None or name in requested}
 
 
 def all_arms(file: RecipeFile) -> dict[str, Arm]:
@@ -111,11 +111,11 @@ def _check_unpruned(file: RecipeFile) -> None:
 
 def _methods(stages: Sequence[Stage]) -> dict[str, tuple[MethodSpec, Stage]]:
     """Each method with the stage that it first comes in, by name."""
-    found: dict[str, tuple[MethodSpec, Stage]] = {}
+    methods: dict[str, tuple[MethodSpec, Stage]] = {}
     for stage in stages:
         for method in stage.method_specs:
-            found.setdefault(method.name, (method, stage))
-    return found
+            methods.setdefault(method.name, (method, stage))
+    return methods
 
 
 def _weighed(arm: Arm) -> Arm:
@@ -147,14 +147,14 @@ def _simultaneous(stages: Sequence[Stage]) -> Arm:
 
 
 def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
-    asked = file.recipe.study.sakd_methods
-    for place, name in enumerate(asked or []):
+    requested = file.recipe.study.sakd_methods
+    for place, name in enumerate(requested or []):
         try:
             _around([name])
         except UnknownNameError as error:
             where = file.where("study", "sakd_methods", place)
             raise UnknownNameError(f"{where}: {error}") from error
-    names = asked or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
+    names = requested or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
     words = f"SAKD: kd and {', '.join(names)}, where a learnt policy says so"
     return Arm(SAKD, words, _one_schedule(stages, [_around(names)], 1.0))
 

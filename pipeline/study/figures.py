@@ -31,20 +31,20 @@ def ablation(arms: Sequence[ArmFindings], teacher: float | None, baseline: str) 
     """
 
     def draw(axes: Axes) -> None:
-        for row, one in enumerate(arms):
-            dots = [100 * run.test_top1 for run in one.runs]
+        for row, findings in enumerate(arms):
+            dots = [100 * run.test_top1 for run in findings.runs]
             rows = row + 0.16 * _fan(len(dots))
             axes.plot(dots, rows, "o", color=_DOT, markersize=5, zorder=2)
-            deviation = None if one.test.sd is None else 100 * one.test.sd
+            deviation = None if findings.test.sd is None else 100 * findings.test.sd
             axes.errorbar(
-                100 * one.test.mean, row, xerr=deviation, fmt="D", color=_MEAN,
+                100 * findings.test.mean, row, xerr=deviation, fmt="D", color=_MEAN,
                 markersize=5, capsize=4, linewidth=1.4, zorder=3,
             )  # fmt: skip
-            if one.arm.name == baseline:
-                axes.axvline(100 * one.test.mean, color=_GUIDE, linewidth=1, linestyle=":")
+            if findings.arm.name == baseline:
+                axes.axvline(100 * findings.test.mean, color=_GUIDE, linewidth=1, linestyle=":")
         if teacher is not None:
             axes.axvline(100 * teacher, color=_TEACHER, linewidth=1, linestyle="--")
-        axes.set_yticks(range(len(arms)), [one.arm.name for one in arms])
+        axes.set_yticks(range(len(arms)), [findings.arm.name for findings in arms])
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"test top-1, %  (dashed: teacher; dotted: mean of {baseline})")
@@ -58,12 +58,12 @@ def learning_curves(arms: Sequence[ArmFindings]) -> str:
     def draw(axes: Axes) -> None:
         lowest = []
         colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
-        for number, one in enumerate(arms):
-            curves = _curves(one)
+        for number, findings in enumerate(arms):
+            curves = _curves(findings)
             mean, sd = curves.mean(0), curves.std(0)
             epochs = np.arange(1, len(mean) + 1)
             colour, style = colours[number % 10], _LINES[number // 10 % len(_LINES)]
-            axes.plot(epochs, mean, style, color=colour, linewidth=1.5, label=one.arm.name)
+            axes.plot(epochs, mean, style, color=colour, linewidth=1.5, label=findings.arm.name)
             axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
             lowest.append(np.quantile(mean, 0.1))
         # The first epochs of all arms lie far below; what tells arms apart lies above.
@@ -77,32 +77,32 @@ def learning_curves(arms: Sequence[ArmFindings]) -> str:
 
 def retention_maps(arms: Sequence[ArmFindings]) -> str:
     """Each stage's own loss after it and after every later stage, and the accuracy below it."""
-    shown = [one for one in arms if one.retention]
+    shown = [findings for findings in arms if findings.retention]
     if not shown:
         return ""
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(shown), squeeze=False)[0]
-        for axes, one in zip(panels, shown, strict=True):
-            assert one.retention is not None
-            _draw_map(axes, one.retention, one.arm.name)
+        for axes, findings in zip(panels, shown, strict=True):
+            assert findings.retention is not None
+            _draw_map(axes, findings.retention, findings.arm.name)
         panels[0].set_ylabel("loss of stage")
 
-    stages = max(len(one.arm.stages) for one in shown)
+    stages = max(len(findings.arm.stages) for findings in shown)
     return draw_figure(draw, "retention", width=7.4, height=1.4 + 0.62 * stages)
 
 
 def waterfalls(arms: Sequence[ArmFindings]) -> str:
     """What each stage added to the validation accuracy, a panel an arm."""
-    shown = [one for one in arms if len(one.after_stage) > 1]
+    shown = [findings for findings in arms if len(findings.after_stage) > 1]
     if not shown:
         return ""
 
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
-        for axes, one in zip(panels, shown, strict=True):
-            _draw_waterfall(axes, one)
-        reached = [100 * top1 for one in shown for top1 in one.after_stage]
+        for axes, findings in zip(panels, shown, strict=True):
+            _draw_waterfall(axes, findings)
+        reached = [100 * top1 for findings in shown for top1 in findings.after_stage]
         margin = max(max(reached) - min(reached), 1.0)
         panels[0].set_ylim(max(min(reached) - margin, 0), max(reached) + 0.35 * margin)
         panels[0].set_ylabel("validation top-1, %")
@@ -110,8 +110,8 @@ def waterfalls(arms: Sequence[ArmFindings]) -> str:
     return draw_figure(draw, "waterfall", width=7.4, height=3.2)
 
 
-def _curves(one: ArmFindings) -> Any:
-    return np.array([[100 * record["val_top1"] for record in run.history] for run in one.runs])
+def _curves(findings: ArmFindings) -> Any:
+    return np.array([[100 * record["val_top1"] for record in run.history] for run in findings.runs])
 
 
 def _fan(count: int) -> Any:
@@ -143,9 +143,9 @@ def _draw_map(axes: Axes, retention: dict[str, Any], title: str) -> None:
     axes.grid(visible=False)
 
 
-def _draw_waterfall(axes: Axes, one: ArmFindings) -> None:
-    reached = [100 * top1 for top1 in one.after_stage]
-    names = [f"{place}-{stage.name}" for place, stage in enumerate(one.arm.stages, start=1)]
+def _draw_waterfall(axes: Axes, findings: ArmFindings) -> None:
+    reached = [100 * top1 for top1 in findings.after_stage]
+    names = [f"{place}-{stage.name}" for place, stage in enumerate(findings.arm.stages, start=1)]
     axes.bar(0, reached[0], color=_TOTAL, width=0.6)
     _label(axes, 0, reached[0], f"{reached[0]:.1f}")
     for place, (before, after) in enumerate(pairwise(reached), start=1):
@@ -156,7 +156,7 @@ def _draw_waterfall(axes: Axes, one: ArmFindings) -> None:
     axes.bar(len(reached), reached[-1], color=_TOTAL, width=0.6)
     _label(axes, len(reached), reached[-1], f"{reached[-1]:.1f}")
     axes.set_xticks(range(len(reached) + 1), [*names, "end"])
-    axes.set_title(one.arm.name, fontsize=10)
+    axes.set_title(findings.arm.name, fontsize=10)
     axes.grid(visible=False, axis="x")
 
 

@@ -78,7 +78,7 @@ class Findings:
     @property
     def seeds(self) -> list[int]:
         """Seeds for which an arm has a result."""
-        return sorted({run.seed for one in self.arms for run in one.runs})
+        return sorted({run.seed for result in self.arms for run in result.runs})
 
     def record(self) -> StudyRecord:
         """What is kept and printed of it."""
@@ -91,7 +91,7 @@ class Findings:
             data=self.data,
             networks=self.networks,
             teachers={str(seed): worth for seed, worth in self.teachers.items()},
-            arms={one.arm.name: _arm_values(one) for one in self.arms},
+            arms={findings.arm.name: _arm_values(findings) for findings in self.arms},
             failed=self.failures,
         )
 
@@ -112,10 +112,10 @@ def gather(
         results: at least one.
         failures: what was not done.
     """
-    by_arm = {name: [one for one in results if one.arm == name] for name in arms}
+    by_arm = {name: [result for result in results if result.arm == name] for name in arms}
     by_arm = {name: runs for name, runs in by_arm.items() if runs}
     baseline, recipe = baseline_name(file), file.recipe
-    seeds = sorted({one.seed for one in results})
+    seeds = sorted({result.seed for result in results})
     teachers = [recipe.seed] if recipe.study.one_teacher else seeds
     records = {seed: study.teacher(seed).record()["networks"] for seed in teachers}
     facts = read_facts(study.data)
@@ -127,15 +127,15 @@ def gather(
         baseline=baseline,
         budget=next(iter(arms.values())).epochs,
         teachers={
-            seed: {part: one["teacher"][part]["top1"] for part in ("validation", "test")}
-            for seed, one in records.items()
+            seed: {part: networks["teacher"][part]["top1"] for part in ("validation", "test")}
+            for seed, networks in records.items()
         },
         networks={
             "teacher": {key: teacher[key] for key in ("model", "parameters")},
             "student": {"model": recipe.student.model, "parameters": parameter_count(student)},
         },
         arms=[_arm_findings(arms[name], by_arm, baseline) for name in by_arm],
-        failures=[f"{one.task.name}: {one.message}" for one in failures],
+        failures=[f"{failure.task.name}: {failure.message}" for failure in failures],
     )
 
 
@@ -143,7 +143,7 @@ def _arm_findings(
     arm: Arm, by_arm: Mapping[str, Sequence[ArmResult]], baseline: str
 ) -> ArmFindings:
     runs = list(by_arm[arm.name])
-    seconds, others = _seconds(runs), by_arm.get(baseline)
+    seconds, baseline_runs = _seconds(runs), by_arm.get(baseline)
     stages = zip(*(run.after_stage for run in runs), strict=True)
     matrices = [run.retention for run in runs if run.retention]
     return ArmFindings(
@@ -153,17 +153,19 @@ def _arm_findings(
         against_baseline=_against(arm.name, baseline, by_arm),
         against_alone=_against(arm.name, ALONE, by_arm),
         seconds_per_epoch=seconds,
-        relative_time=seconds / _seconds(others) if others else None,
+        relative_time=seconds / _seconds(baseline_runs) if baseline_runs else None,
         after_stage=[spread_of(values).mean for values in stages],
         retention=mean_retention(matrices) if matrices else None,
         runs=runs,
     )
 
 
-def _against(name: str, other: str, by_arm: Mapping[str, Sequence[ArmResult]]) -> Comparison | None:
-    if name == other:
+def _against(
+    name: str, reference: str, by_arm: Mapping[str, Sequence[ArmResult]]
+) -> Comparison | None:
+    if name == reference:
         return None
-    tests = [{run.seed: run.test_top1 for run in by_arm.get(one, [])} for one in (name, other)]
+    tests = [{run.seed: run.test_top1 for run in by_arm.get(arm, [])} for arm in (name, reference)]
     return compared(*tests)
 
 
@@ -171,8 +173,8 @@ def _seconds(runs: Sequence[ArmResult]) -> float:
     return spread_of([run.seconds_per_epoch for run in runs]).mean
 
 
-def _arm_values(one: ArmFindings) -> dict[str, Any]:
-    values = asdict(one)
+def _arm_values(findings: ArmFindings) -> dict[str, Any]:
+    values = asdict(findings)
     del values["arm"]
-    stages = [stage.as_dict() for stage in one.arm.stages]
-    return {"words": one.arm.words, "stages": stages, **values}
+    stages = [stage.as_dict() for stage in findings.arm.stages]
+    return {"words": findings.arm.words, "stages": stages, **values}

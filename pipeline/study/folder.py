@@ -111,11 +111,11 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
     if run.record_path.exists():
         raise RunMismatchError(f"{path}: a run lies here; choose another folder with --run")
     if run.recipe_path.exists():
-        there, here = training_values(run.recipe()), training_values(recipe)
+        stored, current = training_values(run.recipe()), training_values(recipe)
         if files_of(recipe.data.name) is not None:  # its teachers know the data, wherever it lies
-            for values in (there, here):
+            for values in (stored, current):
                 values["data"]["name"] = values["data"]["name"].partition(":")[0]
-        difference = first_difference(there, here)
+        difference = first_difference(stored, current)
         if difference:
             raise RunMismatchError(
                 f"{path}: a study of another recipe lies here: {difference}; choose another "

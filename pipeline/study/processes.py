@@ -101,35 +101,35 @@ class _Crew:
 
     def begin(self, task: Task) -> None:
         """Start a task's process."""
-        ours, theirs = self.context.Pipe(duplex=False)
+        receiver, sender = self.context.Pipe(duplex=False)
         threads = task.file.recipe.study.threads
-        process = self.context.Process(target=work, args=(task, threads, theirs), daemon=True)  # type: ignore[attr-defined]
+        process = self.context.Process(target=work, args=(task, threads, sender), daemon=True)  # type: ignore[attr-defined]
         process.start()
-        theirs.close()  # else its end would not be seen
-        self.running[ours] = _Running(task, process, self.watcher.started(task))
+        sender.close()  # else its end would not be seen
+        self.running[receiver] = _Running(task, process, self.watcher.started(task))
 
     def hear(self, connection: Connection) -> None:
         """Take a process' next message, or its end."""
-        one = self.running[connection]
+        running = self.running[connection]
         try:
             name, arguments = connection.recv()
         except (EOFError, ConnectionResetError):
             del self.running[connection]
             connection.close()
-            one.process.join()
-            self._end(one.task, one.failure or _death(one))
+            running.process.join()
+            self._end(running.task, running.failure or _death(running))
             return
         if name == FAILED:
-            one.failure = Failure(one.task, *arguments)
+            running.failure = Failure(running.task, *arguments)
         else:
-            getattr(one.listener, name)(*arguments)
+            getattr(running.listener, name)(*arguments)
 
     def stop(self) -> None:
         """End all processes."""
-        for one in self.running.values():
-            one.process.kill()
-        for one in self.running.values():
-            one.process.join()
+        for running in self.running.values():
+            running.process.kill()
+        for running in self.running.values():
+            running.process.join()
 
     def _found_done(self, task: Task) -> bool:
         try:
@@ -149,9 +149,9 @@ class _Crew:
         self.watcher.ended(task, failure)
 
 
-def _death(one: _Running) -> Failure | None:
+def _death(running: _Running) -> Failure | None:
     """What to say of a process that ended without a word; None when it did its work."""
-    code = one.process.exitcode
+    code = running.process.exitcode
     if code == 0:
         return None
     if code is not None and code < 0:
@@ -160,7 +160,7 @@ def _death(one: _Running) -> Failure | None:
         words = f"its process was killed by {name}{hint}"
     else:
         words = f"its process ended with exit code {code}"
-    return Failure(one.task, f"{words}; run the same command to go on", CompressError.exit_code)
+    return Failure(running.task, f"{words}; run the same command to go on", CompressError.exit_code)
 
 
 def _context(threads: int) -> BaseContext:

@@ -115,9 +115,9 @@ class TaskLine(Listener):
         seconds = f"{time.monotonic() - self._started:.1f} s"
         return f"{self._figures}, {seconds}" if self._figures else seconds
 
-    def _show(self, what: str, figures: str) -> None:
+    def _show(self, activity: str, figures: str) -> None:
         done = self._finished + self._in_stage
-        shown = f"{what} · {figures}"
+        shown = f"{activity} · {figures}"
         self._display.progress.update(self._line, completed=done, figures=shown)
         self._display.advanced()
 

@@ -34,15 +34,15 @@ def rows(findings: Findings) -> list[list[str]]:
     """The study's table as words, a row an arm."""
     return [
         [
-            one.arm.name,
-            _spread(one.validation),
-            _spread(one.test),
-            _points(one.against_baseline),
-            _p(one.against_baseline),
-            _points(one.against_alone),
-            number(one.relative_time, 2),
+            result.arm.name,
+            _spread(result.validation),
+            _spread(result.test),
+            _points(result.against_baseline),
+            _p(result.against_baseline),
+            _points(result.against_alone),
+            number(result.relative_time, 2),
         ]
-        for one in findings.arms
+        for result in findings.arms
     ]
 
 
@@ -85,7 +85,7 @@ def _facts(findings: Findings) -> dict[str, Any]:
 
 def _figures(findings: Findings) -> dict[str, str]:
     arms = findings.arms
-    beside = [one for one in arms if one.arm.name in _SIDE_BY_SIDE] or _staged(arms)[:2]
+    beside = [result for result in arms if result.arm.name in _SIDE_BY_SIDE] or _staged(arms)[:2]
     teacher = _teachers(findings).mean
     return {
         "ablation": figures.ablation(arms, teacher, findings.baseline),
@@ -96,7 +96,7 @@ def _figures(findings: Findings) -> dict[str, str]:
 
 
 def _staged(arms: list[ArmFindings]) -> list[ArmFindings]:
-    return [one for one in arms if one.retention]
+    return [result for result in arms if result.retention]
 
 
 def _teachers(findings: Findings) -> Spread:

@@ -48,16 +48,16 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def compared(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Comparison | None:
+def compared(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
     """Values by seed against others, seed by seed; None when no seed has both."""
-    seeds = sorted(ours.keys() & theirs.keys())
+    seeds = sorted(values.keys() & reference.keys())
     if not seeds:
         return None
-    ours_paired, theirs_paired = [ours[s] for s in seeds], [theirs[s] for s in seeds]
-    differences = [a - b for a, b in zip(ours_paired, theirs_paired, strict=True)]
+    values_paired, reference_paired = [values[s] for s in seeds], [reference[s] for s in seeds]
+    differences = [a - b for a, b in zip(values_paired, reference_paired, strict=True)]
     p = None
     if max(differences) - min(differences) > _NO_SPREAD:
-        p = float(ttest_rel(ours_paired, theirs_paired).pvalue)
+        p = float(ttest_rel(values_paired, reference_paired).pvalue)
     return Comparison(statistics.mean(differences), p, len(seeds))
 
 

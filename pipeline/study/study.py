@@ -57,7 +57,7 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         findings = gather(file, folder, arms, results, failures)
         _write(folder, findings)
     record = replace(findings.record(), study=str(folder.path), report=_reports(folder))
-    lines = [f"report: {one}" for one in _reports(folder)]
+    lines = [f"report: {report}" for report in _reports(folder)]
     outcome = Outcome(as_dict(record), [findings_table(findings), *lines])
     return outcome, _failed(failures, len(tasks))
 
@@ -75,8 +75,8 @@ def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -
 
 def jobs_of(recipe: Recipe) -> int:
     """How many tasks run at once."""
-    asked = recipe.study
-    return asked.jobs or max((usable_cores() or 1) // asked.threads, 1)
+    settings = recipe.study
+    return settings.jobs or max((usable_cores() or 1) // settings.threads, 1)
 
 
 def _write(folder: StudyFolder, findings: Findings) -> None:
@@ -96,8 +96,8 @@ def _failed(failures: list[Failure], tasks: int) -> CompressError | None:
     first = failures[0]
     known: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
     kinds = {kind.exit_code: kind for kind in known}
-    others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     return kinds[first.exit_code](
-        f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{others}; the same "
+        f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{more}; the same "
         "command tries these again"
     )

@@ -49,8 +49,8 @@ class Task:
     @property
     def log(self) -> Path:
         """What libraries print while it is worked on."""
-        what = self.arm.name if self.arm else "teacher"
-        return self.study.path / "logs" / f"{what}-seed-{self.seed}.txt"
+        name = self.arm.name if self.arm else "teacher"
+        return self.study.path / "logs" / f"{name}-seed-{self.seed}.txt"
 
     @property
     def teacher_seed(self) -> int:
