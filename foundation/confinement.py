@@ -50,7 +50,7 @@ class Limits:
 
 
 def run_confined(
-    module: str, job: dict[str, Any], limits: Limits, what: str, kind: type[CompressError]
+    module: str, job: dict[str, Any], limits: Limits, subject: str, kind: type[CompressError]
 ) -> dict[str, Any]:
     """Call `module.answer(job)` in a process of its own; leaving it early ends that.
 
@@ -58,7 +58,7 @@ def run_confined(
         module: whose function `answer` takes the job and returns its answer.
         job: plain JSON values.
         limits: what it may take.
-        what: is worked on, for messages.
+        subject: what is worked on, for messages.
         kind: the error where it takes more than that, or the process dies.
 
     Raises:
@@ -76,17 +76,17 @@ def run_confined(
         reply, _ = process.communicate(json.dumps(job).encode(), timeout=limits.seconds)
     except subprocess.TimeoutExpired:
         raise kind(
-            f"{what}: did not come to an end within {limits.seconds:.0f} seconds, which is ample "
-            "for a model of its size; do not use it"
+            f"{subject}: did not come to an end within {limits.seconds:.0f} seconds, which is "
+            "ample for a model of its size; do not use it"
         ) from None
     finally:
         process.kill()
         process.wait()
-    return _content(reply, process.returncode, limits, what, kind)
+    return _content(reply, process.returncode, limits, subject, kind)
 
 
 def _content(
-    reply: bytes, code: int, limits: Limits, what: str, kind: type[CompressError]
+    reply: bytes, code: int, limits: Limits, subject: str, kind: type[CompressError]
 ) -> dict[str, Any]:
     try:
         message = json.loads(reply)
@@ -94,9 +94,9 @@ def _content(
             return dict(message["answer"])
         raised, text = message["error"], str(message["message"])
     except (ValueError, KeyError, TypeError):
-        raise kind(f"{what}: {_end(code, limits)}; do not use it") from None
+        raise kind(f"{subject}: {_end(code, limits)}; do not use it") from None
     if raised == "MemoryError":
-        raise kind(f"{what}: asks for more than {limits.memory / _GIB:.0f} GiB of memory")
+        raise kind(f"{subject}: asks for more than {limits.memory / _GIB:.0f} GiB of memory")
     raise getattr(errors, raised, kind)(text)
 
 
@@ -126,10 +126,10 @@ def _confine(memory: int, seconds: int) -> None:
         import resource  # noqa: PLC0415
     except ImportError:  # not a Unix: then the time alone is limited
         return
-    for which, wanted in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
-        _, most = resource.getrlimit(which)
-        limit = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
-        resource.setrlimit(which, (limit, most))
+    for resource_kind, requested in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, seconds)):
+        _, hard_limit = resource.getrlimit(resource_kind)
+        limit = requested if hard_limit == resource.RLIM_INFINITY else min(requested, hard_limit)
+        resource.setrlimit(resource_kind, (limit, hard_limit))
 
 
 def _reply(answer: Callable[[dict[str, Any]], dict[str, Any]], job: dict[str, Any]) -> Any:

@@ -184,12 +184,12 @@ def read_json(path: Path, advice: str = _MAKE_ANEW) -> Any:
         raise CorruptFileError(f"{path}: not valid JSON ({error}); {advice}") from error
 
 
-def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
+def read_toml(path: Path, title: str) -> tuple[dict[str, Any], str]:
     """The parsed content of a TOML file, within the bounds of `foundation.documents`; its text.
 
     Args:
         path: the file, which a person has written.
-        what: what it is, for messages.
+        title: what it is, for messages.
 
     Raises:
         MissingFileError: when there is no such file.
@@ -199,7 +199,7 @@ def read_toml(path: Path, what: str) -> tuple[dict[str, Any], str]:
         text = decoded(read_bounded(path, LARGEST_TOML))
         return parse_toml(text), text
     except MissingFileError as error:
-        raise MissingFileError(f"{path}: no such {what}; check the path") from error
+        raise MissingFileError(f"{path}: no such {title}; check the path") from error
     except CorruptFileError as error:
         raise RecipeError(str(error)) from error
     except ValueError as error:
@@ -226,10 +226,10 @@ def check_sha256(path: Path, expected: str, advice: str = _MAKE_ANEW) -> None:
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file, though it is recorded as made")
-    found = sha256_of(path)
-    if found != expected:
+    actual = sha256_of(path)
+    if actual != expected:
         raise CorruptFileError(
-            f"{path}: checksum differs (recorded {expected[:12]}…, found {found[:12]}…); {advice}"
+            f"{path}: checksum differs (recorded {expected[:12]}…, found {actual[:12]}…); {advice}"
         )
 
 

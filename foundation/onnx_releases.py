@@ -23,8 +23,8 @@ def highest_opset(release: str) -> int | None:
 
     None when the release is older than the table.
     """
-    found = version_numbers(release)
-    known = [opset for opset, first in FIRST_FOR_OPSET.items() if version_numbers(first) <= found]
+    numbers = version_numbers(release)
+    known = [opset for opset, first in FIRST_FOR_OPSET.items() if version_numbers(first) <= numbers]
     return max(known, default=None)
 
 

@@ -102,17 +102,17 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
 def _version(package: str, bundle: Bundle) -> str:
     allowed = bundle.manifest.runtime
     try:
-        here = version(package).partition("+")[0]
+        installed = version(package).partition("+")[0]
     except PackageNotFoundError:
         return f"{allowed.min_version}.*"
-    return here if allowed.allows(here) else f"{allowed.min_version}.*"
+    return installed if allowed.allows(installed) else f"{allowed.min_version}.*"
 
 
 def _environment(site: Path) -> dict[str, str]:
     """Little of ours: libraries and settings of this machine are not that one's."""
-    kept = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
+    inherited = {name: os.environ[name] for name in ("HOME", "TMPDIR") if name in os.environ}
     return {
-        **kept,
+        **inherited,
         "PATH": "/usr/bin",
         "LC_ALL": "C.UTF-8",
         "PYTHONPATH": os.pathsep.join([str(site), str(_SOURCES)]),

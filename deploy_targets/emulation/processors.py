@@ -43,7 +43,7 @@ class Processor:
         (tree / "proc/cpuinfo").write_text("\n".join(map(self._cpuinfo, range(_CORES))))
 
     def _cpuinfo(self, number: int) -> str:
-        told = {
+        fields = {
             "processor": number,
             "BogoMIPS": "108.00",
             "Features": self.features,
@@ -53,7 +53,7 @@ class Processor:
             "CPU part": f"0x{self.midr >> 4 & 0xFFF:03x}",
             "CPU revision": self.midr & 0xF,
         }
-        return "".join(f"{key}\t: {value}\n" for key, value in told.items())
+        return "".join(f"{key}\t: {value}\n" for key, value in fields.items())
 
 
 CORTEX_A53 = Processor("cortex-a53", 0x410FD034, _BASE)

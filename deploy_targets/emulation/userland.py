@@ -45,9 +45,9 @@ _PLATFORMS = (
 
 def cache_folder() -> Path:
     """Where what was fetched is kept: COMPRESS_CACHE, or the user's cache folder."""
-    given, home = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
-    if given:
-        return Path(given).resolve() / "arm64"
+    override, home = os.environ.get(CACHE_VARIABLE), os.environ.get("XDG_CACHE_HOME")
+    if override:
+        return Path(override).resolve() / "arm64"
     return (Path(home) if home else Path.home() / ".cache") / "compress" / "arm64"
 
 
@@ -58,8 +58,8 @@ def find_qemu() -> str:
         HostError: when there is none.
     """
     for name in ("qemu-aarch64-static", "qemu-aarch64"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     raise HostError(
         "emulating ARM64 needs qemu-aarch64, which is not here; install it (Debian and Ubuntu: "
         "`apt-get install qemu-user-static`)"
@@ -135,8 +135,8 @@ def _download(cache: Path) -> list[Path]:
     environment = {**os.environ, "APT_CONFIG": str(_apt_config(cache))}
     mirror = _mirror()
     _run(["apt-get", "update", "-qq"], f"cannot reach {mirror}", environment=environment)
-    what = f"cannot download Debian's arm64 packages from {mirror}"
-    _run(["apt-get", "download", "-qq", *_PACKAGES], what, folder=debs, environment=environment)
+    failure = f"cannot download Debian's arm64 packages from {mirror}"
+    _run(["apt-get", "download", "-qq", *_PACKAGES], failure, folder=debs, environment=environment)
     return [_newest(debs, name) for name in _PACKAGES]
 
 
@@ -169,8 +169,8 @@ def _apt_config(cache: Path) -> Path:
 
 def _mirror() -> str:
     """The Debian mirror that was asked for, or else this machine's own."""
-    if given := os.environ.get(MIRROR_VARIABLE):
-        return given
+    if override := os.environ.get(MIRROR_VARIABLE):
+        return override
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)"],
         capture_output=True,
@@ -218,7 +218,7 @@ def _sweep(folder: Path) -> None:
 
 def _run(
     command: Sequence[str],
-    what: str,
+    failure: str,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> None:
@@ -229,4 +229,4 @@ def _run(
     if done.returncode:
         lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         reason = lines[-1] if lines else f"exit code {done.returncode}"
-        raise HostError(f"{what} ({reason}); check the network and run the same command again")
+        raise HostError(f"{failure} ({reason}); check the network and run the same command again")

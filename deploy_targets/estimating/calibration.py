@@ -96,8 +96,8 @@ def calibrate(observations: Sequence[Observation], doubt: float = 1.0) -> Calibr
     if len(observations) < _FEWEST_FOR_TWO:
         doubt *= _DOUBT_OF_ONE_PART
     errors = [
-        math.log(one.measured_ms / (one.roofline_ms * slope + one.operators * overhead))
-        for one in observations
+        math.log(o.measured_ms / (o.roofline_ms * slope + o.operators * overhead))
+        for o in observations
     ]
     middle = sum(errors) / len(errors)
     freedom = _COUNTS_AS + len(errors) - 1 - (overhead > 0)
@@ -110,9 +110,7 @@ def calibrate(observations: Sequence[Observation], doubt: float = 1.0) -> Calibr
 
 def _fit(observations: Sequence[Observation]) -> tuple[float, float]:
     """Time for each millisecond of roofline and for each operator; neither is below zero."""
-    shares = [
-        (one.roofline_ms / one.measured_ms, one.operators / one.measured_ms) for one in observations
-    ]
+    shares = [(o.roofline_ms / o.measured_ms, o.operators / o.measured_ms) for o in observations]
     if len(shares) >= _FEWEST_FOR_TWO:
         a = sum(x * x for x, _ in shares)
         b = sum(x * y for x, y in shares)

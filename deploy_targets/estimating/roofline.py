@@ -54,7 +54,7 @@ def roofline(work: Sequence[Work], target: Target, threads: int) -> Roofline:
     """
     cycles = (target.clock_mhz or _NOMINAL_MHZ) * 1e3 * threads  # in a millisecond
     rates = {name: rate * cycles for name, rate in target.per_cycle().items()}
-    lacking = sorted({one.precision for one in work if one.macs} - set(rates))
+    lacking = sorted({operator.precision for operator in work if operator.macs} - set(rates))
     if lacking:
         raise UsageError(
             f"target {target.name}: nothing can be estimated, for it does not say "
@@ -63,9 +63,9 @@ def roofline(work: Sequence[Work], target: Target, threads: int) -> Roofline:
         )
     memory_rate = target.memory_gb_s and target.memory_gb_s * 1e6  # bytes in a millisecond
     total = by_compute = 0.0
-    for one in work:
-        compute = 2 * one.macs / rates[one.precision] if one.macs else 0.0
-        memory = one.bytes / memory_rate if memory_rate else 0.0
+    for operator in work:
+        compute = 2 * operator.macs / rates[operator.precision] if operator.macs else 0.0
+        memory = operator.bytes / memory_rate if memory_rate else 0.0
         total += max(compute, memory)
         by_compute += compute if compute >= memory else 0.0
     return Roofline(total, by_compute / total if total else 0.0, len(work))

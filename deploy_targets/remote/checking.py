@@ -40,7 +40,7 @@ class Checked:
     @property
     def good(self) -> bool:
         """Whether it can measure."""
-        return all(one.state != "problem" for one in self.findings)
+        return all(finding.state != "problem" for finding in self.findings)
 
 
 def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None) -> Checked:

@@ -58,25 +58,25 @@ def ssh_command(address: Address, remote: Sequence[str]) -> list[str]:
     ]  # fmt: skip
 
 
-def explain(address: Address, said: str, *, heard: bool) -> str:
+def explain(address: Address, stderr: str, *, heard: bool) -> str:
     """What to tell the user when ssh itself gave up.
 
     Args:
         address: of the device.
-        said: what ssh wrote to standard error.
+        stderr: what ssh wrote to standard error.
         heard: whether the device had answered before.
     """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     last = f" ({lines[-1][:300]})" if lines else ""
-    if "IDENTIFICATION HAS CHANGED" in said or "REVOKED HOST KEY" in said:
-        return _changed_key(address, said)
-    if "Host key verification failed" in said:
+    if "IDENTIFICATION HAS CHANGED" in stderr or "REVOKED HOST KEY" in stderr:
+        return _changed_key(address, stderr)
+    if "Host key verification failed" in stderr:
         return (
             f"its host key is not known here; connect once with `{_by_hand(address)}`, compare the "
             "fingerprint with the one that the device itself shows (`ssh-keygen -lf "
             "/etc/ssh/ssh_host_ed25519_key.pub`), and run this again"
         )
-    if "Permission denied" in said or "Too many authentication failures" in said:
+    if "Permission denied" in stderr or "Too many authentication failures" in stderr:
         return (
             f"it does not let us in{last}; check the user's name, and give it a key with "
             f"`ssh-copy-id{_where(address)}` (one with a passphrase has to be in ssh-agent)"
@@ -89,11 +89,11 @@ def explain(address: Address, said: str, *, heard: bool) -> str:
     )
 
 
-def _changed_key(address: Address, said: str) -> str:
-    found = re.search(r"Offending \S+ key in (\S+):(\d+)", said)
-    where = f"line {found[2]} of {found[1]}" if found else "the known hosts"
+def _changed_key(address: Address, stderr: str) -> str:
+    offending = re.search(r"Offending \S+ key in (\S+):(\d+)", stderr)
+    where = f"line {offending[2]} of {offending[1]}" if offending else "the known hosts"
     name = f"[{address.host}]:{address.port}" if address.port else address.host
-    file = f" -f {shlex.quote(found[1])}" if found else ""
+    file = f" -f {shlex.quote(offending[1])}" if offending else ""
     return (
         f"its host key is not the one in {where}: it was set up anew, or another machine answers "
         "in its place; compare with the fingerprint that the device itself shows (`ssh-keygen -lf "
@@ -127,9 +127,9 @@ def _socket_folder() -> Path:
     folder = base / f"compress-ssh-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError as error:
         raise HostError(f"{folder}: cannot be made ({error.strerror}); check its rights") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise HostError(f"{folder}: is not a folder of yours alone; take it away")
     return folder

@@ -59,19 +59,22 @@ def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, st
         UnknownNameError: when there is no such runtime.
         UsageError: when what is asked for is no requirement.
     """
-    wanted = {}
-    for one in runtimes or (target.runtime_names if target else ["onnxruntime"]):
-        match = _REQUIREMENT.fullmatch(one.replace(" ", ""))
+    packages = {}
+    for requirement in runtimes or (target.runtime_names if target else ["onnxruntime"]):
+        match = _REQUIREMENT.fullmatch(requirement.replace(" ", ""))
         if match is None:
-            raise UsageError(f"runtime must be like 'onnxruntime==1.20.1', but got {one!r}")
+            raise UsageError(f"runtime must be like 'onnxruntime==1.20.1', but got {requirement!r}")
         name, version = match.groups()
         if name not in RUNTIMES.names():
             raise unknown_name("runtime", name, RUNTIMES.names())
         allowed = next((r for r in target.runtimes if r.name == name), None) if target else None
         package = RUNTIMES.get(name).package
-        given = version or (allowed.version.replace(" ", "") if allowed else "")
-        wanted[package] = version or _here(package, allowed.range if allowed else None) or given
-    return wanted
+        packages[package] = (
+            version
+            or _installed_here(package, allowed.range if allowed else None)
+            or (allowed.version.replace(" ", "") if allowed else "")
+        )
+    return packages
 
 
 def set_up(
@@ -104,7 +107,7 @@ def set_up(
         facts = facts_of(session, tree, url)
         made, via = [], {}
         for package, version in packages.items():
-            pins = {"numpy": _here("numpy", None) or "", package: version}
+            pins = {"numpy": _installed_here("numpy", None) or "", package: version}
             say(f"{url}: {package}{version}")
             done = _install(session, url, pins, say, wheels=wheels, from_here=from_here)
             made += [package] if done.made else []
@@ -170,20 +173,20 @@ def _install(
     Of the packages in `pins`, the last is the runtime.
     """
     package = list(pins)[-1]
-    asked = {"runtime": package, "module": package, "pins": pins, "patience": _PIP_PATIENCE_S}
+    request = {"runtime": package, "module": package, "pins": pins, "patience": _PIP_PATIENCE_S}
     if session.device.has_pip and wheels is None and not from_here:
         try:
-            return session.install(**asked, tree=None)
+            return session.install(**request, tree=None)
         except NoSpaceError:
             raise
         except HostError as error:
             reason = str(error).removeprefix(f"{url}: ")
             say(f"{url}: {reason[:120]}; sending wheels from here")
     with tempfile.TemporaryDirectory(prefix="wheels-") as scratch:
-        found = fetch_wheels(session.device, pins, Path(scratch), wheels)
-        tree = _wheel_tree(found)
-        session.bring(tree, found, say)
-        return session.install(**asked, tree=tree)
+        files = fetch_wheels(session.device, pins, Path(scratch), wheels)
+        tree = _wheel_tree(files)
+        session.bring(tree, files, say)
+        return session.install(**request, tree=tree)
 
 
 def _wheel_tree(wheels: dict[str, Path]) -> str:
@@ -191,7 +194,7 @@ def _wheel_tree(wheels: dict[str, Path]) -> str:
     return f"wheels/{hashlib.sha256(' '.join(sorted(wheels)).encode()).hexdigest()[:16]}"
 
 
-def _here(package: str, allowed: RuntimeRange | None) -> str | None:
+def _installed_here(package: str, allowed: RuntimeRange | None) -> str | None:
     """The release that this machine has, as a pin; None where it will not do."""
     try:
         version = importlib.metadata.version(package)

@@ -38,9 +38,9 @@ class Known:
 
 def register_folder() -> Path:
     """Where the files lie: COMPRESS_DEVICES, or in the user's state folder."""
-    given, home = os.environ.get(VARIABLE), os.environ.get("XDG_STATE_HOME")
-    if given:
-        return Path(given)
+    override, home = os.environ.get(VARIABLE), os.environ.get("XDG_STATE_HOME")
+    if override:
+        return Path(override)
     return (Path(home) if home else Path.home() / ".local/state") / "compress" / "devices"
 
 
@@ -50,8 +50,8 @@ def known_devices() -> list[Known]:
     Raises:
         CorruptFileError: when a file is not what was written.
     """
-    known = [_read(path) for path in sorted(register_folder().glob("*.json"))]
-    return sorted(known, key=lambda one: one.url)
+    devices = [_read(path) for path in sorted(register_folder().glob("*.json"))]
+    return sorted(devices, key=lambda device: device.url)
 
 
 def remember(device: Known) -> None:

@@ -90,8 +90,8 @@ class Device:
     def version_of(self, runtime: str) -> str | None:
         """The installed release of a runtime; None where there is none."""
         versions = self.envs[runtime].versions if runtime in self.envs else {}
-        found = next((version for name, version in versions.items() if name != "numpy"), None)
-        return None if found is None else found.partition("-")[0]
+        release = next((version for name, version in versions.items() if name != "numpy"), None)
+        return None if release is None else release.partition("-")[0]
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -271,9 +271,9 @@ def connect(address: Address, remote: list[str], name: str | None = None) -> Dev
     """
     command = ssh_command(address, remote)
 
-    def why(code: int, said: str, heard: bool) -> str | None:
+    def why(code: int, stderr: str, heard: bool) -> str | None:
         if code == SSH_FAILED:
-            return explain(address, said, heard=heard)
+            return explain(address, stderr, heard=heard)
         if code == _NO_PYTHON:
             oldest = ".".join(map(str, OLDEST_PYTHON))
             return f"has no Python of {oldest} or newer; install python3 there"

@@ -24,7 +24,7 @@ def device_sources() -> tuple[str, dict[str, Path]]:
         for part in _PARTS
         for path in sorted(_ROOT.glob(part))
     }
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, path in sorted(files.items()):
-        found.update(f"{name}\0{sha256_of(path)}\n".encode())
-    return f"code/{found.hexdigest()[:16]}", files
+        digest.update(f"{name}\0{sha256_of(path)}\n".encode())
+    return f"code/{digest.hexdigest()[:16]}", files

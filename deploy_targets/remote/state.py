@@ -28,18 +28,18 @@ def facts_of(session: Session, tree: str, host: str) -> Facts:
         tree: of the device side there.
         host: for messages to the user.
     """
-    return _asked(session, tree, host, Facts, ["-m", "deploy_targets.device.facts"])
+    return _answer_of(session, tree, host, Facts, ["-m", "deploy_targets.device.facts"])
 
 
 def conditions_of(session: Session, tree: str, host: str) -> Conditions:
     """The machine at this moment."""
-    return _asked(session, tree, host, Conditions, ["-c", _CONDITIONS])
+    return _answer_of(session, tree, host, Conditions, ["-c", _CONDITIONS])
 
 
-def _asked(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
-    said = session.ask_for(Printed, "run", tree=tree, words=words).output
+def _answer_of(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
+    output = session.ask_for(Printed, "run", tree=tree, words=words).output
     try:
-        facts = parse_json(said)
+        facts = parse_json(output)
     except (TypeError, ValueError) as error:
         raise HostError(f"{host}: what it says of itself is no JSON ({error})") from error
     return build_answer(record, facts, host)

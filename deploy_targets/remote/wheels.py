@@ -92,12 +92,12 @@ def platform_tags(device: Device) -> list[str]:
             f"its system is one of {device.bits} bits, for which runtimes have no wheels; install "
             "a 64-bit one (Raspberry Pi OS comes in both)"
         )
-    found = re.fullmatch(r"glibc 2\.(\d{1,3})", device.libc)
-    if not found:
+    glibc = re.fullmatch(r"glibc 2\.(\d{1,3})", device.libc)
+    if not glibc:
         raise HostError(
             f"its C library is {device.libc or 'not glibc'}, but runtimes have wheels for glibc "
             "alone; use a system such as Debian, Ubuntu or Raspberry Pi OS"
         )
-    newest = int(found[1])
+    newest = int(glibc[1])
     tags = [f"manylinux_2_{minor}_{device.arch}" for minor in range(newest, _OLDEST_GLIBC - 1, -1)]
     return [*tags, f"manylinux2014_{device.arch}", f"linux_{device.arch}"]

@@ -52,37 +52,37 @@ def with_rates(raw: dict[str, Any]) -> dict[str, Any]:
         "fp32_per_cycle": (core.fp32_per_cycle, core.fp32_source),
         "int8_per_cycle": (core.int8_per_cycle, core.int8_source),
     }
-    taken = {name: both for name, both in documented.items() if name not in raw}
-    rates = {name: rate for name, (rate, _) in taken.items()}
-    sources = {name: source for name, (_, source) in taken.items()}
+    missing = {name: documents for name, documents in documented.items() if name not in raw}
+    rates = {name: rate for name, (rate, _) in missing.items()}
+    sources = {name: source for name, (_, source) in missing.items()}
     return {**raw, **rates, "sources": {**sources, **raw.get("sources", {})}}
 
 
 def this_machine(root: Path = _ROOT) -> dict[str, Any]:
     """A profile's facts as this machine tells them, quantisation scheme included."""
-    found = facts.collect(root)
-    features = found.features or []
-    cpu = core_name(root) or found.cpu
-    told = {
-        "arch": (found.arch, "the kernel (uname)"),
-        "cpu": (cpu, "/proc/cpuinfo" if cpu == found.cpu else "/proc/cpuinfo, family and model"),
-        "cores": (found.logical_cores, "the kernel"),
+    machine = facts.collect(root)
+    features = machine.features or []
+    cpu = core_name(root) or machine.cpu
+    sourced = {
+        "arch": (machine.arch, "the kernel (uname)"),
+        "cpu": (cpu, "/proc/cpuinfo" if cpu == machine.cpu else "/proc/cpuinfo, family and model"),
+        "cores": (machine.logical_cores, "the kernel"),
         "clock_mhz": (clock_mhz(root), "cpuinfo_max_freq (sysfs)"),
-        "memory_mb": (found.memory_mb, "/proc/meminfo"),
+        "memory_mb": (machine.memory_mb, "/proc/meminfo"),
         "features": (features, "/proc/cpuinfo"),
-        "threads": (found.usable_cores or 1, "the cores that this process may keep busy"),
+        "threads": (machine.usable_cores or 1, "the cores that this process may keep busy"),
     }
     return {
-        **{name: value for name, (value, _) in told.items()},
-        "quantization": as_dict(detected_quantization(found.arch, features)),
-        "sources": {name: source for name, (value, source) in told.items() if value is not None},
+        **{name: value for name, (value, _) in sourced.items()},
+        "quantization": as_dict(detected_quantization(machine.arch, features)),
+        "sources": {name: source for name, (value, source) in sourced.items() if value is not None},
     }
 
 
 def core_name(root: Path = _ROOT) -> str | None:
     """The documented core that an x86 family and model stand for; ARM's name is a fact already."""
-    told = _cpuinfo(root)
-    vendor, family, model = (told.get(key) for key in ("vendor_id", "cpu family", "model"))
+    fields = _cpuinfo(root)
+    vendor, family, model = (fields.get(key) for key in ("vendor_id", "cpu family", "model"))
     if vendor is None or family is None or model is None or not model.isdigit():
         return None
     for name, core in known_cores().items():

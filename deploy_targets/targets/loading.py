@@ -123,8 +123,8 @@ def _load(path: Path) -> Target:
     try:
         # Checked as written first: what is filled in leans on it.
         build(Target, {"name": path.stem, "onnx_opset": NEWEST_EXPORTED, **raw})
-        told = {"name": path.stem, "onnx_opset": NEWEST_EXPORTED, **with_rates(raw)}
-        target = build(Target, told)
+        completed = {"name": path.stem, "onnx_opset": NEWEST_EXPORTED, **with_rates(raw)}
+        target = build(Target, completed)
     except RecordError as error:
         raise RecipeError(f"{path}: {error}") from error
     _check(path, target)
@@ -167,13 +167,15 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _over(found: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
-    """What was found, and over it what a profile tells; a fact told has no source but its own."""
-    sources = told.get("sources", {})
+def _over(detected: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
+    """What was detected, and over it a profile's facts, which have no source but their own."""
+    sources = profile.get("sources", {})
     if not isinstance(sources, dict):
-        return {**found, **told}
-    kept = {name: source for name, source in found["sources"].items() if name not in told}
-    return {**found, **told, "sources": {**kept, **sources}}
+        return {**detected, **profile}
+    remaining = {
+        name: source for name, source in detected["sources"].items() if name not in profile
+    }
+    return {**detected, **profile, "sources": {**remaining, **sources}}
 
 
 def _highest_opset(path: Path, target: Target) -> int:

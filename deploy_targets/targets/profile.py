@@ -161,7 +161,7 @@ class Target:
         """Facts that it states without a source."""
         stated = [name for name in SOURCED if getattr(self, name) not in (None, [], {})]
         without = [name for name in stated if not self.sources.get(name)]
-        without += [f"runtimes.{one.name}" for one in self.runtimes if not one.source]
+        without += [f"runtimes.{runtime.name}" for runtime in self.runtimes if not runtime.source]
         return without if self.quantization.reason else [*without, "quantization"]
 
 

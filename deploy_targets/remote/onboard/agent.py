@@ -92,8 +92,8 @@ class Agent:
             "size": self.size,
             "clean": self.clean,
         }
-        given = {key: value for key, value in request.items() if key not in {"op", "bytes"}}
-        return work[request["op"]](**given)
+        arguments = {key: value for key, value in request.items() if key not in {"op", "bytes"}}
+        return work[request["op"]](**arguments)
 
     def drain(self) -> None:
         """Read what is left of a content that was not taken."""
@@ -132,30 +132,30 @@ class Agent:
         """Make ready for a folder of files, named by (SHA-256, bytes): say which are wanted."""
         final, partial = self.folder / tree, self._partial(tree)
         self._take_lock()
-        if final.is_dir() and all(_is(final / name, one) for name, (one, _) in files.items()):
+        if final.is_dir() and all(_is(final / name, digest) for name, (digest, _) in files.items()):
             os.utime(final)
             return {"wanted": [], "there": True}
         # Changed since it was brought: by a disk that fails, or by somebody.
         shutil.rmtree(final, ignore_errors=True)
-        wanted = [name for name, (digest, _) in files.items() if not _is(partial / name, digest)]
-        self._need(sum(files[name][1] for name in wanted), keep=tree)
-        return {"wanted": wanted, "there": False}
+        missing = [name for name, (digest, _) in files.items() if not _is(partial / name, digest)]
+        self._need(sum(files[name][1] for name in missing), keep=tree)
+        return {"wanted": missing, "there": False}
 
     def put(self, tree: str, name: str, sha256: str) -> Answer:
         """Write a file of that folder; it appears whole or not at all."""
         path = self._partial(tree) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.tmp")
-        found = hashlib.sha256()
+        digest = hashlib.sha256()
         try:
             with temporary.open("wb") as file:
                 while self.left:
                     chunk = self._take()
-                    found.update(chunk)
+                    digest.update(chunk)
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-            if found.hexdigest() != sha256:
+            if digest.hexdigest() != sha256:
                 raise RefusalError(f"{path}: did not arrive as it was sent; try again")
             temporary.replace(path)
         finally:
@@ -175,9 +175,9 @@ class Agent:
             self._evict(sum(map(_size, self._cached())) - CACHE_BYTES, keep=tree)
         else:
             # Of code only the newest is used; a process that runs has loaded what it needs.
-            for other in final.parent.iterdir():
-                if other != final and not _used_lately(other):
-                    shutil.rmtree(other, ignore_errors=True)
+            for entry in final.parent.iterdir():
+                if entry != final and not _used_lately(entry):
+                    shutil.rmtree(entry, ignore_errors=True)
         return {}
 
     def install(
@@ -189,8 +189,9 @@ class Agent:
         """
         self._take_lock()
         env, scratch = self.folder / "envs" / runtime, self.folder / "partial" / f"env-{runtime}"
-        wanted = {"pins": pins, "python": platform.python_version(), "from": executable()}
-        if (record := self._envs().get(runtime)) and all(record[k] == wanted[k] for k in wanted):
+        identity = {"pins": pins, "python": platform.python_version(), "from": executable()}
+        record = self._envs().get(runtime)
+        if record and all(record[key] == value for key, value in identity.items()):
             return {"made": False, **record}
         shutil.rmtree(scratch, ignore_errors=True)
         site = make_environment(scratch)
@@ -202,7 +203,7 @@ class Agent:
             for wheel in wheels:
                 unpack(wheel, site)
         versions = prove(scratch / "bin" / "python", ["numpy", module])
-        record = {**wanted, "versions": versions, "via": "pip" if tree is None else "wheels"}
+        record = {**identity, "versions": versions, "via": "pip" if tree is None else "wheels"}
         (scratch / "env.json").write_text(json.dumps(record))
         env.parent.mkdir(parents=True, exist_ok=True)
         old = self.folder / "partial" / f"old-{runtime}"
@@ -291,20 +292,20 @@ class Agent:
         return chunk
 
     def _envs(self) -> dict[str, Any]:
-        found = {}
+        environments = {}
         for path in sorted((self.folder / "envs").glob("*/env.json")):
             # Without the Python that it was made of, after an upgrade of the system, it is none.
             if (path.parent / "bin" / "python").exists():
                 with contextlib.suppress(OSError, ValueError):
                     record = json.loads(path.read_text())
                     if isinstance(record, dict) and set(record) == _ENV_KEYS:
-                        found[path.parent.name] = record
-        return found
+                        environments[path.parent.name] = record
+        return environments
 
     def _free(self) -> int:
         """Of the disk that the folder is on, or will be."""
-        there = next(one for one in (self.folder, *self.folder.parents) if one.is_dir())
-        return shutil.disk_usage(there).free
+        nearest = next(path for path in (self.folder, *self.folder.parents) if path.is_dir())
+        return shutil.disk_usage(nearest).free
 
     def _need(self, size: int, keep: str) -> None:
         lacking = size + _MARGIN_BYTES - self._free()
@@ -370,13 +371,13 @@ def _used_lately(path: Path) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    return sorted(one.name for one in folder.glob("*"))
+    return sorted(path.name for path in folder.glob("*"))
 
 
 def _size(path: Path) -> int:
     if path.is_file():
         return path.stat().st_size
-    return sum(one.lstat().st_size for one in path.rglob("*") if not one.is_dir())
+    return sum(entry.lstat().st_size for entry in path.rglob("*") if not entry.is_dir())
 
 
 def _mib(size: int) -> str:
