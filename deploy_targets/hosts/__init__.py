@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.hosts.host_names import scheme_of
 from foundation.registry import Registry
 
 
@@ -95,4 +96,4 @@ def open_host(url: str) -> Host:
         UnknownNameError: when no entry knows the scheme.
         HostError: when the URL does not say what its scheme needs.
     """
-    return HOSTS.get(url.partition("://")[0], where=f"host {url!r}")(url)
+    return HOSTS.get(scheme_of(url), where=f"host {url!r}")(url)

@@ -12,17 +12,18 @@ from deploy_targets.device.facts import Facts, collect
 from deploy_targets.device.messages import Job, Message, ServerJob
 from deploy_targets.hosts import HOSTS, Server
 from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
+from deploy_targets.hosts.host_names import LOCAL
 from foundation.errors import HostError
 
 _SOURCES = Path(__file__).resolve().parents[2]
 
 
-@HOSTS.register("local")
+@HOSTS.register(LOCAL)
 class LocalHost:
     """The machine that this program runs on."""
 
     def __init__(self, url: str) -> None:
-        if url != "local":
+        if url != LOCAL:
             raise HostError(f"host {url!r}: this machine is written 'local', with nothing after it")
         self.name = url
 

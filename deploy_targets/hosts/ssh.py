@@ -24,7 +24,7 @@ from deploy_targets.hosts._process import (
     server_name,
     stream_from,
 )
-from deploy_targets.remote.address import SCHEME, parse_address
+from deploy_targets.hosts.host_names import SCHEME, parse_address
 from deploy_targets.remote.session import Session, connect, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import facts_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.runtimes import RUNTIMES
-from deploy_targets.remote.address import parse_address
+from deploy_targets.hosts.host_names import parse_address
 from deploy_targets.remote.session import Environment, Used, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import conditions_of, facts_of

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy_targets.remote.address import Address
+from deploy_targets.hosts.host_names import Address
 from foundation.errors import HostError
 
 CONFIG_VARIABLE = "COMPRESS_SSH_CONFIG"

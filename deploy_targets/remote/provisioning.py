@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy_targets.device.runtimes import RUNTIMES
-from deploy_targets.remote.address import SCHEME, parse_address
+from deploy_targets.hosts.host_names import LOCAL, SCHEME, parse_address, scheme_of
 from deploy_targets.remote.onboard.agent import machine as this_machine
 from deploy_targets.remote.register import Known, forget, remember
 from deploy_targets.remote.session import Cleaned, Installed, Say, Session, open_session
@@ -152,11 +152,10 @@ def machine_of(url: str) -> str:
     Raises:
         HostError: when it cannot be reached.
     """
-    scheme = url.partition("://")[0]
-    if scheme == SCHEME:
+    if scheme_of(url) == SCHEME:
         with open_session(parse_address(url)) as session:
             return session.device.machine
-    return this_machine() if url == "local" else url
+    return this_machine() if url == LOCAL else url
 
 
 def _install(

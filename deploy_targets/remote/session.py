@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from deploy_targets.device.sense import at_least, named
 from deploy_targets.hosts._process import DeviceProcess
 from deploy_targets.hosts.answers import build_answer, content_of, error_of, not_understood
+from deploy_targets.hosts.host_names import Address
 from deploy_targets.remote import onboard
-from deploy_targets.remote.address import Address
 from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
 from foundation.files import sha256_of
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.hosts import open_host
+from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.measure import Measurement, MeasureOptions, measure, write_measurement
 from deploy_targets.targets import Target
 from foundation.bundle import MANIFEST, open_bundle
@@ -55,7 +55,7 @@ def bench(
     """
     paths = []
     for folder, target in _chosen(run, only, asked, say):
-        path = run.bench / f"{folder.name}@{_file_name(asked.host)}{_variant(asked)}.json"
+        path = run.bench / f"{name_with_host(folder.name, asked.host)}{_variant(asked)}.json"
         how = {"manifest": sha256_of(folder / MANIFEST), **_measured_by(asked)}
         with run.step(f"bench {path.stem}", **how) as step:
             if step.needed or again:
@@ -187,7 +187,3 @@ def _evaluation_images(run: RunFolder, role: str) -> Path | None:
         return None
     path = run.data / read_facts(run.data).images_for(role, TEST)
     return path if path.exists() else None
-
-
-def _file_name(host: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", host)

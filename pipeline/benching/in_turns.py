@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from deploy_targets.comparison import SCHEMA_VERSION
 from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.compare import CompareOptions, compare, write_comparison
 from foundation.bundle import MANIFEST, Bundle, open_bundle
 from foundation.errors import MissingFileError, UsageError, unknown_name
@@ -67,8 +67,7 @@ def time_against(
 
 def comparison_path(run: RunFolder, name: str, host: str, baseline_sha256: str) -> Path:
     """Where the comparison of a run's bundle with another lies."""
-    on = re.sub(r"[^A-Za-z0-9._-]+", "_", host)
-    return run.comparisons / f"{name}@{on}--{baseline_sha256[:12]}.json"
+    return run.comparisons / f"{name_with_host(name, host)}--{baseline_sha256[:12]}.json"
 
 
 def _timed(

@@ -24,5 +24,7 @@ def report(
     """Write report.html and report.md into the run folder, and show the table."""
     from pipeline.commands.report import report_only  # noqa: PLC0415
 
-    outcome = report_only(run, out)
+    outcome, error = report_only(run, out)
     present(outcome, json)
+    if error is not None:
+        raise error

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from rich.console import Console, RenderableType
 
+from deploy_targets.hosts.host_names import EXAMPLE
 from deploy_targets.remote import checking, provisioning
-from deploy_targets.remote.address import EXAMPLE
 from deploy_targets.remote.checking import Checked
 from deploy_targets.remote.provisioning import SetUp, packages_for
 from deploy_targets.remote.register import Known, known_devices

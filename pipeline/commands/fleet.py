@@ -7,14 +7,15 @@ named. A host that fails does not keep the others from their work.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy_targets.comparison import Comparison
+from deploy_targets.device.sense import named
+from deploy_targets.hosts.host_names import EXAMPLE, refuse_password
 from deploy_targets.measurement import Measurement, read_measurement
-from deploy_targets.remote.address import EXAMPLE, refuse_password
 from deploy_targets.remote.provisioning import machine_of
 from foundation.bundle import read_manifest
 from foundation.errors import CompressError, HostError, RecipeError, UsageError
@@ -114,6 +115,10 @@ class _Entry:
 class _File:
     hosts: dict[str, _Entry]
 
+    def problems(self) -> Iterator[str]:
+        for name in self.hosts:
+            yield from named(hosts=name)
+
 
 def read_fleet(path: Path) -> list[FleetHost]:
     """The hosts of a fleet file, in its order.
@@ -135,10 +140,10 @@ def read_fleet(path: Path) -> list[FleetHost]:
 
 
 def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
-    """Hosts of a file and of the command line, each URL once.
+    """Hosts of a file and of the command line, each URL and each name once.
 
     Raises:
-        UsageError: when two entries have the same URL.
+        UsageError: when two entries have the same URL, or the same name.
         HostError: when one has a password in it.
     """
     hosts = [*(read_fleet(fleet) if fleet else []), *(FleetHost(url, url) for url in urls)]
@@ -149,6 +154,12 @@ def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
         if len(twice) > 1:
             raise UsageError(
                 f"{one.url}: named {len(twice)} times ({', '.join(twice)}); once will do"
+            )
+        # What comes of a host is known by its name.
+        if sum(other.name == one.name for other in hosts) > 1:
+            raise UsageError(
+                f"{one.name}: the name of two hosts, {one.url} among them; "
+                f"give the host in {fleet} another name"
             )
     return hosts
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from deploy_targets.hosts.host_names import bundle_named_in
 from deploy_targets.measurement import BundleMeasured, describe
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import CorruptFileError, MissingFileError
@@ -37,7 +38,7 @@ class Vouching:
         Raises:
             CorruptFileError: when run.json does not list it, or it was changed since.
         """
-        listed = self._listed.get(path.relative_to(self._run.path).as_posix())
+        listed = self._listed_as(path)
         if listed is None:
             raise CorruptFileError(
                 f"{path}: {self._run.record_path} does not list it, so no step of this run made "
@@ -50,6 +51,22 @@ class Vouching:
                 f"{listed[:12]}…, and it has {actual[:12]}…; put it back, or delete it and run "
                 f"`{command}` again"
             )
+
+    def doubts(self) -> list[str]:
+        """Measurements, estimates and comparisons that are not as a step of the run made them: a
+        line each, such as "changed since the run made it: bench/a@local.json"."""
+        run, lines = self._run, []
+        for path in [*run.measurement_paths(), *run.estimate_paths(), *run.comparison_paths()]:
+            name, listed = path.relative_to(run.path).as_posix(), self._listed_as(path)
+            if listed is None:
+                lines.append(f"not made by any step of the run: {name}")
+            elif sha256_of(path) != listed:
+                lines.append(f"changed since the run made it: {name}")
+        return lines
+
+    def _listed_as(self, path: Path) -> str | None:
+        """The SHA-256 that run.json has of a file; None where it lists none."""
+        return self._listed.get(path.relative_to(self._run.path).as_posix())
 
     def check_none_is_gone(self) -> None:
         """Make sure that every measurement of a bundle that is there is there too.
@@ -105,7 +122,7 @@ class Vouching:
 
     def _is_there(self, path: Path, manifest: object) -> bool:
         """Whether the bundle that a measurement was of is there, and not another of its name."""
-        bundle_manifest = self._run.bundles / path.name.partition("@")[0] / MANIFEST
+        bundle_manifest = self._run.bundles / bundle_named_in(path.name) / MANIFEST
         return bundle_manifest.is_file() and sha256_of(bundle_manifest) == manifest
 
 

@@ -7,6 +7,7 @@ import json
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from deploy_targets.hosts import HOSTS
+from deploy_targets.hosts.host_names import scheme_of
 from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
 from foundation.errors import ModelMismatchError, RecipeError, unknown_name
@@ -130,4 +131,4 @@ def _check_target_names(file: RecipeFile) -> None:
 
 
 def _check_host(url: str, where: str) -> None:
-    HOSTS.get(url.partition("://")[0], where)(url)
+    HOSTS.get(scheme_of(url), where)(url)

@@ -21,8 +21,8 @@ from pydantic.dataclasses import dataclass
 from deploy_targets.device.percentiles import LARGEST, SMALLEST
 from deploy_targets.device.pinning import parse_cores
 from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.hosts.host_names import LOCAL, password_problem
 from deploy_targets.intervals import FEWEST_ROUNDS
-from foundation.words import without_password
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, check_sequence
 
@@ -360,7 +360,7 @@ class BenchRecipe(Section):
         rounds: of turns, in fresh processes each.
     """
 
-    host: str = "local"
+    host: str = LOCAL
     threads: Few | None = None
     precision_hint: Literal["f32", "auto"] = "f32"
     runtime: str | None = None
@@ -382,8 +382,9 @@ class BenchRecipe(Section):
     @field_validator("host")
     @classmethod
     def _has_no_password(cls, url: str) -> str:
-        if without_password(url) != url:
-            raise ValueError("a URL is no place for a password; use a key (`ssh-copy-id`)")
+        problem = password_problem(url)
+        if problem:
+            raise ValueError(problem)
         return url
 
     @field_validator("pin")

@@ -15,6 +15,7 @@ from pipeline.data.facts import DataFacts, read_facts
 from pipeline.exporting.choice import Shipping, read_shipping
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
+from pipeline.gating.vouching import Vouching
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
 from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
@@ -41,6 +42,8 @@ class ReportContent:
         shipping: which bundle ships and why; None when nobody asked for a choice.
         headline: the bundle to ship, measured.
         verdict: the gate's, or None when it was not asked since the last export.
+        unvouched: measurements, estimates and comparisons that are not as the run made them, a line
+            each; their figures are shown all the same.
         outdated: names of bundles that were exported anew since they were measured or estimated;
             those figures are left out.
         waterfall: from teacher to INT8, for one target, with the latencies of one host.
@@ -61,6 +64,7 @@ class ReportContent:
     shipping: Shipping | None
     headline: Headline | None
     verdict: Verdict | None
+    unvouched: list[str]
     outdated: list[str]
     waterfall: list[Step]
     host: str | None
@@ -126,6 +130,7 @@ def gather(run: RunFolder) -> ReportContent:
         shipping=shipping,
         headline=headline,
         verdict=verdict,
+        unvouched=Vouching(run).doubts(),
         outdated=outdated,
         waterfall=[*student_steps, *bundle_steps(bundles, student_steps[-1], latencies)],
         host=host or (shipping.measured_on if shipping else None),

@@ -28,7 +28,8 @@ def shown_of(content: ReportContent) -> list[RenderableType]:
     outdated = [
         f"left out, exported anew and not measured since: {safe(name)}" for name in content.outdated
     ]
-    return [steps, *computed, *shipped, *outdated, *headline_lines(content.headline)]
+    unvouched = [f"[yellow]in doubt[/yellow]: {safe(line)}" for line in content.unvouched]
+    return [steps, *computed, *shipped, *outdated, *headline_lines(content.headline), *unvouched]
 
 
 def headline_lines(headline: Headline | None) -> list[str]:

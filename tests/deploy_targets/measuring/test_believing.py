@@ -13,6 +13,7 @@ import pytest
 from deploy_targets.device.facts import collect
 from deploy_targets.hosts import HOSTS, _process
 from deploy_targets.hosts._process import DeviceProcess
+from deploy_targets.hosts.host_names import Address
 from deploy_targets.hosts.local import LocalHost
 from deploy_targets.measuring.compare import (
     CompareOptions,
@@ -26,7 +27,6 @@ from deploy_targets.measuring.measure import (
     read_measurement,
     write_measurement,
 )
-from deploy_targets.remote.address import Address
 from deploy_targets.remote.session import Session
 from foundation.errors import CompressError, HostError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy_targets.remote.address import parse_address
+from deploy_targets.hosts.host_names import parse_address
 from deploy_targets.remote.link import explain, ssh_command
 
 ADDRESS = parse_address("ssh://pi@board:2222")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from loopback_sshd import ssh_config
 
-from deploy_targets.remote.address import parse_address
+from deploy_targets.hosts.host_names import parse_address
 from deploy_targets.remote.checking import check
 from deploy_targets.remote.provisioning import clean, packages_for, set_up
 from deploy_targets.remote.register import known_devices

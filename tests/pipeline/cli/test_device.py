@@ -159,6 +159,8 @@ def test_machines_work_at_once_but_one_machine_does_one_thing_at_a_time(
         ('[hosts.a]\nurll = "local"\n', "did you mean 'hosts.a.url'"),
         ("[hosts.a]\ntarget = 'rpi4'\n", "missing key 'hosts.a.url'"),
         ("[hosts]\n", "names no host"),
+        ('[hosts.""]\nurl = "local"\n', "hosts must be a plain name"),
+        ('[hosts."a\\u001b[2J"]\nurl = "local"\n', "hosts must be a plain name"),
         ("hosts = [\n", "fleet.toml"),
     ],
 )
@@ -175,6 +177,9 @@ def test_a_fleet_is_read_in_its_order_and_names_no_host_twice(tmp_path: Path) ->
     path.write_text('[hosts.b]\nurl = "ssh://b"\n[hosts.a]\nurl = "local"\ntarget = "rpi4"\n')
     assert [one.name for one in chosen_hosts(["ssh://c"], path)] == ["b", "a", "ssh://c"]
     with pytest.raises(UsageError, match=r"named 2 times \(b, ssh://b\)"):
+        chosen_hosts(["ssh://b"], path)
+    path.write_text('[hosts."ssh://b"]\nurl = "ssh://a"\n')
+    with pytest.raises(UsageError, match="ssh://b: the name of two hosts"):
         chosen_hosts(["ssh://b"], path)
     with pytest.raises(MissingFileError, match="no such fleet"):
         read_fleet(tmp_path / "none.toml")

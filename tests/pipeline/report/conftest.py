@@ -40,7 +40,7 @@ def tiny_copy(road, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 @pytest.fixture(scope="session")
-def shipped(tiny_copy) -> RunFolder:
+def shipped(tiny_copy, list_anew) -> RunFolder:
     """The tiny run as if ONNX INT8 had been chosen among its bundles, with round figures."""
     run = tiny_copy("shipped")
     for folder in run.bundle_folders():
@@ -76,6 +76,7 @@ def shipped(tiny_copy) -> RunFolder:
         ),
     )  # fmt: skip
     assert read_shipping(run.shipping_path).chosen == "local-onnx-int8"
+    list_anew(run)
     report(run)
     return run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy_targets.measurement import read_measurement
+from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.bundle import read_manifest, write_manifest
 from foundation.errors import CorruptFileError
 from pipeline.exporting.choice import read_shipping, write_shipping
@@ -345,3 +345,31 @@ def test_figures_of_an_earlier_export_are_left_out_and_said_to_be(
     assert f"not measured since: {name}" in compress("report", cwd=tmp_path).out
     for page in ("report.html", "report.md"):
         assert f"not measured since: {name}." in (own.path / page).read_text()
+
+
+class TestAFileThatTheRunDidNotLeaveSo:
+    def test_is_said_wherever_the_report_is_and_ends_as_a_corrupt_file_does(
+        self, own: RunFolder, compress, tmp_path: Path
+    ) -> None:
+        path = own.bench / "local-onnx-int8@local.json"
+        measured = read_measurement(path)
+        faster = replace(measured, launches=measured.launches + 1)
+        write_measurement(path, faster)
+        for page in ("report.html", "report.md"):
+            (own.path / page).unlink()
+        said = compress("report", cwd=tmp_path)
+        line = "changed since the run made it: bench/local-onnx-int8@local.json"
+        assert said.code == CorruptFileError.exit_code
+        assert line in said.err
+        assert f"in doubt: {line}" in said.out
+        for page in ("report.html", "report.md"):
+            assert line in (own.path / page).read_text()
+
+    def test_is_one_that_was_put_there_too(self, own: RunFolder) -> None:
+        path = own.bench / "local-onnx-int8@local.json"
+        shutil.copy(path, own.bench / "local-onnx-int8@elsewhere.json")
+        line = "not made by any step of the run: bench/local-onnx-int8@elsewhere.json"
+        assert gather(own).unvouched == [line]
+
+    def test_is_none_in_a_run_that_was_left_alone(self, own: RunFolder) -> None:
+        assert gather(own).unvouched == []

@@ -1,4 +1,5 @@
-"""Where a device is: ssh://user@host:port/folder."""
+"""How a machine is named: "local", or a device's URL, ssh://user@host:port/folder; in the names of
+files too."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from urllib.parse import unquote, urlsplit
 from foundation.errors import HostError
 from foundation.words import without_password
 
+LOCAL = "local"
 SCHEME = "ssh"
 EXAMPLE = "ssh://pi@raspberrypi.local"
 
 _PLAIN = re.compile(r"[\w.:%@+][\w.:%@+-]*")
+_NOT_IN_A_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+_NO_PASSWORD = "a URL is no place for a password; use a key (`ssh-copy-id`)"
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,33 @@ def parse_address(url: str) -> Address:
     return Address(url, host, user, port, folder)
 
 
+def scheme_of(url: str) -> str:
+    """What tells how a machine is reached: "local", "ssh"."""
+    return url.partition("://")[0]
+
+
+def name_with_host(bundle: str, host: str) -> str:
+    """A file's name that tells of a bundle on a machine, without its suffix: BUNDLE@HOST.
+
+    Of the machine's name, what a file system might not bear is "_"; so is "@", and the last one
+    stands between the two.
+    """
+    return f"{bundle}@{_NOT_IN_A_FILE_NAME.sub('_', host)}"
+
+
+def bundle_named_in(file_name: str) -> str:
+    """The bundle in a name that `name_with_host` began; a bundle's own name may have an "@"."""
+    return file_name.rpartition("@")[0]
+
+
+def password_problem(url: str) -> str | None:
+    """What is wrong with a URL that has, or may have, a password in it; None where it has none.
+
+    Before the URL is written into a file, what might be one is as bad as one.
+    """
+    return None if without_password(url) == url else _NO_PASSWORD
+
+
 def refuse_password(url: str) -> None:
     """Make sure that a URL has no password, before it is written or shown anywhere.
 
@@ -73,9 +104,7 @@ def refuse_password(url: str) -> None:
     """
     shown = without_password(url)
     if shown != url and "@" in shown:
-        raise HostError(
-            f"host {shown!r}: a URL is no place for a password; use a key (`ssh-copy-id`)"
-        )
+        raise HostError(f"host {shown!r}: {_NO_PASSWORD}")
 
 
 def _wrong(url: str, reason: str) -> HostError:

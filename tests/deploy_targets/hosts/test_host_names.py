@@ -2,7 +2,14 @@
 
 import pytest
 
-from deploy_targets.remote.address import Address, parse_address
+from deploy_targets.hosts.host_names import (
+    Address,
+    bundle_named_in,
+    name_with_host,
+    parse_address,
+    password_problem,
+    scheme_of,
+)
 from foundation.errors import HostError
 
 
@@ -42,3 +49,33 @@ def test_a_url_that_is_none_is_refused_in_one_line(url, words):
         parse_address(url)
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("url", "scheme"), [("local", "local"), ("ssh://a:1/b", "ssh"), ("", "")])
+def test_the_scheme_tells_how_a_machine_is_reached(url, scheme):
+    assert scheme_of(url) == scheme
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("local", "b@local"),
+        ("ssh://pi@h.local:22/data", "b@ssh_pi_h.local_22_data"),
+        ("ssh://[::1]", "b@ssh_1_"),
+    ],
+)
+def test_a_file_is_named_by_bundle_and_machine(host, name):
+    assert name_with_host("b", host) == name
+
+
+@pytest.mark.parametrize("bundle", ["rpi-int8", "my@board-onnx-int8", "@"])
+@pytest.mark.parametrize("host", ["local", "ssh://pi@h"])
+def test_the_bundle_is_found_again_in_a_files_name(bundle, host):
+    assert bundle_named_in(f"{name_with_host(bundle, host)}.server.batch4.json") == bundle
+
+
+def test_what_may_be_a_password_is_kept_out_of_files():
+    assert password_problem("local") is None
+    assert password_problem("ssh://pi@h:22/x") is None
+    for url in ("ssh://pi:secret@h", "ssh://pi:secret"):
+        assert "no place for a password" in str(password_problem(url))
