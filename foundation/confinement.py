@@ -29,7 +29,7 @@ _CPU_PER_SECOND = 16
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """What work may take.
 
     Attributes:
@@ -41,7 +41,7 @@ class Limits:
     memory: int
 
     @classmethod
-    def for_model(cls, size: int) -> Limits:
+    def for_model(cls, size: int) -> ProcessLimits:
         """For a model of so many bytes: two minutes and two seconds a megabyte; 8 GiB and 16 times
         its size, but no more than nine tenths of this machine's memory (and 3 GiB at least, for a
         runtime alone takes one)."""
@@ -50,7 +50,7 @@ class Limits:
 
 
 def run_confined(
-    module: str, job: dict[str, Any], limits: Limits, subject: str, kind: type[CompressError]
+    module: str, job: dict[str, Any], limits: ProcessLimits, subject: str, kind: type[CompressError]
 ) -> dict[str, Any]:
     """Call `module.answer(job)` in a process of its own; leaving it early ends that.
 
@@ -86,7 +86,7 @@ def run_confined(
 
 
 def _content(
-    reply: bytes, code: int, limits: Limits, subject: str, kind: type[CompressError]
+    reply: bytes, code: int, limits: ProcessLimits, subject: str, kind: type[CompressError]
 ) -> dict[str, Any]:
     try:
         message = json.loads(reply)
@@ -100,7 +100,7 @@ def _content(
     raise getattr(errors, raised, kind)(text)
 
 
-def _end(code: int, limits: Limits) -> str:
+def _end(code: int, limits: ProcessLimits) -> str:
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return (
         f"the process that opened it died ({name}), perhaps for want of more than "

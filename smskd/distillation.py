@@ -16,7 +16,7 @@ from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
-from smskd.job import Job
+from smskd.job import StageJob
 from smskd.listening import Listener
 from smskd.pair import Pair, Taps, make_pair
 from smskd.quantization.quantizing import check_quantizable
@@ -90,7 +90,7 @@ def distill(
         if between is not None and index > 1:
             between(index, student)
             pair = _paired_anew(pair, train, stage, has_features=reference is not None and tapped)
-        job = Job(
+        job = StageJob(
             stage=stage,
             index=index,
             student=pair.student,
@@ -131,7 +131,7 @@ def train_alone(
     if stage.methods:
         raise ValueError(f"without a teacher there are no methods, but got {stage.methods=}")
     check_inside(Path(folder))
-    job = Job(
+    job = StageJob(
         stage=stage,
         index=0,
         student=TappedModel(model),

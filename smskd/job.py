@@ -20,7 +20,7 @@ from smskd.teaching.teacher_views import TeacherViews
 
 
 @dataclass
-class Job:
+class StageJob:
     """All that one stage's training needs.
 
     Attributes:
@@ -55,7 +55,7 @@ class Job:
     beginning: str | None = None
 
 
-def fingerprint(job: Job) -> str:
+def fingerprint(job: StageJob) -> str:
     """What the stage's result depends on; work that lies in its folder is gone on with if equal.
 
     The first stage's student is left out, for a caller may draw it anew before each call, and

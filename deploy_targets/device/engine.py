@@ -33,7 +33,7 @@ _TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class Engine:
+class InferenceEngine:
     """A bundle in a runtime that has answered once.
 
     Attributes:
@@ -106,7 +106,7 @@ class Engine:
         )
 
 
-def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
+def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEngine:
     """Open the bundle, import the runtime, load the model and let it answer once.
 
     Args:
@@ -136,7 +136,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> Engine:
     )
     session, load_ms = _timed(lambda: load_session(runtime, model))
     _, first_ms = _timed(lambda: _run(session, bundle, filled(images, batch)))
-    return Engine(
+    return InferenceEngine(
         bundle=bundle,
         runtime=job.runtime,
         version=runtime.version,

@@ -2,7 +2,7 @@
 
 What comes back is lines, each an object with a `kind`:
 
-- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `Step`),
+- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `WorkerStep`),
   "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed" (`Timed`, a part
   of the samples), "energy" (`Consumed`, of such a part), "memory" (`Memory`, after them),
   "throughput" (`Throughput`), "counted" (`Counted`, a part of the accuracy), then, last, a "result"
@@ -481,7 +481,7 @@ class Parity:
 
 
 @dataclass(frozen=True)
-class Step:
+class WorkerStep:
     """What a worker is at: "progress"."""
 
     step: str

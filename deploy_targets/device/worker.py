@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from deploy_targets.device import checks, facts, timing
 from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
 from deploy_targets.device.conditions import Watch, worst_of
-from deploy_targets.device.engine import Engine, filled, load_engine
+from deploy_targets.device.engine import InferenceEngine, filled, load_engine
 from deploy_targets.device.messages import (
     OFFLINE,
     STEPS,
@@ -87,7 +87,7 @@ def _start(job: Job, emit: Emit) -> None:
     _send(emit, "started", Started(engine.startup, engine.memory()))
 
 
-def _answer_some(job: Job, engine: Engine, queries: int) -> None:
+def _answer_some(job: Job, engine: InferenceEngine, queries: int) -> None:
     """Queries of the job's kind that nobody times: a process has the memory of what it did."""
     rate = _AT_ONCE if job.scenario.rate else None
     asked = replace(job, scenario=replace(job.scenario, rate=rate))
@@ -95,7 +95,7 @@ def _answer_some(job: Job, engine: Engine, queries: int) -> None:
     series.part(queries, PART_S)
 
 
-def _time(job: Job, engine: Engine, emit: Emit) -> None:
+def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
     """Warm up and time what is not done yet, and tell of the memory that the process then has."""
     left = max(0, job.queries - job.done.queries)
     seconds = max(0.0, job.max_seconds - job.done.timed_s)
@@ -134,7 +134,7 @@ def _send_energy(emit: Emit, meter: Meter, part: Timed, images_a_query: int) -> 
         _send(emit, "energy", Consumed(joules, len(part.ns) * images_a_query, meter.source))
 
 
-def _batches(engine: Engine, batch: int) -> list[NDArray[Any]]:
+def _batches(engine: InferenceEngine, batch: int) -> list[NDArray[Any]]:
     """What queries ask: each begins at another of the probe images."""
     return [filled(engine.images, batch, first) for first in range(len(engine.images))]
 

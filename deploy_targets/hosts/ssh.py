@@ -25,7 +25,7 @@ from deploy_targets.hosts._process import (
     stream_from,
 )
 from deploy_targets.hosts.host_names import SCHEME, parse_address
-from deploy_targets.remote.session import Session, connect, open_session
+from deploy_targets.remote.session import DeviceSession, connect, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import facts_of
 from foundation.bundle import MANIFEST, read_manifest
@@ -91,7 +91,7 @@ class SshHost:
         command = ["exec", "env", *settings, python, "-P", "-m", _TETHER, module, *words]
         return command, paths
 
-    def _check_runtime(self, session: Session, job: EngineJob) -> None:
+    def _check_runtime(self, session: DeviceSession, job: EngineJob) -> None:
         package = RUNTIMES.get(job.runtime).package
         version = session.device.version_of(package)
         again = f"`compress device setup --host {self.name} --runtime"
@@ -106,7 +106,7 @@ class SshHost:
             )
 
 
-def _brought(session: Session, job: EngineJob) -> dict[str, str]:
+def _brought(session: DeviceSession, job: EngineJob) -> dict[str, str]:
     """The job's files on the device, by the job's fields."""
     folder = Path(job.bundle)
     names = [MANIFEST, *read_manifest(folder).files]

@@ -19,7 +19,7 @@ from deploy_targets.device.messages import (
     SINGLE_STREAM,
     Job,
     Scenario,
-    Step,
+    WorkerStep,
 )
 from deploy_targets.device.percentiles import BOUNDS, FEWEST_FOR_BOUNDS, fewest_queries
 from deploy_targets.device.pinning import AUTO, parse_cores
@@ -274,7 +274,7 @@ def _stream(
             if message["kind"] == "error":
                 raise error_of(message, machine.name)
             if message["kind"] == "progress":
-                step = build_answer(Step, content_of(message), machine.name, "progress")
+                step = build_answer(WorkerStep, content_of(message), machine.name, "progress")
                 if on_progress:
                     on_progress(as_dict(step))
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.runtimes import RUNTIMES
@@ -20,11 +20,20 @@ _LITTLE_MB = 200
 _BUSY = 0.5
 
 
+State = Literal["ok", "note", "problem"]
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: `state` is "ok", "note" or "problem"."""
+    """One thing that was looked at.
 
-    state: str
+    Attributes:
+        state: "ok"; "note" for something to know; "problem" for something that will not work.
+        what: what was looked at.
+        detail: what was found, and what to do about a problem.
+    """
+
+    state: State
     what: str
     detail: str
 

@@ -15,7 +15,7 @@ from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.hosts.host_names import LOCAL, SCHEME, parse_address, scheme_of
 from deploy_targets.remote.onboard.agent import machine as this_machine
 from deploy_targets.remote.register import Known, forget, remember
-from deploy_targets.remote.session import Cleaned, Installed, Say, Session, open_session
+from deploy_targets.remote.session import Cleaned, DeviceSession, Installed, Say, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import facts_of
 from deploy_targets.remote.wheels import fetch_wheels
@@ -159,7 +159,7 @@ def machine_of(url: str) -> str:
 
 
 def _install(
-    session: Session,
+    session: DeviceSession,
     url: str,
     pins: dict[str, str],
     say: Say,

@@ -151,7 +151,7 @@ class Printed:
     output: str
 
 
-class Session:
+class DeviceSession:
     """A conversation with a device's agent; see `open_session`.
 
     Attributes:
@@ -232,7 +232,7 @@ class Session:
 
 
 @contextlib.contextmanager
-def open_session(address: Address) -> Iterator[Session]:
+def open_session(address: Address) -> Iterator[DeviceSession]:
     """Talk to a device's agent for as long as the block lasts.
 
     Raises:
@@ -242,7 +242,7 @@ def open_session(address: Address) -> Iterator[Session]:
     with contextlib.closing(connect(address, ["sh", "-c", _with_a_python(_BOOT)])) as process:
         process.send({"modules": _program()})
         try:
-            yield Session(address, process)
+            yield DeviceSession(address, process)
         finally:
             # Only when it is gone is its lock there free.
             process.end_input()

@@ -7,7 +7,7 @@ from typing import TypeVar
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import Conditions
 from deploy_targets.hosts.answers import build_answer
-from deploy_targets.remote.session import Printed, Session
+from deploy_targets.remote.session import DeviceSession, Printed
 from foundation.documents import parse_json
 from foundation.errors import HostError
 
@@ -20,7 +20,7 @@ _CONDITIONS = (
 )
 
 
-def facts_of(session: Session, tree: str, host: str) -> Facts:
+def facts_of(session: DeviceSession, tree: str, host: str) -> Facts:
     """The machine.
 
     Args:
@@ -31,12 +31,14 @@ def facts_of(session: Session, tree: str, host: str) -> Facts:
     return _answer_of(session, tree, host, Facts, ["-m", "deploy_targets.device.facts"])
 
 
-def conditions_of(session: Session, tree: str, host: str) -> Conditions:
+def conditions_of(session: DeviceSession, tree: str, host: str) -> Conditions:
     """The machine at this moment."""
     return _answer_of(session, tree, host, Conditions, ["-c", _CONDITIONS])
 
 
-def _answer_of(session: Session, tree: str, host: str, record: type[T], words: list[str]) -> T:
+def _answer_of(
+    session: DeviceSession, tree: str, host: str, record: type[T], words: list[str]
+) -> T:
     output = session.ask_for(Printed, "run", tree=tree, words=words).output
     try:
         facts = parse_json(output)

@@ -22,7 +22,7 @@ _NOTHING_DB = -200.0  # JSON has no infinity
 
 
 @dataclass(frozen=True)
-class Worth:
+class AnswersKept:
     """What a quantised model keeps of the FP32 model's answers to calibration images, at the
     number of images at once (one, or all) at which it keeps least."""
 
@@ -44,8 +44,8 @@ class Smoothing:
     model: Any
     helps: bool
     images: int = 0
-    smoothed: Worth | None = None
-    plain: Worth | None = None
+    smoothed: AnswersKept | None = None
+    plain: AnswersKept | None = None
 
     def as_facts(self) -> dict[str, Any]:
         """What a bundle records of it."""
@@ -95,13 +95,13 @@ def better_of(
         return Smoothing(plain_model, helps=False)
     reference = _answers(load(original), images, sizes[-1])
 
-    def worth(model: Any) -> Worth:
+    def worth(model: Any) -> AnswersKept:
         run = load(model)
         try:
             parities = [compare(reference, _answers(run, images, size)) for size in sizes]
         except ExportError:  # answers that are not finite
-            return Worth(_NOTHING_DB, 0.0)
-        return Worth(
+            return AnswersKept(_NOTHING_DB, 0.0)
+        return AnswersKept(
             min(parity.signal_to_noise_db for parity in parities),
             min(parity.top1_agreement for parity in parities),
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.bundle import Preprocessing
-from foundation.confinement import Limits, run_confined
+from foundation.confinement import ProcessLimits, run_confined
 from foundation.errors import ExportError, MissingFileError
 
 _NEWEST_OPSET = 20
@@ -59,7 +59,7 @@ def adopt_onnx(source: Path, preprocessing: Preprocessing, path: Path) -> Adopte
         "preprocessing": asdict(preprocessing),
         "path": str(path.absolute()),
     }
-    limits = Limits.for_model(sum(file.stat().st_size for file in beside))
+    limits = ProcessLimits.for_model(sum(file.stat().st_size for file in beside))
     return Adopted(**run_confined(__name__, job, limits, str(source), ExportError))
 
 

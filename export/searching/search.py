@@ -15,7 +15,7 @@ from typing import Any
 
 from export._libraries import failing_as
 from export.quantization import QuantizationScheme
-from export.searching.trials import Candidate, Trial, TrialFiles, TrialResult, paired_drop
+from export.searching.trials import ModelVariant, Trial, TrialFiles, TrialResult, paired_drop
 from foundation.errors import ExportError
 
 # Where nothing is timed: the usual order, the fastest first.
@@ -60,7 +60,7 @@ class SearchResult:
 
 
 def search(
-    make: Callable[[Candidate], Trial],
+    make: Callable[[ModelVariant], Trial],
     rank: Callable[[QuantizationScheme], Sequence[str]],
     *,
     schemes: Sequence[QuantizationScheme],
@@ -108,9 +108,9 @@ def search(
     if run.baseline is None:
         raise ExportError(f"FP32 itself cannot be made: {run.results[0].error}")
     for precision in precisions:
-        run.try_one(Candidate(precision))
+        run.try_one(ModelVariant(precision))
     for scheme in schemes:
-        if (result := run.try_one(Candidate("int8", scheme))) and result.meets(limit):
+        if (result := run.try_one(ModelVariant("int8", scheme))) and result.meets(limit):
             break
     _keep_operators(run, rank)
     return _concluded(run, calibration_images, trained_in_int8=trained_in_int8)
@@ -121,7 +121,7 @@ class _Run:
 
     def __init__(
         self,
-        make: Callable[[Candidate], Trial],
+        make: Callable[[ModelVariant], Trial],
         limit: float,
         max_trials: int,
         files: TrialFiles,
@@ -136,10 +136,10 @@ class _Run:
         self.baseline: Trial | None = None
         self._make, self._files, self._on_trial = make, files, on_trial
         self._tolerated_drop = tolerated_drop
-        first = self.try_one(Candidate("fp32"))
+        first = self.try_one(ModelVariant("fp32"))
         self.baseline = first.trial if first else None
 
-    def try_one(self, candidate: Candidate) -> TrialResult | None:
+    def try_one(self, candidate: ModelVariant) -> TrialResult | None:
         """Make and judge a candidate, or take what an earlier run found; None if none is left."""
         if self.left <= 0:
             return None
@@ -162,7 +162,7 @@ class _Run:
         ]
         return sorted(made, key=lambda result: result.drop)
 
-    def _made(self, candidate: Candidate) -> tuple[Trial | None, str]:
+    def _made(self, candidate: ModelVariant) -> tuple[Trial | None, str]:
         try:
             return self._make(candidate), ""
         except ExportError as error:
@@ -203,7 +203,7 @@ def _keep_operators(run: _Run, rank: Callable[[QuantizationScheme], Sequence[str
 
     def meets(count: int) -> bool | None:
         excluded = (*scheme.excluded, *order[:count])
-        result = run.try_one(Candidate("int8", replace(scheme, excluded=excluded)))
+        result = run.try_one(ModelVariant("int8", replace(scheme, excluded=excluded)))
         return None if result is None else result.meets(run.limit)
 
     too_few, enough = 0, None

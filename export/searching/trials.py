@@ -19,7 +19,7 @@ from foundation.statistics import paired_difference
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelVariant:
     """A model that could be made: a precision, and how to quantise where it is INT8."""
 
     precision: str
@@ -75,7 +75,7 @@ class TrialResult:
         resumed: it was made by an earlier call.
     """
 
-    candidate: Candidate
+    candidate: ModelVariant
     trial: Trial | None
     drop: float = math.nan
     low: float = math.nan
@@ -130,7 +130,7 @@ class TrialFiles:
         self._folder = folder
         self._context = context
 
-    def write(self, candidate: Candidate, trial: Trial | None, error: str) -> None:
+    def write(self, candidate: ModelVariant, trial: Trial | None, error: str) -> None:
         """Keep a trial, or the reason why there is none."""
         if self._folder is None:
             return
@@ -145,7 +145,7 @@ class TrialFiles:
             }
         write_json(self._file(self._folder, candidate), content)
 
-    def read(self, candidate: Candidate) -> tuple[Trial | None, str] | None:
+    def read(self, candidate: ModelVariant) -> tuple[Trial | None, str] | None:
         """What `write` kept; None if it kept nothing, or nothing that can be read any more."""
         if self._folder is None or not (file := self._file(self._folder, candidate)).is_file():
             return None
@@ -157,7 +157,7 @@ class TrialFiles:
         except (CorruptFileError, KeyError, TypeError, ValueError):
             return None
 
-    def _file(self, folder: Path, candidate: Candidate) -> Path:
+    def _file(self, folder: Path, candidate: ModelVariant) -> Path:
         text = json.dumps([candidate.as_dict(), self._context], sort_keys=True)
         return folder / f"trial-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 

@@ -35,7 +35,7 @@ State = Literal["ok", "failed", "skipped", "not reached"]
 
 
 @dataclass(frozen=True)
-class Check:
+class VerificationCheck:
     """One thing that was looked at, and what was found."""
 
     what: str
@@ -56,7 +56,7 @@ class Verification:
     kind: str = "verification"
     bundle: str
     passed: bool
-    checks: list[Check]
+    checks: list[VerificationCheck]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,22 +134,22 @@ def unpack_bundle(packed: Path, out: Path | None) -> Outcome:
 
 def _carried_out(
     steps: Mapping[str, Callable[[], str]], told: Callable[[Exception], str]
-) -> tuple[list[Check], CompressError | None]:
+) -> tuple[list[VerificationCheck], CompressError | None]:
     """The steps one after another; what comes after one that fails cannot be trusted, nor run."""
-    checks: list[Check] = []
+    checks: list[VerificationCheck] = []
     failed: CompressError | None = None
     for what, step in steps.items():
         if failed:
-            checks.append(Check(what, "not reached", ""))
+            checks.append(VerificationCheck(what, "not reached", ""))
             continue
         try:
-            checks.append(Check(what, "ok", step()))
+            checks.append(VerificationCheck(what, "ok", step()))
         except _SkippedError as reason:
-            checks.append(Check(what, "skipped", told(reason)))
+            checks.append(VerificationCheck(what, "skipped", told(reason)))
         except CompressError as error:
             failed = type(error)(told(error))
             failed.__cause__ = error
-            checks.append(Check(what, "failed", told(error)))
+            checks.append(VerificationCheck(what, "failed", told(error)))
     return checks, failed
 
 

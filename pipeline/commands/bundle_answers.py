@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device.runtimes import RUNTIMES
 from foundation.bundle import Bundle
-from foundation.confinement import Limits, run_confined
+from foundation.confinement import ProcessLimits, run_confined
 from foundation.errors import HostError, ModelMismatchError
 
 
@@ -50,7 +50,7 @@ def answers_of(bundle: Bundle, runtime: str, what: str) -> Answers:
             f"runtime {runtime!r} is not on this host; install it with `pip install {package}`"
         )
     job = {"bundle": str(bundle.folder.resolve()), "runtime": runtime}
-    limits = Limits.for_model(bundle.model_bytes)
+    limits = ProcessLimits.for_model(bundle.model_bytes)
     reply = run_confined(__name__, job, limits, what, ModelMismatchError)
     together = reply["together"]
     return Answers(

@@ -8,14 +8,12 @@ import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
 
 from deploy_targets.device.facts import Facts, collect
+from deploy_targets.remote.checking import Finding
 from deploy_targets.targets import detected_quantization
 from foundation.records import as_dict
 from pipeline.shown.terminal import Outcome, table_of
-
-State = Literal["ok", "note", "problem"]
 
 # What each distribution is for here, and the module that must import.
 _LIBRARIES = {
@@ -30,21 +28,6 @@ _LIBRARIES = {
     "nncf": ("nncf", "INT8 for OpenVINO"),
 }
 _LITTLE_DISK_GB = 2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        state: "ok"; "note" for something to know; "problem" for something that will not work.
-        what: what was looked at.
-        detail: what was found, and what to do about a problem.
-    """
-
-    state: State
-    what: str
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from foundation.records import as_dict
 from pipeline.commands.outcomes import BundleMade, ExportOutcome
 from pipeline.exporting.choice import read_shipping
 from pipeline.exporting.export import export, export_teacher
-from pipeline.exporting.ship import Watch, ship
+from pipeline.exporting.ship import ShippingWatch, ship
 from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile, load_recipe
@@ -84,7 +84,7 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
     if recipe.export.limit is None:
         return export(run, recipe.export, say)
     with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
-        folders = ship(run, recipe.export, recipe.bench, Watch(say, on_trial, on_round))
+        folders = ship(run, recipe.export, recipe.bench, ShippingWatch(say, on_trial, on_round))
     if recipe.export.teacher:
         folders += export_teacher(run, recipe.export, say)
     return folders

@@ -15,7 +15,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Ratio:
+class Speedup:
     """Latency of FP32 over a bundle's, in the same format: above 1 the bundle is the faster one.
 
     Attributes:
@@ -36,13 +36,13 @@ class Ratio:
         return f"{self.estimate:.2f}× ({self.low:.2f} to {self.high:.2f})"
 
 
-def speedup_of(to_baseline: comparison.Ratio) -> Ratio:
+def speedup_of(to_baseline: comparison.Ratio) -> Speedup:
     """The ratio the other way round: a comparison divides by its baseline's latency."""
-    return Ratio(1 / to_baseline.estimate, 1 / to_baseline.high, 1 / to_baseline.low)
+    return Speedup(1 / to_baseline.estimate, 1 / to_baseline.high, 1 / to_baseline.low)
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ShippingCandidate:
     """A bundle that could ship.
 
     Attributes:
@@ -65,7 +65,7 @@ class Candidate:
     drop_high: float
     model_bytes: int
     p50_ms: float | None
-    ratio: Ratio | None
+    ratio: Speedup | None
     executed: str | None
     meets_limit: bool
     excluded: list[str] = field(default_factory=list)
@@ -99,12 +99,12 @@ def keeps_limit(drop: float, max_drop: float | None) -> bool:
     return max_drop is None or drop <= max_drop + _ROUNDING
 
 
-def latency_of(candidate: Candidate) -> float:
+def latency_of(candidate: ShippingCandidate) -> float:
     """Median latency in milliseconds; infinite where it was not measured, so that it sorts last."""
     return float("inf") if candidate.p50_ms is None else candidate.p50_ms
 
 
-def size_of(candidate: Candidate) -> tuple[int, str]:
+def size_of(candidate: ShippingCandidate) -> tuple[int, str]:
     """The smallest first; the name decides between equals."""
     return candidate.model_bytes, candidate.bundle
 

@@ -18,8 +18,8 @@ from foundation.files import read_json, write_json
 from foundation.records import RecordError, as_dict, build
 from pipeline.exporting.candidates import (
     FULL,
-    Candidate,
-    Ratio,
+    ShippingCandidate,
+    Speedup,
     keeps_limit,
     latency_of,
     size_of,
@@ -28,7 +28,7 @@ from pipeline.exporting.candidates import (
 from pipeline.exporting.reasons import advice_for, reason_for
 
 __all__ = [
-    "Candidate", "Choice", "Ratio", "Shipping", "choose", "keeps_limit", "read_shipping",
+    "Choice", "Shipping", "ShippingCandidate", "Speedup", "choose", "keeps_limit", "read_shipping",
     "speedup_of", "write_shipping",
 ]  # fmt: skip
 
@@ -78,7 +78,7 @@ class Shipping:
     reason: str
     advice: str | None
     measured_on: str | None
-    candidates: list[Candidate]
+    candidates: list[ShippingCandidate]
     trials: int
     seconds: float
     notes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class Shipping:
             yield f"{self.chosen!r} is no candidate"
 
     @property
-    def ships(self) -> Candidate:
+    def ships(self) -> ShippingCandidate:
         """The candidate that was chosen."""
         return next(candidate for candidate in self.candidates if candidate.bundle == self.chosen)
 
@@ -121,7 +121,10 @@ def read_shipping(path: Path) -> Shipping:
 
 
 def choose(
-    candidates: Sequence[Candidate], max_drop: float | None, *, trained_in_int8: bool = False
+    candidates: Sequence[ShippingCandidate],
+    max_drop: float | None,
+    *,
+    trained_in_int8: bool = False,
 ) -> Choice:
     """The bundle to ship: the fastest that keeps the limit; the smallest, where none was timed.
 

@@ -21,7 +21,7 @@ from export.quantization import QuantizationScheme, other_schemes
 from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
 from export.searching.search import SearchResult, search
 from export.searching.sensitivity import operator_times, rank
-from export.searching.trials import Candidate, Trial, TrialResult
+from export.searching.trials import ModelVariant, Trial, TrialResult
 from foundation.bundle import Bundle, open_bundle
 from pipeline.data.images import ArrayImages
 
@@ -124,7 +124,7 @@ class FormatTrials:
         export_fp32_onnx(self.source, path, self.request.opset)
         return path
 
-    def _make(self, candidate: Candidate) -> Trial:
+    def _make(self, candidate: ModelVariant) -> Trial:
         request = self.request
         # A name of its own: what a candidate left in `failed/` is not another's.
         folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.exporting.candidates import FULL, Candidate, latency_of, size_of
+from pipeline.exporting.candidates import FULL, ShippingCandidate, latency_of, size_of
 
 
-def reason_for(best: Candidate, candidates: Sequence[Candidate], max_drop: float | None) -> str:
+def reason_for(
+    best: ShippingCandidate, candidates: Sequence[ShippingCandidate], max_drop: float | None
+) -> str:
     """Why `best` is the one that ships, and why lower precision is not: one sentence."""
     if not best.meets_limit:
         return (
@@ -39,7 +41,7 @@ def limit_words(max_drop: float | None) -> str:
 
 
 def _left_out(
-    best: Candidate, candidates: Sequence[Candidate], max_drop: float | None
+    best: ShippingCandidate, candidates: Sequence[ShippingCandidate], max_drop: float | None
 ) -> list[str]:
     """Why lower precision than the chosen one's does not ship."""
     if best.precision == "int8":
@@ -47,11 +49,11 @@ def _left_out(
     return [_why_not(candidate, max_drop) for candidate in _lower(candidates) if candidate != best]
 
 
-def _lower(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _lower(candidates: Sequence[ShippingCandidate]) -> list[ShippingCandidate]:
     """The best INT8 candidate of each format; where there is none, the best of lower precision."""
     reduced = [candidate for candidate in candidates if candidate.precision != FULL]
     reduced = [candidate for candidate in reduced if candidate.precision == "int8"] or reduced
-    best: dict[str, Candidate] = {}
+    best: dict[str, ShippingCandidate] = {}
     for candidate in sorted(
         reduced,
         key=lambda candidate: (not candidate.meets_limit, latency_of(candidate), candidate.drop),
@@ -60,7 +62,7 @@ def _lower(candidates: Sequence[Candidate]) -> list[Candidate]:
     return list(best.values())
 
 
-def _why_not(candidate: Candidate, max_drop: float | None) -> str:
+def _why_not(candidate: ShippingCandidate, max_drop: float | None) -> str:
     if not candidate.meets_limit:
         return f"{candidate.bundle} is {candidate.drop_words}, {_gap(candidate, max_drop)}"
     if candidate.ratio is None:
@@ -75,8 +77,8 @@ def _why_not(candidate: Candidate, max_drop: float | None) -> str:
 
 
 def advice_for(
-    best: Candidate,
-    candidates: Sequence[Candidate],
+    best: ShippingCandidate,
+    candidates: Sequence[ShippingCandidate],
     max_drop: float | None,
     *,
     trained_in_int8: bool = False,
@@ -119,7 +121,7 @@ def advice_for(
     return None
 
 
-def _would_win(candidate: Candidate, best: Candidate) -> bool:
+def _would_win(candidate: ShippingCandidate, best: ShippingCandidate) -> bool:
     """Whether it would have shipped, had it kept the limit."""
     if not best.meets_limit:
         return True
@@ -128,12 +130,12 @@ def _would_win(candidate: Candidate, best: Candidate) -> bool:
     return candidate.is_faster and latency_of(candidate) < best.p50_ms
 
 
-def _is_as_fast(candidate: Candidate) -> bool:
+def _is_as_fast(candidate: ShippingCandidate) -> bool:
     ratio = candidate.ratio
     return candidate.meets_limit and ratio is not None and ratio.low <= 1 <= ratio.high
 
 
-def _gap(candidate: Candidate, max_drop: float | None) -> str:
+def _gap(candidate: ShippingCandidate, max_drop: float | None) -> str:
     assert max_drop is not None, "without a limit there is none to miss"
     return f"{candidate.drop - max_drop:.2f} more than allowed"
 

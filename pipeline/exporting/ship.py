@@ -26,7 +26,7 @@ from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, VALIDATION, read_images
-from pipeline.exporting.candidates import FULL, Candidate, Ratio, keeps_limit, speedup_of
+from pipeline.exporting.candidates import FULL, ShippingCandidate, Speedup, keeps_limit, speedup_of
 from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
 from pipeline.exporting.export import (
     export_source,
@@ -47,7 +47,7 @@ _TIMING = CompareOptions(rounds=8, queries=100, max_seconds=12.0)
 
 
 @dataclass(frozen=True)
-class Watch:
+class ShippingWatch:
     """Who is told what happens.
 
     Attributes:
@@ -78,7 +78,9 @@ class _Searched:
     notes: list[str] = field(default_factory=list)
 
 
-def ship(run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: Watch) -> list[Path]:
+def ship(
+    run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: ShippingWatch
+) -> list[Path]:
     """Leave the bundles that could ship, and `shipping.json`, which says which does and why.
 
     Nothing is done again that depends on nothing new.
@@ -141,7 +143,7 @@ def _finalists(
     run: RunFolder,
     target: Target,
     asked: ExportRecipe,
-    watch: Watch,
+    watch: ShippingWatch,
     remark: Callable[[str], None],
 ) -> tuple[list[_Finalist], _Searched, list[Path]]:
     """FP32 and the best of each other precision, for each format; what else is known of the
@@ -203,7 +205,7 @@ def _by_format(requests: Sequence[BundleRequest]) -> list[list[BundleRequest]]:
 
 
 def _search(
-    run: RunFolder, trials: FormatTrials, asked: ExportRecipe, watch: Watch
+    run: RunFolder, trials: FormatTrials, asked: ExportRecipe, watch: ShippingWatch
 ) -> SearchResult:
     limits = Limits(asked.limit or 0.0, asked.max_trials, asked.tolerated)
     depends_on = [
@@ -241,7 +243,7 @@ def _timed(
     target: Target,
     finalists: Sequence[_Finalist],
     bench: BenchRecipe,
-    watch: Watch,
+    watch: ShippingWatch,
 ) -> dict[str, comparison.Candidate]:
     """What the host brought back, by bundle; nothing where it is no such machine as the target."""
     machine = open_host(bench.host).facts().arch
@@ -274,7 +276,7 @@ def _candidates(
     finalists: Sequence[_Finalist],
     timed: dict[str, comparison.Candidate],
     max_drop: float | None,
-) -> list[Candidate]:
+) -> list[ShippingCandidate]:
     full = {
         one.request.format: one.folder.name for one in finalists if one.request.precision == FULL
     }
@@ -286,10 +288,10 @@ def _candidate(
     timed: dict[str, comparison.Candidate],
     full: str | None,
     max_drop: float | None,
-) -> Candidate:
+) -> ShippingCandidate:
     name, result, is_full = one.folder.name, one.result, one.request.precision == FULL
     measured = timed.get(name)
-    return Candidate(
+    return ShippingCandidate(
         bundle=name,
         format=one.request.format,
         precision=one.request.precision,
@@ -309,7 +311,7 @@ def _candidate(
 
 def _speedup(
     measured: comparison.Candidate | None, full: comparison.Candidate | None
-) -> Ratio | None:
+) -> Speedup | None:
     if measured is None or full is None:
         return None
     return speedup_of(ratio_to_baseline(measured.round_ms, full.round_ms))

@@ -13,7 +13,7 @@ _COMPARED: frozenset[Basis] = frozenset({"interleaved", "not interleaved", "same
 
 
 @dataclass(frozen=True)
-class Finding:
+class MetricReading:
     """What is known of a metric, and how."""
 
     figure: Read
@@ -35,7 +35,9 @@ def subject_of(subject: Subject) -> tuple[str, str, str, str]:
     return subject.bundle.name, f"estimate-{subject.target}", "estimate", subject.runtime
 
 
-def check_for(subject: Subject, name: str, finding: Finding, kind: Kind, limit: float) -> Check:
+def check_for(
+    subject: Subject, name: str, finding: MetricReading, kind: Kind, limit: float
+) -> Check:
     is_measured = isinstance(subject, Measurement)
     reading = finding.figure
     figure = reading if isinstance(reading, Figure) else None
@@ -61,7 +63,7 @@ def check_for(subject: Subject, name: str, finding: Finding, kind: Kind, limit: 
     )
 
 
-def _answer(finding: Finding, kind: Kind, limit: float, advice: str) -> tuple[Answer, str]:
+def _answer(finding: MetricReading, kind: Kind, limit: float, advice: str) -> tuple[Answer, str]:
     figure = finding.figure
     if isinstance(figure, Missing):
         return (INCONCLUSIVE if figure.undecided else FAIL), figure.reason
@@ -89,7 +91,7 @@ def _keeps(value: float, kind: Kind, limit: float) -> bool:
     return value >= limit if kind == "min" else value <= limit
 
 
-def _words(figure: Figure, finding: Finding) -> str:
+def _words(figure: Figure, finding: MetricReading) -> str:
     if figure.low == figure.high:
         return f"{_number(figure.value)}{finding.unit}"
     how = f", {finding.basis}" if finding.basis in _COMPARED else ""

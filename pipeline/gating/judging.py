@@ -8,7 +8,7 @@ from dataclasses import replace
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
 from pipeline.exporting.candidates import FULL
-from pipeline.gating.answering import Finding, check_for
+from pipeline.gating.answering import MetricReading, check_for
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.metrics import (
     Figure,
@@ -168,17 +168,17 @@ class _Judge:
             checks.append(replace(check, against=against))
         return checks
 
-    def _absolute(self, subject: Subject, metric: Metric, name: str) -> Finding:
+    def _absolute(self, subject: Subject, metric: Metric, name: str) -> MetricReading:
         if not isinstance(subject, Measurement):
             missing = Missing("not measured: an estimate is compared with nothing; bench a device")
             figure = missing if metric.versus_teacher else read(metric, subject, name)
-            return Finding(figure, "estimate")
+            return MetricReading(figure, "estimate")
         if metric.versus_teacher is None:
             figure = read(metric, subject, name)
-            return Finding(figure, _basis_of(figure), suspicion_of(metric, subject))
+            return MetricReading(figure, _basis_of(figure), suspicion_of(metric, subject))
         teacher = teacher_for(subject, self._measurements, anywhere=not metric.hosted)
         if teacher is None:
-            return Finding(_no_teacher(metric), "none")
+            return MetricReading(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
             return self._drop(subject, reference)
@@ -187,32 +187,32 @@ class _Judge:
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
 
-    def _drop(self, measurement: Measurement, reference: Reference) -> Finding:
+    def _drop(self, measurement: Measurement, reference: Reference) -> MetricReading:
         metric = metric_named("top1_percent")
         share = read(metric, measurement, "top1_percent")
         reference_share = read_reference(metric, reference, "top1_percent")
         name = reference.bundle.name
         if isinstance(share, Missing):
-            return Finding(share, "none", None, name)
+            return MetricReading(share, "none", None, name)
         if isinstance(reference_share, Missing):
-            return Finding(reference_share, "none", None, name)
+            return MetricReading(reference_share, "none", None, name)
         if reference.measurement is not None:
             difference = drop_on_the_same_images(measurement, reference.measurement)
             if difference is not None:
-                return Finding(difference, "same images", None, name)
-        return Finding(drop(share, reference_share), "measured", None, name)
+                return MetricReading(difference, "same images", None, name)
+        return MetricReading(drop(share, reference_share), "measured", None, name)
 
     def _regression(
         self, subject: Subject, metric: Metric, name: str, against: Against, *, alone: bool
-    ) -> Finding:
+    ) -> MetricReading:
         if not isinstance(subject, Measurement):
             reason = "not measured: an estimate is compared with nothing; bench a device"
-            return Finding(Missing(reason), "none")
+            return MetricReading(Missing(reason), "none")
         if against == "student" and subject.bundle.precision == FULL:
-            return Finding(Figure.exact(0.0), "exact", None, subject.bundle.name)
+            return MetricReading(Figure.exact(0.0), "exact", None, subject.bundle.name)
         reference = self._reference(subject, metric, against, alone=alone)
         if isinstance(reference, Missing):
-            return Finding(reference, "none")
+            return MetricReading(reference, "none")
         if metric.in_points:
             return replace(self._drop(subject, reference), unit=" points")
         ratio = ratio_between(subject, reference, self._comparisons, name)

@@ -10,7 +10,7 @@ from deploy_targets.comparison import Comparison, ratio_to_baseline
 from deploy_targets.intervals import CONFIDENCE
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError
-from pipeline.gating.answering import Finding
+from pipeline.gating.answering import MetricReading
 from pipeline.gating.metrics import (
     Figure,
     Missing,
@@ -47,7 +47,7 @@ class RatioShown:
 
 def ratio_between(
     measurement: Measurement, reference: Reference, comparisons: Sequence[Comparison], name: str
-) -> Finding:
+) -> MetricReading:
     """A bundle's figure over the reference's, from turns where there were some.
 
     Args:
@@ -64,15 +64,15 @@ def ratio_between(
     if percent is not None:
         timed = ratio_in_turns(comparisons, measurement, reference.bundle, f"p{percent}")
         if timed is not None:
-            return Finding(timed.ratio, "interleaved", timed.doubt, reference_name)
+            return MetricReading(timed.ratio, "interleaved", timed.doubt, reference_name)
     figure = read(metric, measurement, name)
     reference_figure = read_reference(metric, reference, name)
     if isinstance(figure, Missing):
-        return Finding(figure, "none", None, reference_name)
+        return MetricReading(figure, "none", None, reference_name)
     if isinstance(reference_figure, Missing):
-        return Finding(reference_figure, "none", None, reference_name)
+        return MetricReading(reference_figure, "none", None, reference_name)
     if min(figure.low, reference_figure.low) <= 0:
-        return Finding(
+        return MetricReading(
             Missing("not measured: of zero there is no ratio"), "none", None, reference_name
         )
     doubt = None
@@ -82,8 +82,8 @@ def ratio_between(
         )
     ratio = quotient(figure, reference_figure)
     if not metric.hosted:
-        return Finding(ratio, "exact", doubt, reference_name)
-    return Finding(apart(ratio), "not interleaved", doubt, reference_name)
+        return MetricReading(ratio, "exact", doubt, reference_name)
+    return MetricReading(apart(ratio), "not interleaved", doubt, reference_name)
 
 
 def ratios_in_turns(comparison: Comparison) -> list[RatioShown]:

@@ -18,7 +18,7 @@ from pipeline.gating.verdict import Verdict, read_verdict
 from pipeline.gating.vouching import Vouching
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.headline import Headline, headline_of, host_to_show
-from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
+from pipeline.report.waterfall import WaterfallStep, bundle_steps, network_step, stage_steps
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
@@ -66,7 +66,7 @@ class ReportContent:
     verdict: Verdict | None
     unvouched: list[str]
     outdated: list[str]
-    waterfall: list[Step]
+    waterfall: list[WaterfallStep]
     host: str | None
 
     @property
@@ -165,9 +165,9 @@ def _shipping(run: RunFolder, exported: Mapping[str, Exported]) -> Shipping | No
 
 def _torch_steps(
     run: RunFolder, networks: Mapping[str, Any], stages: Sequence[dict[str, Any]]
-) -> list[Step]:
+) -> list[WaterfallStep]:
     """Teacher, stages and student, as far as there are any."""
-    steps: list[Step] = []
+    steps: list[WaterfallStep] = []
     if "teacher" in networks:
         weights = _bytes_in(run.teacher / _WEIGHTS)
         steps.append(network_step("teacher", networks["teacher"], weights))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.exporting.choice import Candidate, Shipping
+from pipeline.exporting.choice import Shipping, ShippingCandidate
 from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
-from pipeline.report.waterfall import Step
+from pipeline.report.waterfall import WaterfallStep
 from pipeline.shown.measurements import ran_in
 from pipeline.shown.terminal import estimate_rows, number
 
@@ -56,7 +56,7 @@ class Words:
         return any(cell.endswith(TEST_MARK) for row in self.rows for cell in row)
 
 
-def waterfall_table(steps: Sequence[Step], shipped: str | None) -> Words:
+def waterfall_table(steps: Sequence[WaterfallStep], shipped: str | None) -> Words:
     """A row a step: where it stands, and what changed since the step it comes from."""
     timed = any(step.latency_ms is not None for step in steps)
     heads = ["step", "top-1 %", "change", "size kB", "times smaller"]
@@ -125,7 +125,7 @@ def points(change: float | None) -> str:
     return f"{sign}{abs(change):.2f}"
 
 
-def _step_row(step: Step, *, timed: bool) -> list[str]:
+def _step_row(step: WaterfallStep, *, timed: bool) -> list[str]:
     mark = TEST_MARK if step.split == "test" else ""
     row = [
         step.name,
@@ -138,7 +138,7 @@ def _step_row(step: Step, *, timed: bool) -> list[str]:
     return [*row, step.source.name if step.source else "", step.description]
 
 
-def _candidate_row(candidate: Candidate) -> list[str]:
+def _candidate_row(candidate: ShippingCandidate) -> list[str]:
     ratio = candidate.ratio
     return [
         candidate.bundle,

@@ -16,7 +16,7 @@ _PRECISIONS = (FULL, "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True)
-class Step:
+class WaterfallStep:
     """One step.
 
     Attributes:
@@ -35,7 +35,7 @@ class Step:
     top1: Mapping[str, float]
     size_bytes: int | None
     latency_ms: float | None = None
-    source: Step | None = None
+    source: WaterfallStep | None = None
     bundle: str | None = None
     format: str | None = None
 
@@ -78,18 +78,18 @@ def network_step(
     role: Literal["teacher", "student"],
     network: Mapping[str, Any],
     size_bytes: int | None,
-    source: Step | None = None,
-) -> Step:
+    source: WaterfallStep | None = None,
+) -> WaterfallStep:
     """The teacher, or the student as all stages left it, as run.json tells of it."""
     top1 = {split: 100 * network[split]["top1"] for split in _SPLITS if split in network}
-    return Step(role, role, network["model"], top1, size_bytes, source=source)
+    return WaterfallStep(role, role, network["model"], top1, size_bytes, source=source)
 
 
 def stage_steps(
     stages: Sequence[tuple[Mapping[str, Any], int | None]],
-    teacher: Step | None,
+    teacher: WaterfallStep | None,
     pruned: Sequence[Mapping[str, Any]],
-) -> list[Step]:
+) -> list[WaterfallStep]:
     """The student after each stage.
 
     Args:
@@ -98,11 +98,11 @@ def stage_steps(
         pruned: what run.json tells of each pruning.
     """
     prunings = {pruning["before_stage"]: pruning for pruning in pruned}
-    steps: list[Step] = []
+    steps: list[WaterfallStep] = []
     for metrics, size_bytes in stages:
         top1 = metrics["best" if metrics["stage"].get("keep") == "best" else "last"]["val_top1"]
         steps.append(
-            Step(
+            WaterfallStep(
                 name=f"{metrics['index']} {metrics['name']}",
                 kind="stage",
                 description=_what_was_done(metrics, prunings.get(metrics["index"])),
@@ -115,8 +115,8 @@ def stage_steps(
 
 
 def bundle_steps(
-    bundles: Sequence[Exported], student: Step, latencies: Mapping[str, float]
-) -> list[Step]:
+    bundles: Sequence[Exported], student: WaterfallStep, latencies: Mapping[str, float]
+) -> list[WaterfallStep]:
     """A student's bundles, format by format, FP32 first; the others are compared with it.
 
     Args:
@@ -124,12 +124,12 @@ def bundle_steps(
         student: whom FP32 is compared with.
         latencies: median milliseconds by the bundle's name.
     """
-    full: dict[str, Step] = {}
+    full: dict[str, WaterfallStep] = {}
     steps = []
     for bundle in sorted(bundles, key=_order):
         manifest = bundle.manifest
         source = full.get(manifest.format, student)
-        step = Step(
+        step = WaterfallStep(
             name=f"{manifest.format} {manifest.precision}",
             kind="bundle",
             description=manifest.name,

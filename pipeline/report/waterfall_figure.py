@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.figures import COLOURS, OTHER_COLOUR
-from pipeline.report.waterfall import Step
+from pipeline.report.waterfall import WaterfallStep
 from pipeline.shown.pages.drawing import as_drawn, draw_figure
 
 _UP, _DOWN, _INK, _GUIDE = "#2f8f5b", "#b3261e", "#1f2733", "#b6bcc6"
@@ -18,7 +18,7 @@ _COLUMN_INCHES, _NARROWEST = 0.64, 7.4
 _HALF = 0.34
 
 
-def waterfall(steps: Sequence[Step], shipped: str | None, salt: str) -> str:
+def waterfall(steps: Sequence[WaterfallStep], shipped: str | None, salt: str) -> str:
     """The steps from left to right, those of the shipped bundle in bold.
 
     Args:
@@ -48,7 +48,7 @@ def waterfall(steps: Sequence[Step], shipped: str | None, salt: str) -> str:
     return draw_figure(draw, salt, width, height=5.4 if timed else 4.3)
 
 
-def _draw_accuracy(axes: Axes, steps: Sequence[Step]) -> None:
+def _draw_accuracy(axes: Axes, steps: Sequence[WaterfallStep]) -> None:
     places = {id(step): place for place, step in enumerate(steps)}
     shown = [level for step in steps for level in (step.reached, step.before) if level is not None]
     for place, step in enumerate(steps):
@@ -74,7 +74,7 @@ def _draw_accuracy(axes: Axes, steps: Sequence[Step]) -> None:
 
 
 def _draw_bars(
-    axes: Axes, steps: Sequence[Step], values: Sequence[float | None], label: str
+    axes: Axes, steps: Sequence[WaterfallStep], values: Sequence[float | None], label: str
 ) -> None:
     for place, (step, value) in enumerate(zip(steps, values, strict=True)):
         if value is not None:
@@ -94,7 +94,7 @@ def _draw_bars(
     axes.tick_params(axis="x", length=0)
 
 
-def _name_columns(axes: Axes, steps: Sequence[Step], shipped: str | None) -> None:
+def _name_columns(axes: Axes, steps: Sequence[WaterfallStep], shipped: str | None) -> None:
     shipped_flags = [step.bundle is not None and step.bundle == shipped for step in steps]
     names = [as_drawn(step.name).replace(" ", "\n", 1).replace("+", "+\n") for step in steps]
     axes.set_xticks(
@@ -110,7 +110,7 @@ def _name_columns(axes: Axes, steps: Sequence[Step], shipped: str | None) -> Non
     axes.set_xlim(-0.6, len(steps) - 0.4)
 
 
-def _colour(step: Step) -> str:
+def _colour(step: WaterfallStep) -> str:
     if step.format is not None:
         return COLOURS.get(step.format, OTHER_COLOUR)
     return OTHER_COLOUR if step.kind == "teacher" else _TORCH

@@ -15,7 +15,7 @@ from pipeline.study.folder import ArmResult, StudyFolder
 from pipeline.study.processes import Failure
 from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
-    Comparison,
+    PairedComparison,
     Spread,
     compared,
     mean_retention,
@@ -42,8 +42,8 @@ class ArmFindings:
     arm: Arm
     validation: Spread
     test: Spread
-    against_baseline: Comparison | None
-    against_alone: Comparison | None
+    against_baseline: PairedComparison | None
+    against_alone: PairedComparison | None
     seconds_per_epoch: float
     relative_time: float | None
     after_stage: list[float]
@@ -162,7 +162,7 @@ def _arm_findings(
 
 def _against(
     name: str, reference: str, by_arm: Mapping[str, Sequence[ArmResult]]
-) -> Comparison | None:
+) -> PairedComparison | None:
     if name == reference:
         return None
     tests = [{run.seed: run.test_top1 for run in by_arm.get(arm, [])} for arm in (name, reference)]

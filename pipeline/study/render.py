@@ -12,7 +12,7 @@ from pipeline.shown.terminal import number
 from pipeline.study import figures
 from pipeline.study.arms import UNANCHORED
 from pipeline.study.findings import ArmFindings, Findings
-from pipeline.study.statistics import Comparison, Spread, spread_of
+from pipeline.study.statistics import PairedComparison, Spread, spread_of
 
 _SIDE_BY_SIDE = (f"smskd-{UNANCHORED}", "smskd-tcp")
 
@@ -108,11 +108,11 @@ def _spread(spread: Spread) -> str:
     return mean if spread.sd is None else f"{mean} ± {100 * spread.sd:.2f}"
 
 
-def _points(comparison: Comparison | None) -> str:
+def _points(comparison: PairedComparison | None) -> str:
     if comparison is None:
         return "–"
     return f"{100 * comparison.difference:+.2f}".replace("-", "−")
 
 
-def _p(comparison: Comparison | None) -> str:
+def _p(comparison: PairedComparison | None) -> str:
     return "–" if comparison is None or comparison.p is None else f"{comparison.p:.3g}"

@@ -29,7 +29,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """One arm against another, over the seeds that both have.
 
     Attributes:
@@ -48,7 +48,9 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def compared(values: Mapping[int, float], reference: Mapping[int, float]) -> Comparison | None:
+def compared(
+    values: Mapping[int, float], reference: Mapping[int, float]
+) -> PairedComparison | None:
     """Values by seed against others, seed by seed; None when no seed has both."""
     seeds = sorted(values.keys() & reference.keys())
     if not seeds:
@@ -58,7 +60,7 @@ def compared(values: Mapping[int, float], reference: Mapping[int, float]) -> Com
     p = None
     if max(differences) - min(differences) > _NO_SPREAD:
         p = float(ttest_rel(values_paired, reference_paired).pvalue)
-    return Comparison(statistics.mean(differences), p, len(seeds))
+    return PairedComparison(statistics.mean(differences), p, len(seeds))
 
 
 def mean_retention(matrices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

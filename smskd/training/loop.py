@@ -18,7 +18,7 @@ from smskd.checkpoints.files import load_model, load_tensors, save_model
 from smskd.engine import derive_seed
 from smskd.evaluation import evaluate
 from smskd.features.taps import TappedModel, evaluating, keeping_modes
-from smskd.job import Job, fingerprint
+from smskd.job import StageJob, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
@@ -34,7 +34,7 @@ from smskd.training.train_step import TrainStep
 _RESUME, _BEST = "resume.safetensors", "best.safetensors"
 
 
-def train_stage(job: Job) -> dict[str, Any]:
+def train_stage(job: StageJob) -> dict[str, Any]:
     """Train one stage, or go on with it, or find it done; the student ends as the stage leaves it.
 
     Returns:
@@ -58,7 +58,7 @@ def train_stage(job: Job) -> dict[str, Any]:
 class _StageRun:
     """One stage under way."""
 
-    def __init__(self, job: Job, fingerprint: str) -> None:
+    def __init__(self, job: StageJob, fingerprint: str) -> None:
         self.job, self.stage, self.fingerprint = job, job.stage, fingerprint
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()

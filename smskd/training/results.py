@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from foundation.errors import CorruptFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from smskd.checkpoints.files import save_model, save_tensors
-from smskd.job import Job
+from smskd.job import StageJob
 from smskd.objective import spelled_out
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
@@ -42,7 +42,7 @@ def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def write_result(
-    job: Job,
+    job: StageJob,
     fingerprint: str,
     network: nn.Module,
     learned: Mapping[str, Tensor],

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from foundation.confinement import Limits, run_confined
+from foundation.confinement import ProcessLimits, run_confined
 from foundation.errors import CorruptFileError, ExportError, ModelMismatchError
 
-AMPLE = Limits(60.0, 4 << 30)
+AMPLE = ProcessLimits(60.0, 4 << 30)
 
 WORKER = """
 import os, time
@@ -65,14 +65,14 @@ def test_its_death_is_one_line(worker: str) -> None:
 def test_what_does_not_come_to_an_end_is_ended(worker: str, tmp_path: Path) -> None:
     job = {"do": "loop", "pid": str(tmp_path / "pid")}
     with pytest.raises(ExportError, match="m: did not come to an end within 3 seconds"):
-        run_confined(worker, job, Limits(3.0, AMPLE.memory), "m", ExportError)
+        run_confined(worker, job, ProcessLimits(3.0, AMPLE.memory), "m", ExportError)
     time.sleep(0.1)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_the_limits_grow_with_the_model() -> None:
-    small, large = Limits.for_model(1_000_000), Limits.for_model(500_000_000)
+    small, large = ProcessLimits.for_model(1_000_000), ProcessLimits.for_model(500_000_000)
     assert small.seconds == 122
     assert large.seconds == 1120
     assert large.memory >= small.memory >= 3 << 30

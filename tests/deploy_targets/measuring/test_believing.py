@@ -27,7 +27,7 @@ from deploy_targets.measuring.measure import (
     read_measurement,
     write_measurement,
 )
-from deploy_targets.remote.session import Session
+from deploy_targets.remote.session import DeviceSession
 from foundation.errors import CompressError, HostError
 
 QUICK = MeasureOptions(threads=1, queries=20, min_seconds=0.0, max_seconds=0.2, throughput_batch=2)
@@ -349,7 +349,7 @@ def asked(code, ask):
     program = f"import sys\nfor line in sys.stdin:\n    print({code!r}, flush=True)\n"
     process = DeviceProcess([sys.executable, "-c", program], "ssh://far")
     try:
-        return ask(Session(Address("ssh://far", "far"), process))
+        return ask(DeviceSession(Address("ssh://far", "far"), process))
     finally:
         process.close()
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.graphs import adopting
 from export.graphs.adopting import adopt_onnx
 from foundation.bundle import Preprocessing
-from foundation.confinement import Limits
+from foundation.confinement import ProcessLimits
 from foundation.errors import CorruptFileError, ExportError
 
 SHAPE = Preprocessing(8, 8, 3, [0.5] * 3, [0.25] * 3)
@@ -78,8 +78,8 @@ def test_a_file_that_asks_for_gigabytes_is_one_line(tmp_path: Path) -> None:
 
 def test_a_file_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     onnx.save(endless(), tmp_path / "m.onnx")
-    limits = Limits(8.0, 8 << 30)
-    monkeypatch.setattr(adopting.Limits, "for_model", lambda _: limits)
+    limits = ProcessLimits(8.0, 8 << 30)
+    monkeypatch.setattr(adopting.ProcessLimits, "for_model", lambda _: limits)
     with pytest.raises(ExportError, match=r"m\.onnx: did not come to an end within 8 seconds"):
         adopt_onnx(tmp_path / "m.onnx", SHAPE, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()

@@ -14,7 +14,7 @@ from export.formats._graph import Graph
 from export.quantization import QuantizationScheme, other_schemes
 from export.searching.search import search
 from export.searching.sensitivity import rank
-from export.searching.trials import Candidate, Trial, TrialResult, paired_drop
+from export.searching.trials import ModelVariant, Trial, TrialResult, paired_drop
 from foundation.errors import ExportError, NoSpaceError
 
 SCHEME = QuantizationScheme()
@@ -26,20 +26,20 @@ def answers(wrong: int) -> np.ndarray:
     return np.arange(N) >= wrong
 
 
-def maker(wrong: Callable[[Candidate], int], made: list[Candidate]) -> Callable[..., Trial]:
+def maker(wrong: Callable[[ModelVariant], int], made: list[ModelVariant]) -> Callable[..., Trial]:
     """Makes trials of no model at all: only what they would have answered."""
 
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         made.append(candidate)
         return Trial(answers(wrong(candidate)), bundle=candidate.label)
 
     return make
 
 
-def real_maker(exported: Any, folder: Path) -> Callable[[Candidate], Trial]:
+def real_maker(exported: Any, folder: Path) -> Callable[[ModelVariant], Trial]:
     """Writes ONNX and asks ONNX Runtime for the validation images' classes."""
 
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         made = FORMATS.get("onnx")()
         folder.mkdir(exist_ok=True)
         arguments = (candidate.precision, folder, exported.calibration, candidate.scheme)
@@ -71,7 +71,7 @@ def test_the_operators_that_do_the_harm_are_found_and_kept_and_the_rest_is_int8(
         limit=1.0,
         on_trial=lambda trial, left: told.append((trial.candidate.label, left)),
     )
-    whole = next(r for r in result.trials if r.candidate == Candidate("int8", SCHEME))
+    whole = next(r for r in result.trials if r.candidate == ModelVariant("int8", SCHEME))
     assert whole.drop > 10
     convolutions = Graph(onnx.load(hostile.file)).main()
     assert set(result.best.candidate.scheme.excluded) == set(convolutions[:2])
@@ -88,11 +88,11 @@ def test_a_model_that_bears_it_is_done_after_one_int8_trial(chain: Any, tmp_path
     result = search(real_maker(chain, tmp_path / "b"), never, schemes=schemes, limit=1.0)
     assert [r.candidate.precision for r in result.trials] == ["fp32", "int8"]
     assert result.met
-    assert result.best.candidate == Candidate("int8", SCHEME)
+    assert result.best.candidate == ModelVariant("int8", SCHEME)
 
 
 def test_a_limit_that_cannot_be_met_gives_the_fastest_other_the_gap_and_what_to_try() -> None:
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     make = maker(lambda c: {"fp32": 100, "fp16": 100, "bf16": 130, "int8": 150}[c.precision], made)
     result = search(
         make,
@@ -152,11 +152,11 @@ def test_a_full_disk_while_ranking_is_told_as_such() -> None:
 
 @pytest.mark.parametrize("harmful", [1, 2, 3, 5, 7, 11])
 def test_as_few_operators_are_kept_as_the_limit_allows(harmful: int) -> None:
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     names = [f"op{i}" for i in range(30)]
     bad = set(names[:harmful])
 
-    def wrong(candidate: Candidate) -> int:
+    def wrong(candidate: ModelVariant) -> int:
         left = bad - set(candidate.scheme.excluded)
         return 100 + (30 * len(left) if candidate.precision == "int8" else 0)
 
@@ -168,7 +168,7 @@ def test_as_few_operators_are_kept_as_the_limit_allows(harmful: int) -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 4])
 def test_no_more_trials_are_made_than_allowed(most: int) -> None:
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     make = maker(lambda c: 500 if c.precision == "int8" else 100, made)
     ranking = [f"op{i}" for i in range(30)]
     result = search(
@@ -180,7 +180,7 @@ def test_no_more_trials_are_made_than_allowed(most: int) -> None:
 
 
 def test_finished_trials_are_not_made_again(tmp_path: Path) -> None:
-    def run(context: str, made: list[Candidate], limit: float = 1.0) -> list[TrialResult]:
+    def run(context: str, made: list[ModelVariant], limit: float = 1.0) -> list[TrialResult]:
         make = maker(lambda c: 150 if c.precision == "int8" else 100, made)
         return search(
             make,
@@ -191,9 +191,9 @@ def test_finished_trials_are_not_made_again(tmp_path: Path) -> None:
             context=context,
         ).trials
 
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     first = run("weights A", made)
-    again: list[Candidate] = []
+    again: list[ModelVariant] = []
     second = run("weights A", again, limit=6.0)
     assert again == []
     assert all(trial.resumed for trial in second)
@@ -211,10 +211,10 @@ def test_finished_trials_are_not_made_again(tmp_path: Path) -> None:
 
 
 def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     working = maker(lambda c: 150 if c.precision == "int8" else 100, made)
 
-    def killed(candidate: Candidate) -> Trial:
+    def killed(candidate: ModelVariant) -> Trial:
         if len(made) == 2:
             raise KeyboardInterrupt
         return working(candidate)
@@ -227,7 +227,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path: Path) -> None:
 
 
 def test_a_candidate_that_cannot_be_made_is_recorded_and_the_search_goes_on() -> None:
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         if candidate.precision == "int8" and not candidate.scheme.excluded:
             raise ExportError("int8 names the original's class for 10% of 20 probe images")
         return Trial(answers(100))
@@ -239,7 +239,7 @@ def test_a_candidate_that_cannot_be_made_is_recorded_and_the_search_goes_on() ->
 
 
 def test_without_any_int8_model_the_reason_is_told() -> None:
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         if candidate.precision == "int8":
             raise ExportError("NNCF found nothing to quantise")
         return Trial(answers(100))
@@ -253,7 +253,7 @@ def test_without_any_int8_model_the_reason_is_told() -> None:
 def test_an_int8_that_is_slower_is_not_chosen() -> None:
     times = {"fp32": 9.0, "fp16": 5.0, "int8": 7.0}
 
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         return Trial(answers(100), milliseconds=times[candidate.precision])
 
     result = search(make, never, schemes=[SCHEME], precisions=["fp16"], limit=1.0)
@@ -263,7 +263,7 @@ def test_an_int8_that_is_slower_is_not_chosen() -> None:
 
 
 def test_fp32_that_cannot_be_made_is_an_error() -> None:
-    def make(candidate: Candidate) -> Trial:
+    def make(candidate: ModelVariant) -> Trial:
         raise ExportError("no")
 
     with pytest.raises(ExportError, match="FP32 itself cannot be made: no"):
@@ -300,7 +300,7 @@ def test_other_images_cannot_be_paired() -> None:
 
 
 def test_a_trial_that_loses_more_than_is_tolerated_has_failed() -> None:
-    made: list[Candidate] = []
+    made: list[ModelVariant] = []
     wrong = maker(lambda candidate: 0 if candidate.precision == "fp32" else 300, made)
     result = search(wrong, never, schemes=[SCHEME], limit=40.0, max_trials=2, tolerated_drop=5.0)
     (int8,) = [one for one in result.trials if one.candidate.precision == "int8"]

@@ -17,7 +17,7 @@ from torch import nn
 from export.bundling import make_bundles
 from export.requests import BundleRequest, ExportSource
 from foundation.bundle import MANIFEST, Preprocessing, checksums
-from foundation.confinement import Limits
+from foundation.confinement import ProcessLimits
 from pipeline.commands import bundle_answers
 from pipeline.commands.bundle import verify
 
@@ -252,8 +252,8 @@ def test_a_model_that_never_ends_is_ended(own: Path, monkeypatch: pytest.MonkeyP
     loop = helper.make_node("Loop", ["times", "on", "before"], ["logits"], body=body)
     folder = own / "local-onnx-fp32"
     behind_the_logits(folder, [loop], times=np.array(1 << 62), on=np.array(True))
-    limits = Limits(6.0, 8 << 30)
-    monkeypatch.setattr(bundle_answers.Limits, "for_model", lambda _: limits)
+    limits = ProcessLimits(6.0, 8 << 30)
+    monkeypatch.setattr(bundle_answers.ProcessLimits, "for_model", lambda _: limits)
     _, failed = verify(folder)
     assert failed is not None
     assert failed.exit_code == 19

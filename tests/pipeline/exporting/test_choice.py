@@ -9,9 +9,9 @@ import pytest
 from deploy_targets import comparison
 from foundation.errors import CorruptFileError, MissingFileError
 from pipeline.exporting.choice import (
-    Candidate,
-    Ratio,
     Shipping,
+    ShippingCandidate,
+    Speedup,
     choose,
     keeps_limit,
     read_shipping,
@@ -19,10 +19,12 @@ from pipeline.exporting.choice import (
     write_shipping,
 )
 
-FASTER, SAME, SLOWER = Ratio(3.4, 3.31, 3.52), Ratio(1.01, 0.98, 1.04), Ratio(0.8, 0.75, 0.86)
+FASTER, SAME, SLOWER = Speedup(3.4, 3.31, 3.52), Speedup(1.01, 0.98, 1.04), Speedup(0.8, 0.75, 0.86)
 
 
-def candidate(name: str, drop: float, ms: float | None, ratio: Ratio | None, **more) -> Candidate:
+def candidate(
+    name: str, drop: float, ms: float | None, ratio: Speedup | None, **more
+) -> ShippingCandidate:
     """The candidate of a name such as "onnx-int8", under a limit of half a point."""
     format_name, precision = name.split("-")[:2]
     values = {
@@ -39,7 +41,7 @@ def candidate(name: str, drop: float, ms: float | None, ratio: Ratio | None, **m
         "executed": None if ms is None else precision,
         "meets_limit": drop <= 0.5,
     }
-    return Candidate(**{**values, **more})
+    return ShippingCandidate(**{**values, **more})
 
 
 FP32 = candidate("onnx-fp32", 0.0, 10.0, None)
@@ -47,7 +49,7 @@ FP32 = candidate("onnx-fp32", 0.0, 10.0, None)
 
 def test_the_fastest_that_keeps_the_limit_ships_with_its_figures() -> None:
     int8 = candidate("onnx-int8", 0.2, 3.0, FASTER)
-    half = candidate("onnx-fp16", 0.0, 9.0, Ratio(1.1, 1.05, 1.15))
+    half = candidate("onnx-fp16", 0.0, 9.0, Speedup(1.1, 1.05, 1.15))
     found = choose([FP32, half, int8], 0.5)
     assert found.chosen == "local-onnx-int8"
     assert found.met
@@ -73,14 +75,14 @@ def test_a_lower_median_is_not_faster_while_its_interval_holds_one() -> None:
 
 
 def test_an_interval_that_begins_at_one_is_not_above_it() -> None:
-    edge = candidate("onnx-int8", 0.1, 9.0, Ratio(1.1, 1.0, 1.2))
+    edge = candidate("onnx-int8", 0.1, 9.0, Speedup(1.1, 1.0, 1.2))
     assert choose([FP32, edge], 0.5).chosen == "local-onnx-fp32"
-    just = replace(edge, ratio=Ratio(1.1, 1.0001, 1.2))
+    just = replace(edge, ratio=Speedup(1.1, 1.0001, 1.2))
     assert choose([FP32, just], 0.5).chosen == "local-onnx-int8"
 
 
 def test_fp16_ships_where_it_is_faster_and_int8_is_not() -> None:
-    half = candidate("onnx-fp16", 0.0, 7.0, Ratio(1.43, 1.4, 1.46))
+    half = candidate("onnx-fp16", 0.0, 7.0, Speedup(1.43, 1.4, 1.46))
     found = choose([FP32, half, candidate("onnx-int8", 0.1, 12.5, SLOWER)], 0.5)
     assert found.chosen == "local-onnx-fp16"
     assert "1.43×" in found.reason
@@ -126,7 +128,7 @@ def test_without_a_limit_the_fastest_ships_whatever_it_loses() -> None:
 
 def test_operators_kept_in_higher_precision_bring_a_bundle_back_within_the_limit() -> None:
     whole = candidate("onnx-int8", 2.0, 3.0, FASTER)
-    mixed = candidate("onnx-int8-2", 0.4, 4.0, Ratio(2.5, 2.4, 2.6), excluded=["conv1"])
+    mixed = candidate("onnx-int8-2", 0.4, 4.0, Speedup(2.5, 2.4, 2.6), excluded=["conv1"])
     assert choose([FP32, whole, mixed], 0.5).chosen == "local-onnx-int8-2"
 
 

@@ -8,7 +8,7 @@ import pytest
 from deploy_targets.targets import load_target
 from export.quantization import QuantizationScheme
 from export.searching.search import SearchResult
-from export.searching.trials import Candidate, Trial, TrialResult
+from export.searching.trials import ModelVariant, Trial, TrialResult
 from foundation.errors import UsageError
 from pipeline.exporting.export import requests_for
 from pipeline.exporting.ship import _best_by_precision, _by_format, _request_of
@@ -20,7 +20,7 @@ RIGHT = np.ones(10, bool)
 def tried(precision: str, drop: float = 0.0, kept: int = 0, made: bool = True) -> TrialResult:
     scheme = QuantizationScheme(excluded=tuple(f"op{n}" for n in range(kept)))
     trial = Trial(RIGHT) if made else None
-    return TrialResult(Candidate(precision, scheme), trial, drop if made else math.nan)
+    return TrialResult(ModelVariant(precision, scheme), trial, drop if made else math.nan)
 
 
 def found(*trials: TrialResult, limit: float = 1.0) -> SearchResult:

@@ -12,9 +12,9 @@ from deploy_targets.measurement import read_measurement, write_measurement
 from foundation.bundle import MANIFEST, read_manifest, write_manifest
 from foundation.files import sha256_of
 from pipeline.exporting.choice import (
-    Candidate,
-    Ratio,
     Shipping,
+    ShippingCandidate,
+    Speedup,
     choose,
     keeps_limit,
     read_shipping,
@@ -81,16 +81,16 @@ def shipped(tiny_copy, list_anew) -> RunFolder:
     return run
 
 
-def _candidate(measured) -> Candidate:
+def _candidate(measured) -> ShippingCandidate:
     full = measured.precision == "fp32"
     drop = 100 * (VALIDATION["fp32"] - VALIDATION[measured.precision])
     onnx = measured.format == "onnx"
-    return Candidate(
+    return ShippingCandidate(
         bundle=measured.name, format=measured.format, precision=measured.precision,
         validation_top1=VALIDATION[measured.precision],
         drop=drop, drop_low=drop - 0.7, drop_high=drop + 0.7, model_bytes=measured.model_bytes,
         p50_ms=(4.0 if full else 2.0) if onnx else (5.0 if full else 4.9),
-        ratio=None if full else Ratio(2.0, 1.9, 2.1) if onnx else Ratio(1.02, 0.99, 1.05),
+        ratio=None if full else Speedup(2.0, 1.9, 2.1) if onnx else Speedup(1.02, 0.99, 1.05),
         executed="f32" if full else "int8", meets_limit=keeps_limit(drop, 1.5),
         excluded=[] if full else ["node_conv"],
     )  # fmt: skip

@@ -8,7 +8,7 @@ from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Manifest, Preprocessing, RuntimeRange, TensorSpec
 from pipeline.report.bundles import Exported
 from pipeline.report.tables import points, waterfall_table
-from pipeline.report.waterfall import Step, bundle_steps, network_step, stage_steps
+from pipeline.report.waterfall import WaterfallStep, bundle_steps, network_step, stage_steps
 from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import ran_in
 
@@ -142,7 +142,7 @@ class TestBundles:
         assert step.source is self.student
 
 
-def whole() -> list[Step]:
+def whole() -> list[WaterfallStep]:
     stages = stage_steps([(metrics(1, "kd+at", 0.9), 1000)], TEACHER, [])
     network = {"model": "s", "validation": {"top1": 0.9}, "test": {"top1": 0.8}}
     student = network_step("student", network, 1000, stages[-1])

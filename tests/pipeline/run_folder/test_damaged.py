@@ -18,7 +18,7 @@ from deploy_targets.measurement import read_measurement
 from foundation.errors import CompressError, CorruptFileError
 from foundation.files import write_json
 from pipeline.data.facts import read_images
-from pipeline.exporting.choice import Candidate, Ratio, Shipping, choose, write_shipping
+from pipeline.exporting.choice import Shipping, ShippingCandidate, Speedup, choose, write_shipping
 from pipeline.gating.gate import gate
 from pipeline.recipe.sections import GateRecipe, Limit
 from pipeline.report.content import gather
@@ -55,10 +55,10 @@ def run(road, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     whole = RunFolder(Path(shutil.copytree(road.run.path, folder)))
     measured = [read_measurement(path).bundle for path in whole.measurement_paths()]
     candidates = [
-        Candidate(
+        ShippingCandidate(
             bundle=one.name, format=one.format, precision=one.precision, validation_top1=0.5,
             drop=0.0, drop_low=0.0, drop_high=0.0, model_bytes=one.model_bytes, p50_ms=1.0,
-            ratio=None if one.precision == "fp32" else Ratio(2.0, 1.9, 2.1), executed="int8",
+            ratio=None if one.precision == "fp32" else Speedup(2.0, 1.9, 2.1), executed="int8",
             meets_limit=True,
         )
         for one in measured

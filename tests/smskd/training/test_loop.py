@@ -18,7 +18,7 @@ from smskd.batch import Batch
 from smskd.checkpoints.files import load_tensors, save_model
 from smskd.distillation import pair_on
 from smskd.features.signals import Signals
-from smskd.job import Job
+from smskd.job import StageJob
 from smskd.methods import METHODS, Method, Pace, Progress
 from smskd.objective import Objective
 from smskd.training.loop import train_stage
@@ -102,11 +102,11 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 def job_of(
     student: nn.Module, teacher: nn.Module, data: Any, stage: Stage, folder: Path, **more: Any
-) -> Job:
+) -> StageJob:
     """A stage with a teacher, as `distill` sets it up."""
     data.numbered = True
     pair = pair_on(teacher, student, data)
-    return Job(stage, 1, pair.student, data, folder, pair, engine=CPU, **more)
+    return StageJob(stage, 1, pair.student, data, folder, pair, engine=CPU, **more)
 
 
 @pytest.mark.parametrize("name", METHODS.names())
