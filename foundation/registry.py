@@ -45,13 +45,13 @@ class Registry(Generic[T]):
             ValueError: when the name is taken by another entry.
         """
 
-        def file_it(entry: T) -> T:
+        def add(entry: T) -> T:
             if name in self._entries and self._entries[name] is not entry:
                 raise ValueError(f"two entries claim the {self.kind} name {name!r}")
             self._entries[name] = entry
             return entry
 
-        return file_it
+        return add
 
     def get(self, name: str, where: str = "") -> T:
         """The entry called `name`; `where` tells the user where that name was written.

@@ -223,10 +223,12 @@ def _run(
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command to its end, quietly; its last words are the reason when it fails."""
-    done = subprocess.run(
+    result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
-    if done.returncode:
-        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
+    if result.returncode:
+        lines = [
+            line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()
+        ]
+        reason = lines[-1] if lines else f"exit code {result.returncode}"
         raise HostError(f"{failure} ({reason}); check the network and run the same command again")

@@ -87,8 +87,9 @@ def core_name(root: Path = _ROOT) -> str | None:
         return None
     for name, core in known_cores().items():
         for line in core.cpuid:
-            maker, kin, first, last = line.split()
-            if (maker, kin) == (vendor, family) and int(first) <= int(model) <= int(last):
+            core_vendor, core_family, first, last = line.split()
+            is_its_family = (core_vendor, core_family) == (vendor, family)
+            if is_its_family and int(first) <= int(model) <= int(last):
                 return name
     return None
 

@@ -118,7 +118,7 @@ def _load(path: Path) -> Target:
     if not isinstance(detect, bool):
         raise RecipeError(f"{path}: key 'detect' must be true or false, but got {detect!r}")
     if detect:
-        raw = _over(this_machine(), raw)
+        raw = _overlaid(this_machine(), raw)
     pinned = "onnx_opset" in raw
     try:
         # Checked as written first: what is filled in leans on it.
@@ -167,7 +167,7 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _over(detected: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
+def _overlaid(detected: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
     """What was detected, and over it a profile's facts, which have no source but their own."""
     sources = profile.get("sources", {})
     if not isinstance(sources, dict):

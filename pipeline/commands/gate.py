@@ -12,7 +12,7 @@ from rich.console import Console
 from foundation.errors import UsageError
 from foundation.records import as_dict
 from pipeline.gating.evidence import evidence_in
-from pipeline.gating.gate import again_in, baseline_of, gate
+from pipeline.gating.gate import baseline_of, gate, measuring_again
 from pipeline.gating.judging import judge
 from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
@@ -66,7 +66,7 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
     def say(line: str) -> None:
         console.print(f"  {safe(line)}")
 
-    return gate(run, rules, again_in(run, rules, lambda _bundle, _facts: None, say))
+    return gate(run, rules, measuring_again(run, rules, lambda _bundle, _facts: None, say))
 
 
 def read_budget(path: Path) -> GateRecipe:

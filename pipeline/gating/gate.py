@@ -71,7 +71,7 @@ def baseline_of(budget: GateRecipe) -> Baseline | None:
     return read_baseline(user_path(budget.baseline)) if budget.baseline else None
 
 
-def again_in(
+def measuring_again(
     run: RunFolder, budget: GateRecipe, on_progress: Progress, say: Callable[[str], None]
 ) -> MeasureAgain:
     """Makes new measurements of a run's bundles: as before, and as many times longer as the look
@@ -82,9 +82,9 @@ def again_in(
         for subject in dict.fromkeys(check.subject for check in checks):
             bundle, own_checks = subject[0], [check for check in checks if check.subject == subject]
             say(f"inconclusive, look {look}: measuring {bundle} again")
-            longer = _longer(run, settings, own_checks, look)
-            alone = [check for check in own_checks if check.basis != "interleaved"]
-            if alone:
+            longer = _longer_settings(run, settings, own_checks, look)
+            not_in_turns = [check for check in own_checks if check.basis != "interleaved"]
+            if not_in_turns:
                 bench(run, longer, on_progress, say, [bundle], again=True)
             in_turns = {(c.against, c.reference) for c in own_checks if c.basis == "interleaved"}
             for path in {_bundle_of(run, budget, settings, *names) for names in in_turns}:
@@ -94,7 +94,7 @@ def again_in(
     return measure
 
 
-def _longer(
+def _longer_settings(
     run: RunFolder, settings: BenchRecipe, checks: Sequence[Check], look: int
 ) -> BenchRecipe:
     """How to measure the bundle of these checks again: as it was, but longer."""

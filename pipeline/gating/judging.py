@@ -25,9 +25,9 @@ from pipeline.gating.metrics import (
 from pipeline.gating.ratios import ratio_between
 from pipeline.gating.references import (
     Reference,
+    baseline_measurement_for,
     drop_on_the_same_images,
     full_precision_of,
-    of_baseline,
     read_reference,
     suspicion_of,
     teacher_for,
@@ -57,9 +57,9 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
     """
     check_limits(budget)
     if baseline is None:
-        _needs_no_baseline(budget)
+        _check_baseline_is_not_needed(budget)
     checker = _Judge(evidence, baseline)
-    subjects = _judged(evidence, budget)
+    subjects = _subjects(evidence, budget)
     return verdict_of(
         [
             check
@@ -119,7 +119,7 @@ def _check_range(metric: Metric, limit: Limit, place: str) -> None:
         raise UsageError(f"{place}: every figure keeps that limit, so it limits nothing")
 
 
-def _needs_no_baseline(budget: GateRecipe) -> None:
+def _check_baseline_is_not_needed(budget: GateRecipe) -> None:
     for name, limit in budget.limits.items():
         if limit.max_regression is not None and limit.reference == "baseline":
             raise UsageError(
@@ -128,7 +128,7 @@ def _needs_no_baseline(budget: GateRecipe) -> None:
             )
 
 
-def _judged(evidence: Evidence, budget: GateRecipe) -> list[Subject]:
+def _subjects(evidence: Evidence, budget: GateRecipe) -> list[Subject]:
     subjects: list[Subject] = [*evidence.measurements, *evidence.estimates]
     if budget.bundles is not None:
         names = {subject.bundle.name for subject in subjects}
@@ -241,7 +241,9 @@ class _Judge:
         elif self._baseline.bundle is not None:
             return Reference(self._baseline.bundle, None)
         else:
-            reference = of_baseline(measurement, self._baseline.measurements, alone=alone)
+            reference = baseline_measurement_for(
+                measurement, self._baseline.measurements, alone=alone
+            )
             if reference is None:
                 return Missing(
                     f"not measured: the baseline has no {measurement.bundle.name} on host "

@@ -107,12 +107,12 @@ def _throughput(measurement: Measurement) -> Read:
     return Figure(throughput.images_per_s, throughput.low, throughput.high)
 
 
-def of_several(values: Sequence[float], apart: float) -> Figure:
+def median_of(values: Sequence[float], spread: float) -> Figure:
     """The median of what several processes (or parts of the time) showed, and where it lies.
 
     Args:
         values: at least one.
-        apart: how far, as a share, the next one may lie from one of them: where they are too few
+        spread: how far, as a share, another value may lie from any of them: where they are too few
             for bounds, the figure may lie so far beyond the least and the most.
     """
     ordered = sorted(values)
@@ -122,26 +122,26 @@ def of_several(values: Sequence[float], apart: float) -> Figure:
     middle, least, most = statistics.median(ordered), ordered[0], ordered[-1]
     if len(ordered) >= FEWEST_FOR_BOUNDS:
         return Figure(middle, least, most)
-    return Figure(middle, least / (1 + apart), most * (1 + apart))
+    return Figure(middle, least / (1 + spread), most * (1 + spread))
 
 
 def _energy(measurement: Measurement) -> Read:
     energy = measurement.energy
     if energy is None:
         return _NOT_TOLD
-    return of_several(energy.parts or [energy.joules_per_image], ENERGY_APART)
+    return median_of(energy.parts or [energy.joules_per_image], ENERGY_APART)
 
 
 def _startup(measurement: Measurement) -> Read:
     totals = [start.startup_ms.total for start in measurement.starts]
-    return of_several(totals or [measurement.startup_ms.total], STARTUP_APART)
+    return median_of(totals or [measurement.startup_ms.total], STARTUP_APART)
 
 
 def _memory(name: Literal["steady", "peak"]) -> Callable[[Measurement], Read]:
     def read(measurement: Measurement) -> Read:
         readings = [start.memory_mb for start in measurement.starts] or [measurement.memory_mb]
         values = [mb for memory in readings if memory and (mb := getattr(memory, name)) is not None]
-        return of_several(values, MEMORY_APART) if values else _NOT_TOLD
+        return median_of(values, MEMORY_APART) if values else _NOT_TOLD
 
     return read
 
@@ -285,7 +285,7 @@ def quotient(over: Figure, under: Figure) -> Figure:
     return Figure(over.value / under.value, over.low / under.high, over.high / under.low)
 
 
-def apart(ratio: Figure) -> Figure:
+def widened(ratio: Figure) -> Figure:
     """A ratio of two processes' figures, as far as two processes of one bundle differ anyway.
 
     Neither process's interval knows of that: it comes of where in memory each happens to lie, and

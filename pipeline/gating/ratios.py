@@ -14,13 +14,13 @@ from pipeline.gating.answering import MetricReading
 from pipeline.gating.metrics import (
     Figure,
     Missing,
-    apart,
     metric_named,
     percentile_in,
     quotient,
     read,
+    widened,
 )
-from pipeline.gating.references import Reference, read_reference, suspicion_of, unlike
+from pipeline.gating.references import Reference, read_reference, suspicion_of, why_incomparable
 from pipeline.gating.turns import ratio_in_turns
 
 
@@ -77,13 +77,13 @@ def ratio_between(
         )
     doubt = None
     if reference.measurement is not None:
-        doubt = suspicion_of(metric, measurement) or unlike(
+        doubt = suspicion_of(metric, measurement) or why_incomparable(
             metric, measurement, reference.measurement
         )
     ratio = quotient(figure, reference_figure)
     if not metric.hosted:
         return MetricReading(ratio, "exact", doubt, reference_name)
-    return MetricReading(apart(ratio), "not interleaved", doubt, reference_name)
+    return MetricReading(widened(ratio), "not interleaved", doubt, reference_name)
 
 
 def ratios_in_turns(comparison: Comparison) -> list[RatioShown]:
@@ -144,7 +144,7 @@ def _ratios(measurement: Measurement, reference: Measurement) -> list[RatioShown
     ratios = []
     for name in (name for name in percentiles if name in reference_percentiles):
         both = (percentiles[name], reference_percentiles[name])
-        ratio = apart(quotient(*(Figure(bound.value, bound.low, bound.high) for bound in both)))
+        ratio = widened(quotient(*(Figure(bound.value, bound.low, bound.high) for bound in both)))
         ratios.append(
             RatioShown(
                 measurement.bundle.name, reference.bundle.name, measurement.host.name, name,

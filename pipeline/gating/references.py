@@ -59,7 +59,7 @@ def full_precision_of(
         anywhere: as for `teacher_for`.
     """
     bundle = measurement.bundle
-    alike = [
+    candidates = [
         candidate
         for candidate in measurements
         if candidate.bundle.precision == FULL
@@ -77,10 +77,10 @@ def full_precision_of(
             valid,
         )
 
-    return max(alike, key=likeness, default=None)
+    return max(candidates, key=likeness, default=None)
 
 
-def of_baseline(
+def baseline_measurement_for(
     measurement: Measurement, baseline: Sequence[Measurement], *, alone: bool
 ) -> Measurement | None:
     """The baseline's measurement of the same name and host; the only one for the only one."""
@@ -112,7 +112,9 @@ def suspicion_of(metric: Metric, measurement: Measurement) -> str | None:
     return f"{measurement.bundle.name} is suspect: {'; '.join(measurement.validity.reasons)}"
 
 
-def unlike(metric: Metric, measurement: Measurement, reference: Measurement) -> str | None:
+def why_incomparable(
+    metric: Metric, measurement: Measurement, reference: Measurement
+) -> str | None:
     """Why two measurements cannot be compared; None if they can."""
     doubt = suspicion_of(metric, reference)
     if doubt or not metric.hosted:

@@ -48,11 +48,11 @@ def ratio_in_turns(
         rounds, reference_rounds = (candidate.rounds_of(percentile) for candidate in pair)
         if rounds and reference_rounds and len(rounds) >= FEWEST_ROUNDS:
             ratio = ratio_to_baseline(rounds, reference_rounds, CONFIDENCE)
-            return InTurns(Figure(ratio.estimate, ratio.low, ratio.high), _doubt(pair))
+            return InTurns(Figure(ratio.estimate, ratio.low, ratio.high), _suspicion(pair))
     return None
 
 
-def _doubt(pair: Sequence[Candidate]) -> str | None:
+def _suspicion(pair: Sequence[Candidate]) -> str | None:
     """What befalls both alike, turns take out; not that one ran as something else."""
     for candidate in pair:
         for reason in wrong_precision(candidate.runtime, candidate.bundle.precision):
@@ -73,6 +73,8 @@ def _pair(
     )
     if candidate is None or rival is None or candidate is rival:
         return None
-    alike = candidate.runtime.threads == rival.runtime.threads == measurement.runtime.threads
-    alike = alike and candidate.runtime.name == measurement.runtime.name
-    return (candidate, rival) if alike else None
+    same_settings = (
+        candidate.runtime.threads == rival.runtime.threads == measurement.runtime.threads
+    )
+    same_settings = same_settings and candidate.runtime.name == measurement.runtime.name
+    return (candidate, rival) if same_settings else None

@@ -145,13 +145,15 @@ class Verdict:
         Args:
             on_host: whether the host is told; None where there are several.
         """
-        alike = [c for c in self.checks if (c.bundle, c.host) == (check.bundle, check.host)]
+        of_same_bundle = [
+            c for c in self.checks if (c.bundle, c.host) == (check.bundle, check.host)
+        ]
         several = len({c.host for c in self.checks}) > 1 if on_host is None else on_host
         return ", ".join(
             [
                 f"{check.bundle}@{check.host}" if several else check.bundle,
-                *([check.scenario] if len({c.scenario for c in alike}) > 1 else []),
-                *([check.runtime] if len({c.runtime for c in alike}) > 1 else []),
+                *([check.scenario] if len({c.scenario for c in of_same_bundle}) > 1 else []),
+                *([check.runtime] if len({c.runtime for c in of_same_bundle}) > 1 else []),
             ]
         )
 

@@ -63,7 +63,7 @@ def accuracy_against(
             )
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _leads(value) else "")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _is_labelled(value) else "")
         axes.margins(x=0.12, y=0.18)
         axes.set_xlabel(label)
         axes.set_ylabel("test top-1, %")
@@ -174,6 +174,6 @@ def loss_curves(stages: Sequence[dict[str, Any]], salt: str) -> str:
     return draw_figure(draw_all, salt, width=7.4, height=3.4)
 
 
-def _leads(value: float) -> bool:
+def _is_labelled(value: float) -> bool:
     digit = f"{value:.0e}"[0]
     return digit in "25"

@@ -17,7 +17,7 @@ from pipeline.gating.references import (
     full_precision_of,
     suspicion_of,
     teacher_for,
-    unlike,
+    why_incomparable,
 )
 from pipeline.gating.verdict import FAIL, Basis, Verdict
 from pipeline.shown.terminal import number
@@ -97,7 +97,7 @@ def headline_of(
     # Turns take out how the machine was, but the two latencies beside the ratio are not from them.
     baseline_doubt = suspicion_of(metric, baseline)
     if ratio.basis != "interleaved":
-        baseline_doubt = unlike(metric, shipped, baseline)
+        baseline_doubt = why_incomparable(metric, shipped, baseline)
     doubts = dict.fromkeys([doubt, baseline_doubt, ratio.suspect])
     return Headline(
         shipped=shipped,

@@ -66,12 +66,12 @@ class WaterfallStep:
     @property
     def shrink(self) -> float | None:
         """Size of its source over its own."""
-        return _over(self.source.size_bytes if self.source else None, self.size_bytes)
+        return _ratio(self.source.size_bytes if self.source else None, self.size_bytes)
 
     @property
     def speedup(self) -> float | None:
         """Latency of its source over its own."""
-        return _over(self.source.latency_ms if self.source else None, self.latency_ms)
+        return _ratio(self.source.latency_ms if self.source else None, self.latency_ms)
 
 
 def network_step(
@@ -105,7 +105,7 @@ def stage_steps(
             WaterfallStep(
                 name=f"{metrics['index']} {metrics['name']}",
                 kind="stage",
-                description=_what_was_done(metrics, prunings.get(metrics["index"])),
+                description=_stage_description(metrics, prunings.get(metrics["index"])),
                 top1={} if top1 is None else {"validation": 100 * top1},
                 size_bytes=size_bytes,
                 source=steps[-1] if steps else teacher,
@@ -152,7 +152,7 @@ def _order(bundle: Exported) -> tuple[str, int, str]:
     return bundle.manifest.format, place, bundle.manifest.name
 
 
-def _what_was_done(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None) -> str:
+def _stage_description(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None) -> str:
     words = [f"{metrics['last']['epoch']} epochs"]
     if pruning:
         before, after = (pruning[when]["parameters"] for when in ("before", "after"))
@@ -163,5 +163,5 @@ def _what_was_done(metrics: Mapping[str, Any], pruning: Mapping[str, Any] | None
     return ", ".join(words)
 
 
-def _over(numerator: float | None, denominator: float | None) -> float | None:
+def _ratio(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator if numerator and denominator else None

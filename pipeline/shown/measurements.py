@@ -57,10 +57,10 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     mixed = len(scenarios) > 1
     metered = any(measurement.energy for measurement in ordered)
     heads = [
-        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "validity", "ran in",
+        "bundle", *_only_if(several, "host"), *_only_if(mixed, "scenario"), "validity", "ran in",
         "top-1 %",
         *(f"p{percent:g}{' ms' if percent == percents[0] else ''}" for percent in percents),
-        "n", "images/s", *_where(metered, "mJ/image"), "model kB",
+        "n", "images/s", *_only_if(metered, "mJ/image"), "model kB",
     ]  # fmt: skip
     rows = []
     for measurement in ordered:
@@ -69,15 +69,15 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
         rows.append(
             [
                 Cell(measurement.bundle.name),
-                *_where(several, Cell(measurement.host.name)),
-                *_where(mixed, Cell(scenario_words(measurement.scenario))),
+                *_only_if(several, Cell(measurement.host.name)),
+                *_only_if(mixed, Cell(scenario_words(measurement.scenario))),
                 Cell(measurement.validity.verdict),
                 _ran_in(measurement.runtime.executed_precision),
                 _top1(measurement),
                 *(_percentile(measurement.latency_ms, percent) for percent in percents),
                 Cell(f"{measurement.latency_ms.n:,}"),
                 _throughput(measurement),
-                *_where(metered, energy),
+                *_only_if(metered, energy),
                 Cell(_number(measurement.bundle.model_bytes / 1e3, 0)),
             ]
         )
@@ -93,7 +93,7 @@ def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     several = len({measurement.host.name for measurement in ordered}) > 1
     mixed = len({scenario_words(measurement.scenario) for measurement in ordered}) > 1
     heads = [
-        "bundle", *_where(several, "host"), *_where(mixed, "scenario"), "runtime", "threads",
+        "bundle", *_only_if(several, "host"), *_only_if(mixed, "scenario"), "runtime", "threads",
         "cores", "import ms", "load ms", "first answer ms", "in all ms", "MB before", "steady MB",
         "peak MB",
     ]  # fmt: skip
@@ -103,8 +103,8 @@ def start_table(measurements: Sequence[Measurement]) -> MeasuredTable:
         rows.append(
             [
                 Cell(measurement.bundle.name),
-                *_where(several, Cell(measurement.host.name)),
-                *_where(mixed, Cell(scenario_words(measurement.scenario))),
+                *_only_if(several, Cell(measurement.host.name)),
+                *_only_if(mixed, Cell(scenario_words(measurement.scenario))),
                 Cell(f"{runtime.name} {runtime.version}"),
                 Cell(str(runtime.threads)),
                 Cell(",".join(map(str, runtime.pinned)) if runtime.pinned else "any"),
@@ -151,8 +151,8 @@ def plain_of(measurements: Sequence[Measurement]) -> list[Measurement]:
     ]
 
 
-def _where(is_shown: bool, column: T) -> list[T]:
-    return [column] if is_shown else []
+def _only_if(condition: bool, column: T) -> list[T]:
+    return [column] if condition else []
 
 
 def _notes(measurements: Sequence[Measurement], several: bool) -> list[str]:

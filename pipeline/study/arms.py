@@ -69,7 +69,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         raise RecipeError(
             f"{where}: the arms of a study compare students in float; leave the stage out"
         )
-    stages = [_plain(stage) for stage in file.recipe.stages]
+    stages = [_library_stage(stage) for stage in file.recipe.stages]
     arms = [_alone(stages), *_single_methods(stages)]
     if len(_methods(stages)) > 1:
         arms.append(_simultaneous(stages))
@@ -79,7 +79,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
     arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
     arms += [_counted(stages, file, place) for place in range(len(file.recipe.study.stage_counts))]
-    return {arm.name: _weighed(arm) for arm in arms}
+    return {arm.name: _with_defaults(arm) for arm in arms}
 
 
 def baseline_name(file: RecipeFile) -> str:
@@ -88,14 +88,14 @@ def baseline_name(file: RecipeFile) -> str:
     return "kd" if "kd" in methods else next(iter(methods))
 
 
-def spread(budget: int, shares: Sequence[int]) -> list[int]:
+def distribute(budget: int, shares: Sequence[int]) -> list[int]:
     """A number of epochs divided among stages in proportion, none left over."""
     total = sum(shares)
     ends = [budget * sum(shares[:count]) // total for count in range(len(shares) + 1)]
     return [end - start for start, end in pairwise(ends)]
 
 
-def _plain(stage: Stage) -> Stage:
+def _library_stage(stage: Stage) -> Stage:
     """A stage of the recipe as the library's, which may be without methods."""
     return Stage(**{field.name: getattr(stage, field.name) for field in fields(Stage)})
 
@@ -118,7 +118,7 @@ def _methods(stages: Sequence[Stage]) -> dict[str, tuple[MethodSpec, Stage]]:
     return methods
 
 
-def _weighed(arm: Arm) -> Arm:
+def _with_defaults(arm: Arm) -> Arm:
     return replace(arm, stages=tuple(map(spelled_out, arm.stages)))
 
 
@@ -150,16 +150,16 @@ def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
     requested = file.recipe.study.sakd_methods
     for place, name in enumerate(requested or []):
         try:
-            _around([name])
+            _sakd_spec([name])
         except UnknownNameError as error:
             where = file.where("study", "sakd_methods", place)
             raise UnknownNameError(f"{where}: {error}") from error
     names = requested or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
     words = f"SAKD: kd and {', '.join(names)}, where a learnt policy says so"
-    return Arm(SAKD, words, _one_schedule(stages, [_around(names)], 1.0))
+    return Arm(SAKD, words, _one_schedule(stages, [_sakd_spec(names)], 1.0))
 
 
-def _around(names: Sequence[str]) -> MethodSpec:
+def _sakd_spec(names: Sequence[str]) -> MethodSpec:
     spec = MethodSpec(SAKD, settings={"methods": tuple(names)})
     make_method(spec)  # raises when one is no feature method
     return spec
@@ -167,7 +167,7 @@ def _around(names: Sequence[str]) -> MethodSpec:
 
 def _is_feature_method(name: str) -> bool:
     try:
-        _around([name])
+        _sakd_spec([name])
     except UnknownNameError:
         return False
     return True
@@ -199,7 +199,7 @@ def _check_order(order: Sequence[str], stages: Mapping[str, Sequence[Stage]], wh
     for name in order:
         if name not in stages:
             raise unknown_name("stage", name, stages, where)
-    names = [name for name, alike in stages.items() for _ in alike]
+    names = [name for name, stages_of_name in stages.items() for _ in stages_of_name]
     if sorted(order) != sorted(names):
         raise RecipeError(f"{where}: an order names every stage once: {names}, but got {order}")
 
@@ -210,7 +210,7 @@ def _counted(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
         where = file.where("study", "stage_counts", place)
         raise RecipeError(f"{where}: the recipe has {len(stages)} stages, but got {count}")
     budget = sum(stage.epochs for stage in stages)
-    epochs = spread(budget, [stage.epochs for stage in stages[:count]])
+    epochs = distribute(budget, [stage.epochs for stage in stages[:count]])
     sequence = tuple(
         replace(stage, epochs=share) for stage, share in zip(stages, epochs, strict=False)
     )

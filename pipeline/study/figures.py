@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pipeline.shown.pages.drawing import draw_axes, draw_figure
 from pipeline.study.findings import ArmFindings
-from pipeline.study.statistics import kept_share
+from pipeline.study.statistics import loss_ratios
 
 _DOT, _MEAN, _TEACHER, _GUIDE = "#8fb3d9", "#1f2733", "#5b6472", "#b6bcc6"
 _UP, _DOWN, _TOTAL = "#2f8f5b", "#b3261e", "#2563a8"
@@ -120,7 +120,7 @@ def _fan(count: int) -> Any:
 
 
 def _draw_map(axes: Axes, retention: dict[str, Any], title: str) -> None:
-    names, ratios = retention["stages"], kept_share(retention["loss"])
+    names, ratios = retention["stages"], loss_ratios(retention["loss"])
     cells = np.array([[np.nan if cell is None else cell for cell in row] for row in ratios])
     axes.imshow(
         np.log(np.clip(cells.astype(float), 1 / _LARGEST_RATIO, _LARGEST_RATIO)),

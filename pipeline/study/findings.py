@@ -17,7 +17,7 @@ from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
     PairedComparison,
     Spread,
-    compared,
+    compare_seed_by_seed,
     mean_retention,
     spread_of,
 )
@@ -166,7 +166,7 @@ def _against(
     if name == reference:
         return None
     tests = [{run.seed: run.test_top1 for run in by_arm.get(arm, [])} for arm in (name, reference)]
-    return compared(*tests)
+    return compare_seed_by_seed(*tests)
 
 
 def _seconds(runs: Sequence[ArmResult]) -> float:

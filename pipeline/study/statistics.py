@@ -48,7 +48,7 @@ def spread_of(values: Sequence[float]) -> Spread:
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def compared(
+def compare_seed_by_seed(
     values: Mapping[int, float], reference: Mapping[int, float]
 ) -> PairedComparison | None:
     """Values by seed against others, seed by seed; None when no seed has both."""
@@ -72,7 +72,7 @@ def mean_retention(matrices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def kept_share(loss: Matrix) -> Matrix:
+def loss_ratios(loss: Matrix) -> Matrix:
     """Each stage's loss over what it was just after that stage: 1 is kept, 2 is twice as far.
 
     Args:

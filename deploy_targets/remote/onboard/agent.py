@@ -32,9 +32,9 @@ from typing import Any, BinaryIO
 
 from deploy_targets.remote.onboard.environments import (
     executable,
+    imported_versions,
     install_by_pip,
     make_environment,
-    prove,
     unpack,
     unpacked_bytes,
 )
@@ -98,7 +98,7 @@ class Agent:
     def drain(self) -> None:
         """Read what is left of a content that was not taken."""
         while self.left:
-            self._take()
+            self._read_chunk()
 
     def open(self, folder: str | None) -> Answer:
         """Say what the machine is and what is there; nothing is made."""
@@ -124,21 +124,25 @@ class Agent:
             "free_mb": self._free() / (1 << 20),
             "clock": time.time(),
             "envs": self._envs(),
-            "code": _names(self.folder / "code"),
-            "bundles": _names(self.folder / "bundles"),
+            "code": _entry_names(self.folder / "code"),
+            "bundles": _entry_names(self.folder / "bundles"),
         }
 
     def begin(self, tree: str, files: dict[str, tuple[str, int]]) -> Answer:
         """Make ready for a folder of files, named by (SHA-256, bytes): say which are wanted."""
         final, partial = self.folder / tree, self._partial(tree)
         self._take_lock()
-        if final.is_dir() and all(_is(final / name, digest) for name, (digest, _) in files.items()):
+        if final.is_dir() and all(
+            _has_digest(final / name, digest) for name, (digest, _) in files.items()
+        ):
             os.utime(final)
             return {"wanted": [], "there": True}
         # Changed since it was brought: by a disk that fails, or by somebody.
         shutil.rmtree(final, ignore_errors=True)
-        missing = [name for name, (digest, _) in files.items() if not _is(partial / name, digest)]
-        self._need(sum(files[name][1] for name in missing), keep=tree)
+        missing = [
+            name for name, (digest, _) in files.items() if not _has_digest(partial / name, digest)
+        ]
+        self._make_room(sum(files[name][1] for name in missing), keep=tree)
         return {"wanted": missing, "there": False}
 
     def put(self, tree: str, name: str, sha256: str) -> Answer:
@@ -150,7 +154,7 @@ class Agent:
         try:
             with temporary.open("wb") as file:
                 while self.left:
-                    chunk = self._take()
+                    chunk = self._read_chunk()
                     digest.update(chunk)
                     file.write(chunk)
                 file.flush()
@@ -166,7 +170,7 @@ class Agent:
         """All files are there: let the folder appear."""
         final, partial = self.folder / tree, self._partial(tree)
         for name, (digest, _) in files.items():
-            if not _is(partial / name, digest):
+            if not _has_digest(partial / name, digest):
                 raise RefusalError(f"{partial / name}: is not as it was sent; try again")
         final.parent.mkdir(parents=True, exist_ok=True)
         partial.rename(final)
@@ -199,10 +203,10 @@ class Agent:
             install_by_pip(site, pins, patience)
         else:
             wheels = sorted((self.folder / tree).glob("*.whl"))
-            self._need(sum(map(unpacked_bytes, wheels)), keep=tree)
+            self._make_room(sum(map(unpacked_bytes, wheels)), keep=tree)
             for wheel in wheels:
                 unpack(wheel, site)
-        versions = prove(scratch / "bin" / "python", ["numpy", module])
+        versions = imported_versions(scratch / "bin" / "python", ["numpy", module])
         record = {**identity, "versions": versions, "via": "pip" if tree is None else "wheels"}
         (scratch / "env.json").write_text(json.dumps(record))
         env.parent.mkdir(parents=True, exist_ok=True)
@@ -218,14 +222,14 @@ class Agent:
 
     def run(self, tree: str, words: list[str]) -> Answer:
         """What the system's Python prints, with our code at hand."""
-        done = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-P", *words],
             env={**os.environ, "PYTHONPATH": str(self.folder / tree)},
             capture_output=True, text=True, check=False, timeout=_RUN_SECONDS,
         )  # fmt: skip
-        if done.returncode:
-            raise RefusalError(f"asking it failed: {last_line(done.stderr)}")
-        return {"output": done.stdout}
+        if result.returncode:
+            raise RefusalError(f"asking it failed: {last_line(result.stderr)}")
+        return {"output": result.stdout}
 
     def size(self) -> Answer:
         """How much lies there."""
@@ -237,8 +241,8 @@ class Agent:
             return {"freed_mb": 0.0, "folder": str(self.folder)}
         self._take_lock()
         before = _size(self.folder)
-        gone = [*CACHES, "cache", "partial", *([] if cache_only else ["code", "envs", "wheels"])]
-        for name in gone:
+        names = [*CACHES, "cache", "partial", *([] if cache_only else ["code", "envs", "wheels"])]
+        for name in names:
             shutil.rmtree(self.folder / name, ignore_errors=True)
         after = _size(self.folder)
         if not cache_only:
@@ -284,7 +288,7 @@ class Agent:
         self._lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
-    def _take(self) -> bytes:
+    def _read_chunk(self) -> bytes:
         chunk = self._content.read(min(self.left, _CHUNK))
         if not chunk:
             raise SystemExit(0)
@@ -307,7 +311,7 @@ class Agent:
         nearest = next(path for path in (self.folder, *self.folder.parents) if path.is_dir())
         return shutil.disk_usage(nearest).free
 
-    def _need(self, size: int, keep: str) -> None:
+    def _make_room(self, size: int, keep: str) -> None:
         lacking = size + _MARGIN_BYTES - self._free()
         if size and lacking > 0:
             self._evict(lacking, keep)
@@ -351,7 +355,7 @@ def machine() -> str:
     return platform.node()
 
 
-def _is(path: Path, digest: str) -> bool:
+def _has_digest(path: Path, digest: str) -> bool:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
@@ -370,7 +374,7 @@ def _used_lately(path: Path) -> bool:
     return time.time() - path.stat().st_mtime < _IN_USE_SECONDS
 
 
-def _names(folder: Path) -> list[str]:
+def _entry_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*"))
 
 

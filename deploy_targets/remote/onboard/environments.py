@@ -47,15 +47,15 @@ def install_by_pip(site: Path, pins: dict[str, str], patience: float) -> None:
         f"--target={site}", *requirements,
     ]  # fmt: skip
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=_PIP_SECONDS,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise RefusalError(f"its pip did not end within {_PIP_SECONDS} s") from error
-    if done.returncode:
-        full = "No space left" in done.stderr
-        raise RefusalError(f"its pip: {last_line(done.stderr)}", NO_SPACE if full else HOST)
+    if result.returncode:
+        full = "No space left" in result.stderr
+        raise RefusalError(f"its pip: {last_line(result.stderr)}", NO_SPACE if full else HOST)
 
 
 def unpack(wheel: Path, site: Path) -> None:
@@ -74,12 +74,12 @@ def unpacked_bytes(wheel: Path) -> int:
         return sum(entry.file_size for entry in archive.infolist())
 
 
-def prove(python: Path, modules: list[str]) -> dict[str, str]:
+def imported_versions(python: Path, modules: list[str]) -> dict[str, str]:
     """Versions of the modules, each imported once, so that it is compiled too."""
     code = f"import json; {'; '.join(f'import {name}' for name in modules)}; print(json.dumps(" + (
         "{" + ", ".join(f"'{name}': str({name}.__version__)" for name in modules) + "}))"
     )
-    done = subprocess.run(
+    result = subprocess.run(
         [str(python), "-P", "-c", code],
         env={
             **os.environ,
@@ -88,10 +88,12 @@ def prove(python: Path, modules: list[str]) -> dict[str, str]:
         },
         capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS,
     )  # fmt: skip
-    if done.returncode:
-        hint = "; is it for another processor or system?" if done.returncode < 0 else ""
-        raise RefusalError(f"cannot import {' and '.join(modules)}: {last_line(done.stderr)}{hint}")
-    versions: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    if result.returncode:
+        hint = "; is it for another processor or system?" if result.returncode < 0 else ""
+        raise RefusalError(
+            f"cannot import {' and '.join(modules)}: {last_line(result.stderr)}{hint}"
+        )
+    versions: dict[str, str] = json.loads(result.stdout.splitlines()[-1])
     return versions
 
 

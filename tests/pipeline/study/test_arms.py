@@ -8,7 +8,7 @@ import pytest
 from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.recipe.sections import StageRecipe
-from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, spread
+from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, distribute
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS
 
@@ -133,7 +133,7 @@ def test_the_first_stages_share_the_whole_budget_in_proportion(arms: dict[str, A
 def test_epochs_are_spread_with_none_left_over(
     budget: int, shares: list[int], epochs: list[int]
 ) -> None:
-    assert spread(budget, shares) == epochs
+    assert distribute(budget, shares) == epochs
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ import math
 
 import pytest
 
-from pipeline.study.statistics import Spread, compared, kept_share, mean_retention, spread_of
+from pipeline.study.statistics import (
+    Spread,
+    compare_seed_by_seed,
+    loss_ratios,
+    mean_retention,
+    spread_of,
+)
 
 
 def test_spread_is_the_mean_and_the_sample_deviation() -> None:
@@ -19,7 +25,7 @@ def test_one_value_has_no_deviation() -> None:
 def test_a_paired_test_of_three_seeds_by_hand() -> None:
     # differences 1, 2, 3: mean 2, sd 1, t = 2 / (1 / √3) = 3.4641 with 2 degrees of freedom,
     # for which p has the closed form 1 − t / √(t² + 2).
-    found = compared({0: 11.0, 1: 22.0, 2: 33.0}, {0: 10.0, 1: 20.0, 2: 30.0})
+    found = compare_seed_by_seed({0: 11.0, 1: 22.0, 2: 33.0}, {0: 10.0, 1: 20.0, 2: 30.0})
     assert found is not None
     t = 2 * math.sqrt(3)
     assert found.difference == pytest.approx(2.0)
@@ -30,23 +36,23 @@ def test_a_paired_test_of_three_seeds_by_hand() -> None:
 
 def test_a_paired_test_of_two_seeds_by_hand() -> None:
     # differences 1, 3: mean 2, sd √2, t = 2; with 1 degree of freedom p = 1 − (2/π)·atan t.
-    found = compared({5: 1.0, 6: 3.0}, {5: 0.0, 6: 0.0})
+    found = compare_seed_by_seed({5: 1.0, 6: 3.0}, {5: 0.0, 6: 0.0})
     assert found is not None
     assert found.p == pytest.approx(1 - 2 / math.pi * math.atan(2.0), rel=1e-9)
 
 
 def test_the_test_is_two_sided() -> None:
-    worse = compared({0: 10.0, 1: 20.0, 2: 30.0}, {0: 11.0, 1: 22.0, 2: 33.0})
+    worse = compare_seed_by_seed({0: 10.0, 1: 20.0, 2: 30.0}, {0: 11.0, 1: 22.0, 2: 33.0})
     assert worse is not None
     assert worse.difference == pytest.approx(-2.0)
     assert worse.p == pytest.approx(0.0742, abs=1e-4)
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
-    found = compared({0: 1.0, 1: 3.0, 7: 99.0}, {0: 0.0, 1: 0.0, 8: 99.0})
+    found = compare_seed_by_seed({0: 1.0, 1: 3.0, 7: 99.0}, {0: 0.0, 1: 0.0, 8: 99.0})
     assert found is not None
     assert (found.difference, found.n) == (2.0, 2)
-    assert compared({0: 1.0}, {1: 1.0}) is None
+    assert compare_seed_by_seed({0: 1.0}, {1: 1.0}) is None
 
 
 @pytest.mark.parametrize(
@@ -57,7 +63,7 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 def test_p_is_not_defined_where_there_is_no_spread(
     ours: dict[int, float], theirs: dict[int, float]
 ) -> None:
-    found = compared(ours, theirs)
+    found = compare_seed_by_seed(ours, theirs)
     assert found is not None
     assert found.p is None
 
@@ -71,9 +77,9 @@ def test_retention_matrices_are_averaged_cell_by_cell() -> None:
 
 
 def test_what_is_left_is_told_in_terms_of_the_loss_after_the_stage_itself() -> None:
-    shares = kept_share([[2.0, 4.0, 1.0], [None, 5.0, 5.0], [None, None, 0.0]])
+    shares = loss_ratios([[2.0, 4.0, 1.0], [None, 5.0, 5.0], [None, None, 0.0]])
     assert shares == [[1.0, 2.0, 0.5], [None, 1.0, 1.0], [None, None, None]]
 
 
 def test_a_stage_that_cannot_be_measured_has_no_shares() -> None:
-    assert kept_share([[None, None], [None, 2.0]]) == [[None, None], [None, 1.0]]
+    assert loss_ratios([[None, None], [None, 2.0]]) == [[None, None], [None, 1.0]]
