@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deploy_targets.targets import Target
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import MissingFileError, unknown_name
 from foundation.files import sha256_of
+from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import FACTS, TEST, read_facts
 from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import BenchRecipe
@@ -57,23 +59,9 @@ def bench(
     for folder, target in _chosen(run, only, asked, say):
         path = run.bench / f"{name_with_host(folder.name, asked.host)}{_variant(asked)}.json"
         how = {"manifest": sha256_of(folder / MANIFEST), **_measured_by(asked)}
-        with run.step(f"bench {path.stem}", **how) as step:
-            if step.needed or again:
-                journal = path.with_suffix(".journal")
-                if again:
-                    journal.unlink(missing_ok=True)
-                found = _measure(
-                    run,
-                    folder,
-                    target,
-                    asked,
-                    on_progress=on_progress,
-                    journal=journal,
-                    remark=step.remark,
-                )
-                write_measurement(path, found)
-                journal.unlink(missing_ok=True)
-                step.needed, step.products = True, [path]
+        time_it = partial(_measure, run, folder, target, asked, on_progress=on_progress)
+        name = f"bench {path.stem}"
+        timed_step(run, name, path, time_it, write_measurement, depends_on=how, again=again)
         paths.append(path)
     return paths
 

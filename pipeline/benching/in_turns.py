@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.comparison import SCHEMA_VERSION
+from deploy_targets.comparison import SCHEMA_VERSION, Comparison
 from deploy_targets.device.timing import MIN_QUERIES
 from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.compare import CompareOptions, compare, write_comparison
@@ -16,6 +16,7 @@ from foundation.errors import MissingFileError, UsageError, unknown_name
 from foundation.files import sha256_of
 from foundation.packing import opened
 from pipeline.benching.bench import cores_for
+from pipeline.benching.timed_step import timed_step
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import target_of
@@ -98,23 +99,19 @@ def _timed(
         "options": asdict(options),
         "schema": SCHEMA_VERSION,
     }
-    with run.step(f"compare {path.stem}", **depends_on) as step:
-        if step.needed or again:
-            journal = path.with_suffix(".journal")
-            if again:
-                journal.unlink(missing_ok=True)
-            found = compare(
-                [baseline.folder, folder],
-                asked.host,
-                options,
-                lambda facts: on_progress(name, facts),
-                journal,
-                remark=step.remark,
-            )
-            write_comparison(path, found)
-            journal.unlink(missing_ok=True)
-            step.needed, step.products = True, [path]
-    return path
+
+    def time_it(*, journal: Path, remark: Callable[[str], None]) -> Comparison:
+        bundles = [baseline.folder, folder]
+
+        def tell(facts: dict[str, Any]) -> None:
+            on_progress(name, facts)
+
+        return compare(bundles, asked.host, options, tell, journal, remark=remark)
+
+    step = f"compare {path.stem}"
+    return timed_step(
+        run, step, path, time_it, write_comparison, depends_on=depends_on, again=again
+    )
 
 
 def _folder(run: RunFolder, name: str) -> Path:

@@ -25,6 +25,7 @@ from export.searching.trials import TrialResult
 from foundation.bundle import MANIFEST, open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
+from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import CALIBRATION, VALIDATION, read_images
 from pipeline.exporting.candidates import FULL, ShippingCandidate, Speedup, keeps_limit, speedup_of
 from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
@@ -263,12 +264,12 @@ def _timed(
         "options": asdict(options),
         "schema": comparison.SCHEMA_VERSION,
     }
-    with run.step(f"compare {target.name}", **depends_on) as step:
-        if step.needed:
-            journal = path.with_suffix(".journal")
-            write_comparison(path, compare(folders, bench.host, options, watch.on_round, journal))
-            journal.unlink(missing_ok=True)
-            step.products = [path]
+
+    def time_it(*, journal: Path, remark: Callable[[str], None]) -> comparison.Comparison:
+        return compare(folders, bench.host, options, watch.on_round, journal, remark=remark)
+
+    name = f"compare {target.name}"
+    timed_step(run, name, path, time_it, write_comparison, depends_on=depends_on)
     return {one.bundle.name: one for one in comparison.read_comparison(path).candidates}
 
 
