@@ -24,9 +24,9 @@ from deploy_targets.device.messages import (
 )
 from deploy_targets.device.percentiles import fewest_queries
 from deploy_targets.device.sense import above_zero, at_least, named, sha256
-from foundation.bundle import MANIFEST, Bundle
+from foundation.bundle import Bundle
 from foundation.errors import CorruptFileError
-from foundation.files import read_json, sha256_of, write_json
+from foundation.files import read_json, write_json
 from foundation.records import RecordError, as_dict, build
 
 SCHEMA_VERSION = 2
@@ -133,7 +133,7 @@ def describe(bundle: Bundle) -> BundleMeasured:
         format=manifest.format,
         precision=manifest.precision,
         model_bytes=bundle.model_bytes,
-        manifest_sha256=sha256_of(bundle.folder / MANIFEST),
+        manifest_sha256=bundle.manifest_sha256,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from foundation.digests import Checked, digest_of, state_of, trust
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from foundation.manifest import (
@@ -49,10 +50,17 @@ _LARGEST_PROBE = 1 << 30
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle on disk whose checksums have been found right."""
+    """A bundle on disk whose checksums have been found right.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it says of itself.
+        manifest_sha256: of that, which stands for all files.
+    """
 
     folder: Path
     manifest: Manifest
+    manifest_sha256: str
 
     @property
     def model_path(self) -> Path:
@@ -102,6 +110,22 @@ class Bundle:
             ) from error
         return images, logits
 
+    def checked(self) -> Checked:
+        """What another process of this machine need not find out again."""
+        names = (MANIFEST, *self.manifest.files)
+        files = (digest_of(self.folder / name) for name in names)
+        return Checked(self.manifest_sha256, {state: digest for digest, state in files if state})
+
+    def check_unchanged(self) -> None:
+        """Make sure that every file still is what was opened; what did not change is not read.
+
+        Raises:
+            MissingFileError: when one is gone.
+            CorruptFileError: when one was changed or replaced.
+        """
+        _check_manifest(self.folder / MANIFEST, self.manifest_sha256)
+        _check_files(self.folder, self.manifest)
+
     def extra_files(self) -> list[str]:
         """Files in the folder that the manifest does not list, and so vouches for none of."""
         known = {MANIFEST, *self.manifest.files}
@@ -136,12 +160,7 @@ def read_manifest(folder: Path) -> Manifest:
         MissingFileError: when there is no bundle.
         CorruptFileError: when the manifest describes what cannot be, or names a path outside.
     """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise MissingFileError(
-            f"{folder}: not a bundle (no {MANIFEST}); make one with `compress export`"
-        )
-    _check_inside(folder, MANIFEST)
+    path = _manifest_path(folder)
     try:
         return parse_manifest(read_json(path, _EXPORT_ANEW))
     except ValueError as error:
@@ -150,24 +169,57 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def open_bundle(folder: Path) -> Bundle:
+def open_bundle(folder: Path, checked: Checked | None = None) -> Bundle:
     """Read a bundle and check every file against its recorded checksum.
 
     Files that are not listed are left alone, if the model does not load them;
     `Bundle.extra_files` names them.
+
+    Args:
+        folder: the bundle's.
+        checked: what was found by who opened it before; it must be the same bundle.
 
     Raises:
         MissingFileError: when the folder, the manifest or a file is not there.
         CorruptFileError: when a file was changed, or a path leaves the folder, or the manifest
             describes what cannot be.
     """
-    manifest = read_manifest(folder)
+    if checked is not None:
+        trust(checked.digests)
+    manifest, digest = _read_with_digest(folder)
+    if checked is not None:
+        _check_manifest(folder / MANIFEST, checked.manifest_sha256)
+    _check_files(folder, manifest)
+    bundle = Bundle(folder, manifest, digest)
+    _check_nothing_else_is_loaded(bundle)
+    return bundle
+
+
+def _read_with_digest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest, and the SHA-256 of what was read of it."""
+    path = _manifest_path(folder)
+    before = state_of(path)
+    manifest, digest = read_manifest(folder), sha256_of(path)
+    if state_of(path) != before:
+        raise CorruptFileError(f"{path}: changed while it was read; run the same command again")
+    return manifest, digest
+
+
+def _check_manifest(path: Path, expected: str) -> None:
+    """It has no checksum on record but that of who opened it first."""
+    if not path.is_file():
+        raise MissingFileError(f"{path}: gone since the bundle was opened; put it back")
+    if sha256_of(path) != expected:
+        raise CorruptFileError(
+            f"{path}: changed since the bundle was opened; leave it alone meanwhile, and run the "
+            "same command again"
+        )
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
         _check_inside(folder, name)
         check_sha256(folder / name, expected, _EXPORT_ANEW)
-    bundle = Bundle(folder, manifest)
-    _check_nothing_else_is_loaded(bundle)
-    return bundle
 
 
 def _check_nothing_else_is_loaded(bundle: Bundle) -> None:
@@ -194,6 +246,16 @@ def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         raise ValueError(f"it unpacks to {size} bytes")
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["images"], arrays["logits"]
+
+
+def _manifest_path(folder: Path) -> Path:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingFileError(
+            f"{folder}: not a bundle (no {MANIFEST}); make one with `compress export`"
+        )
+    _check_inside(folder, MANIFEST)
+    return path
 
 
 def _check_inside(folder: Path, name: str) -> None:

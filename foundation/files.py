@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from foundation.digests import digest_of
 from foundation.documents import LARGEST_JSON, LARGEST_TOML, decoded, parse_json, parse_toml
 from foundation.errors import (
     CorruptFileError,
@@ -207,9 +207,8 @@ def read_toml(path: Path, title: str) -> tuple[dict[str, Any], str]:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hex SHA-256 of a file's content, which is read once a process (`foundation.digests`)."""
+    return digest_of(path)[0]
 
 
 def check_sha256(path: Path, expected: str, advice: str = _MAKE_ANEW) -> None:

@@ -15,9 +15,11 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.digests import settle
 from foundation.documents import parse_json
 from foundation.errors import (
     CompressError,
@@ -88,8 +90,9 @@ def unpack(packed: Path, folder: Path | None = None) -> Bundle:
         with _appearing(folder) as temporary:
             for name in (MANIFEST, *manifest.files):
                 _extract(archive, name, temporary / name)
-            _open_unpacked(temporary)
-    return Bundle(folder, manifest)
+            settle(temporary / name)
+            bundle = _open_unpacked(temporary)
+    return replace(bundle, folder=folder)
 
 
 @contextlib.contextmanager
@@ -177,9 +180,9 @@ def _extract(archive: zipfile.ZipFile, name: str, path: Path) -> None:
         os.fsync(target.fileno())
 
 
-def _open_unpacked(folder: Path) -> None:
+def _open_unpacked(folder: Path) -> Bundle:
     try:
-        open_bundle(folder)
+        return open_bundle(folder)
     except CorruptFileError as error:
         # The temporary folder's name and advice for a folder would say nothing to the user.
         raise ValueError(str(error).replace(f"{folder}/", "").partition(";")[0]) from error

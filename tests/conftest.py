@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
+import runpy
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -54,6 +58,30 @@ def device(
     monkeypatch.setenv("COMPRESS_SSH_CONFIG", str(set_up_device.config))
     monkeypatch.setenv("COMPRESS_DEVICES", str(tmp_path / "devices"))
     return set_up_device
+
+
+@pytest.fixture
+def times_hashed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[Path], dict[str, int]]:
+    """How often each file in a folder was read for its SHA-256, by this process and by those that
+    it started, since the test began; what was hashed before the folder had its name counts too."""
+    log, folder = tmp_path / "hashed.log", Path(__file__).with_name("tools") / "hash_log"
+    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
+    monkeypatch.setenv("HASH_LOG", str(log))
+    monkeypatch.setattr(hashlib, "file_digest", hashlib.file_digest)  # to be put back at the end
+    runpy.run_path(str(folder / "sitecustomize.py"))
+    log.touch()
+
+    def count(there: Path) -> dict[str, int]:
+        names = (re.sub(r"/\.([^/]+)\.tmp/", r"/\1/", line) for line in log.read_text().split("\n"))
+        root = there.resolve()
+        return dict(
+            Counter(str(Path(one).relative_to(root)) for one in names if root in Path(one).parents)
+        )
+
+    return count
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
     Raises:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
-    bundle = open_bundle(Path(job.bundle))
+    bundle = open_bundle(Path(job.bundle), job.checked)
     images, reference = checks.load_probe(bundle)
     # Before the runtime is there: it looks at the cores when it makes its threads.
     threads = job.threads or facts.usable_cores() or 1
@@ -136,6 +136,8 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
     )
     session, load_ms = _timed(lambda: load_session(runtime, model))
     _, first_ms = _timed(lambda: _run(session, bundle, filled(images, batch)))
+    # What the runtime has read meanwhile is what was checked.
+    bundle.check_unchanged()
     return InferenceEngine(
         bundle=bundle,
         runtime=job.runtime,

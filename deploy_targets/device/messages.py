@@ -32,6 +32,7 @@ from deploy_targets.device.sense import (
     sha256,
     shares,
 )
+from foundation.digests import Checked
 
 Message = dict[str, Any]
 
@@ -111,6 +112,7 @@ class EngineJob:
             thinks is fastest.
         pin: cores to run on, such as "0,1" or "0-3"; "auto" for the fastest, one for each thread;
             None for wherever the system puts it.
+        checked: which bundle it must be, and what is known of its files; None for any.
     """
 
     bundle: str
@@ -118,6 +120,7 @@ class EngineJob:
     threads: int | None = None
     precision_hint: str = "f32"
     pin: str | None = None
+    checked: Checked | None = None
 
 
 @dataclass(frozen=True)

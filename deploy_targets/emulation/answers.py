@@ -83,7 +83,7 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
     ]  # fmt: skip
     host = f"emulated {processor.model}"
     # One thread: what is asked for is the right answer, and QEMU's threads are no device's.
-    job = EngineJob(str(bundle.folder.resolve()), name, threads=1)
+    job = EngineJob(str(bundle.folder.resolve()), name, threads=1, checked=bundle.checked())
     with contextlib.closing(DeviceProcess(command, host, _environment(site))) as process:
         process.send(job)
         process.end_input()

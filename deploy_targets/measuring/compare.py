@@ -49,9 +49,8 @@ from deploy_targets.hosts.answers import build_answer, content_of, error_of, not
 from deploy_targets.intervals import fewest_differences
 from deploy_targets.measurement import HostMeasured, describe
 from deploy_targets.measuring.journal import ROUNDS, Journal
-from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, UsageError
-from foundation.files import sha256_of
 from foundation.records import RecordError, as_dict, build
 
 __all__ = [
@@ -135,7 +134,7 @@ _Served = tuple[_Contestant, Server]
 
 
 def compare(
-    bundles: Sequence[Path],
+    bundles: Sequence[Path | Bundle],
     host: str = "local",
     options: CompareOptions | None = None,
     on_progress: Progress | None = None,
@@ -146,7 +145,7 @@ def compare(
     """Time bundles in turns on a host, each in a process of its own.
 
     Args:
-        bundles: folders of at least two bundles, on this machine; the first is the baseline.
+        bundles: at least two, or their folders, on this machine; the first is the baseline.
         host: URL of the host, such as "local".
         options: how to compare; None for the defaults.
         on_progress: called as each step begins, with `step` ("loading" or "round"), `number`
@@ -158,7 +157,8 @@ def compare(
 
     Raises:
         UsageError: when there is nothing to compare.
-        MissingFileError, CorruptFileError: when a bundle is not as it must be.
+        MissingFileError, CorruptFileError: when a bundle is not as it must be, or was changed
+            while it was timed.
         UnknownNameError: when no runtime takes a bundle's format, or no transport knows the host.
         HostError: when the host cannot be reached, lacks a runtime, or a process failed. No
             process is left then.
@@ -169,7 +169,10 @@ def compare(
         raise UsageError(f"a comparison needs at least two bundles, but got {len(bundles)}")
     tell = on_progress or (lambda _: None)
     start = time.monotonic()
-    contestants = [_Contestant(open_bundle(folder)) for folder in bundles]
+    contestants = [
+        _Contestant(bundle if isinstance(bundle, Bundle) else open_bundle(bundle))
+        for bundle in bundles
+    ]
     machine = open_host(host)
     measured_on = HostMeasured(name=machine.name, facts=machine.facts())
     kept = Journal.open(journal, _identity(contestants, machine, options))
@@ -180,7 +183,8 @@ def compare(
             say = remark or (lambda _: None)
             say(f"{journal}: what was kept of an earlier comparison is left out ({error})")
             kept.begin_anew()
-        _play_all(contestants, machine, options, kept, tell)
+        with kept.of_unchanged([one.bundle for one in contestants]):
+            _play_all(contestants, machine, options, kept, tell)
     finally:
         kept.close()
     return Comparison(
@@ -197,7 +201,7 @@ def _identity(
     contestants: Sequence[_Contestant], machine: Host, options: CompareOptions
 ) -> dict[str, Any]:
     """What makes it the same comparison when it is asked for again."""
-    manifests = [sha256_of(one.bundle.folder / MANIFEST) for one in contestants]
+    manifests = [one.bundle.manifest_sha256 for one in contestants]
     return {"kind": KIND, "host": machine.name, "files": manifests, **asdict(options)}
 
 
@@ -282,6 +286,7 @@ def _load_all(
             tell({"step": "loading", "bundle": name, "number": number, "of": of})
         job = ServerJob(
             bundle=str(one.bundle.folder.resolve()),
+            checked=one.bundle.checked(),
             runtime=runtime_for(one.bundle.manifest.format, options.runtime),
             threads=options.threads,
             precision_hint=options.precision_hint,

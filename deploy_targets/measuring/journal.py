@@ -7,14 +7,17 @@ the last line; for another job the file is begun anew. A line that was cut short
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from deploy_targets.device.messages import Message
+from foundation.bundle import Bundle
 from foundation.documents import parse_json
+from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import no_space_named
 
 # Of a process that was killed these say nothing any more.
@@ -92,6 +95,23 @@ class Journal:
             with no_space_named(self.path):
                 self._file.truncate(0)
                 self._write([{"job": self.job, "begun_at": self.begun_at}])
+
+    @contextmanager
+    def of_unchanged(self, bundles: Sequence[Bundle]) -> Iterator[None]:
+        """Make sure that bundles are at the end of the block what they were when they were opened.
+
+        Of one that changed while it was measured nothing is kept: when it did, nobody knows.
+
+        Raises:
+            MissingFileError, CorruptFileError: when one is not, or a process said so.
+        """
+        try:
+            yield
+            for bundle in bundles:
+                bundle.check_unchanged()
+        except (MissingFileError, CorruptFileError):
+            self.begin_anew()
+            raise
 
     def close(self) -> None:
         """Let go of the file, which stays if there is something to go on with."""

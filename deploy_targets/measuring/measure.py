@@ -37,7 +37,7 @@ from deploy_targets.measurement import (
 )
 from deploy_targets.measuring.assembling import Brought
 from deploy_targets.measuring.journal import Journal
-from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, MissingFileError, UsageError, unknown_name
 from foundation.files import sha256_of
 from foundation.records import as_dict
@@ -165,7 +165,7 @@ class MeasureOptions:
 
 
 def measure(
-    bundle_folder: Path,
+    bundle: Path | Bundle,
     host: str = "local",
     options: MeasureOptions | None = None,
     on_progress: Progress | None = None,
@@ -176,7 +176,7 @@ def measure(
     """Run a bundle on a host, in a process of its own, and measure it.
 
     Args:
-        bundle_folder: the bundle, on this machine.
+        bundle: its folder, on this machine, or the bundle if it has been opened.
         host: URL of the host, such as "local".
         options: how to measure; None for the defaults.
         on_progress: called with each progress message: `step`, `number`, `of`.
@@ -186,7 +186,8 @@ def measure(
         remark: told what was decided by looking, or left out, a line each.
 
     Raises:
-        MissingFileError, CorruptFileError: when bundle or evaluation file are not as they must be.
+        MissingFileError, CorruptFileError: when bundle or evaluation file are not as they must be,
+            or the bundle was changed while it was measured.
         UnknownNameError: when no runtime takes the bundle's format, or no transport knows the host.
         UsageError: when the runtime that was asked for takes another format, or there is no such
             core.
@@ -196,7 +197,7 @@ def measure(
     """
     options = options or MeasureOptions()
     start = time.monotonic()
-    bundle = open_bundle(bundle_folder)
+    bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     machine = open_host(host)
     job = _job(bundle, options)
     digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
@@ -204,9 +205,10 @@ def measure(
     kept = Journal.open(journal, _identity(bundle, machine, job))
     try:
         _restore(brought, kept, remark or _unheard)
-        if not brought.is_whole:
-            _stream(machine, brought, kept, on_progress)
-        _start_again(machine, brought, kept, options.max_seconds * _STARTS_SHARE)
+        with kept.of_unchanged([bundle]):
+            if not brought.is_whole:
+                _stream(machine, brought, kept, on_progress)
+            _start_again(machine, brought, kept, options.max_seconds * _STARTS_SHARE)
     finally:
         kept.close()
     return Measurement(
@@ -229,6 +231,7 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
         raise MissingFileError(f"{options.evaluation}: no such evaluation file")
     return Job(
         bundle=str(bundle.folder.resolve()),
+        checked=bundle.checked(),
         runtime=runtime_for(bundle.manifest.format, options.runtime),
         threads=options.threads,
         precision_hint=options.precision_hint,
@@ -245,13 +248,10 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
 
 def _identity(bundle: Bundle, machine: Host, job: Job) -> dict[str, Any]:
     """What makes it the same measurement when it is asked for again."""
-    files = [bundle.folder / MANIFEST, *([Path(job.evaluation)] if job.evaluation else [])]
-    return {
-        "kind": "job",
-        "host": machine.name,
-        "files": [sha256_of(file) for file in files],
-        **as_dict(job),
-    }
+    evaluated = [sha256_of(Path(job.evaluation))] if job.evaluation else []
+    files, asked = [bundle.manifest_sha256, *evaluated], as_dict(job)
+    del asked["checked"]
+    return {"kind": "job", "host": machine.name, "files": files, **asked}
 
 
 def _restore(brought: Brought, journal: Journal, remark: Remark) -> None:

@@ -12,9 +12,8 @@ from deploy_targets.hosts import open_host
 from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.measure import Measurement, MeasureOptions, measure, write_measurement
 from deploy_targets.targets import Target
-from foundation.bundle import MANIFEST, open_bundle
+from foundation.bundle import Bundle, open_bundle
 from foundation.errors import MissingFileError, unknown_name
-from foundation.files import sha256_of
 from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import FACTS, TEST, read_facts
 from pipeline.recipe.file import recipe_values
@@ -56,10 +55,10 @@ def bench(
         HostError: when the host fails.
     """
     paths = []
-    for folder, target in _chosen(run, only, asked, say):
-        path = run.bench / f"{name_with_host(folder.name, asked.host)}{_variant(asked)}.json"
-        how = {"manifest": sha256_of(folder / MANIFEST), **_measured_by(asked)}
-        time_it = partial(_measure, run, folder, target, asked, on_progress=on_progress)
+    for bundle in _chosen(run, only, asked, say):
+        path = run.bench / f"{name_with_host(bundle.folder.name, asked.host)}{_variant(asked)}.json"
+        how = {"manifest": bundle.manifest_sha256, **_measured_by(asked)}
+        time_it = partial(_measure, run, bundle, asked, on_progress=on_progress)
         name = f"bench {path.stem}"
         timed_step(run, name, path, time_it, write_measurement, depends_on=how, again=again)
         paths.append(path)
@@ -74,8 +73,8 @@ def _measured_by(asked: BenchRecipe) -> dict[str, Any]:
 
 def _chosen(
     run: RunFolder, only: Sequence[str] | None, asked: BenchRecipe, say: Callable[[str], None]
-) -> list[tuple[Path, str]]:
-    """Folder and target of every bundle to measure."""
+) -> list[Bundle]:
+    """Every bundle to measure."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
     if not folders:
         raise MissingFileError(f"{run.bundles}: no bundles yet; make some with `compress export`")
@@ -83,49 +82,46 @@ def _chosen(
         if name not in folders:
             raise unknown_name("bundle", name, folders)
     names = only or list(folders)
-    manifests = {name: open_bundle(folders[name]).manifest for name in names}
+    bundles = {name: open_bundle(folders[name]) for name in names}
     if asked.runtime and not only:
         taken = RUNTIMES.get(asked.runtime).format
-        for name in [name for name in names if manifests[name].format != taken]:
+        for name in [name for name in names if bundles[name].manifest.format != taken]:
             say(f"left out {name}: runtime {asked.runtime} takes models of format {taken}")
-            del manifests[name]
-    targets = {name: manifest.target for name, manifest in manifests.items()}
+            del bundles[name]
     if not only:
-        targets = _of_architecture(run, open_host(asked.host).facts().arch, targets, say)
-    if not targets:
+        bundles = _of_architecture(run, open_host(asked.host).facts().arch, bundles, say)
+    if not bundles:
         raise MissingFileError(
             f"{run.bundles}: no bundle for the architecture of host {asked.host!r}"
             f"{f' and runtime {asked.runtime}' if asked.runtime else ''}; export for a target "
             "that it is, or name a bundle with --bundle"
         )
-    return [(folders[name], target) for name, target in targets.items()]
+    return list(bundles.values())
 
 
 def _of_architecture(
-    run: RunFolder, arch: str, targets: dict[str, str], say: Callable[[str], None]
-) -> dict[str, str]:
-    kept = {}
-    for name, target in targets.items():
-        profile = target_of(run, target)
+    run: RunFolder, arch: str, bundles: dict[str, Bundle], say: Callable[[str], None]
+) -> dict[str, Bundle]:
+    fitting = {}
+    for name, bundle in bundles.items():
+        profile = target_of(run, bundle.manifest.target)
         if profile is None or profile.arch == arch:
-            kept[name] = target
+            fitting[name] = bundle
         else:
             say(f"left out {name}: made for {profile.arch}, this host is {arch}")
-    return kept
+    return fitting
 
 
 def _measure(
     run: RunFolder,
-    folder: Path,
-    target: str,
+    bundle: Bundle,
     asked: BenchRecipe,
     *,
     on_progress: Progress,
     journal: Path,
     remark: Callable[[str], None],
 ) -> Measurement:
-    profile = target_of(run, target)
-    role = open_bundle(folder).manifest.role
+    profile = target_of(run, bundle.manifest.target)
     options = MeasureOptions(
         threads=asked.threads or (profile.threads if profile else None),
         precision_hint=asked.precision_hint,
@@ -133,7 +129,7 @@ def _measure(
         min_seconds=asked.min_seconds,
         max_seconds=asked.max_seconds,
         throughput_batch=asked.throughput_batch,
-        evaluation=_evaluation_images(run, role) if asked.accuracy else None,
+        evaluation=_evaluation_images(run, bundle.manifest.role) if asked.accuracy else None,
         runtime=asked.runtime,
         scenario=asked.scenario,
         batch=asked.batch,
@@ -146,9 +142,9 @@ def _measure(
     )
 
     def tell(facts: dict[str, Any]) -> None:
-        on_progress(folder.name, facts)
+        on_progress(bundle.folder.name, facts)
 
-    return measure(folder, asked.host, options, tell, journal, remark=remark)
+    return measure(bundle, asked.host, options, tell, journal, remark=remark)
 
 
 def cores_for(asked: str | None, profile: Target | None) -> str | None:

@@ -11,9 +11,8 @@ from deploy_targets.comparison import SCHEMA_VERSION, Comparison
 from deploy_targets.device.timing import MIN_QUERIES
 from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.compare import CompareOptions, compare, write_comparison
-from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.bundle import Bundle, open_bundle
 from foundation.errors import MissingFileError, UsageError, unknown_name
-from foundation.files import sha256_of
 from foundation.packing import opened
 from pipeline.benching.bench import cores_for
 from pipeline.benching.timed_step import timed_step
@@ -80,10 +79,10 @@ def _timed(
     *,
     again: bool,
 ) -> Path:
-    folder = _folder(run, name)
-    manifests = [sha256_of(one / MANIFEST) for one in (baseline.folder, folder)]
+    bundle = open_bundle(_folder(run, name))
+    manifests = [baseline.manifest_sha256, bundle.manifest_sha256]
     path = comparison_path(run, name, asked.host, manifests[0])
-    profile = target_of(run, open_bundle(folder).manifest.target)
+    profile = target_of(run, bundle.manifest.target)
     options = CompareOptions(
         threads=asked.threads or (profile.threads if profile else None),
         precision_hint=asked.precision_hint,
@@ -101,12 +100,10 @@ def _timed(
     }
 
     def time_it(*, journal: Path, remark: Callable[[str], None]) -> Comparison:
-        bundles = [baseline.folder, folder]
-
         def tell(facts: dict[str, Any]) -> None:
             on_progress(name, facts)
 
-        return compare(bundles, asked.host, options, tell, journal, remark=remark)
+        return compare([baseline, bundle], asked.host, options, tell, journal, remark=remark)
 
     step = f"compare {path.stem}"
     return timed_step(

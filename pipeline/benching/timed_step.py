@@ -12,12 +12,13 @@ from typing import Any, Protocol, TypeVar
 from pipeline.run_folder.folder import RunFolder
 
 T = TypeVar("T")
+R_co = TypeVar("R_co", covariant=True)
 
 
-class Timing(Protocol[T]):
+class Timing(Protocol[R_co]):
     """Times what is to be timed, keeps what comes of it in `journal`, and `remark`s on it."""
 
-    def __call__(self, *, journal: Path, remark: Callable[[str], None]) -> T: ...
+    def __call__(self, *, journal: Path, remark: Callable[[str], None]) -> R_co: ...
 
 
 def timed_step(

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from deploy_targets.device.runtimes import RUNTIMES
 from foundation.bundle import Bundle
 from foundation.confinement import ProcessLimits, run_confined
+from foundation.digests import Checked
 from foundation.errors import HostError, ModelMismatchError
+from foundation.records import as_dict, build
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,8 @@ def answers_of(bundle: Bundle, runtime: str, what: str) -> Answers:
         raise HostError(
             f"runtime {runtime!r} is not on this host; install it with `pip install {package}`"
         )
-    job = {"bundle": str(bundle.folder.resolve()), "runtime": runtime}
+    checked = as_dict(bundle.checked())
+    job = {"bundle": str(bundle.folder.resolve()), "runtime": runtime, "checked": checked}
     limits = ProcessLimits.for_model(bundle.model_bytes)
     reply = run_confined(__name__, job, limits, what, ModelMismatchError)
     together = reply["together"]
@@ -72,7 +75,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     from deploy_targets.device.engine import load_engine  # noqa: PLC0415
     from deploy_targets.device.messages import EngineJob  # noqa: PLC0415
 
-    engine = load_engine(EngineJob(str(Path(job["bundle"])), job["runtime"], threads=1))
+    folder, checked = str(Path(job["bundle"])), build(Checked, job["checked"])
+    engine = load_engine(EngineJob(folder, job["runtime"], threads=1, checked=checked))
     images, fixed = engine.images, engine.bundle.manifest.input.batch
     alone = np.concatenate([engine.run(images[at : at + 1]) for at in range(len(images))])
     together = engine.run(images) if fixed is None else None

@@ -22,7 +22,7 @@ from deploy_targets.targets import Target, load_target
 from export.requests import BundleRequest, bundle_name
 from export.searching.search import SearchResult
 from export.searching.trials import TrialResult
-from foundation.bundle import MANIFEST, open_bundle
+from foundation.bundle import open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
 from pipeline.benching.timed_step import timed_step
@@ -257,16 +257,17 @@ def _timed(
     seconds = min(_TIMING.max_seconds, bench.max_seconds * len(finalists))
     threads = bench.threads or target.threads
     options = replace(_TIMING, threads=threads, max_seconds=seconds)
-    folders, path = [one.folder for one in finalists], run.path / "comparison.json"
+    bundles = [open_bundle(finalist.folder) for finalist in finalists]
+    path = run.path / "comparison.json"
     depends_on = {
-        "bundles": {folder.name: sha256_of(folder / MANIFEST) for folder in folders},
+        "bundles": {bundle.folder.name: bundle.manifest_sha256 for bundle in bundles},
         "host": bench.host,
         "options": asdict(options),
         "schema": comparison.SCHEMA_VERSION,
     }
 
     def time_it(*, journal: Path, remark: Callable[[str], None]) -> comparison.Comparison:
-        return compare(folders, bench.host, options, watch.on_round, journal, remark=remark)
+        return compare(bundles, bench.host, options, watch.on_round, journal, remark=remark)
 
     name = f"compare {target.name}"
     timed_step(run, name, path, time_it, write_comparison, depends_on=depends_on)

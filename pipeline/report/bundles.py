@@ -10,7 +10,8 @@ from typing import Any
 
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.measurement import Measurement
-from foundation.bundle import Bundle, Manifest, read_manifest
+from foundation.bundle import MANIFEST, Bundle, Manifest, read_manifest
+from foundation.files import sha256_of
 from pipeline.run_folder.records import check_manifest_facts
 
 _SETTINGS = (
@@ -79,7 +80,7 @@ def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported
     Raises:
         CorruptFileError: when its manifest cannot be understood.
     """
-    bundle = Bundle(folder, read_manifest(folder))
+    bundle = Bundle(folder, read_manifest(folder), sha256_of(folder / MANIFEST))
     check_manifest_facts(folder, bundle.manifest)
     return Exported(
         manifest=bundle.manifest,
