@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
 def test_the_library_in_ten_lines_distils_a_users_own_networks(tmp_path: Path) -> None:
@@ -20,3 +24,26 @@ def test_the_library_in_ten_lines_distils_a_users_own_networks(tmp_path: Path) -
     assert kd.startswith("kd {'ce'") and at.startswith("at {'ce'")
     assert "'reference'" not in kd and "'reference'" in at
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"1-kd", "2-at"}
+
+
+def headings(page: Path) -> set[str]:
+    """Its headings as they stand behind a # in a link."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, heading = link.partition("#")
+        target = page.parent / file if file else page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def test_a_user_finds_how_to_install_to_contribute_and_under_which_licence() -> None:
+    for page in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "LICENSE"):
+        assert f"]({page})" in README
+    assert "pip install ." in README
