@@ -16,9 +16,15 @@ from foundation.words import plain
 
 
 class CompressError(Exception):
-    """Something the user can put right. Kinds below say what; `exit_code` says it to a shell."""
+    """Something the user can put right. Kinds below say what; `exit_code` says it to a shell.
+
+    Attributes:
+        process_output: what a process that failed wrote to standard error, for whoever can keep
+            it; see `process_output_of`.
+    """
 
     exit_code: ClassVar[int] = 9
+    process_output: str = ""
 
     def __init__(self, message: str = "") -> None:
         # It may quote what a device, a file or a checkpoint says, and a terminal obeys some of it.
@@ -125,6 +131,16 @@ class BusyError(CompressError):
     """Another process is working in the same run folder."""
 
     exit_code = 22
+
+
+def process_output_of(error: BaseException) -> str:
+    """What the process behind an error wrote to standard error; "" where there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CompressError) and cause.process_output:
+            return cause.process_output
+        cause = cause.__cause__
+    return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import logging
+import shlex
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.hosts._standard_error import StandardError
+from deploy_targets.hosts.answers import STDERR
 from foundation.documents import parse_json
 from foundation.errors import HostError
 from foundation.records import as_dict
+from foundation.words import without_password
+
+logger = logging.getLogger(__name__)
 
 WORKER = "deploy_targets.device.worker"
 SERVER = "deploy_targets.device.server"
@@ -23,13 +29,14 @@ Why = Callable[[int, str, bool], str | None]
 
 _FINAL = {"result", "started", "error"}
 _SECONDS_TO_LEAVE = 10
+# What it wrote before it sent the error is in the pipe already; a session goes on after it.
+_SECONDS_AFTER_AN_ERROR = 0.3
 
 # What a device may say: no honest one comes near it. A line is half a second's samples at most.
 LONGEST_LINE = 32 << 20
 _MOST_BYTES, _MOST_LINES = 1 << 30, 1 << 20
 # A slow board may take its time for a large network, or for the images between two messages.
 SILENCE_S = 3600.0
-_KEPT_AT_START, _KEPT_AT_END = 1 << 14, 1 << 16
 
 
 class DeviceProcess:
@@ -55,6 +62,7 @@ class DeviceProcess:
     ) -> None:
         self._host, self._why, self._heard = host, why, False
         self._bytes = self._lines = 0
+        logger.debug("%s: starting %s", without_password(host), shlex.join(command))
         try:
             self._process = subprocess.Popen(
                 command,
@@ -68,7 +76,7 @@ class DeviceProcess:
                 f"{host}: cannot start {command[0]} ({error.strerror}); check that it is there"
             ) from error
         assert self._process.stderr is not None
-        self._errors = _Errors(self._process.stderr)
+        self._errors = StandardError(self._process.stderr)
 
     def send(self, record: Any) -> None:
         """Write a record as one line. That the process is gone shows when it is listened to."""
@@ -107,21 +115,36 @@ class DeviceProcess:
         with _alarm(seconds, give_up):
             line = self._process.stdout.readline(LONGEST_LINE)
         if late.is_set():
-            raise HostError(
-                f"{self._host}: the measuring process did not answer within {seconds:.0f} s; "
+            raise self._failure(
+                f"the measuring process did not answer within {seconds:.0f} s; "
                 "check what else runs there, or give it more time"
             )
         if not line:
-            raise HostError(f"{self._host}: {self._reason(self._process.wait())}")
+            raise self._failure(self._reason(self._process.wait()))
         self._bytes, self._lines = self._bytes + len(line), self._lines + 1
         if len(line) >= LONGEST_LINE or self._bytes > _MOST_BYTES or self._lines > _MOST_LINES:
-            raise HostError(
-                f"{self._host}: the measuring process says more than one that measures "
+            raise self._failure(
+                "the measuring process says more than one that measures "
                 f"({self._bytes >> 20} MiB in {self._lines:,} lines); check what answers there"
             )
-        message = _parse(line.decode(errors="replace"), self._host)
+        message = _parse(line.decode(errors="replace"))
+        if message is None:
+            raise self._failure(
+                "expected a message of the measuring process, but got "
+                f"{line.decode(errors='replace').strip()[:200]!r}; check that nothing prints at "
+                "login there"
+            )
         self._heard = True
+        if message["kind"] == "error":
+            logger.debug("%s: answered with an error: %s", self._host, message)
+            # Whatever it says of that itself.
+            message[STDERR] = self._errors.text(_SECONDS_AFTER_AN_ERROR)
         return message
+
+    def _failure(self, reason: str) -> HostError:
+        error = HostError(f"{self._host}: {reason}")
+        error.process_output = self._errors.text()
+        return error
 
     def _reason(self, code: int) -> str:
         said = self._errors.text()
@@ -138,32 +161,14 @@ class DeviceProcess:
     def close(self) -> None:
         """Kill it, if it still lives, and wait until it is gone."""
         self._process.kill()
-        self._process.wait()
+        code = self._process.wait()
+        logger.debug(
+            "%s: process %d ended with %d after %d messages, %d bytes",
+            self._host, self._process.pid, code, self._lines, self._bytes,
+        )  # fmt: skip
         self.end_input()
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-
-class _Errors:
-    """What a process writes to standard error: its beginning and its end, however much it is."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._start, self._end = b"", b""
-        self._thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
-        self._thread.start()
-
-    def text(self) -> str:
-        """All that is kept of it."""
-        # The shared connection of ssh goes on in the background, and holds the pipe open.
-        self._thread.join(timeout=1.0)
-        return (self._start + self._end).decode(errors="replace")
-
-    def _read(self, pipe: IO[bytes]) -> None:
-        with pipe, contextlib.suppress(OSError):
-            while chunk := os.read(pipe.fileno(), _KEPT_AT_START):
-                room = _KEPT_AT_START - len(self._start)
-                self._start += chunk[:room]
-                self._end = (self._end + chunk[room:])[-_KEPT_AT_END:]
 
 
 def stream_job(
@@ -250,17 +255,13 @@ def _alarm(seconds: float, ring: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
-def _parse(line: str, host: str) -> Message:
+def _parse(line: str) -> Message | None:
     try:
         message = parse_json(line)
     except ValueError:
-        message = None
-    if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
-        raise HostError(
-            f"{host}: expected a message of the measuring process, but got {line.strip()[:200]!r}; "
-            "check that nothing prints at login there"
-        )
-    return message
+        return None
+    is_message = isinstance(message, dict) and isinstance(message.get("kind"), str)
+    return message if is_message else None
 
 
 def _end(code: int) -> str:

@@ -10,6 +10,9 @@ from foundation.records import RecordError, build
 
 T = TypeVar("T")
 
+STDERR = "stderr"
+"""In the "error" that a process sent: what it had written to standard error, added on our side."""
+
 # Of a message from elsewhere: ours are one line.
 _LONGEST = 2000
 
@@ -52,4 +55,6 @@ def error_of(message: Message, host: str) -> CompressError:
     kind = kinds.get(code, HostError) if isinstance(code, int) else HostError
     if not isinstance(words, str) or not words.strip():
         words = "measuring failed, and it did not say how"
-    return kind(f"{host}: {' '.join(words.split())[:_LONGEST]}")
+    error = kind(f"{host}: {' '.join(words.split())[:_LONGEST]}")
+    error.process_output = str(message.get(STDERR, ""))
+    return error

@@ -132,6 +132,11 @@ class RunFolder:
         return self.bench / "comparisons"
 
     @property
+    def logs(self) -> Path:
+        """What processes that failed on a device said."""
+        return self.path / "logs"
+
+    @property
     def shipping_path(self) -> Path:
         """Which bundle ships, and why; see `pipeline.exporting.choice`."""
         return self.path / "shipping.json"

@@ -14,9 +14,10 @@ from deploy_targets.device.facts import collect
 from deploy_targets.device.messages import Job, ServerJob, Turn
 from deploy_targets.hosts import HOSTS, open_host
 from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
+from deploy_targets.hosts.answers import error_of
 from deploy_targets.measuring.compare import CompareOptions, compare
 from deploy_targets.measuring.measure import MeasureOptions, measure
-from foundation.errors import HostError, UnknownNameError
+from foundation.errors import HostError, UnknownNameError, process_output_of
 
 JOB = Job(bundle="toy", runtime="onnxruntime")
 SERVER_JOB = ServerJob(bundle="toys/toy", runtime="onnxruntime")
@@ -76,6 +77,26 @@ def test_a_process_that_dies_leaves_its_last_words():
 
 def test_a_process_that_says_nothing_is_said_to_have_said_nothing():
     assert failure("pass").endswith("it said nothing")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "sys.exit(3)",
+        'print(json.dumps({"kind": "error", "message": "no", "stderr": "a lie"}))',
+        "print('Welcome')",
+    ],
+)
+def test_what_it_wrote_to_standard_error_goes_with_the_error(ending):
+    code = f"import json, sys; print('first\\nlast', file=sys.stderr, flush=True); {ending}"
+    with pytest.raises(HostError) as caught:
+        for message in stream(code):
+            raise error_of(message, "toy-host")
+    assert process_output_of(caught.value) == "first\nlast\n"
+    try:
+        raise HostError("it failed") from caught.value
+    except HostError as error:
+        assert process_output_of(error) == "first\nlast\n"
 
 
 @pytest.mark.parametrize("line", ["Welcome to this machine!", "[1]", '{"step": 1}'])
