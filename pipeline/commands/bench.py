@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
@@ -21,9 +21,9 @@ from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.live import LiveLines, live_lines
 from pipeline.shown.terminal import (
     Outcome,
-    live_lines,
     measurement_table,
     process_table,
     progress_console,
@@ -92,22 +92,16 @@ def bench_shown(
     run: RunFolder, asked: BenchRecipe, console: Console, only: Sequence[str] | None = None
 ) -> list[Measurement]:
     """Measure with a live line, and give what was measured."""
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("measuring")
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with LiveLines(console, *columns) as progress:
+        task = progress.add_task("measuring", total=None)
         seen: set[str] = set()
 
         def show(bundle: str, facts: dict[str, Any]) -> None:
             if bundle not in seen:
                 seen.add(bundle)
                 console.print(f"  measuring {bundle}")
-            progress.update(task, description=f"{bundle}: {facts.get('step', '')}")
+            progress.update(task, description=f"measuring {bundle}: {facts.get('step', '')}")
 
         paths = bench(run, asked, show, lambda line: console.print(f"  {line}"), only)
     return [read_measurement(path) for path in paths]

@@ -20,7 +20,8 @@ from foundation.manifest import RuntimeRange
 from foundation.packing import opened
 from foundation.records import as_dict
 from pipeline.commands.fleet import FleetHost
-from pipeline.shown.terminal import Outcome, safe, table_of
+from pipeline.shown.live import at_work
+from pipeline.shown.terminal import Outcome, progress_console, safe, table_of
 
 T = TypeVar("T")
 
@@ -134,8 +135,13 @@ def set_up(
     def one(host: FleetHost) -> SetUp:
         name = host.target or target
         packages = packages_for(load_target(name) if name else None, runtimes)
-        say = _sayer(console)
-        return provisioning.set_up(host.url, packages, say, wheels, from_here=from_here)
+        with at_work(console, f"setting up {host.name}") as under_way:
+
+            def say(line: str) -> None:
+                under_way.now = f"setting up {host.name}: {line}"
+                console.print(f"  {safe(line)}", soft_wrap=True)
+
+            return provisioning.set_up(host.url, packages, say, wheels, from_here=from_here)
 
     def row(done: SetUp) -> list[str]:
         there = ", ".join(f"{name} {version}" for name, version in done.runtimes.items())
@@ -183,10 +189,12 @@ def check(
         target: device class that they should be of; a fleet's own goes before it.
         bundle: a bundle that they should run, a folder or a packed file.
     """
+    console = progress_console()
 
     def one(host: FleetHost) -> Checked:
         needs, arch = _needs(host.target or target, bundle)
-        return checking.check(host.url, needs, arch)
+        with at_work(console, f"looking at {host.name}"):
+            return checking.check(host.url, needs, arch)
 
     found, failures = _collect(hosts, one)
     tables: list[RenderableType] = [
@@ -211,9 +219,13 @@ def check(
 def clean(hosts: Sequence[FleetHost], *, cache_only: bool) -> tuple[Outcome, CompressError | None]:
     """Take away what was put on devices; see `deploy_targets.remote.provisioning.clean`."""
 
-    found, failures = _collect(
-        hosts, lambda host: provisioning.clean(host.url, cache_only=cache_only)
-    )
+    console = progress_console()
+
+    def one(host: FleetHost) -> float:
+        with at_work(console, f"clearing {host.name}"):
+            return provisioning.clean(host.url, cache_only=cache_only)
+
+    found, failures = _collect(hosts, one)
     content = DevicesCleared(
         hosts=[
             *(HostCleared(name, freed_mb) for name, freed_mb in found.items()),
@@ -247,10 +259,6 @@ def _needs(target: str | None, bundle: Path | None) -> tuple[list[RuntimeRange],
         with opened(bundle) as checked:
             needs += [checked.manifest.runtime]
     return needs, profile.arch if profile else None
-
-
-def _sayer(console: Console) -> Callable[[str], None]:
-    return lambda line: console.print(f"  {safe(line)}", soft_wrap=True)
 
 
 def _collect(

@@ -15,6 +15,7 @@ from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, start_run
 from pipeline.run_folder.torchrun import join_processes
+from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     number,
@@ -47,10 +48,17 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
 
 def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
     data = TrainingData(file)
-    prepare(run, data)
-    with training_display(console, "teacher: ") as display:
+    with at_work(console, "data: read and looked through"):
+        prepare(run, data)
+    with (
+        at_work(console, "teacher: got ready, or judged on the test images"),
+        training_display(console, "teacher: ") as display,
+    ):
         teach(run, data, display)
-    with training_display(console, "stage ") as display:
+    with (
+        at_work(console, "student: got ready, or judged on the test images"),
+        training_display(console, "stage ") as display,
+    ):
         distil(run, data, display)
 
 

@@ -29,7 +29,8 @@ from foundation.files import sha256_of
 from foundation.records import as_dict
 from pipeline.benching.graph_costs import graph_costs
 from pipeline.run_folder.folder import RunFolder, open_run
-from pipeline.shown.terminal import Outcome, estimate_rows, table_of
+from pipeline.shown.live import at_work
+from pipeline.shown.terminal import Outcome, estimate_rows, progress_console, table_of
 
 # Measurements of another precision, runtime or number of threads say less of a model's time.
 _NEARLY = 2.5
@@ -80,7 +81,8 @@ def estimate_only(
     known = [
         one for each in [run, *map(open_run, calibrate_with)] for one in _measured(each, profile)
     ]
-    estimates = [estimate(bundle, profile, used, known) for bundle in bundles]
+    with at_work(progress_console(), f"estimating on {target}"):
+        estimates = [estimate(bundle, profile, used, known) for bundle in bundles]
     with run.locked():
         for one in estimates:
             _keep(run, one)

@@ -25,6 +25,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.report.terminal import shown_of_shipping
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, open_run, start_run
 from pipeline.run_folder.records import check_manifest_facts
+from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     number,
@@ -68,8 +69,10 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():
             data = TrainingData(file)
-            prepare(run, data)
-            adopt(run, data, remarks)
+            with at_work(console, "data: read and looked through"):
+                prepare(run, data)
+            with at_work(console, "network: judged on the test images"):
+                adopt(run, data, remarks)
     with run.locked():
         folders = export_shown(run, file.recipe, console)
     return _bundle_outcome(run, folders)
@@ -78,16 +81,19 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
 def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]:
     """The bundles that are asked for, or those from which the one that ships was chosen."""
 
-    def say(line: str) -> None:
-        console.print(f"  {escape(line)}")
+    with at_work(console, "export: got ready") as work:
 
-    if recipe.export.limit is None:
-        return export(run, recipe.export, say)
-    with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
-        folders = ship(run, recipe.export, recipe.bench, ShippingWatch(say, on_trial, on_round))
-    if recipe.export.teacher:
-        folders += export_teacher(run, recipe.export, say)
-    return folders
+        def say(line: str) -> None:
+            work.now = f"export: {line}"
+            console.print(f"  {escape(line)}")
+
+        if recipe.export.limit is None:
+            return export(run, recipe.export, say)
+        with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
+            folders = ship(run, recipe.export, recipe.bench, ShippingWatch(say, on_trial, on_round))
+        if recipe.export.teacher:
+            folders += export_teacher(run, recipe.export, say)
+        return folders
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pipeline.commands.bench import HeldAgainst, check_against, held_against
 from pipeline.gating.ratios import RatioShown
 from pipeline.recipe.file import read_toml
 from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.live import Work, at_work
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
@@ -187,7 +188,8 @@ def bench_fleet(
         console.print(f"  {safe(line)}", soft_wrap=True)
 
     def work(host: FleetHost) -> _HostBench:
-        return _bench_one(run, host, changes, only, say)
+        with at_work(console, host.name) as under_way:
+            return _bench_one(run, host, changes, only, say, under_way=under_way)
 
     with run.locked():
         found = in_parallel(hosts, work, say)
@@ -285,6 +287,8 @@ def _bench_one(
     changes: Mapping[str, Any],
     only: Sequence[str] | None,
     say: Say,
+    *,
+    under_way: Work,
 ) -> _HostBench:
     asked = run.recipe_with("bench", {**changes, **host.bench, "host": host.url}).bench
     check_against(asked)
@@ -299,7 +303,8 @@ def _bench_one(
             )
     seen: set[str] = set()
 
-    def show(bundle: str, _facts: dict[str, Any]) -> None:
+    def show(bundle: str, facts: dict[str, Any]) -> None:
+        under_way.now = f"{host.name}: measuring {bundle}: {facts['step']}"
         if bundle not in seen:
             seen.add(bundle)
             say(f"{host.name}: measuring {bundle}")
@@ -310,6 +315,8 @@ def _bench_one(
         return _HostBench(measurements, HeldAgainst())
 
     def turns(bundle: str, facts: dict[str, Any]) -> None:
+        step = f"{facts['step']} {facts['number']} of {facts['of']}"
+        under_way.now = f"{host.name}: {bundle} in turns: {step}"
         if facts["step"] == "round" and facts["number"] == 1:
             say(f"{host.name}: {bundle} in turns with {asked.against}")
 

@@ -18,6 +18,7 @@ from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
 from pipeline.recipe.sections import GateRecipe
 from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     progress_console,
@@ -66,7 +67,12 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
     def say(line: str) -> None:
         console.print(f"  {safe(line)}")
 
-    return gate(run, rules, measuring_again(run, rules, lambda _bundle, _facts: None, say))
+    with at_work(console, "judging") as work:
+
+        def tell(bundle: str, facts: dict[str, Any]) -> None:
+            work.now = f"measuring {bundle} again: {facts['step']}"
+
+        return gate(run, rules, measuring_again(run, rules, tell, say))
 
 
 def read_budget(path: Path) -> GateRecipe:

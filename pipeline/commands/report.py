@@ -9,9 +9,11 @@ from foundation.errors import CompressError, CorruptFileError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import ReportOutcome
 from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
+    progress_console,
     safe,
 )
 
@@ -31,7 +33,7 @@ def report_only(path: Path | None, out: Path | None = None) -> tuple[Outcome, Co
     from pipeline.report.write import report  # noqa: PLC0415 - matplotlib, which a gate needs not
 
     run = open_run(path)
-    with run.locked(to_read=True):
+    with run.locked(to_read=True), at_work(progress_console(), "report: drawn and written"):
         content = gather(run)
         written = report(run, out)
     measured = [measurement_table(content.measurements)] if content.measurements else []

@@ -21,6 +21,7 @@ from pipeline.report.terminal import headline_lines
 from pipeline.report.write import report
 from pipeline.run_folder.folder import DEFAULT_ROOT, start_run
 from pipeline.run_folder.torchrun import join_processes, leads
+from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
@@ -52,8 +53,9 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         _heading(console, "bench")
         measurements = bench_shown(run, recipe.bench, console)
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
-        written = report(run)
-        headline = gather(run).headline
+        with at_work(console, "report: drawn and written"):
+            written = report(run)
+            headline = gather(run).headline
     found = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],

@@ -11,13 +11,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 from rich.table import Table
 
 from deploy_targets.device.messages import SUSPECT
@@ -26,7 +20,7 @@ from deploy_targets.measurement import Measurement
 from foundation.words import plain
 from pipeline.gating.ratios import RatioShown
 from pipeline.gating.verdict import Verdict
-from pipeline.run_folder.torchrun import leads
+from pipeline.shown.live import ProgressConsole, live_lines
 from pipeline.shown.measurements import Cell, MeasuredTable, measured_table, start_table
 from smskd.listening import Listener
 
@@ -36,9 +30,9 @@ def safe(text: str) -> str:
     return escape(plain(text))
 
 
-def progress_console() -> Console:
+def progress_console() -> ProgressConsole:
     """Progress goes to standard error, so that standard output holds results alone."""
-    return Console(stderr=True, highlight=False, quiet=not leads())
+    return ProgressConsole()
 
 
 def remarks_on(console: Console) -> Callable[[str], None]:
@@ -49,24 +43,6 @@ def remarks_on(console: Console) -> Callable[[str], None]:
 def result_console() -> Console:
     """Tables for people, on standard output; wide enough for them where nobody looks."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
-
-def live_lines(console: Console, **settings: Any) -> Progress:
-    """Lines with a bar, figures and the time left, that live as long as the work does.
-
-    A task's figures are its field `figures`. Where nothing can be live, nothing is shown.
-    """
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[figures]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        **settings,
-    )
 
 
 class TrainingDisplay(Listener):
@@ -86,6 +62,7 @@ class TrainingDisplay(Listener):
         self._epochs, self._done = epochs, done
         going_on = f", going on after epoch {done}" if done else ""
         self._line(f"[bold]{self.role}{name}[/bold]: {epochs} epochs{going_on}")
+        self._progress.heading = f"{self.role}{name}"
         self._progress.start()
         self._task = self._progress.add_task(
             self._description(), total=epochs, completed=done, figures=""
@@ -119,6 +96,7 @@ class TrainingDisplay(Listener):
 
     def views_started(self, views: int, done: int) -> None:
         self._line(f"[bold]{self.role}teacher's views[/bold]: {views} to keep")
+        self._progress.heading = f"{self.role}teacher's views"
         self._progress.start()
         self._task = self._progress.add_task("  view", total=views, completed=done, figures="")
 

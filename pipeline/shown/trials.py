@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, TaskID
 
-from pipeline.shown.terminal import live_lines
+from pipeline.shown.live import live_lines
 
 if TYPE_CHECKING:
     from export.searching.trials import TrialResult
@@ -50,6 +50,7 @@ def shipping_display(
 ) -> Iterator[tuple[OnTrial, Callable[[dict[str, Any]], None]]]:
     """What to tell of trials and of rounds; live lines are taken away, whatever happens."""
     with live_lines(console) as progress:
+        progress.heading = "choosing what ships"
         display = TrialDisplay(console, progress, max_trials)
         yield display.trial, display.round
 

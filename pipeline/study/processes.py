@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,10 +15,13 @@ from typing import Protocol
 
 import torch
 
+from foundation import logs
 from foundation.errors import CompressError
 from pipeline.study.tasks import Task
-from pipeline.study.worker import FAILED, PRELOADED, work
+from pipeline.study.worker import FAILED, LOG, PRELOADED, work
 from smskd.listening import Listener
+
+logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -35,11 +39,20 @@ class Failure:
     Attributes:
         message: one line.
         exit_code: as of the error of that kind.
+        traceback: of the process in which it happened, for whoever asks for it.
     """
 
     task: Task
     message: str
     exit_code: int
+    traceback: str = field(default="", repr=False)
+
+
+class WorkerError(Exception):
+    """The traceback of another process, as the cause of what is told of it here."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
 
 
 @dataclass
@@ -102,9 +115,13 @@ class _Crew:
     def begin(self, task: Task) -> None:
         """Start a task's process."""
         receiver, sender = self.context.Pipe(duplex=False)
-        threads = task.file.recipe.study.threads
-        process = self.context.Process(target=work, args=(task, threads, sender), daemon=True)  # type: ignore[attr-defined]
+        arguments = (task, task.file.recipe.study.threads, sender, logs.wanted())
+        process = self.context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]
         process.start()
+        logger.info(
+            "%s: begun in process %s, what libraries print is in %s",
+            task.name, process.pid, task.log,
+        )  # fmt: skip
         sender.close()  # else its end would not be seen
         self.running[receiver] = _Running(task, process, self.watcher.started(task))
 
@@ -121,6 +138,9 @@ class _Crew:
             return
         if name == FAILED:
             running.failure = Failure(running.task, *arguments)
+        elif name == LOG:
+            (record,) = arguments
+            logging.getLogger(record.name).handle(record)
         else:
             getattr(running.listener, name)(*arguments)
 
@@ -142,6 +162,7 @@ class _Crew:
         return done
 
     def _end(self, task: Task, failure: Failure | None) -> None:
+        logger.info("%s: %s", task.name, f"failed: {failure.message}" if failure else "done")
         if failure:
             self.failures.append(failure)
         elif task.arm is None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import TaskID
 
-from pipeline.shown.terminal import live_lines
+from pipeline.shown.live import live_lines
 from pipeline.study.processes import Failure
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
@@ -70,11 +70,12 @@ class TaskLine(Listener):
         self._started = time.monotonic()
         self._total = max(sum(task.stage_epochs), 1)
         self._stage = self._stages_done = 0
-        self._epochs = self._finished = self._in_stage = 0
+        self._epochs = self._finished = 0
+        self._in_stage: float = 0
         self._views = self._views_done = 0
         self._name = self._figures = ""
         self._line: TaskID = display.progress.add_task(
-            f"  {task.name}", total=self._total, figures=""
+            f"  {task.name}", total=self._total, figures="getting ready"
         )
 
     @property
@@ -87,6 +88,12 @@ class TaskLine(Listener):
         self._epochs, self._in_stage = epochs, done
         self._name = f"stage {self._stage} {name}"
         self._show(self._name, f"epoch {done}/{epochs}")
+
+    def batch_done(self, batch: int, batches: int | None) -> None:
+        if batches:
+            self._in_stage = int(self._in_stage) + min(batch / batches, 0.999)
+            running = f"epoch {int(self._in_stage) + 1}/{self._epochs} {self._figures}"
+            self._show(self._name, f"{running} · {batch}/{batches} batches")
 
     def epoch_done(self, record: dict[str, Any]) -> None:
         self._in_stage = record["epoch"]

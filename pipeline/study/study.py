@@ -19,7 +19,7 @@ from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
-from pipeline.study.processes import Failure, carry_out_all
+from pipeline.study.processes import Failure, WorkerError, carry_out_all
 from pipeline.study.progress import study_display
 from pipeline.study.render import findings_table, render_html, render_markdown
 from pipeline.study.tasks import Task
@@ -97,7 +97,9 @@ def _failed(failures: list[Failure], tasks: int) -> CompressError | None:
     known: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
     kinds = {kind.exit_code: kind for kind in known}
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return kinds[first.exit_code](
+    error = kinds[first.exit_code](
         f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{more}; the same "
         "command tries these again"
     )
+    error.__cause__ = WorkerError(first.traceback) if first.traceback else None
+    return error

@@ -11,19 +11,26 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from foundation import logs
 from foundation.errors import CompressError, InternalError, NoSpaceError, is_no_space
 from foundation.files import no_space_named
+from foundation.logs import without_secrets
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
-FAILED = "failed"
+FAILED, LOG = "failed", "log"
+# An epoch may take an hour; how far it is need not be told for each batch.
+_BATCHES_EVERY_S = 5.0
 PRELOADED = [
     "pipeline.study.worker",
     "pipeline.study.training",
@@ -33,61 +40,86 @@ PRELOADED = [
 
 
 class Teller(Listener):
-    """Sends on what training tells, as (name of the listener's method, its arguments)."""
+    """Sends on what training tells, as (name of the listener's method, its arguments).
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    Args:
+        connection: takes it.
+        clock: gives seconds, for what is told now and then only.
+    """
+
+    def __init__(self, connection: Connection, clock: Callable[[], float] = time.monotonic) -> None:
+        self.connection, self._clock = connection, clock
+        self._batch_told_at = clock()
+        self._lock = threading.Lock()
+
+    def tell(self, name: str, *arguments: Any) -> None:
+        """Send a message; log lines come from any thread."""
+        with self._lock:
+            self.connection.send((name, arguments))
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
-        self.connection.send(("stage_started", (name, epochs, done)))
+        self.tell("stage_started", name, epochs, done)
+
+    def batch_done(self, batch: int, batches: int | None) -> None:
+        if self._clock() - self._batch_told_at >= _BATCHES_EVERY_S:
+            self._batch_told_at = self._clock()
+            self.tell("batch_done", batch, batches)
 
     def epoch_done(self, record: dict[str, Any]) -> None:
-        self.connection.send(("epoch_done", (record,)))
+        self.tell("epoch_done", record)
 
     def stage_done(self, name: str, seconds: float) -> None:
-        self.connection.send(("stage_done", (name, seconds)))
+        self.tell("stage_done", name, seconds)
 
     def views_started(self, views: int, done: int) -> None:
-        self.connection.send(("views_started", (views, done)))
+        self.tell("views_started", views, done)
 
     def view_done(self) -> None:
-        self.connection.send(("view_done", ()))
+        self.tell("view_done")
 
 
-def work(task: Task, threads: int, connection: Connection) -> None:
-    """Carry out a task; a failure is sent as (FAILED, (message, exit code)).
+def work(task: Task, threads: int, connection: Connection, log_level: int) -> None:
+    """Carry out a task.
+
+    A failure is sent as (FAILED, (message, exit code, traceback)), a log line as (LOG, (record,)).
 
     Args:
         task: what to do.
         threads: of the arithmetic.
         connection: takes what is to be told.
+        log_level: of the log lines that somebody wants; see `foundation.logs.wanted`.
     """
     # Ctrl-C reaches every process of a terminal: this one goes without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    log = task.log
+    log, teller = task.log, Teller(connection)
+    logs.pass_on(partial(teller.tell, LOG), log_level)
     try:
         _write_to(log)
         from pipeline.study.training import carry_out  # noqa: PLC0415 - not for the parent
 
-        carry_out(task, Teller(connection))
+        carry_out(task, teller)
     except CompressError as error:
-        connection.send((FAILED, (str(error), error.exit_code)))
+        teller.tell(FAILED, str(error), error.exit_code, _traceback_of(error))
     except OSError as error:
         kind = NoSpaceError if is_no_space(error) else CompressError
         message = f"{error.filename or log}: {error.strerror or error}"
-        connection.send((FAILED, (message, kind.exit_code)))
+        teller.tell(FAILED, message, kind.exit_code, _traceback_of(error))
     # SystemExit too: who calls for the end of the process must not pass for one who did his work.
     except BaseException as error:
         traceback.print_exc()
         words = str(error).partition("\n")[0]
         message = f"unexpected {type(error).__name__}: {words}; {log} has the details"
-        connection.send((FAILED, (message, InternalError.exit_code)))
+        teller.tell(FAILED, message, InternalError.exit_code, _traceback_of(error))
     finally:
         sys.stderr.flush()
         if log.exists() and log.stat().st_size == 0:
             log.unlink()
+
+
+def _traceback_of(error: BaseException) -> str:
+    return without_secrets("".join(traceback.format_exception(error)))
 
 
 def _end_with_parent() -> None:

@@ -191,6 +191,25 @@ def test_an_arm_that_fails_keeps_no_other_from_being_trained(
         assert "sakd, seed 0" in (tmp_path / "runs/small" / report).read_text()
 
 
+def test_what_happened_in_a_process_is_in_the_log_and_behind_the_error(
+    small: str, python, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    text = small.replace('[student]\nmodel = "resnet8"', '[student]\nmodel = "broken:deaf"')
+    text = text.replace('"kd", "smskd-tcp"', '"sakd"').replace("seeds = 2", "seeds = 1")
+    (tmp_path / "small.toml").write_text(text)
+    call = "import sys; sys.path.insert(0, '.'); from pipeline.cli import main; main()"
+    asked = ("--trust-code", "--traceback", "--log-file=study.log")
+    said = python(call, "study", "small.toml", *asked, cwd=tmp_path)
+    assert said.code == 19
+    assert said.err.splitlines()[-1].startswith("error: 1 of 2 failed: sakd, seed 0: ")
+    assert "pipeline.study.processes.WorkerError:" in said.err and "in train_arm" in said.err
+    logged = [line.split() for line in (tmp_path / "study.log").read_text().splitlines()]
+    ours = {words[1] for words in logged if words[3:4] == ["pipeline.study.processes:"]}
+    teachers = {words[1] for words in logged if words[3:4] == ["smskd.training.loop:"]}
+    assert len(ours) == len(teachers) == 1 and ours != teachers
+
+
 def test_a_run_folder_is_not_taken_for_a_study(tmp_path: Path) -> None:
     start_run(tmp_path / "run", Recipe())
     with pytest.raises(RunMismatchError, match=r"a run lies here; .* --run"):
