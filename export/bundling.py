@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -50,6 +52,8 @@ from foundation.bundle import (
 )
 from foundation.errors import ExportError
 from foundation.files import check_inside, sha256_of, write_text
+
+logger = logging.getLogger(__name__)
 
 
 def make_bundles(
@@ -179,6 +183,8 @@ def make_bundle(
             agree with the original, answers otherwise in a batch than alone, or loses too much.
         NoSpaceError: when the disk is full.
     """
+    began = time.perf_counter()
+    logger.info("%s: %s %s, %s", folder, format, precision, scheme)
     export_format = format_for(source, format, precision, scheme)
     name = folder.name
     learnt = source.learnt if takes_learnt(precision, scheme) else None
@@ -199,6 +205,7 @@ def make_bundle(
             )
         else:
             written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
+        logger.debug("%s: written after %.1f s", name, time.perf_counter() - began)
         if embed:
             written, preprocessing = _embedded(written, format, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
@@ -242,6 +249,10 @@ def make_bundle(
         card = {CARD: sha256_of(temporary / CARD)}
         manifest = replace(manifest, files=dict(sorted((manifest.files | card).items())))
         write_manifest(temporary, manifest)
+    logger.info(
+        "%s: made in %.1f s, parity %s, accuracy %s",
+        name, time.perf_counter() - began, manifest.parity, manifest.accuracy,
+    )  # fmt: skip
     return manifest
 
 

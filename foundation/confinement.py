@@ -8,22 +8,29 @@ system on its memory and its time.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from foundation import errors
 from foundation.errors import CompressError
 
+logger = logging.getLogger(__name__)
+
 _SOURCES = Path(__file__).resolve().parents[1]
 _GIB = 1 << 30
+_MOST_LOGGED = 1 << 12
 # An orphan ends by itself: nobody waits for it with a clock any more.
 _CPU_PER_SECOND = 16
 
@@ -65,24 +72,45 @@ def run_confined(
         CompressError: of the kind that `answer` raised, or `kind`.
     """
     arguments = [module, str(limits.memory), str(int(limits.seconds * _CPU_PER_SECOND))]
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "foundation.confinement", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-    )
-    try:
-        reply, _ = process.communicate(json.dumps(job).encode(), timeout=limits.seconds)
-    except subprocess.TimeoutExpired:
-        raise kind(
-            f"{subject}: did not come to an end within {limits.seconds:.0f} seconds, which is "
-            "ample for a model of its size; do not use it"
-        ) from None
-    finally:
-        process.kill()
-        process.wait()
+    command = [sys.executable, "-P", "-m", "foundation.confinement", *arguments]
+    logger.debug("%s: starting %s, %s", subject, shlex.join(command), limits)
+    with _standard_error() as written:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written or subprocess.DEVNULL,
+            env=_environment(),
+        )
+        try:
+            reply, _ = process.communicate(json.dumps(job).encode(), timeout=limits.seconds)
+        except subprocess.TimeoutExpired:
+            raise kind(
+                f"{subject}: did not come to an end within {limits.seconds:.0f} seconds, which is "
+                "ample for a model of its size; do not use it"
+            ) from None
+        finally:
+            process.kill()
+            process.wait()
+            _log_end(subject, process.returncode, written)
     return _content(reply, process.returncode, limits, subject, kind)
+
+
+def _standard_error() -> contextlib.AbstractContextManager[IO[bytes] | None]:
+    """Takes what the process writes to standard error, where a log wants to have it."""
+    if logger.isEnabledFor(logging.DEBUG):
+        with contextlib.suppress(OSError):  # no room for it
+            return tempfile.TemporaryFile()
+    return contextlib.nullcontext()
+
+
+def _log_end(subject: str, code: int, written: IO[bytes] | None) -> None:
+    if written is None:
+        return
+    size = written.seek(0, os.SEEK_END)
+    written.seek(max(size - _MOST_LOGGED, 0))
+    words = written.read().decode(errors="replace")
+    logger.debug("%s: its process ended with %d and said: %s", subject, code, words)
 
 
 def _content(

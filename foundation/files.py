@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import tempfile
@@ -21,6 +22,8 @@ from foundation.errors import (
     RecipeError,
     is_no_space,
 )
+
+logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 """The file in a folder that is held by who works there."""
@@ -82,6 +85,7 @@ def replacing(path: Path) -> Iterator[Path]:
             # mkstemp makes files private to the user; a product is as readable as any other file.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
+            logger.debug("%s: written", path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -162,6 +166,7 @@ def read_bounded(path: Path, largest: int) -> bytes:
         raise MissingFileError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise CorruptFileError(f"{path}: is a folder, where a file was expected") from error
+    logger.debug("%s: read, %d bytes", path, len(content))
     if len(content) > largest:
         raise CorruptFileError(f"{path}: larger than {largest >> 20} MiB, which no such file is")
     return content

@@ -5,6 +5,7 @@ Sequential Multi-Stage Knowledge Distillation, arXiv 2601.15657.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from smskd.quantization.quantizing import check_quantizable
 from smskd.stage import Stage, check_sequence
 from smskd.teaching.teacher_views import TeacherViews
 from smskd.training.loop import train_stage
+
+logger = logging.getLogger(__name__)
 
 
 def distill(
@@ -83,6 +86,7 @@ def distill(
     pair = pair_on(teacher, student, train, taps)
     results: list[dict[str, Any]] = []
     for index, stage in enumerate(stages, start=1):
+        logger.debug("stage %d of %d: %s", index, len(stages), stage)
         # What a stage quantises is what it can hold on to, whoever trained it.
         anchored = (index > 1 or stage.quantized) and stage.anchored
         tapped = stage.reference_feature_weight > 0

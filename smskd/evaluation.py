@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Any
 
 import torch
@@ -12,6 +14,8 @@ from smskd.batch import Batches, as_batch
 from smskd.blame import blamed
 from smskd.features.taps import evaluating, logits_in
 from smskd.precision import full_precision
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -31,6 +35,7 @@ def evaluate(
         ValueError: when there is no image.
         ModelMismatchError: when the network fails, or gives something else.
     """
+    began = time.perf_counter()
     correct = loss = torch.zeros((), dtype=torch.float64)
     n = 0
     with evaluating(model), torch.inference_mode():
@@ -44,4 +49,6 @@ def evaluate(
             n += len(labels)
     if n == 0:
         raise ValueError("there is no image to evaluate on")
+    seconds = time.perf_counter() - began
+    logger.debug("%d of %d images answered rightly, in %.1f s", correct.item(), n, seconds)
     return {"top1": correct.item() / n, "loss": loss.item() / n, "n": n}

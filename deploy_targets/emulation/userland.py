@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from pathlib import Path
 from deploy_targets.emulation.processors import Processor
 from foundation.errors import HostError
 from foundation.files import no_space_named
+
+logger = logging.getLogger(__name__)
 
 Say = Callable[[str], None]
 
@@ -223,9 +227,11 @@ def _run(
     environment: Mapping[str, str] | None = None,
 ) -> None:
     """Run a command to its end, quietly; its last words are the reason when it fails."""
+    logger.info("starting %s", shlex.join(command))
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+    logger.debug("%s ended with %d: %s", command[0], result.returncode, result.stderr)
     if result.returncode:
         lines = [
             line.strip() for line in (result.stderr or result.stdout).splitlines() if line.strip()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,9 @@ from deploy_targets.hosts.host_names import Address
 from deploy_targets.remote import onboard
 from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
 from foundation.files import sha256_of
+from foundation.words import without_password
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -175,11 +180,16 @@ class DeviceSession:
         Raises:
             CompressError: of the kind that fits, when it cannot.
         """
+        began = time.monotonic()
         size = {} if content is None else {"bytes": len(content)}
         self._process.send({"op": op, **fields, **size})
         if content is not None:
             self._process.send_bytes(content)
         message = self._process.receive(seconds)
+        logger.debug(
+            "%s: %s answered with %s in %.2f s",
+            without_password(self._address.url), op, message["kind"], time.monotonic() - began,
+        )  # fmt: skip
         if message["kind"] == "error":
             raise error_of(message, self._address.url)
         if message["kind"] != "done":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +13,8 @@ from pathlib import Path
 
 from deploy_targets.remote.session import Device
 from foundation.errors import HostError, MissingFileError
+
+logger = logging.getLogger(__name__)
 
 # Oldest glibc of any wheel in use; pip wants each of the tags by name.
 _OLDEST_GLIBC = 17
@@ -57,7 +61,9 @@ def fetch_wheels(
     if wheels is not None:
         # Of the index that pip's own settings name, as of any other.
         environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_NO_INDEX": "1"}
+    logger.info("starting %s", shlex.join(command))
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    logger.debug("%s ended with %d: %s", "pip", result.returncode, result.stderr)
     if result.returncode:
         lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
         reason = next((line for line in reversed(lines) if "ERROR" in line), (lines or [""])[-1])

@@ -7,6 +7,7 @@ under the target's scheme, under others, and with the most sensitive operators i
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,8 @@ from export._libraries import failing_as
 from export.quantization import QuantizationScheme
 from export.searching.trials import ModelVariant, Trial, TrialFiles, TrialResult, paired_drop
 from foundation.errors import ExportError
+
+logger = logging.getLogger(__name__)
 
 # Where nothing is timed: the usual order, the fastest first.
 _USUAL_ORDER = ("int8", "bf16", "fp16", "fp32")
@@ -149,6 +152,9 @@ class _Run:
         if not finished:
             self._files.write(candidate, trial, error)
         result = self._judged(TrialResult(candidate, trial, error=error, resumed=bool(finished)))
+        drop = error or f"{result.drop:+.2f} points lost"
+        before = " (done before)" if finished else ""
+        logger.info("trial %s%s: %s, %d left", candidate.label, before, drop, self.left)
         self.results.append(result)
         self._on_trial(result, self.left)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -42,6 +43,8 @@ from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import BenchRecipe, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
+
+logger = logging.getLogger(__name__)
 
 _QUANTISERS = ("onnxruntime", "openvino", "nncf")
 _TIMING = CompareOptions(rounds=8, queries=100, max_seconds=12.0)
@@ -134,6 +137,7 @@ def ship(
                 notes=searched.notes,
                 seconds=round(time.monotonic() - started, 3),
             )
+            logger.info("ships %s: %s", choice.chosen, choice.reason)
             write_shipping(run.shipping_path, shipping)
             step.products = [run.shipping_path, *files]
     candidates = read_shipping(run.shipping_path).candidates

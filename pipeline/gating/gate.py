@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from pipeline.gating.settling import settle
 from pipeline.gating.verdict import Check, Verdict, write_verdict
 from pipeline.recipe.sections import BenchRecipe, GateRecipe
 from pipeline.run_folder.folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 MeasureAgain = Callable[[Sequence[Check], int], None]
 
@@ -52,6 +55,8 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
         retries = 0
     verdict = settle(look, measure_again or _measure_nothing, retries)
     verdict = replace(verdict, judged=[str(run.path)])
+    for check in verdict.checks:
+        logger.info("%s: %s of %s: %s", check.metric, check.verdict, check.subject, check.reason)
     _write_if_writable(run, verdict)
     return verdict
 

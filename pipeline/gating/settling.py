@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict, after_another_look
+
+logger = logging.getLogger(__name__)
 
 
 def settle(
@@ -30,6 +33,7 @@ def settle(
         ]
         if not undecided:
             break
+        logger.info("look %d: %d checks are undecided", look, len(undecided))
         measure_again(undecided, look)
         verdict = after_another_look(verdict, judge(), look)
     return verdict

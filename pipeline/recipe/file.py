@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import operator
 import os
 import re
@@ -20,6 +21,8 @@ from foundation.errors import RecipeError, nearest
 from foundation.files import read_toml as read_table
 from foundation.words import without_password
 from pipeline.recipe.sections import Recipe
+
+logger = logging.getLogger(__name__)
 
 Place = tuple[str | int, ...]
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -103,6 +106,7 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         _check_text(place, value)
         _lay_over(content, place, value)
     _spell_out_stages(content)
+    logger.debug("recipe %s, laid over it: %s", path or "of defaults", list(overrides or {}))
     source = replace(source, overridden=tuple(map(_parsed_place, overrides or {})))
     return RecipeFile(validated(Recipe, content, source), source)
 

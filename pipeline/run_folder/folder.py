@@ -7,6 +7,7 @@ runs/NAME/
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shutil
@@ -48,6 +49,8 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import Binding, first_difference, training_values
 from pipeline.run_folder.records import SCHEMA_VERSION, RunRecord, read_table
 from pipeline.run_folder.torchrun import leads, wait_for_all
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("runs")
 
@@ -314,19 +317,31 @@ class Step:
 
     def _is_done(self) -> bool:
         done = self.run.record()["steps"].get(self.name)
-        if done is None or done["depends_on"] != self.depends_on:
+        if done is None:
+            logger.info("step %s: was never done", self.name)
+            return False
+        if done["depends_on"] != self.depends_on:
+            changed = [key for key in self.depends_on if self._differs(done["depends_on"], key)]
+            logger.info("step %s: is done again, for it depends on new %s", self.name, changed)
             return False
         paths = {self.run.path / name: digest for name, digest in done["products"].items()}
-        if not all(path.is_file() for path in paths):
+        gone = [str(path) for path in paths if not path.is_file()]
+        if gone:
+            logger.info("step %s: is done again, for it lacks %s", self.name, gone)
             return False
         for path, digest in paths.items():
             check_sha256(path, digest)
+        logger.info("step %s: was done at %s", self.name, done["finished_at"])
         return True
+
+    def _differs(self, before: Mapping[str, Any], key: str) -> bool:
+        return key not in before or before[key] != self.depends_on[key]
 
     def remark(self, line: str) -> None:
         """Tell a person, once, what nobody asked for in so many words: what was guessed, chosen
         among several or left out. It is kept in run.json with the step."""
         self.remarks.append(line)
+        logger.info("step %s: %s", self.name, line)
         self.run.say(line)
 
     def write_down(self) -> None:
@@ -348,6 +363,10 @@ class Step:
             "seconds": time.monotonic() - self._started,
         }
         self.run.note(steps=steps)
+        logger.info(
+            "step %s: done in %.1f s, %d files", self.name, steps[self.name]["seconds"],
+            len(self.products),
+        )  # fmt: skip
 
 
 def start_run(
@@ -378,6 +397,7 @@ def start_run(
                 write_json(run.record_path, _new_record(recipe))
             write_text(run.recipe_path, dump_recipe(recipe.spelled_out()))
     wait_for_all()
+    logger.info("run folder %s", path)
     return run
 
 
@@ -400,6 +420,7 @@ def open_run(path: Path | None, say: Say = to_nobody) -> RunFolder:
             "`compress distill`"
         )
     run.mark_used()
+    logger.info("run folder %s", path)
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from smskd.distillation import stage_folder
 from smskd.engine import derive_seed
 from smskd.features.taps import dry_pass
 from smskd.training.results import WEIGHTS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Load
         return load_state(network, pretrained_tensors(given, named.model), given)
     if library != given and nearest(library, LIBRARIES.names()) and not user_path(given).exists():
         raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
+    logger.info("%s: read into %s", given, named.model)
     loaded = load_model(user_path(given), network, named.weights_key)
     for line in loaded.remarks:
         say(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -37,6 +39,8 @@ from pipeline.data.splits import Splits, split
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["student", "teacher"]
 
@@ -107,10 +111,16 @@ class TrainingData:
 
     @cached_property
     def _loaded(self) -> tuple[Splits, tuple[str, ...], tuple[str, ...]]:
+        began = time.monotonic()
         dataset = load_dataset(self.recipe, self.file.where("data", "name"))
         dataset = with_channels(dataset, self.recipe.channels)
         self._check_still_there()
         splits = split(dataset, self.recipe)
+        logger.info(
+            "data %s: read in %.1f s; images to train %d, validate %d, test %d, passed over %d",
+            self.recipe.name, time.monotonic() - began, len(splits.train.labels),
+            len(splits.validation.labels), len(splits.test.labels), len(dataset.skipped),
+        )  # fmt: skip
         return splits, dataset.skipped, (*dataset.remarks, *splits.remarks)
 
     def batches(

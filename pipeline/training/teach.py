@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.training.results import METRICS, WEIGHTS
+
+logger = logging.getLogger(__name__)
 
 _SEEN_BY = {"student": "preprocessing", "teacher": "teacher_preprocessing"}
 
@@ -109,6 +112,7 @@ def note_network(
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
+    logger.info("%s %s: %s", role, model, worth)
     shape = getattr(read_facts(run.data), _SEEN_BY[role])
     images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     networks = run.record().get("networks", {})

@@ -11,6 +11,7 @@ the sample's id:
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -30,6 +31,8 @@ from foundation.files import check_inside, no_space_named, read_json, write_json
 from smskd.batch import Batch
 from smskd.features.signals import Shapes, Signals
 from smskd.listening import Listener
+
+logger = logging.getLogger(__name__)
 
 _FACTS = "facts.json"
 _HALF_MAX = float(np.finfo(np.float16).max)
@@ -147,6 +150,7 @@ def keep_teacher_views(
         if (folder / _FACTS).exists() and read_json(folder / _FACTS) != facts:
             raise RunMismatchError(f"{folder}: holds what another teacher said; delete it")
         write_json(folder / _FACTS, facts)
+        logger.info("%s: views of the teacher: %s", folder, facts)
         missing = [view for view in range(views) if not _view_folder(folder, view).exists()]
         if missing:
             listener.views_started(views, views - len(missing))
@@ -160,6 +164,7 @@ def keep_teacher_views(
                     shapes=shapes,
                     kept=kept,
                 )
+            logger.info("%s: view %d of %d is kept", folder, view + 1, views)
             listener.view_done()
         if missing:
             listener.views_done()

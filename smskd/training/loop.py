@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from contextlib import ExitStack
@@ -31,6 +32,8 @@ from smskd.training.resuming import ResumeState, load_resume, save_resume
 from smskd.training.schedule import learning_rate
 from smskd.training.train_step import TrainStep
 
+logger = logging.getLogger(__name__)
+
 _RESUME, _BEST = "resume.safetensors", "best.safetensors"
 
 
@@ -47,6 +50,7 @@ def train_stage(job: StageJob) -> dict[str, Any]:
     asked = fingerprint(job)
     metrics = finished_metrics(job.folder, asked)
     if metrics is not None:
+        logger.info("%s: stage %s was done before", job.folder, job.stage.name)
         load_model(job.folder / WEIGHTS, job.student.model)
         job.listener.stage_done(job.stage.name, metrics["seconds"])
         return metrics
@@ -79,6 +83,11 @@ class _StageRun:
 
     def run(self) -> dict[str, Any]:
         done = self._resume()
+        logger.info(
+            "stage %s: %d epochs, %d of them done before, on %s, methods %s, in %s",
+            self.stage.name, self.stage.epochs, done, self.device,
+            [spec.name for spec in self.stage.method_specs], self.job.folder,
+        )  # fmt: skip
         self.job.listener.stage_started(self.stage.name, self.stage.epochs, done)
         with ExitStack() as running:
             self._start_networks(running)
@@ -131,6 +140,7 @@ class _StageRun:
         }
         self._check_finite(record)
         self.history.append(record)
+        logger.info("stage %s of %d epochs: %s", self.stage.name, self.stage.epochs, record)
         self.job.listener.epoch_done(record)
 
     def _train_on(

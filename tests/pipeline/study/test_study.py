@@ -196,7 +196,8 @@ def test_what_happened_in_a_process_is_in_the_log_and_behind_the_error(
 ) -> None:
     (tmp_path / "broken.py").write_text(BROKEN)
     text = small.replace('[student]\nmodel = "resnet8"', '[student]\nmodel = "broken:deaf"')
-    text = text.replace('"kd", "smskd-tcp"', '"sakd"').replace("seeds = 2", "seeds = 1")
+    text = text.replace('"at"\n', '"mse"\n').replace('"kd", "smskd-tcp"', '"sakd"')
+    text = text.replace("seeds = 2", "seeds = 1")
     (tmp_path / "small.toml").write_text(text)
     call = "import sys; sys.path.insert(0, '.'); from pipeline.cli import main; main()"
     asked = ("--trust-code", "--traceback", "--log-file=study.log")
