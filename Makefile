@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint test-slow test-export test-arm64 bench results dist clean
+.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench results dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -15,14 +15,17 @@ setup: $(STAMP)  ## Make .venv and install the project with its development tool
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP)  ## The main job: from digits to a gated INT8 model, with a report
 	$(BIN)/compress run digits
 
 # A process a core, each with one thread: more would wait for each other.
-test: lint  ## Style, types, walls and tests with coverage
+test: lint  ## Style, types, walls and tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --dist=worksteal
+
+coverage: $(STAMP)  ## The same tests, and which lines and branches they reach
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --dist=worksteal --cov --cov-report=term
 
 lint: $(STAMP)

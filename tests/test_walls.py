@@ -31,19 +31,20 @@ def test_no_room_looks_through_a_wall() -> None:
     assert f"{len(CONTRACTS)} kept, 0 broken" in result.stdout
 
 
-@pytest.mark.parametrize("contract", CONTRACTS, ids=lambda contract: contract["name"])
-def test_a_hole_in_a_wall_is_found(contract: dict[str, Any], tmp_path: Path) -> None:
-    """One import too many in a copy, inside a function, where it is easily overlooked."""
+def test_a_hole_in_any_wall_is_found(tmp_path: Path) -> None:
+    """One import too many for each in a copy, inside a function, where it is easily overlooked."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in PACKAGES:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / package, tmp_path / package, ignore=ignore)
-    importer, imported = _forbidden_arrow(contract)
-    with (tmp_path / importer.replace(".", "/") / "__init__.py").open("a") as source:
-        source.write(f"\ndef late() -> None:\n    import {imported}\n")
+    for contract in CONTRACTS:
+        importer, imported = _forbidden_arrow(contract)
+        with (tmp_path / importer.replace(".", "/") / "__init__.py").open("a") as source:
+            source.write(f"\ndef late() -> None:\n    import {imported}\n")
     result = lint(tmp_path)
     assert result.returncode == 1
-    assert f"{contract['name']} BROKEN" in result.stdout
+    for contract in CONTRACTS:
+        assert f"{contract['name']} BROKEN" in result.stdout
 
 
 def _forbidden_arrow(contract: dict[str, Any]) -> tuple[str, str]:

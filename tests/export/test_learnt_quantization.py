@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import tempfile
 from collections import Counter
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,24 @@ def learnt(images: Tensor) -> fx.GraphModule:
 def written(
     learnt: fx.GraphModule, name: str, folder: Path, kind: Any = "u8", opset: int = 20
 ) -> Written:
-    network, made = in_integers(learnt, kind), FORMATS.get(name)()
-    return write_learnt(network, SHAPE, made, folder, activation_type=kind, opset=opset)
+    made, files = written_once(learnt, name, kind, opset)
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    return made
+
+
+@cache
+def written_once(
+    learnt: fx.GraphModule, name: str, kind: Any, opset: int
+) -> tuple[Written, dict[str, bytes]]:
+    """What is written, and the files of it: several tests look at the same."""
+    network, export_format = in_integers(learnt, kind), FORMATS.get(name)()
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        made = write_learnt(
+            network, SHAPE, export_format, folder, activation_type=kind, opset=opset
+        )
+        return made, {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("kind", ["u8", "s8"])

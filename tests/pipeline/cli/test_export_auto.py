@@ -237,6 +237,7 @@ def hostile(brought_once: Path, forked, tmp_path_factory: pytest.TempPathFactory
     return Shipped(run, said.err, {"whole": whole.complaint, **said.json()})
 
 
+@pytest.mark.slow
 def test_operators_that_do_not_bear_8_bits_are_kept_and_named(hostile: Shipped) -> None:
     shipping = read_shipping(hostile.run.shipping_path)
     int8 = next(one for one in shipping.candidates if one.precision == "int8")
@@ -250,6 +251,7 @@ def test_operators_that_do_not_bear_8_bits_are_kept_and_named(hostile: Shipped) 
     assert any("operators kept" in line for line in trials)
 
 
+@pytest.mark.slow
 def test_where_no_int8_model_agrees_fp32_is_left_and_what_to_try_is_told(
     brought: Path, forked
 ) -> None:
@@ -264,6 +266,7 @@ def test_where_no_int8_model_agrees_fp32_is_left_and_what_to_try_is_told(
     assert "host" not in shipping.reason
 
 
+@pytest.mark.slow
 def test_what_disagrees_with_the_original_is_kept_where_the_message_says(
     hostile: Shipped, tmp_path: Path
 ) -> None:
@@ -326,6 +329,7 @@ def test_a_mistake_is_told_in_one_line_and_changes_nothing(
     assert written_at(road.run) == before
 
 
+@pytest.mark.slow
 def test_a_student_that_was_trained_with_8_bits_is_tried_with_the_numbers_that_it_learnt(
     brought: Path, forked
 ) -> None:

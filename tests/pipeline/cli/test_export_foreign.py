@@ -26,9 +26,19 @@ SOURCES = {
     "a graph for images of any size": ["free.onnx"],
 }
 NAMES = ("net", "wrapped", "mine-net", "net", "beside", "free")
+# What tells these apart from the others is tested where files are read, in seconds.
+TOLD_ELSEWHERE = {"wrapped", "beside", "free"}
 
 
-@pytest.mark.parametrize(("source", "name"), zip(SOURCES, NAMES, strict=True), ids=list(SOURCES))
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        pytest.param(
+            source, name, id=source, marks=[pytest.mark.slow] if name in TOLD_ELSEWHERE else []
+        )
+        for source, name in zip(SOURCES, NAMES, strict=True)
+    ],
+)
 def test_a_network_from_elsewhere_becomes_bundles_with_its_accuracy(
     source: str, name: str, brought: Path, forked, road
 ) -> None:

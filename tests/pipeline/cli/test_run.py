@@ -90,9 +90,9 @@ def test_the_record_has_the_checksum_of_every_product(road) -> None:
     assert all(step["seconds"] >= 0 for step in steps.values())
 
 
-def test_walked_again_nothing_is_made_anew(own: RunFolder, compress, tmp_path: Path) -> None:
+def test_walked_again_nothing_is_made_anew(own: RunFolder, forked, tmp_path: Path) -> None:
     files, steps = content_of(own), own.record()["steps"]
-    again = compress("run", "tiny.toml", "--json", cwd=tmp_path)
+    again = forked("run", "tiny.toml", "--json", cwd=tmp_path)
     assert again.code == 0, again.err
     assert content_of(own) == files
     assert own.record()["steps"] == steps
@@ -101,9 +101,9 @@ def test_walked_again_nothing_is_made_anew(own: RunFolder, compress, tmp_path: P
 
 
 def test_a_gate_that_says_no_is_exit_code_1_and_the_report_says_so(
-    own: RunFolder, compress, tmp_path: Path
+    own: RunFolder, forked, tmp_path: Path
 ) -> None:
-    said = compress("run", "tiny.toml", "--set", "gate.limits.size_mb.max=0.001", cwd=tmp_path)
+    said = forked("run", "tiny.toml", "--set", "gate.limits.size_mb.max=0.001", cwd=tmp_path)
     assert said.code == 1, said.err
     assert "FAIL" in said.out
     assert json.loads(own.verdict_path.read_text())["verdict"] == "fail"

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from foundation.files import read_json
 from pipeline.run_folder.folder import RunFolder
 from smskd.training.results import METRICS, WEIGHTS
@@ -62,6 +64,7 @@ def distil(folder: Path, processes: int) -> tuple[RunFolder, subprocess.Complete
     return RunFolder(folder / "runs" / str(processes)), done
 
 
+@pytest.mark.slow
 def test_two_processes_teach_the_same_student_as_one_and_speak_once(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "plain.py").write_text(NETWORK)

@@ -101,7 +101,7 @@ def test_with_every_look_that_is_allowed_a_verdict_is_wrong_at_most_5_times_in_1
     # The truth lies at the limit, where an answer is wrong most often: a pass is, just above it,
     # and a fail, just below. Bounds are as a measurement's are: each misses 1 time in 100.
     draw, wrong_answer, wrong = random.Random(2), "fail" if "keeps" in side else "pass", 0
-    gates, deviation, z = 1500, 0.05, 2.3263
+    gates, deviation, z = 600, 0.05, 2.3263
     for _ in range(gates):
         values = (draw.gauss(2.0, deviation) for _ in range(MOST_RETRIES + 1))
         row = [(v, v - z * deviation, v + z * deviation) for v in values]
