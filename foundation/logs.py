@@ -57,8 +57,8 @@ def start(verbosity: int, file: Path | None) -> None:
     levels = _LEVELS[min(verbosity, len(_LEVELS) - 1)]
     handlers: list[_Handler] = []
     if file is not None:
-        others = min(_FILE_LEVELS[1], levels[1])
-        handlers.append(_ToFile(_opened(file), str(file), (_FILE_LEVELS[0], others)))
+        foreign_level = min(_FILE_LEVELS[1], levels[1])
+        handlers.append(_ToFile(_opened(file), str(file), (_FILE_LEVELS[0], foreign_level)))
     if verbosity > 0:
         handlers.append(_ToStandardError(levels))
     stop()
@@ -69,7 +69,7 @@ def start(verbosity: int, file: Path | None) -> None:
 
 def stop() -> None:
     """Take away what `start` set up."""
-    for handler in [one for one in logging.root.handlers if isinstance(one, _Handler)]:
+    for handler in _handlers():
         logging.root.removeHandler(handler)
         handler.close()
     _set_levels([])
@@ -93,8 +93,7 @@ def wanted() -> int:
 
     For `pass_on` in a process that is about to be started.
     """
-    chosen = [one.levels[0] for one in logging.root.handlers if isinstance(one, _Handler)]
-    return min(chosen, default=_NEVER)
+    return min((handler.levels[0] for handler in _handlers()), default=_NEVER)
 
 
 def is_ours(record: logging.LogRecord) -> bool:
@@ -102,13 +101,18 @@ def is_ours(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] in PACKAGES
 
 
+def _handlers() -> list[_Handler]:
+    """Those that `start` and `pass_on` have set up."""
+    return [handler for handler in logging.root.handlers if isinstance(handler, _Handler)]
+
+
 def _set_levels(handlers: list[_Handler]) -> None:
     """Have loggers make the lines that a handler wants, and no others."""
-    ours = min((one.levels[0] for one in handlers), default=_NEVER)
-    others = min((one.levels[1] for one in handlers), default=_NEVER)
-    logging.root.setLevel(min(others, logging.WARNING))
+    own_level = min((handler.levels[0] for handler in handlers), default=_NEVER)
+    foreign_level = min((handler.levels[1] for handler in handlers), default=_NEVER)
+    logging.root.setLevel(min(foreign_level, logging.WARNING))
     for package in PACKAGES:
-        logging.getLogger(package).setLevel(ours if ours < _NEVER else logging.NOTSET)
+        logging.getLogger(package).setLevel(own_level if own_level < _NEVER else logging.NOTSET)
 
 
 def _opened(file: Path) -> int:
@@ -229,8 +233,8 @@ class _Sender(_Handler):
 
 def _portable(record: logging.LogRecord) -> logging.LogRecord:
     """The same with nothing in it that another process could not read."""
-    told = logging.makeLogRecord(record.__dict__)
+    copy = logging.makeLogRecord(record.__dict__)
     if record.exc_info:
-        told.exc_text = logging.Formatter().formatException(record.exc_info)
-    told.msg, told.args, told.exc_info = record.getMessage(), None, None
-    return told
+        copy.exc_text = logging.Formatter().formatException(record.exc_info)
+    copy.msg, copy.args, copy.exc_info = record.getMessage(), None, None
+    return copy

@@ -24,8 +24,10 @@ def highest_opset(release: str) -> int | None:
     None when the release is older than the table.
     """
     numbers = version_numbers(release)
-    known = [opset for opset, first in FIRST_FOR_OPSET.items() if version_numbers(first) <= numbers]
-    return max(known, default=None)
+    opsets = [
+        opset for opset, first in FIRST_FOR_OPSET.items() if version_numbers(first) <= numbers
+    ]
+    return max(opsets, default=None)
 
 
 def oldest_release(opset: int, ir_version: int = 0) -> str | None:
@@ -34,7 +36,7 @@ def oldest_release(opset: int, ir_version: int = 0) -> str | None:
     None where the tables end.
     """
     needed = [
-        next((first for known, first in table.items() if known >= version), None)
+        next((first for limit, first in table.items() if limit >= version), None)
         for table, version in ((FIRST_FOR_OPSET, opset), (FIRST_FOR_IR, ir_version))
     ]
     releases = [first for first in needed if first is not None]

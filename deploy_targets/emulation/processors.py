@@ -65,8 +65,8 @@ CORTEX_A76 = Processor(
 
 def processor_for(target: Target) -> Processor:
     """The processor to emulate for an ARM target: its own, or one with its instruction sets."""
-    known = {"Cortex-A53": CORTEX_A53, "Cortex-A72": CORTEX_A72, "Cortex-A76": CORTEX_A76}
-    if target.cpu in known:
-        return known[target.cpu]
+    by_cpu = {"Cortex-A53": CORTEX_A53, "Cortex-A72": CORTEX_A72, "Cortex-A76": CORTEX_A76}
+    if target.cpu in by_cpu:
+        return by_cpu[target.cpu]
     # "max" is none of these: under it, products of signed 8-bit numbers have come out wrong.
     return CORTEX_A76 if "asimddp" in target.features else CORTEX_A53

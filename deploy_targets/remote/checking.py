@@ -68,9 +68,9 @@ def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None)
         tree, files = device_sources()
         session.bring(tree, files)
         facts, state = facts_of(session, tree, url), conditions_of(session, tree, url)
-        used = session.ask_for(Used, "size").used_mb
+        used_mb = session.ask_for(Used, "size").used_mb
     findings = [
-        Finding("ok", "link", f"reached; {device.folder} holds {used:,.0f} MB"),
+        Finding("ok", "link", f"reached; {device.folder} holds {used_mb:,.0f} MB"),
         Finding("ok", "Python", f"{device.python} ({device.executable}), {device.libc}"),
         _architecture(facts, arch),
         *_runtimes(url, device.envs, device.version_of, needs),
@@ -100,11 +100,11 @@ def _runtimes(
     for need in needs:
         package = RUNTIMES.get(need.name).package
         version = version_of(package)
-        again = f"`compress device setup --host {url} --runtime {package}`"
+        command = f"`compress device setup --host {url} --runtime {package}`"
         if version is None:
-            findings[package] = Finding("problem", package, f"not there; run {again}")
+            findings[package] = Finding("problem", package, f"not there; run {command}")
         elif not need.allows(version):
-            detail = f"{version}, but {need} is wanted; run {again}, with ==VERSION if need be"
+            detail = f"{version}, but {need} is wanted; run {command}, with ==VERSION if need be"
             findings[package] = Finding("problem", package, detail)
     return list(findings.values())
 
@@ -118,8 +118,8 @@ def _disk(free_mb: float) -> Finding:
 
 def _clock(ahead_s: float) -> Finding:
     if abs(ahead_s) > _CLOCK_S:
-        way = "ahead of" if ahead_s > 0 else "behind"
-        detail = f"{abs(ahead_s):,.0f} s {way} this machine's; times of day there mean little"
+        direction = "ahead of" if ahead_s > 0 else "behind"
+        detail = f"{abs(ahead_s):,.0f} s {direction} this machine's; times of day there mean little"
         return Finding("note", "clock", detail)
     return Finding("ok", "clock", "as here")
 

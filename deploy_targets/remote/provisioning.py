@@ -109,9 +109,9 @@ def set_up(
         for package, version in packages.items():
             pins = {"numpy": _installed_here("numpy", None) or "", package: version}
             say(f"{url}: {package}{version}")
-            done = _install(session, url, pins, say, wheels=wheels, from_here=from_here)
-            made += [package] if done.made else []
-            via[package] = done.via
+            installed = _install(session, url, pins, say, wheels=wheels, from_here=from_here)
+            made += [package] if installed.made else []
+            via[package] = installed.via
     with open_session(address) as session:
         device = session.device
     runtimes = {package: device.version_of(package) or "?" for package in device.envs}

@@ -231,8 +231,8 @@ def _check_numbers(path: Path, target: Target) -> None:
         value = getattr(target, key)
         if value is not None and value <= 0:
             raise RecipeError(f"{path}: key {key!r} must be above 0, but got {value}")
-    known = all(0 <= core <= LAST_CORE for core in target.pin)
-    if len(set(target.pin)) != len(target.pin) or not known:
+    are_cores = all(0 <= core <= LAST_CORE for core in target.pin)
+    if len(set(target.pin)) != len(target.pin) or not are_cores:
         raise RecipeError(
             f"{path}: key 'pin' must name each core once, from 0 to {LAST_CORE}, "
             f"but got {target.pin}"

@@ -160,9 +160,9 @@ class Target:
     def unsourced(self) -> list[str]:
         """Facts that it states without a source."""
         stated = [name for name in SOURCED if getattr(self, name) not in (None, [], {})]
-        without = [name for name in stated if not self.sources.get(name)]
-        without += [f"runtimes.{runtime.name}" for runtime in self.runtimes if not runtime.source]
-        return without if self.quantization.reason else [*without, "quantization"]
+        unsourced = [name for name in stated if not self.sources.get(name)]
+        unsourced += [f"runtimes.{runtime.name}" for runtime in self.runtimes if not runtime.source]
+        return unsourced if self.quantization.reason else [*unsourced, "quantization"]
 
 
 def _last_before(limit: str) -> str:

@@ -74,12 +74,12 @@ class Vouching:
         Raises:
             MissingFileError: when one was taken away, with which a limit might be broken.
         """
-        for name, done in self._run.record()["steps"].items():
+        for name, step in self._run.record()["steps"].items():
             if not name.startswith(_MEASURED):
                 continue
-            for product in done["products"]:
+            for product in step["products"]:
                 path = self._run.path / product
-                if not path.is_file() and self._is_there(path, done["depends_on"].get("manifest")):
+                if not path.is_file() and self._is_there(path, step["depends_on"].get("manifest")):
                     raise MissingFileError(
                         f"{path}: gone, though {self._run.record_path} lists it; put it back, or "
                         "measure again with `compress bench`"
@@ -113,11 +113,11 @@ class Vouching:
         if described is None:
             described = self._described[measured.name] = describe(open_bundle(folder))
         for key, value in asdict(measured).items():
-            own = getattr(described, key)
-            if value != own:
+            actual = getattr(described, key)
+            if value != actual:
                 raise CorruptFileError(
                     f"{path}: says that the {key} of {folder.name} is {value!r}, but the bundle's "
-                    f"own is {own!r}; run `{command}` again"
+                    f"own is {actual!r}; run `{command}` again"
                 )
 
     def _is_there(self, path: Path, manifest: object) -> bool:

@@ -52,12 +52,12 @@ def check_names(file: RecipeFile) -> None:
 
 
 def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
-    known = {setting.name: setting for setting in settings_of(METHODS.get(method.name, where))}
+    settings = {setting.name: setting for setting in settings_of(METHODS.get(method.name, where))}
     for name, value in method.settings.items():
-        if name not in known:
-            raise unknown_name(f"setting of method {method.name!r}", name, known, where)
+        if name not in settings:
+            raise unknown_name(f"setting of method {method.name!r}", name, settings, where)
         try:
-            kind = TypeAdapter(known[name].type, config=ConfigDict(allow_inf_nan=False))
+            kind = TypeAdapter(settings[name].type, config=ConfigDict(allow_inf_nan=False))
             # From JSON: an array of the recipe is a tuple too, but "5" is not 5.
             kind.validate_json(json.dumps(value), strict=True)
         except ValidationError as error:
@@ -103,25 +103,25 @@ def _check_export(file: RecipeFile) -> None:
     for name in export.formats or []:
         FORMATS.get(name, file.where("export", "formats"))
     formats = [FORMATS.get(name) for name in export.formats or FORMATS.names()]
-    known = {precision for export_format in formats for precision in export_format.precisions}
+    precisions = {precision for export_format in formats for precision in export_format.precisions}
     for precision in export.precisions or []:
-        if precision not in {*known, AUTO}:
-            at = file.where("export", "precisions")
-            raise unknown_name("precision", precision, {*known, AUTO}, at)
+        if precision not in {*precisions, AUTO}:
+            where = file.where("export", "precisions")
+            raise unknown_name("precision", precision, {*precisions, AUTO}, where)
     for number, target in enumerate(export.targets):
         if not target.endswith(".toml") and target not in target_names():
-            at = file.where("export", "targets", number)
-            raise unknown_name("target", target, target_names(), at)
+            where = file.where("export", "targets", number)
+            raise unknown_name("target", target, target_names(), where)
         requests_for(load_target(target), export)
     _check_target_names(file)
 
 
 def _check_target_names(file: RecipeFile) -> None:
     """Of two profiles of one name, the bundles of one would replace the other's."""
-    written: dict[str, str] = {}
+    entry_of: dict[str, str] = {}
     for number, entry in enumerate(file.recipe.export.targets):
         target = load_target(entry)
-        namesake = written.setdefault(target.name, entry)
+        namesake = entry_of.setdefault(target.name, entry)
         if load_target(namesake) != target:
             raise RecipeError(
                 f"{file.where('export', 'targets', number)}: {namesake} and {entry} are both "

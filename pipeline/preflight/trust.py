@@ -66,11 +66,11 @@ def check_code(file: RecipeFile, run: Path, say: Say) -> None:
     Raises:
         UntrustedCodeError: when nobody said yes.
     """
-    named, memory = list(_code_in(file)), _Memory(run)
-    asking = [code for code in named if not (code.typed or memory.holds(code))]
-    if asking and os.environ.get(VARIABLE, "").lower() not in _YES:
-        _ask(asking)
-    for code in named:
+    codes, memory = list(_code_in(file)), _Memory(run)
+    untrusted = [code for code in codes if not (code.typed or memory.holds(code))]
+    if untrusted and os.environ.get(VARIABLE, "").lower() not in _YES:
+        _ask(untrusted)
+    for code in codes:
         say(f"{code.where}: imports {code.name} from {code.origin}")
         memory.keep(code)
 

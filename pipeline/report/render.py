@@ -72,8 +72,8 @@ def _gate(verdict: Verdict | None) -> dict[str, Any]:
     checks = verdict.checks if verdict else []
     names = [verdict.name_of(check) for check in checks] if verdict else []
     rows: dict[str, dict[str, Check]] = {}
-    for check, who in zip(checks, names, strict=True):
-        rows.setdefault(f"{check.metric} {check.limit_words}", {})[who] = check
+    for check, name in zip(checks, names, strict=True):
+        rows.setdefault(f"{check.metric} {check.limit_words}", {})[name] = check
     return {
         "rows": rows,
         "judged": list(dict.fromkeys(names)),
@@ -118,7 +118,7 @@ def _provenance(content: ReportContent) -> dict[str, str]:
     if content.data.skipped:
         facts["images passed over"] = ", ".join(content.data.skipped)
     for name, host in hosts.items():
-        known = {
+        facts_of_host = {
             "cpu": host.cpu,
             "cores": host.logical_cores,
             "memory": f"{host.memory_mb} MiB" if host.memory_mb else None,
@@ -127,6 +127,6 @@ def _provenance(content: ReportContent) -> dict[str, str]:
             "temperature": host.temperature_c,
             "load": host.load_average,
         }
-        words = (f"{key} {'not available' if v is None else v}" for key, v in known.items())
+        words = (f"{key} {'not available' if v is None else v}" for key, v in facts_of_host.items())
         facts[f"host {name}"] = "; ".join(words)
     return facts

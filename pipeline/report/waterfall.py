@@ -147,8 +147,8 @@ def bundle_steps(
 
 
 def _order(bundle: Exported) -> tuple[str, int, str]:
-    known = bundle.manifest.precision in _PRECISIONS
-    place = _PRECISIONS.index(bundle.manifest.precision) if known else len(_PRECISIONS)
+    is_listed = bundle.manifest.precision in _PRECISIONS
+    place = _PRECISIONS.index(bundle.manifest.precision) if is_listed else len(_PRECISIONS)
     return bundle.manifest.format, place, bundle.manifest.name
 
 

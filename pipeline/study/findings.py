@@ -90,7 +90,7 @@ class Findings:
             threads=self.recipe.study.threads,
             data=self.data,
             networks=self.networks,
-            teachers={str(seed): worth for seed, worth in self.teachers.items()},
+            teachers={str(seed): top1 for seed, top1 in self.teachers.items()},
             arms={findings.arm.name: _arm_values(findings) for findings in self.arms},
             failed=self.failures,
         )

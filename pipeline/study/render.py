@@ -85,13 +85,13 @@ def _facts(findings: Findings) -> dict[str, Any]:
 
 def _figures(findings: Findings) -> dict[str, str]:
     arms = findings.arms
-    beside = [result for result in arms if result.arm.name in _SIDE_BY_SIDE] or _staged(arms)[:2]
+    compared = [result for result in arms if result.arm.name in _SIDE_BY_SIDE] or _staged(arms)[:2]
     teacher = _teachers(findings).mean
     return {
         "ablation": figures.ablation(arms, teacher, findings.baseline),
         "curves": figures.learning_curves(arms),
-        "retention": figures.retention_maps(beside),
-        "waterfall": figures.waterfalls(beside),
+        "retention": figures.retention_maps(compared),
+        "waterfall": figures.waterfalls(compared),
     }
 
 
@@ -100,7 +100,7 @@ def _staged(arms: list[ArmFindings]) -> list[ArmFindings]:
 
 
 def _teachers(findings: Findings) -> Spread:
-    return spread_of([worth["test"] for worth in findings.teachers.values()])
+    return spread_of([top1["test"] for top1 in findings.teachers.values()])
 
 
 def _spread(spread: Spread) -> str:

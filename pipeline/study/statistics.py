@@ -86,8 +86,8 @@ def _mean_cells(rows: Sequence[Sequence[float | None]]) -> list[float | None]:
 
 
 def _mean(cells: Sequence[float | None]) -> float | None:
-    known = [cell for cell in cells if cell is not None]
-    return statistics.mean(known) if len(known) == len(cells) else None
+    measured = [cell for cell in cells if cell is not None]
+    return statistics.mean(measured) if len(measured) == len(cells) else None
 
 
 def _ratio(value: float | None, start: float | None) -> float | None:
