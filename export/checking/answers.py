@@ -85,7 +85,7 @@ def _in_batches(
 ) -> NDArray[np.float32]:
     starts = range(0, len(images), size)
     prepare = preprocessing.prepare
-    return np.concatenate([predict(prepare(images[at : at + size])) for at in starts])
+    return np.concatenate([predict(prepare(images[start : start + size])) for start in starts])
 
 
 def check_reference(reference: NDArray[np.float32], source: ExportSource) -> None:

@@ -75,7 +75,7 @@ class LayerReport:
         if not self.layers:
             return "no tensor of the FP32 graph is left in the written model to compare"
         if self.first is None:
-            within = [x for x in self.layers if x.relative_error <= self.tolerance]
+            within = [layer for layer in self.layers if layer.relative_error <= self.tolerance]
             worst = max(within or self.layers, key=lambda layer: layer.relative_error)
             return (
                 f"no operator parts from the FP32 ONNX graph by more than {self.tolerance:g} "
@@ -173,7 +173,11 @@ def _lasting(graph: Graph, errors: dict[str, float], tolerance: float) -> set[st
     lasting: set[str] = set()
     for operator in reversed(graph.operators.values()):
         for tensor in operator.outputs:
-            behind = [out for c in graph.consumers[tensor] for out in graph.operators[c].outputs]
+            behind = [
+                output
+                for consumer in graph.consumers[tensor]
+                for output in graph.operators[consumer].outputs
+            ]
             if (tensor not in errors or not errors[tensor] <= tolerance) and (
                 not behind or lasting & set(behind)
             ):

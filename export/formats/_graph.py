@@ -37,7 +37,7 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         constants = {entry.name for entry in model.graph.initializer}
-        constants |= {n.output[0] for n in model.graph.node if n.op_type == "Constant"}
+        constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
         self.operators: dict[str, Operator] = {}
         self.producers: dict[str, str] = {}
         self.consumers: dict[str, list[str]] = defaultdict(list)
@@ -91,7 +91,9 @@ class Graph:
             if operator.kind in MAIN:
                 anchors[operator.name] = operator.name
                 continue
-            before = [self.producers[t] for t in operator.inputs if t in self.producers]
+            before = [
+                self.producers[tensor] for tensor in operator.inputs if tensor in self.producers
+            ]
             above = [anchors[name] for name in before if name in anchors]
             if above:
                 anchors[operator.name] = max(above, key=order.__getitem__)
@@ -115,7 +117,7 @@ class Graph:
             operator = self.operators[current]
             yield operator
             for tensor in operator.outputs:
-                new = [c for c in self.consumers[tensor] if c not in seen]
+                new = [name for name in self.consumers[tensor] if name not in seen]
                 seen.update(new)
                 queue += new
 

@@ -61,7 +61,9 @@ class Quantizer:
     def candidates(self) -> list[str]:
         """Operators of the source that this scheme quantises and that do arithmetic."""
         kinds = self._kinds()
-        return [o.name for o in self.source.operators.values() if o.kind in kinds]
+        return [
+            operator.name for operator in self.source.operators.values() if operator.kind in kinds
+        ]
 
     def quantized(self, excluded: tuple[str, ...] = ()) -> onnx.ModelProto:
         """The model in INT8, but for `excluded`.
@@ -95,7 +97,9 @@ class Quantizer:
             else:
                 self._static(target, names)
         model = onnx.load(target)
-        if not any(n.op_type.startswith(("Quantize", "DynamicQuantize")) for n in model.graph.node):
+        if not any(
+            node.op_type.startswith(("Quantize", "DynamicQuantize")) for node in model.graph.node
+        ):
             return None
         _drop_unused_opsets(model)
         onnx.checker.check_model(model)

@@ -122,4 +122,4 @@ def _answers(
     size: int,
 ) -> NDArray[np.float32]:
     starts = range(0, len(images), size)
-    return np.concatenate([run(images[at : at + size]) for at in starts])
+    return np.concatenate([run(images[start : start + size]) for start in starts])

@@ -37,7 +37,7 @@ def in_batches_of(predict: Predictor, size: int | None) -> Predictor:
     def predict_any(images: NDArray[np.float32]) -> NDArray[np.float32]:
         lacking = -len(images) % size
         filled = np.concatenate([images, np.repeat(images[-1:], lacking, axis=0)])
-        logits = [predict(filled[at : at + size]) for at in range(0, len(filled), size)]
+        logits = [predict(filled[start : start + size]) for start in range(0, len(filled), size)]
         return np.concatenate(logits)[: len(images)]
 
     return predict_any

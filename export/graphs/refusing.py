@@ -46,7 +46,9 @@ def check_answers_as_trained(model: onnx.ModelProto, source: Path) -> None:
             f"{source}: draws random numbers ({', '.join(random)}), so it does not answer the same "
             "twice; export it in evaluation mode (model.eval()), without noise"
         )
-    training = sorted({n.op_type for n in nodes_within(model.graph) if _is_in_training(n, model)})
+    training = sorted(
+        {node.op_type for node in nodes_within(model.graph) if _is_in_training(node, model)}
+    )
     if training:
         raise ExportError(
             f"{source}: was exported in training mode ({', '.join(training)}); call model.eval() "

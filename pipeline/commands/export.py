@@ -34,7 +34,7 @@ from pipeline.shown.terminal import (
     table_of,
 )
 from pipeline.shown.trials import shipping_display
-from pipeline.training.adopt import adopt, as_its_graph_takes, check_there
+from pipeline.training.adopt import adopt, as_its_graph_takes, check_as_it_is, check_there
 from pipeline.training.prepare import TrainingData, prepare
 
 
@@ -61,6 +61,7 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     """Bundles of a network that was trained elsewhere; a run folder is made for it."""
     console = progress_console()
     path = path or DEFAULT_ROOT / file.recipe.name
+    check_as_it_is(file)
     check_code(file, path, remarks_on(console))
     check_names(file)
     check_there(file.recipe.student)

@@ -200,7 +200,9 @@ def _hint(split: Path, splits: tuple[str, str]) -> str:
     root = split.parent
     if not is_there(root):
         return ""
-    folders = sorted(e.name for e in entries(root) if is_folder(e) and not is_hidden(e.name))
+    folders = sorted(
+        entry.name for entry in entries(root) if is_folder(entry) and not is_hidden(entry.name)
+    )
     for name in _OTHER_NAMES.get(split.name, ()):
         if name in folders and name not in splits:
             return f"; there is {name}/: rename it to {split.name}/"

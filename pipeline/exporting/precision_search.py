@@ -179,4 +179,6 @@ def logits_of(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     predict = FORMATS.get(manifest.format)().load(bundle.model_path)
     predict = in_batches_of(predict, manifest.input.batch)
     starts = range(0, len(images), _BATCH)
-    return np.concatenate([predict(bundle.prepare(images[at : at + _BATCH])) for at in starts])
+    return np.concatenate(
+        [predict(bundle.prepare(images[start : start + _BATCH])) for start in starts]
+    )

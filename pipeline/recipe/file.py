@@ -195,7 +195,9 @@ def _spell_out_stages(content: dict[str, Any]) -> None:
         if isinstance(stage.get("methods"), str | list):
             methods = stage["methods"]
             listed = methods if isinstance(methods, list) else [methods]
-            stage["methods"] = [{"name": m} if isinstance(m, str) else m for m in listed]
+            stage["methods"] = [
+                {"name": method} if isinstance(method, str) else method for method in listed
+            ]
 
 
 def _lay_over(content: dict[str, Any], place: str, value: Any) -> None:

@@ -14,7 +14,7 @@ from export.formats import Predictor
 from export.graphs.adopting import adopt_onnx
 from export.graphs.from_onnx import onnx_predictor
 from export.graphs.inputs import image_input_of
-from foundation.errors import MissingFileError, ModelMismatchError
+from foundation.errors import MissingFileError, ModelMismatchError, RecipeError
 from foundation.files import replacing, sha256_of
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
 from pipeline.models import names_weights
@@ -33,6 +33,7 @@ from smskd.checkpoints.files import content_sha256, save_model
 from smskd.checkpoints.foreign import Loaded
 
 _BATCH = 64
+_PRUNING = tuple(("student", key) for key in ("prune", "prune_importance", "prune_multiple"))
 
 
 def check_there(asked: StudentRecipe) -> None:
@@ -44,6 +45,24 @@ def check_there(asked: StudentRecipe) -> None:
     given = asked.model if is_graph(asked.model) else asked.weights
     if given is not None and not names_weights(given) and not Path(given).is_file():
         raise MissingFileError(f"{given}: no such file; check the path")
+
+
+def check_as_it_is(file: RecipeFile) -> None:
+    """Make sure that nothing is asked of a foreign network that only training would do to it.
+
+    Raises:
+        RecipeError: when it is to be pruned, or stages are told anything: none of them is run.
+    """
+    typed = [place for place in file.source.overridden if place[:1] == ("stages",)]
+    typed += [place for place in file.source.overridden if place[:2] in _PRUNING]
+    if file.recipe.student.prune is not None:
+        typed.append(_PRUNING[0])
+    if typed:
+        raise RecipeError(
+            f"{file.where(*typed[0])}: a network from elsewhere is exported as it is, without "
+            "pruning or a stage of training; leave this out, or train it as student.model and "
+            "student.weights of `compress distill`"
+        )
 
 
 def as_its_graph_takes(file: RecipeFile) -> tuple[RecipeFile, list[str]]:

@@ -210,6 +210,18 @@ MISTAKES = {
         11, ("command line, data.std[0]", "must be above 0"),
         [*WEIGHTS, *DIGITS, "--set", "data.std=[0.0]"],
     ),
+    "weights to be pruned": Mistake(
+        11, ("command line, student.prune:", "exported as it is", "compress distill"),
+        [*WEIGHTS, *DIGITS, "--set", "student.prune=0.5"],
+    ),
+    "a graph to be pruned": Mistake(
+        11, ("command line, student.prune:", "exported as it is"),
+        ["net.onnx", *DIGITS, "--set", "student.prune=0.5"],
+    ),
+    "a factory to be trained in INT8": Mistake(
+        11, ("command line, stages[2].quantize:", "a stage of training"),
+        ["mine:net", *DIGITS, "--set", "stages.2.quantize=int8"],
+    ),
     "a graph to be trained": Mistake(
         19, ("net.onnx: an ONNX file cannot be trained", "student.weights"),
         ["distill", "--student", "net.onnx", "--data", "digits"],

@@ -9,13 +9,19 @@ import torch
 from torch import nn
 
 from export.graphs.to_onnx import export_onnx
-from foundation.errors import ExportError, MissingFileError, ModelMismatchError, RunMismatchError
+from foundation.errors import (
+    ExportError,
+    MissingFileError,
+    ModelMismatchError,
+    RecipeError,
+    RunMismatchError,
+)
 from pipeline.data.facts import TEST, read_facts, read_images
 from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.adopt import adopt, check_there
+from pipeline.training.adopt import adopt, check_as_it_is, check_there
 from pipeline.training.networks import trained_student
 from pipeline.training.prepare import TrainingData, prepare
 from smskd.checkpoints.files import save_model
@@ -175,6 +181,27 @@ def test_a_file_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> Non
             check_there(StudentRecipe(**asked))
     check_there(StudentRecipe(model="mine:net"))
     check_there(StudentRecipe(model="torchvision/resnet18", weights="torchvision:DEFAULT"))
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ({"student.prune": 0.5}, "student.prune"),
+        ({"student.prune_multiple": 4}, "student.prune_multiple"),
+        ({"student": {"prune": 0.5}}, "student.prune"),
+        ({"stages.0.prune": 0.5}, r"stages\[0\].prune"),
+        ({"stages.2.quantize": "int8"}, r"stages\[2\].quantize"),
+        ({"stages": [{"methods": "kd"}]}, "stages"),
+    ],
+)
+def test_nothing_that_only_training_does_is_asked_of_it(override: dict, place: str) -> None:
+    with pytest.raises(RecipeError, match=f"^command line, {place}: a network from elsewhere"):
+        check_as_it_is(load_recipe(None, {"student.weights": "net.pt", **override}))
+
+
+def test_keys_that_say_what_it_is_and_how_it_is_exported_are_taken() -> None:
+    keys = {"student.weights": "net.pt", "student.settings.wide": 2, "export.formats": ["onnx"]}
+    check_as_it_is(load_recipe(None, keys))
 
 
 def test_what_was_taken_of_a_checkpoint_is_kept_with_the_step(
