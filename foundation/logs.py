@@ -80,7 +80,7 @@ def pass_on(send: Callable[[logging.LogRecord], None], level: int) -> None:
 
     Args:
         send: takes each record, whose arguments are part of its message already.
-        level: the least that the other wants of ours; see `wanted`.
+        level: the least that the other wants of ours; see `needed_level`.
     """
     if level < _NEVER:
         handler = _Sender(send, (level, _NEVER))
@@ -88,7 +88,7 @@ def pass_on(send: Callable[[logging.LogRecord], None], level: int) -> None:
         _set_levels([handler])
 
 
-def wanted() -> int:
+def needed_level() -> int:
     """The least level of our lines for which there is a place; beyond all levels if there is none.
 
     For `pass_on` in a process that is about to be started.

@@ -79,7 +79,7 @@ def explain(address: Address, stderr: str, *, heard: bool) -> str:
     if "Permission denied" in stderr or "Too many authentication failures" in stderr:
         return (
             f"it does not let us in{last}; check the user's name, and give it a key with "
-            f"`ssh-copy-id{_where(address)}` (one with a passphrase has to be in ssh-agent)"
+            f"`ssh-copy-id{_destination(address)}` (one with a passphrase has to be in ssh-agent)"
         )
     if heard:
         return f"the link was lost{last}; run the same command again"
@@ -104,10 +104,10 @@ def _changed_key(address: Address, stderr: str) -> str:
 
 def _by_hand(address: Address) -> str:
     config = os.environ.get(CONFIG_VARIABLE)
-    return f"ssh{f' -F {shlex.quote(config)}' if config else ''}{_where(address)}"
+    return f"ssh{f' -F {shlex.quote(config)}' if config else ''}{_destination(address)}"
 
 
-def _where(address: Address) -> str:
+def _destination(address: Address) -> str:
     port = f" -p {address.port}" if address.port else ""
     return f"{port} {f'{address.user}@' if address.user else ''}{address.host}"
 

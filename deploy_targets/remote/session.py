@@ -222,18 +222,18 @@ class DeviceSession:
             NoSpaceError: when the device's disk is full.
             HostError: when the link is lost.
         """
-        listed = {name: (sha256_of(path), path.stat().st_size) for name, path in files.items()}
-        answer = self.ask_for(_Begun, "begin", tree=tree, files=listed)
-        if strange := next((name for name in answer.wanted if name not in listed), None):
-            raise not_understood(self._address.url, f"begin: {strange[:80]!r} was not offered")
+        offered = {name: (sha256_of(path), path.stat().st_size) for name, path in files.items()}
+        answer = self.ask_for(_Begun, "begin", tree=tree, files=offered)
+        if unoffered := next((name for name in answer.wanted if name not in offered), None):
+            raise not_understood(self._address.url, f"begin: {unoffered[:80]!r} was not offered")
         if not answer.there:
-            size = sum(listed[name][1] for name in answer.wanted)
+            size = sum(offered[name][1] for name in answer.wanted)
             if say and size:
                 say(f"sending {size / 1e6:,.1f} MB to {self._address.url}")
             for name in answer.wanted:
                 content = files[name].read_bytes()
-                self.ask("put", tree=tree, name=name, sha256=listed[name][0], content=content)
-            self.ask("commit", tree=tree, files=listed)
+                self.ask("put", tree=tree, name=name, sha256=offered[name][0], content=content)
+            self.ask("commit", tree=tree, files=offered)
         return f"{self.device.folder}/{tree}"
 
     def install(self, **fields: Any) -> Installed:
@@ -281,9 +281,9 @@ def connect(address: Address, remote: list[str], name: str | None = None) -> Dev
     """
     command = ssh_command(address, remote)
 
-    def why(code: int, stderr: str, heard: bool) -> str | None:
+    def why(code: int, stderr: str, has_answered: bool) -> str | None:
         if code == SSH_FAILED:
-            return explain(address, stderr, heard=heard)
+            return explain(address, stderr, heard=has_answered)
         if code == _NO_PYTHON:
             oldest = ".".join(map(str, OLDEST_PYTHON))
             return f"has no Python of {oldest} or newer; install python3 there"

@@ -119,10 +119,10 @@ class _Memory:
         identity, remembered = code.identity(), self._entries()
         if self.path is None or identity in remembered or not leads():
             return
-        rest = [entry for entry in remembered if entry.get("name") != code.name]
+        entries_of_others = [entry for entry in remembered if entry.get("name") != code.name]
         with suppress(CompressError, OSError):  # else it is asked again
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, [*rest, identity])
+            write_json(self.path, [*entries_of_others, identity])
 
     def _entries(self) -> list[dict[str, Any]]:
         if self.path is None:

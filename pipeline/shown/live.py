@@ -105,9 +105,9 @@ class Work:
 
 
 @contextmanager
-def at_work(console: Console, what: str) -> Iterator[Work]:
+def at_work(console: Console, activity: str) -> Iterator[Work]:
     """For as long as the block lasts, a log tells now and then that this is under way."""
-    work = Work(what)
+    work = Work(activity)
     pulse = getattr(console, "pulse", None)
     if pulse is None:
         yield work

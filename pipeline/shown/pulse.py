@@ -96,8 +96,8 @@ class Pulse:
         if innermost:
             now = self._told_at = self._clock()
             since = duration(now - min(phase.began_at for phase in innermost))
-            what = "; ".join(phase.status() for phase in innermost)
-            self._tell(f"under way for {since}: {what}")
+            statuses = "; ".join(phase.status() for phase in innermost)
+            self._tell(f"under way for {since}: {statuses}")
 
     def _run(self, over: threading.Event) -> None:
         while not over.wait(max(self._told_at + self._every_s - self._clock(), 0.01)):

@@ -79,10 +79,10 @@ def carry_out_all(tasks: Sequence[Task], jobs: int, watcher: Watcher) -> list[Fa
     try:
         while crew.waiting or crew.running:
             while len(crew.running) < jobs and (task := crew.next_ready()):
-                crew.begin(task)
+                crew.start(task)
             for connection in wait(list(crew.running)) if crew.running else ():
                 assert isinstance(connection, Connection)
-                crew.hear(connection)
+                crew.receive(connection)
     finally:
         crew.stop()
     return crew.failures
@@ -100,22 +100,22 @@ class _Crew:
 
     def next_ready(self) -> Task | None:
         """Take the first task that can begin; those whose teacher failed end here."""
-        lost = {f.task.seed: f for f in self.failures if f.task.arm is None}
+        failed_teachers = {f.task.seed: f for f in self.failures if f.task.arm is None}
         for task in list(self.waiting):
             if task.arm is None or task.teacher_seed in self.teachers:
                 self.waiting.remove(task)
-                if not self._found_done(task):
+                if not self._end_if_done(task):
                     return task
-            elif task.teacher_seed in lost:
+            elif task.teacher_seed in failed_teachers:
                 self.waiting.remove(task)
-                failed = lost[task.teacher_seed]
-                self._end(task, Failure(task, "its teacher failed", failed.exit_code))
+                teacher_failure = failed_teachers[task.teacher_seed]
+                self._end(task, Failure(task, "its teacher failed", teacher_failure.exit_code))
         return None
 
-    def begin(self, task: Task) -> None:
+    def start(self, task: Task) -> None:
         """Start a task's process."""
         receiver, sender = self.context.Pipe(duplex=False)
-        arguments = (task, task.file.recipe.study.threads, sender, logs.wanted())
+        arguments = (task, task.file.recipe.study.threads, sender, logs.needed_level())
         process = self.context.Process(target=work, args=arguments, daemon=True)  # type: ignore[attr-defined]
         process.start()
         logger.info(
@@ -125,7 +125,7 @@ class _Crew:
         sender.close()  # else its end would not be seen
         self.running[receiver] = _Running(task, process, self.watcher.started(task))
 
-    def hear(self, connection: Connection) -> None:
+    def receive(self, connection: Connection) -> None:
         """Take a process' next message, or its end."""
         running = self.running[connection]
         try:
@@ -134,7 +134,7 @@ class _Crew:
             del self.running[connection]
             connection.close()
             running.process.join()
-            self._end(running.task, running.failure or _death(running))
+            self._end(running.task, running.failure or _failure_of(running))
             return
         if name == FAILED:
             running.failure = Failure(running.task, *arguments)
@@ -151,7 +151,7 @@ class _Crew:
         for running in self.running.values():
             running.process.join()
 
-    def _found_done(self, task: Task) -> bool:
+    def _end_if_done(self, task: Task) -> bool:
         try:
             done = task.result() is not None
         except CompressError as error:
@@ -170,7 +170,7 @@ class _Crew:
         self.watcher.ended(task, failure)
 
 
-def _death(running: _Running) -> Failure | None:
+def _failure_of(running: _Running) -> Failure | None:
     """What to say of a process that ended without a word; None when it did its work."""
     code = running.process.exitcode
     if code == 0:

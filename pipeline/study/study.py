@@ -50,8 +50,8 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         with study_display(progress_console(), len(tasks)) as display:
             failures = carry_out_all(tasks, jobs_of(file.recipe), display)
         failed = {failure.task.name for failure in failures}
-        done = [task.result() for task in tasks if task.arm and task.name not in failed]
-        results = [result for result in done if result]
+        arm_results = [task.result() for task in tasks if task.arm and task.name not in failed]
+        results = [result for result in arm_results if result]
         if not results:
             return None, _failed(failures, len(tasks))
         findings = gather(file, folder, arms, results, failures)
@@ -94,8 +94,8 @@ def _failed(failures: list[Failure], tasks: int) -> CompressError | None:
     if not failures:
         return None
     first = failures[0]
-    known: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
-    kinds = {kind.exit_code: kind for kind in known}
+    classes: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
+    kinds = {kind.exit_code: kind for kind in classes}
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
     error = kinds[first.exit_code](
         f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{more}; the same "

@@ -87,7 +87,7 @@ def work(task: Task, threads: int, connection: Connection, log_level: int) -> No
         task: what to do.
         threads: of the arithmetic.
         connection: takes what is to be told.
-        log_level: of the log lines that somebody wants; see `foundation.logs.wanted`.
+        log_level: of the log lines that somebody wants; see `foundation.logs.needed_level`.
     """
     # Ctrl-C reaches every process of a terminal: this one goes without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

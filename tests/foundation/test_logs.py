@@ -97,7 +97,7 @@ def test_a_line_has_no_password_and_nothing_that_a_terminal_obeys(tmp_path: Path
 def test_a_file_that_cannot_be_written_is_wrong_use(tmp_path: Path, place: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         logs.start(1, tmp_path / place)
-    assert logs.wanted() > logging.CRITICAL
+    assert logs.needed_level() > logging.CRITICAL
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -123,7 +123,7 @@ def test_a_line_that_cannot_be_made_is_left_out(
 
 def test_another_process_passes_its_lines_on(tmp_path: Path) -> None:
     logs.start(0, tmp_path / "a.log")
-    level, sent = logs.wanted(), []
+    level, sent = logs.needed_level(), []
     assert level == logging.DEBUG
     logs.stop()
     logs.pass_on(sent.append, level)
@@ -141,7 +141,7 @@ def test_another_process_passes_its_lines_on(tmp_path: Path) -> None:
 
 def test_nothing_is_passed_on_where_nobody_wants_it() -> None:
     before = list(logging.root.handlers)
-    logs.pass_on(print, logs.wanted())
+    logs.pass_on(print, logs.needed_level())
     assert logging.root.handlers == before
 
 
