@@ -22,6 +22,7 @@ processes share that luck, and are sure of a difference that is not the bundles'
 
 from __future__ import annotations
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +53,9 @@ from deploy_targets.measuring.journal import ROUNDS, Journal
 from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, UsageError
 from foundation.records import RecordError, as_dict, build
+from foundation.words import without_password
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "CompareOptions", "Comparison", "Ratio", "compare", "ratio_to_baseline", "read_comparison",
@@ -176,6 +180,11 @@ def compare(
     machine = open_host(host)
     measured_on = HostMeasured(name=machine.name, facts=machine.facts())
     kept = Journal.open(journal, _identity(contestants, machine, options))
+    logger.info(
+        "%s in turns on %s: %s, %d launches of it kept before",
+        [str(one.bundle.folder) for one in contestants], without_password(machine.name), options,
+        len(kept.messages),
+    )  # fmt: skip
     try:
         try:
             _restore(contestants, kept, options)
@@ -187,6 +196,7 @@ def compare(
             _play_all(contestants, machine, options, kept, tell)
     finally:
         kept.close()
+    logger.info("timing in turns took %.1f s", time.monotonic() - start)
     return Comparison(
         host=measured_on,
         rounds=options.rounds,
@@ -224,6 +234,7 @@ def _play_all(
                     tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
                     _play_round(_from_either_end(row, index), options, machine)
             kept.add(_played(contestants, _TURNS_A_ROUND * rounds))
+            logger.debug("launch %d of %d is played", launch + 1, launches)
     except HostError as error:
         if kept.path is None or not kept.messages:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -41,6 +42,9 @@ from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, MissingFileError, UsageError, unknown_name
 from foundation.files import sha256_of
 from foundation.records import as_dict
+from foundation.words import without_password
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["MeasureOptions", "Measurement", "measure", "read_measurement", "write_measurement"]
 
@@ -203,6 +207,11 @@ def measure(
     digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
     brought = Brought(job, machine.name, images)
     kept = Journal.open(journal, _identity(bundle, machine, job))
+    name = without_password(machine.name)
+    logger.info(
+        "%s on %s: %s, threads %s, pinned %s, %s, %d messages of it kept before",
+        bundle.folder, name, job.runtime, job.threads, job.pin, job.scenario, len(kept.messages),
+    )  # fmt: skip
     try:
         _restore(brought, kept, remark or _unheard)
         with kept.of_unchanged([bundle]):
@@ -211,6 +220,7 @@ def measure(
             _start_again(machine, brought, kept, options.max_seconds * _STARTS_SHARE)
     finally:
         kept.close()
+    logger.info("%s on %s: took %.1f s", bundle.folder, name, time.monotonic() - start)
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.process_output import process_output_kept
 
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
@@ -48,14 +49,17 @@ def timed_step(
 
     Raises:
         CorruptFileError: when the result that is there was changed since it was made.
-        Whatever `time_it` and `write` raise; the journal stays then.
+        Whatever `time_it` and `write` raise; the journal stays then, and what a process that
+            failed wrote to standard error lies in the run folder's logs.
     """
     with run.step(name, **depends_on) as step:
         if step.needed or again:
             journal = path.with_suffix(".journal")
             if again:
                 journal.unlink(missing_ok=True)
-            write(path, time_it(journal=journal, remark=step.remark))
+            with process_output_kept(run, path.stem):
+                result = time_it(journal=journal, remark=step.remark)
+            write(path, result)
             journal.unlink(missing_ok=True)
             step.needed, step.products = True, [path]
     return path

@@ -83,3 +83,19 @@ def test_a_result_that_was_changed_is_told_and_not_timed_over(run: RunFolder) ->
     with pytest.raises(CorruptFileError, match=r"a\.json: checksum differs"):
         timed(run, clock)
     assert clock.begun_with == []
+
+
+def test_what_a_process_said_is_kept_until_it_is_timed_well(run: RunFolder) -> None:
+    class Failing(Clock):
+        def __call__(self, *, journal: Path, remark: Callable[[str], None]) -> dict[str, Any]:
+            error = HostError("local: it died")
+            error.process_output = "no numpy here\n"
+            raise error
+
+    words = run.logs / "a.stderr.txt"
+    with pytest.raises(HostError) as caught:
+        timed(run, Failing())
+    assert str(caught.value) == f"local: it died; what it said is in {words}"
+    assert words.read_text() == "no numpy here\n"
+    timed(run, Clock())
+    assert not words.exists()

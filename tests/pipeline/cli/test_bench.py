@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,50 @@ def test_bundles_of_another_format_than_the_runtimes_are_left_out(
     assert said.code == 0, said.err
     assert "left out local-onnx-int8: runtime openvino takes models of format openvino" in said.err
     assert "measuring local-openvino-int8" in said.err
+
+
+# Python runs it at its start; of all processes only those that measure mind it.
+BREAKS = """
+import os, sys
+if "{module}" in sys.orig_argv:
+    os.write(2, b"first words\\n\\x1b[31mlast words\\n")
+    os._exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "more", "name"),
+    [
+        ("worker", (), "local-onnx-int8@local.stderr.txt"),
+        ("server", ("--against", "runs/tiny/bundles/local-onnx-fp32"), "local-onnx-int8@local--"),
+    ],
+)
+def test_what_a_process_said_that_failed_is_kept_and_named(
+    own: RunFolder,
+    compress,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    module: str,
+    more: tuple[str, ...],
+    name: str,
+) -> None:
+    (tmp_path / "broken").mkdir()
+    code = BREAKS.format(module=f"deploy_targets.device.{module}")
+    (tmp_path / "broken/sitecustomize.py").write_text(code)
+    order = ("bench", "--bundle", "local-onnx-int8", "--max-seconds", 0.3, *more)
+    if not more:
+        (own.bench / "local-onnx-int8@local.json").unlink()
+    path = os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"),) if part)
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONPATH", f"{tmp_path / 'broken'}{os.pathsep}{path}")
+        said = compress(*order, cwd=tmp_path)
+    assert said.code == 21
+    (kept,) = own.logs.iterdir()
+    assert kept.name.startswith(name)
+    assert said.complaint.endswith(f"; what it said is in {kept.relative_to(tmp_path)}")
+    assert "its last words: \\x1b[31mlast words" in said.complaint
+    assert kept.read_text() == "first words\n\\x1b[31mlast words\n"
+    said = compress(*order, cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert not own.logs.exists()
