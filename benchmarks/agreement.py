@@ -46,25 +46,25 @@ print(statistics.median(samples[len(samples) // 5:]) / 1e6)
 """
 
 
-def ours(bundle: Bundle, seconds: float) -> float:
+def our_p50(bundle: Bundle, seconds: float) -> float:
     """Our p50, milliseconds."""
     options = MeasureOptions(
         threads=1, min_seconds=seconds, max_seconds=2 * seconds, throughput_batch=1
     )
-    found = measure(bundle.folder, options=options).latency_ms.p50
-    assert found is not None
-    return found
+    p50 = measure(bundle.folder, options=options).latency_ms.p50
+    assert p50 is not None
+    return p50
 
 
 def bare_loop(bundle: Bundle, seconds: float) -> float:
     """Median milliseconds of `session.run` and nothing else, in a process of its own."""
     spec = bundle.manifest.input
     shape = [size if isinstance(size, int) else 1 for size in spec.shape]
-    asked = json.dumps([str(bundle.model_path), spec.name, [1, *shape[1:]], seconds])
-    done = subprocess.run(
-        [sys.executable, "-c", _BARE_LOOP, asked], capture_output=True, text=True, check=True
+    arguments = json.dumps([str(bundle.model_path), spec.name, [1, *shape[1:]], seconds])
+    process = subprocess.run(
+        [sys.executable, "-c", _BARE_LOOP, arguments], capture_output=True, text=True, check=True
     )
-    return float(done.stdout)
+    return float(process.stdout)
 
 
 def benchmark_app(bundle: Bundle, seconds: float) -> float:
@@ -79,15 +79,15 @@ def benchmark_app(bundle: Bundle, seconds: float) -> float:
             "-shape", f"{spec.name}[{','.join(map(str, shape))}]",
             "-t", str(max(1, round(seconds))),
         ]  # fmt: skip
-        said = subprocess.run(
+        output = subprocess.run(
             command, capture_output=True, text=True, check=True, cwd=folder
         ).stdout
     # The report's file rounds to 0.01 ms.
-    value, unit = re.search(r"Median:\s+([\d.]+) (ms|us)", said).groups()  # type: ignore[union-attr]
+    value, unit = re.search(r"Median:\s+([\d.]+) (ms|us)", output).groups()  # type: ignore[union-attr]
     return float(value) / (1000 if unit == "us" else 1)
 
 
-THEIRS: dict[str, tuple[str, Callable[[Bundle, float], float]]] = {
+TOOLS: dict[str, tuple[str, Callable[[Bundle, float], float]]] = {
     "onnx": ("bare session.run loop", bare_loop),
     "openvino": ("benchmark_app", benchmark_app),
 }
@@ -95,21 +95,21 @@ THEIRS: dict[str, tuple[str, Callable[[Bundle, float], float]]] = {
 
 def agree(bundle: Bundle, rounds: int, seconds: float) -> tuple[list[float], list[float], Ratio]:
     """Our and their medians of each round, and the ratio of ours to theirs."""
-    _, tool = THEIRS[bundle.manifest.format]
-    found: tuple[list[float], list[float]] = ([], [])
+    _, tool = TOOLS[bundle.manifest.format]
+    medians: tuple[list[float], list[float]] = ([], [])
     for index in range(rounds):
-        turns = [(found[0], ours), (found[1], tool)]
-        for kept, time_it in turns if index % 2 == 0 else reversed(turns):
-            kept.append(time_it(bundle, seconds))
-    return *found, ratio_to_baseline(*found, CONFIDENCE)
+        turns = [(medians[0], our_p50), (medians[1], tool)]
+        for series, time_it in turns if index % 2 == 0 else reversed(turns):
+            series.append(time_it(bundle, seconds))
+    return *medians, ratio_to_baseline(*medians, CONFIDENCE)
 
 
 def bundles_in(path: Path) -> list[Bundle]:
     """The bundle, or all FP32 bundles of a run folder."""
     if (path / "bundle.json").is_file():
         return [open_bundle(path)]
-    every = map(open_bundle, sorted(file.parent for file in path.glob("bundles/*/bundle.json")))
-    return [one for one in every if one.manifest.precision == "fp32"]
+    bundles = map(open_bundle, sorted(file.parent for file in path.glob("bundles/*/bundle.json")))
+    return [bundle for bundle in bundles if bundle.manifest.precision == "fp32"]
 
 
 def main() -> int:
@@ -118,19 +118,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each turn")
     parser.add_argument("--within", type=float, default=3.0, help="percent")
-    asked = parser.parse_args()
-    if asked.rounds < fewest_differences(CONFIDENCE):
+    args = parser.parse_args()
+    if args.rounds < fewest_differences(CONFIDENCE):
         parser.error(f"--rounds must be at least {fewest_differences(CONFIDENCE)}")
     print("| bundle | against | ours, p50 ms | theirs, ms | ratio | 95 % interval | agrees |")
     print("| --- | --- | ---: | ---: | ---: | ---: | --- |")
     all_agree = True
-    for bundle in [bundle for path in asked.paths for bundle in bundles_in(path)]:
-        mine, theirs, ratio = agree(bundle, asked.rounds, asked.seconds)
-        agrees = abs(ratio.estimate - 1) <= asked.within / 100
+    for bundle in [bundle for path in args.paths for bundle in bundles_in(path)]:
+        our_medians, tool_medians, ratio = agree(bundle, args.rounds, args.seconds)
+        agrees = abs(ratio.estimate - 1) <= args.within / 100
         all_agree &= agrees
         print(
-            f"| {bundle.manifest.name} | {THEIRS[bundle.manifest.format][0]} "
-            f"| {statistics.median(mine):.4f} | {statistics.median(theirs):.4f} "
+            f"| {bundle.manifest.name} | {TOOLS[bundle.manifest.format][0]} "
+            f"| {statistics.median(our_medians):.4f} | {statistics.median(tool_medians):.4f} "
             f"| {ratio.estimate:.4f} | {ratio.low:.4f} to {ratio.high:.4f} "
             f"| {'yes' if agrees else 'no'} |",
             flush=True,

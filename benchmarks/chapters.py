@@ -31,21 +31,21 @@ def arrows_between(
     arrows: dict[tuple[str, str], int] = {}
     for module, chapter in home.items():
         for imported in graph.find_modules_directly_imported_by(module):
-            other = home.get(imported, chapter)
-            if other != chapter:
-                arrows[chapter, other] = arrows.get((chapter, other), 0) + 1
+            target = home.get(imported, chapter)
+            if target != chapter:
+                arrows[chapter, target] = arrows.get((chapter, target), 0) + 1
     return arrows
 
 
 def on_circles(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
     """The arrows whose two ends reach each other."""
     nodes = {node for arrow in arrows for node in arrow}
-    reached = {node: {other for one, other in arrows if one == node} for node in nodes}
+    reached = {node: {end for start, end in arrows if start == node} for node in nodes}
     for middle in nodes:
         for node in nodes:
             if middle in reached[node]:
                 reached[node] |= reached[middle]
-    return {(one, other) for one, other in arrows if one in reached[other]}
+    return {(start, end) for start, end in arrows if start in reached[end]}
 
 
 def main() -> None:
@@ -54,15 +54,15 @@ def main() -> None:
     )
     parser.add_argument("package")
     parser.add_argument("-v", "--verbose", action="store_true", help="list the circles' arrows")
-    asked = parser.parse_args()
-    graph = grimp.build_graph(asked.package)
-    chapters = chapters_of(graph, asked.package)
+    args = parser.parse_args()
+    graph = grimp.build_graph(args.package)
+    chapters = chapters_of(graph, args.package)
     arrows = arrows_between(graph, chapters)
     circles = on_circles(set(arrows))
     print(f"{len(chapters)} chapters, {len(arrows)} arrows, {len(circles)} of them on circles")
-    if asked.verbose:
-        for one, other in sorted(circles):
-            print(f"  {one} -> {other} ({arrows[one, other]} imports)")
+    if args.verbose:
+        for start, end in sorted(circles):
+            print(f"  {start} -> {end} ({arrows[start, end]} imports)")
 
 
 if __name__ == "__main__":

@@ -58,21 +58,30 @@ def main() -> None:
     data, teacher = TrainingData(load_recipe(None, RECIPE)), drawn("resnet20", 0)
     learns = Stage(epochs=8, lr=0.05, warmup_epochs=1.0)
     with tempfile.TemporaryDirectory() as folder:
-        shown = data.batches(data.splits.train, 0, "teacher")
-        train_alone(teacher, shown, learns, Path(folder) / "teacher", engine=ENGINE)
+        teacher_batches = data.batches(data.splits.train, 0, "teacher")
+        train_alone(teacher, teacher_batches, learns, Path(folder) / "teacher", engine=ENGINE)
         for place, (name, (spec, taps)) in enumerate(ARMS.items()):
-            found = []
+            accuracies = []
             for seed in range(seeds):
                 student = drawn("resnet8", 100 + seed)
-                seen = data.batches(data.splits.student_train, seed)
+                student_batches = data.batches(data.splits.student_train, seed)
                 stages = [Stage((spec,), epochs=25)]
                 at = Path(folder) / f"{place}-{seed}"
-                distill(teacher, student, seen, stages, at, taps=taps, seed=seed, engine=ENGINE)
-                found.append(
+                distill(
+                    teacher,
+                    student,
+                    student_batches,
+                    stages,
+                    at,
+                    taps=taps,
+                    seed=seed,
+                    engine=ENGINE,
+                )
+                accuracies.append(
                     100 * evaluate(student, data.evaluation(data.splits.test), CPU)["top1"]
                 )
-            spread = statistics.stdev(found) if seeds > 1 else 0.0
-            print(f"{name}: {statistics.mean(found):.2f} ± {spread:.2f} %", flush=True)
+            spread = statistics.stdev(accuracies) if seeds > 1 else 0.0
+            print(f"{name}: {statistics.mean(accuracies):.2f} ± {spread:.2f} %", flush=True)
 
 
 if __name__ == "__main__":

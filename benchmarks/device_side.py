@@ -44,9 +44,9 @@ def start_s(job: Job) -> float:
         for line in process.stdout:
             if json.loads(line)["kind"] == "startup":
                 break
-        taken = time.perf_counter() - begun
+        elapsed = time.perf_counter() - begun
         process.kill()
-    return taken
+    return elapsed
 
 
 def overhead_us(queries: int = 20_000) -> float:
@@ -59,10 +59,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rounds", type=int, default=10)
-    asked = parser.parse_args()
-    bundle = open_bundle(asked.bundle)
+    args = parser.parse_args()
+    bundle = open_bundle(args.bundle)
     job = Job(str(bundle.folder.resolve()), runtime_for(bundle.manifest.format), threads=1)
-    start = statistics.median(start_s(job) for _ in range(asked.rounds))
+    start = statistics.median(start_s(job) for _ in range(args.rounds))
     overhead = overhead_us()
     print("| what | found | at most |")
     print("| --- | ---: | ---: |")

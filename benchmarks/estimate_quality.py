@@ -40,7 +40,7 @@ FEWEST = 2
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredBundle:
     """One bundle: what it was, what its roofline is, and what it took."""
 
     network: str
@@ -49,7 +49,7 @@ class Measured:
     observation: Observation
 
 
-def measured(network: str, size: int, seconds: float, root: Path) -> list[Measured]:
+def measure_network(network: str, size: int, seconds: float, root: Path) -> list[MeasuredBundle]:
     """Make a network's bundles and measure them."""
     try:
         folders = bundles_of(network, size, root)
@@ -59,55 +59,62 @@ def measured(network: str, size: int, seconds: float, root: Path) -> list[Measur
     target = load_target("local")
     rows = []
     for folder in folders:
-        found = measure(folder, "local", MeasureOptions(threads=1, max_seconds=seconds))
-        least = roofline(graph_costs(open_bundle(folder)), target, threads=1)
-        p50 = found.latency_ms.p50
+        measurement = measure(folder, "local", MeasureOptions(threads=1, max_seconds=seconds))
+        bound = roofline(graph_costs(open_bundle(folder)), target, threads=1)
+        p50 = measurement.latency_ms.p50
         assert p50 is not None
-        seen = Observation(least.ms, least.operators, p50)
-        rows.append(Measured(network, found.runtime.name, found.bundle.precision, seen))
+        observation = Observation(bound.ms, bound.operators, p50)
+        rows.append(
+            MeasuredBundle(
+                network, measurement.runtime.name, measurement.bundle.precision, observation
+            )
+        )
     return rows
 
 
-def estimated(one: Measured, every: Sequence[Measured]) -> Range | None:
+def estimate_from_others(bundle: MeasuredBundle, bundles: Sequence[MeasuredBundle]) -> Range | None:
     """Its latency by the others; None where they are too few."""
-    others = [
-        other.observation
-        for other in every
-        if other.network != one.network
-        and (other.runtime, other.precision) == (one.runtime, one.precision)
+    observations = [
+        candidate.observation
+        for candidate in bundles
+        if candidate.network != bundle.network
+        and (candidate.runtime, candidate.precision) == (bundle.runtime, bundle.precision)
     ]
-    if len(others) < FEWEST:
+    if len(observations) < FEWEST:
         return None
-    return calibrate(others).predict(one.observation.roofline_ms, one.observation.operators)
+    return calibrate(observations).predict(
+        bundle.observation.roofline_ms, bundle.observation.operators
+    )
 
 
-def table(every: Sequence[Measured]) -> list[str]:
+def table(bundles: Sequence[MeasuredBundle]) -> list[str]:
     """A row a bundle, and the summary."""
     lines = [
         "| network | runtime | precision | measured p50 ms "
         f"| estimate ms ({CONFIDENCE:.0%} interval) | off |",
         "| --- | --- | --- | ---: | ---: | ---: |",
     ]
-    errors, held, widths = [], [], []
-    for one in every:
-        told, truth = estimated(one, every), one.observation.measured_ms
-        if told is None:
+    errors, covered, widths = [], [], []
+    for bundle in bundles:
+        estimate, truth = estimate_from_others(bundle, bundles), bundle.observation.measured_ms
+        if estimate is None:
             continue
-        errors.append(abs(math.log(told.value / truth)))
-        held.append(told.low <= truth <= told.high)
-        widths.append(told.high / told.low)
+        errors.append(abs(math.log(estimate.value / truth)))
+        covered.append(estimate.low <= truth <= estimate.high)
+        widths.append(estimate.high / estimate.low)
         lines.append(
-            f"| {one.network} | {one.runtime} | {one.precision} | {truth:.3f} "
-            f"| {told.value:.3f} ({told.low:.3f} to {told.high:.3f}) "
-            f"| {told.value / truth - 1:+.0%} |"
+            f"| {bundle.network} | {bundle.runtime} | {bundle.precision} | {truth:.3f} "
+            f"| {estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f}) "
+            f"| {estimate.value / truth - 1:+.0%} |"
         )
     ordered = sorted(errors)
     nine_tenths = ordered[math.ceil(0.9 * len(ordered)) - 1]
     lines += [
         "",
         f"{len(errors)} bundles: off by {math.expm1(statistics.median(errors)):.0%} in the median, "
-        f"nine of ten by {math.expm1(nine_tenths):.0%} at most; {sum(held)} of {len(held)} within "
-        f"their interval, whose upper end is {statistics.median(widths):.1f} times its lower.",
+        f"nine of ten by {math.expm1(nine_tenths):.0%} at most; {sum(covered)} of {len(covered)} "
+        f"within their interval, whose upper end is {statistics.median(widths):.1f} times its "
+        "lower.",
     ]
     return lines
 
@@ -120,15 +127,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of timing a bundle, at most")
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS)
     parser.add_argument("--out", type=Path, help="keep what was measured here, as JSON")
-    asked = parser.parse_args()
-    every: list[Measured] = []
+    args = parser.parse_args()
+    bundles: list[MeasuredBundle] = []
     with tempfile.TemporaryDirectory() as folder:
-        for number, network in enumerate(asked.networks):
+        for number, network in enumerate(args.networks):
             root = Path(folder) / str(number)
-            every += measured(network, NETWORKS[network], asked.seconds, root)
-    if asked.out:
-        asked.out.write_text(json.dumps([asdict(one) for one in every], indent=2) + "\n")
-    print("\n".join(table(every)))
+            bundles += measure_network(network, NETWORKS[network], args.seconds, root)
+    if args.out:
+        args.out.write_text(json.dumps([asdict(bundle) for bundle in bundles], indent=2) + "\n")
+    print("\n".join(table(bundles)))
 
 
 if __name__ == "__main__":

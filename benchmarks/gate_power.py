@@ -42,7 +42,7 @@ from pipeline.run_folder.folder import RunFolder, start_run
 MODEL, SIZE, NAME = "resnet20", 32, "local-onnx-fp32"
 SLOWDOWN, MAX_REGRESSION, POWER = 1.10, 5.0, 0.9
 PROBED = (2, 6, 10)  # convolutions beside the network, between which the right number is sought
-ASKED = BenchRecipe(threads=1, queries=1000, max_seconds=12.0, rounds=16)
+BENCH_SETTINGS = BenchRecipe(threads=1, queries=1000, max_seconds=12.0, rounds=16)
 
 
 class Slowed(nn.Module):
@@ -86,32 +86,32 @@ def make_bundle(root: Path, convolutions: int) -> Path:
 def ratios(bundles: Sequence[Path], rounds: int) -> list[Ratio]:
     """Latencies over the first's."""
     options = CompareOptions(threads=1, rounds=rounds, queries=200, max_seconds=8.0 * rounds)
-    base, *others = compare(bundles, "local", options).candidates
-    return [ratio_to_baseline(one.round_ms, base.round_ms, 0.98) for one in others]
+    base, *candidates = compare(bundles, "local", options).candidates
+    return [ratio_to_baseline(candidate.round_ms, base.round_ms, 0.98) for candidate in candidates]
 
 
 def calibrated(folder: Path, rounds: int) -> dict[str, Any]:
     """How many convolutions make it a tenth slower here, and what a long comparison says of it."""
     path = folder / "calibration.json"
     if path.is_file():
-        found: dict[str, Any] = read_json(path)
-        return found
+        calibration: dict[str, Any] = read_json(path)
+        return calibration
     bundles = [make_bundle(folder / "bundles", count) for count in (0, *PROBED)]
     slower = [ratio.estimate for ratio in ratios(bundles, max(8, rounds // 4))]
     first, last = (PROBED[0], slower[0]), (PROBED[-1], slower[-1])
-    each = (last[1] - first[1]) / (last[0] - first[0])
+    per_convolution = (last[1] - first[1]) / (last[0] - first[0])
     # Rather a little less than a tenth: the gate must not be helped.
-    count = max(1, int(first[0] + (SLOWDOWN - first[1]) / each))
+    count = max(1, int(first[0] + (SLOWDOWN - first[1]) / per_convolution))
     slow = make_bundle(folder / "bundles", count)
     (truth,) = ratios([bundles[0], slow], rounds)
-    found = {
+    calibration = {
         "convolutions": count,
         "true_ratio": [truth.low, truth.estimate, truth.high],
         "rounds": rounds,
         "probed": dict(zip(map(str, PROBED), slower, strict=True)),
     }
-    write_json(path, found)
-    return found
+    write_json(path, calibration)
+    return calibration
 
 
 def run_with(folder: Path, bundle: Path) -> RunFolder:
@@ -119,14 +119,14 @@ def run_with(folder: Path, bundle: Path) -> RunFolder:
     run = start_run(folder, Recipe(name=folder.name))
     if not (run.bundles / NAME).is_dir():
         shutil.copytree(bundle, run.bundles / NAME)
-    bench(run, ASKED, lambda _name, _facts: None, lambda _line: None, [NAME])
+    bench(run, BENCH_SETTINGS, lambda _name, _facts: None, lambda _line: None, [NAME])
     return run
 
 
-def gated(run: RunFolder, baseline: Path) -> dict[str, Any]:
+def run_gate(run: RunFolder, baseline: Path) -> dict[str, Any]:
     """One gate, as a release has it: times in turns, and the verdict on them."""
     started = time.monotonic()
-    time_against(run, baseline, ASKED, lambda _name, _facts: None, [NAME], again=True)
+    time_against(run, baseline, BENCH_SETTINGS, lambda _name, _facts: None, [NAME], again=True)
     limits = {"latency_p50_ms": Limit(max_regression=MAX_REGRESSION)}
     (check,) = gate(run, GateRecipe(limits=limits, baseline=str(baseline))).checks
     assert check.basis == "interleaved", check.reason
@@ -134,7 +134,7 @@ def gated(run: RunFolder, baseline: Path) -> dict[str, Any]:
     return {"verdict": check.verdict, **figures, "seconds": time.monotonic() - started}
 
 
-def done_before(log: Path) -> list[dict[str, Any]]:
+def recorded_gates(log: Path) -> list[dict[str, Any]]:
     """Gates that are written down; a line that was cut short is none."""
     if not log.is_file():
         return []
@@ -144,21 +144,21 @@ def done_before(log: Path) -> list[dict[str, Any]]:
 
 def table(gates: Sequence[dict[str, Any]], truth: Sequence[float]) -> list[str]:
     """A row for each kind of gate."""
-    low, value, high = (f"{one:.3f}" for one in truth)
+    low, value, high = (f"{ratio:.3f}" for ratio in truth)
     rows = [
-        f"{MODEL}, one thread, batch 1; {ASKED.rounds} rounds in fresh processes; "
+        f"{MODEL}, one thread, batch 1; {BENCH_SETTINGS.rounds} rounds in fresh processes; "
         f"max_regression {MAX_REGRESSION:g} %; the slow build takes {value} × ({low} to {high}).",
         "",
         "| gate | gates | pass | fail | inconclusive | median of the ratios | seconds a gate |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for kind, words in (("same", "against itself"), ("slow", "slowed down")):
-        mine = [one for one in gates if one["kind"] == kind]
-        counts = Counter(one["verdict"] for one in mine)
-        ratio = sorted(1 + one["value"] / 100 for one in mine)[len(mine) // 2]
-        seconds = sum(one["seconds"] for one in mine) / len(mine)
+        records = [record for record in gates if record["kind"] == kind]
+        counts = Counter(record["verdict"] for record in records)
+        ratio = sorted(1 + record["value"] / 100 for record in records)[len(records) // 2]
+        seconds = sum(record["seconds"] for record in records) / len(records)
         rows.append(
-            f"| {words} | {len(mine)} | {counts['pass']} | {counts['fail']} | "
+            f"| {words} | {len(records)} | {counts['pass']} | {counts['fail']} | "
             f"{counts['inconclusive']} | {ratio:.3f} | {seconds:.1f} |"
         )
     return rows
@@ -172,34 +172,34 @@ def main() -> None:
     parser.add_argument("--gates", type=int, default=50, help="of each kind")
     parser.add_argument("--folder", type=Path, default=Path("runs/gate-power"))
     parser.add_argument("--long", type=int, default=60, help="rounds of the long comparison")
-    asked = parser.parse_args()
-    truth = calibrated(asked.folder, asked.long)
-    slow = make_bundle(asked.folder / "bundles", truth["convolutions"])
-    baseline = make_bundle(asked.folder / "bundles", 0)
+    args = parser.parse_args()
+    truth = calibrated(args.folder, args.long)
+    slow = make_bundle(args.folder / "bundles", truth["convolutions"])
+    baseline = make_bundle(args.folder / "bundles", 0)
     runs = {
-        "same": run_with(asked.folder / "same", baseline),
-        "slow": run_with(asked.folder / "slow", slow),
+        "same": run_with(args.folder / "same", baseline),
+        "slow": run_with(args.folder / "slow", slow),
     }
-    log = asked.folder / "gates.jsonl"
-    gates = done_before(log)
+    log = args.folder / "gates.jsonl"
+    gates = recorded_gates(log)
     # What was cut short must not run together with the next line.
-    log.write_text("".join(json.dumps(one) + "\n" for one in gates))
-    for number in range(asked.gates):
+    log.write_text("".join(json.dumps(record) + "\n" for record in gates))
+    for number in range(args.gates):
         for kind, run in runs.items():
-            if sum(one["kind"] == kind for one in gates) > number:
+            if sum(record["kind"] == kind for record in gates) > number:
                 continue
-            gates.append({"kind": kind, **gated(run, baseline)})
+            gates.append({"kind": kind, **run_gate(run, baseline)})
             with log.open("a") as file:
                 file.write(json.dumps(gates[-1]) + "\n")
-            print(f"{number + 1}/{asked.gates} {kind}: {gates[-1]['verdict']}", flush=True)
+            print(f"{number + 1}/{args.gates} {kind}: {gates[-1]['verdict']}", flush=True)
     print("\n".join(["", *table(gates, truth["true_ratio"]), ""]))
-    false_fails = sum(one["kind"] == "same" and one["verdict"] == "fail" for one in gates)
-    slow_gates = [one for one in gates if one["kind"] == "slow"]
-    caught = sum(one["verdict"] == "fail" for one in slow_gates)
-    held = false_fails == 0 and caught >= POWER * len(slow_gates)
+    false_fails = sum(record["kind"] == "same" and record["verdict"] == "fail" for record in gates)
+    slow_gates = [record for record in gates if record["kind"] == "slow"]
+    caught = sum(record["verdict"] == "fail" for record in slow_gates)
+    passed = false_fails == 0 and caught >= POWER * len(slow_gates)
     print(f"false fails {false_fails}, caught {caught} of {len(slow_gates)}: ", end="")
-    print("as it must be" if held else "NOT as it must be")
-    raise SystemExit(0 if held else 1)
+    print("as it must be" if passed else "NOT as it must be")
+    raise SystemExit(0 if passed else 1)
 
 
 if __name__ == "__main__":

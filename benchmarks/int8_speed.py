@@ -40,10 +40,10 @@ IMAGES, CLASSES = 96, 10
 
 def digits(size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Images, uint8 (N, size, size, 3), and their labels."""
-    found = load_digits()
-    grey = (found.images[:IMAGES] * (255 / 16)).astype(np.uint8)
+    dataset = load_digits()
+    grey = (dataset.images[:IMAGES] * (255 / 16)).astype(np.uint8)
     resized = [np.asarray(Image.fromarray(image).resize((size, size))) for image in grey]
-    return np.repeat(np.stack(resized)[..., None], 3, axis=3), found.target[:IMAGES]
+    return np.repeat(np.stack(resized)[..., None], 3, axis=3), dataset.target[:IMAGES]
 
 
 def network_for(model: str, images: torch.Tensor, labels: torch.Tensor) -> nn.Module:
@@ -59,12 +59,12 @@ def network_for(model: str, images: torch.Tensor, labels: torch.Tensor) -> nn.Mo
         for batch in images.split(16):
             network(batch)
         network.eval()
-        seen: list[torch.Tensor] = []
-        hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0].double()))
+        features: list[torch.Tensor] = []
+        hook = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].double()))
         for batch in images.split(16):
             network(batch)
         hook.remove()
-        fit_head(head, torch.cat(seen), labels)
+        fit_head(head, torch.cat(features), labels)
     return network
 
 
@@ -74,8 +74,8 @@ def fit_head(head: nn.Linear, features: torch.Tensor, labels: torch.Tensor) -> N
     centred = features - mean
     gram = centred @ centred.T
     ridge = gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    wanted = nn.functional.one_hot(labels, CLASSES).double() - 1 / CLASSES
-    weight = (centred.T @ torch.linalg.solve(gram + ridge, wanted)).T
+    target = nn.functional.one_hot(labels, CLASSES).double() - 1 / CLASSES
+    weight = (centred.T @ torch.linalg.solve(gram + ridge, target)).T
     head.weight.copy_(weight)
     head.bias.copy_(-weight @ mean)
 
@@ -93,29 +93,34 @@ def bundles_of(model: str, size: int, root: Path) -> list[Path]:
         calibration=pixels[-32:],
         probe_images=pixels[:32],
     )
-    asked = ExportRecipe(precisions=["fp32", "int8"])
+    recipe = ExportRecipe(precisions=["fp32", "int8"])
     console = progress_console()
-    requests = requests_for(load_target("local"), asked)
+    requests = requests_for(load_target("local"), recipe)
     return [
         root / manifest.name for manifest in make_bundles(source, requests, root, console.print)
     ]
 
 
-def table(found: Comparison, wanted: float) -> list[str]:
+def table(comparison: Comparison, min_speedup: float) -> list[str]:
     """A Markdown table with a row for each runtime."""
     rows = [
         "| runtime | FP32 ran in | INT8 ran in | FP32 p50 ms | INT8 p50 ms "
-        f"| INT8's speed ÷ FP32's (95 % interval) | at least {wanted:g}× |",
+        f"| INT8's speed ÷ FP32's (95 % interval) | at least {min_speedup:g}× |",
         "| --- | --- | --- | ---: | ---: | ---: | --- |",
     ]
-    every = {(one.bundle.format, one.bundle.precision): one for one in found.candidates}
-    for name in dict.fromkeys(one.bundle.format for one in found.candidates):
-        full, low = every[name, "fp32"], every[name, "int8"]
+    candidates = {
+        (candidate.bundle.format, candidate.bundle.precision): candidate
+        for candidate in comparison.candidates
+    }
+    for name in dict.fromkeys(candidate.bundle.format for candidate in comparison.candidates):
+        full, low = candidates[name, "fp32"], candidates[name, "int8"]
         ratio = speedup_of(ratio_to_baseline(low.round_ms, full.round_ms))
-        answer = "yes" if ratio.low >= wanted else "no" if ratio.high < wanted else "not shown"
-        ran = [one.runtime.executed_precision.summary for one in (full, low)]
+        answer = (
+            "yes" if ratio.low >= min_speedup else "no" if ratio.high < min_speedup else "not shown"
+        )
+        executed = [candidate.runtime.executed_precision.summary for candidate in (full, low)]
         rows.append(
-            f"| {low.runtime.name} {low.runtime.version} | {ran[0]} | {ran[1]} "
+            f"| {low.runtime.name} {low.runtime.version} | {executed[0]} | {executed[1]} "
             f"| {full.latency_ms.p50:.2f} | {low.latency_ms.p50:.2f} | {ratio.words} | {answer} |"
         )
     return rows
@@ -132,14 +137,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=60.0, help="of timing, at most")
     parser.add_argument("--wanted", type=float, default=2.0, help="speed of INT8 over FP32")
-    asked = parser.parse_args()
-    options = CompareOptions(threads=asked.threads, rounds=asked.rounds, max_seconds=asked.seconds)
+    args = parser.parse_args()
+    options = CompareOptions(threads=args.threads, rounds=args.rounds, max_seconds=args.seconds)
     with tempfile.TemporaryDirectory() as folder:
-        found = compare(bundles_of(asked.model, asked.size, Path(folder)), "local", options)
-    features = ", ".join(found.host.facts.features or ["none that is known"])
-    print(f"{asked.model}, {asked.size}×{asked.size}, batch 1, {asked.threads} thread(s)")
+        comparison = compare(bundles_of(args.model, args.size, Path(folder)), "local", options)
+    features = ", ".join(comparison.host.facts.features or ["none that is known"])
+    print(f"{args.model}, {args.size}×{args.size}, batch 1, {args.threads} thread(s)")
     print(f"CPU features: {features}\n")
-    print("\n".join(table(found, asked.wanted)))
+    print("\n".join(table(comparison, args.wanted)))
 
 
 if __name__ == "__main__":

@@ -55,17 +55,17 @@ def main() -> None:
     parser.add_argument("recipe", type=lambda word: choose_recipe(Path(word)).path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--run", type=Path, default=Path("runs/teacher-views-study"))
-    asked = parser.parse_args()
+    args = parser.parse_args()
     progress_console().print("unlimited views first: their runs train the teachers")
-    found = {
-        views: [one_run(asked.recipe, asked.run, views, seed) for seed in range(asked.seeds)]
+    accuracies = {
+        views: [one_run(args.recipe, args.run, views, seed) for seed in range(args.seeds)]
         for views in reversed(VIEWS)
     }
     print("| views of an image | test top-1 %, mean ± sd |")
     print("| ---: | ---: |")
     for views in VIEWS:
-        spread = statistics.stdev(found[views]) if len(found[views]) > 1 else 0.0
-        mean = statistics.mean(found[views])
+        spread = statistics.stdev(accuracies[views]) if len(accuracies[views]) > 1 else 0.0
+        mean = statistics.mean(accuracies[views])
         print(f"| {views or 'unlimited'} | {mean:.2f} ± {spread:.2f} |")
 
 

@@ -107,9 +107,17 @@ def our_loop(
     def epoch() -> None:
         with tempfile.TemporaryDirectory() as folder:
             teacher, student = networks(shape.channels, len(splits.classes))
-            kept = kept_views(Path(folder), teacher, student, batches, engine) if views else None
+            teacher_views = (
+                kept_views(Path(folder), teacher, student, batches, engine) if views else None
+            )
             results = distill(
-                teacher, student, batches, stages, Path(folder) / "run", engine=engine, views=kept
+                teacher,
+                student,
+                batches,
+                stages,
+                Path(folder) / "run",
+                engine=engine,
+                views=teacher_views,
             )
             epoch.seconds = results[-1]["history"][-1]["seconds"]  # type: ignore[attr-defined]
 
@@ -142,12 +150,12 @@ def timed(epoch: Callable[[], None]) -> float:
 
 def costs(channels: int, size: int) -> tuple[float, float]:
     """Multiply-adds of teacher and student for one image, in millions."""
-    found = []
+    millions = []
     for network in networks(channels, 10):
         with FlopCounterMode(display=False) as counter:
             network(torch.zeros(1, channels, size, size))
-        found.append(counter.get_total_flops() / 2e6)
-    return found[0], found[1]
+        millions.append(counter.get_total_flops() / 2e6)
+    return millions[0], millions[1]
 
 
 def main() -> None:
@@ -160,38 +168,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    asked = parser.parse_args()
-    recipe = DataRecipe(name=asked.data)
+    args = parser.parse_args()
+    recipe = DataRecipe(name=args.data)
     splits = split(load_dataset(recipe), recipe)
-    images = sample_of(splits.train, asked.images)
-    engine = Engine(accelerator="cpu", precision=asked.precision)
+    images = sample_of(splits.train, args.images)
+    engine = Engine(accelerator="cpu", precision=args.precision)
     kd, free = Stage(KD, epochs=1), Stage(KD, epochs=1, weighting="none")
     with tempfile.TemporaryDirectory() as folder:
-        ours = lambda stages, views: our_loop(  # noqa: E731
+        make_loop = lambda stages, views: our_loop(  # noqa: E731
             images, splits, engine, stages=stages, views=views
         )
         loops = {
-            "plain loop": plain_loop(as_files(images, Path(folder)), splits, asked.workers),
-            "ours, teacher asked": ours([kd], False),
-            "ours, teacher's views kept": ours([kd], True),
-            "second stage, no reference": ours([kd, free], False),
-            "second stage, reference": ours([kd, kd], False),
-            "second stage, no reference, views kept": ours([kd, free], True),
-            "second stage, reference, views kept": ours([kd, kd], True),
+            "plain loop": plain_loop(as_files(images, Path(folder)), splits, args.workers),
+            "ours, teacher asked": make_loop([kd], False),
+            "ours, teacher's views kept": make_loop([kd], True),
+            "second stage, no reference": make_loop([kd, free], False),
+            "second stage, reference": make_loop([kd, kd], False),
+            "second stage, no reference, views kept": make_loop([kd, free], True),
+            "second stage, reference, views kept": make_loop([kd, kd], True),
         }
         for loop in loops.values():
             loop()  # workers, caches and kernels are warm after it
         seconds: dict[str, list[float]] = {name: [] for name in loops}
-        for _ in range(asked.rounds):
+        for _ in range(args.rounds):
             for name, loop in loops.items():
                 seconds[name].append(timed(loop))
     median = {name: statistics.median(values) for name, values in seconds.items()}
     shape = splits.preprocessing
-    theirs, own = costs(shape.channels, shape.height)
+    teacher_cost, student_cost = costs(shape.channels, shape.height)
     print(
         f"{len(images.labels)} images of {shape.height}×{shape.width}, batch {BATCH}, "
-        f"{torch.get_num_threads()} threads, {asked.precision}; teacher {theirs:.1f} M "
-        f"multiply-adds, student {own:.1f} M: {theirs / own:.1f} to 1"
+        f"{torch.get_num_threads()} threads, {args.precision}; teacher {teacher_cost:.1f} M "
+        f"multiply-adds, student {student_cost:.1f} M: {teacher_cost / student_cost:.1f} to 1"
     )
     rows = [
         [name, f"{len(images.labels) / value:,.0f}", f"{median['plain loop'] / value:.2f}"]

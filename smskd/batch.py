@@ -44,22 +44,22 @@ class Batch(NamedTuple):
 Batches = Iterable[Batch] | Iterable[Sequence[Any]]
 
 
-def as_batch(given: Sequence[Any]) -> Batch:
+def as_batch(item: Sequence[Any]) -> Batch:
     """A loader's batch as a `Batch`.
 
     Raises:
         DataLayoutError: when it is something else.
     """
-    if isinstance(given, Batch):
-        return given
-    if isinstance(given, tuple | list):
-        parts, what = given[:3], f"({', '.join(type(part).__name__ for part in given)})"
+    if isinstance(item, Batch):
+        return item
+    if isinstance(item, tuple | list):
+        parts, description = item[:3], f"({', '.join(type(part).__name__ for part in item)})"
         if len(parts) > 1 and all(isinstance(part, Tensor) for part in parts):
             return Batch(*parts)
     else:
-        what = f"a {type(given).__name__}"
+        description = f"a {type(item).__name__}"
     raise DataLayoutError(
-        f"a batch must be tensors (images, labels) or (images, labels, ids), but got {what}"
+        f"a batch must be tensors (images, labels) or (images, labels, ids), but got {description}"
     )
 
 
@@ -71,8 +71,8 @@ def first_batch(batches: Batches) -> Batch:
     """
     # A shuffling loader draws the caller's own random numbers, which are none of our business.
     with torch.random.fork_rng():
-        for given in batches:
-            return as_batch(given)
+        for batch in batches:
+            return as_batch(batch)
     raise TrainingError("the training data gave no batch")
 
 

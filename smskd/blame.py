@@ -63,15 +63,15 @@ def _reason(error: Exception) -> str:
             "take torch.nn.utils.parametrizations.weight_norm instead"
         )
     first = next((line.strip() for line in words.splitlines() if line.strip()), "without a message")
-    shown = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
-    return f"{type(error).__name__}: {shown}"
+    excerpt = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
+    return f"{type(error).__name__}: {excerpt}"
 
 
 def _place(error: Exception) -> str:
     """The innermost line that is neither a library's nor ours."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        ours = any(folder in path.parents for folder in _OURS)
-        if path.is_file() and "site-packages" not in path.parts and not ours:
+        is_ours = any(folder in path.parents for folder in _OURS)
+        if path.is_file() and "site-packages" not in path.parts and not is_ours:
             return f" ({path.name} line {frame.lineno})"
     return ""

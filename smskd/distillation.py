@@ -161,12 +161,12 @@ def pair_on(
     batch = first_batch(train)
     student.to(batch.images.device)
     teacher.to(batch.images.device)
-    ours, theirs = batch.images[:2], batch.seen_by_teacher[:2]
+    student_images, teacher_images = batch.images[:2], batch.seen_by_teacher[:2]
     return make_pair(
         student,
         teacher,
-        ours,
-        teacher_example=theirs,
+        student_images,
+        teacher_example=teacher_images,
         taps=taps,
         samples=sample_count(train),
     )

@@ -44,12 +44,12 @@ class Engine:
         # Fabric tells at every start which precision it uses; the recipe says so already. Its
         # import sets the level, so it is set again after it.
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-        world, here = launched_processes()
+        total, local = launched_processes()
         fabric = Fabric(
             accelerator=self.accelerator,
-            devices=here,
-            num_nodes=world // here,
-            strategy="ddp" if world > 1 else "auto",
+            devices=local,
+            num_nodes=total // local,
+            strategy="ddp" if total > 1 else "auto",
             precision=_FABRIC_PRECISION[self.precision],
         )
         fabric.launch()
@@ -70,12 +70,14 @@ class Engine:
 
     def place_batch(self, batch: Batch, device: torch.device) -> Batch:
         """Move all of a batch to the device, its images into the engine's memory layout."""
-        theirs = batch.teacher_images
+        teacher_images = batch.teacher_images
         return batch._replace(
             images=self.place_images(batch.images, device),
             labels=batch.labels.to(device),
             ids=None if batch.ids is None else batch.ids.to(device),
-            teacher_images=None if theirs is None else self.place_images(theirs, device),
+            teacher_images=None
+            if teacher_images is None
+            else self.place_images(teacher_images, device),
         )
 
     def place(self, model: nn.Module, device: torch.device) -> nn.Module:

@@ -39,8 +39,8 @@ def evaluate(
     correct = loss = torch.zeros((), dtype=torch.float64)
     n = 0
     with evaluating(model), torch.inference_mode():
-        for given in batches:
-            images, labels = as_batch(given)[:2]
+        for batch in batches:
+            images, labels = as_batch(batch)[:2]
             with blamed(model, f"answering images of shape {tuple(images.shape)}"):
                 logits = full_precision(logits_in(model, model(images.to(device))))
             truth = labels.to(device)

@@ -61,12 +61,12 @@ def fingerprint(job: StageJob) -> str:
     The first stage's student is left out, for a caller may draw it anew before each call, and
     `beginning` stands for it; but not where it is quantised, for then it was trained.
     """
-    asked = [spelled_out(job.stage).as_dict(), job.index, job.seed, job.student.taps]
+    settings = [spelled_out(job.stage).as_dict(), job.index, job.seed, job.student.taps]
     trained = job.index > 1 or job.stage.quantized
     start = content_sha256(job.student.model.state_dict()) if trained else None
     teacher = content_sha256(job.pair.teacher.model.state_dict()) if job.pair else None
     taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
-    kept = job.views.facts if job.views else None
+    views = job.views.facts if job.views else None
     data = [job.beginning, known_by(job.train), known_by(job.validation)]
-    depends_on = json.dumps([asked, taught, kept, data], sort_keys=True)
+    depends_on = json.dumps([settings, taught, views, data], sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

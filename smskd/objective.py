@@ -53,11 +53,11 @@ def feature_reference_loss(
         weights: w_i, shape (N,).
     """
     distances, sizes = [], []
-    for ours, theirs in zip(student, reference, strict=True):
-        kept = full_precision(theirs).flatten(1)
-        distance = (full_precision(ours).flatten(1) - kept).square().mean(1)
+    for student_feature, reference_feature in zip(student, reference, strict=True):
+        target = full_precision(reference_feature).flatten(1)
+        distance = (full_precision(student_feature).flatten(1) - target).square().mean(1)
         distances.append((weights * distance).mean())
-        sizes.append(kept.square().mean())
+        sizes.append(target.square().mean())
     if not sizes:
         return weights.new_zeros(())
     joint = mean_over_processes(torch.stack(sizes))
@@ -72,10 +72,10 @@ def make_method(spec: MethodSpec) -> Method:
         ValueError: when a setting has an impossible value.
     """
     kind = METHODS.get(spec.name)
-    known = [setting.name for setting in settings_of(kind)]
+    setting_names = [setting.name for setting in settings_of(kind)]
     for name in spec.settings:
-        if name not in known:
-            raise unknown_name(f"setting of method {spec.name!r}", name, known)
+        if name not in setting_names:
+            raise unknown_name(f"setting of method {spec.name!r}", name, setting_names)
     return kind(**spec.settings)
 
 
@@ -164,8 +164,8 @@ class Objective(nn.Module):
             joint = whole_signals(student), whole_signals(teacher), whole_batch(batch)
         for name, method in methods.items():
             _check_batch(name, method, batch)
-            given = joint if joint and method.relates_samples else (student, teacher, batch)
-            losses[name] = self.weights[name] * method(*given, progress)
+            inputs = joint if joint and method.relates_samples else (student, teacher, batch)
+            losses[name] = self.weights[name] * method(*inputs, progress)
         return losses
 
     def _reference_losses(

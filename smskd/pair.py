@@ -35,8 +35,7 @@ class Pair:
     @property
     def feature_shapes(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """(C, H, W) of the student's and of the teacher's feature, tap by tap."""
-        ours, theirs = self.student_shapes.features, self.teacher_shapes.features
-        return list(zip(ours, theirs, strict=True))
+        return list(zip(self.student_shapes.features, self.teacher_shapes.features, strict=True))
 
 
 def make_pair(
@@ -62,17 +61,17 @@ def make_pair(
             are not as many.
         UnknownNameError: when a network has no such tap.
     """
-    theirs = example if teacher_example is None else teacher_example
-    ours_named, theirs_named = taps or match_taps(student, teacher, example, theirs)
-    if len(ours_named) != len(theirs_named):
+    teacher_images = example if teacher_example is None else teacher_example
+    student_taps, teacher_taps = taps or match_taps(student, teacher, example, teacher_images)
+    if len(student_taps) != len(teacher_taps):
         raise ModelMismatchError(
-            f"the student has taps {list(ours_named)}, the teacher {list(theirs_named)}; "
+            f"the student has taps {list(student_taps)}, the teacher {list(teacher_taps)}; "
             "features are compared pair by pair, so name as many for both"
         )
-    tapped_student = TappedModel(student, ours_named, find_classifier(student, example))
-    tapped_teacher = TappedModel(teacher, theirs_named, find_classifier(teacher, theirs))
+    tapped_student = TappedModel(student, student_taps, find_classifier(student, example))
+    tapped_teacher = TappedModel(teacher, teacher_taps, find_classifier(teacher, teacher_images))
     student_shapes = _shapes(tapped_student, example)
-    teacher_shapes = _shapes(tapped_teacher, theirs)
+    teacher_shapes = _shapes(tapped_teacher, teacher_images)
     if student_shapes.logits != teacher_shapes.logits:
         raise ModelMismatchError(
             f"the student's logits have shape {student_shapes.logits}, the teacher's "

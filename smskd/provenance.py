@@ -111,8 +111,8 @@ def _parts(value: Any) -> Iterator[bytes]:
         yield from _parts([list(value), list(value.values())])
     elif isinstance(value, Sequence):
         yield f"{len(value)}:".encode()
-        for one in value:
-            yield from _parts(one)
+        for item in value:
+            yield from _parts(item)
     elif callable(getattr(value, "tobytes", None)):  # Pillow's images
         yield f"{getattr(value, 'mode', '')} {getattr(value, 'size', '')}".encode()
         yield value.tobytes()

@@ -57,13 +57,13 @@ def retention_matrix(
         _objective(stage, pair, folder / name).to(device)
         for stage, name in zip(stages, names, strict=True)
     ]
-    shown = _Placed(batches, engine, device)
+    placed = _Placed(batches, engine, device)
     loss: list[list[float | None]] = [[None] * len(stages) for _ in stages]
     top1 = []
     for after, name in enumerate(names):
         load_model(folder / name / WEIGHTS, pair.student.model)
-        top1.append(evaluate(pair.student.model, shown, device)["top1"])
-        measured = _losses(objectives[: after + 1], pair, shown)
+        top1.append(evaluate(pair.student.model, placed, device)["top1"])
+        measured = _losses(objectives[: after + 1], pair, placed)
         for row, value in enumerate(measured):
             loss[row][after] = value
     return {"stages": names, "loss": loss, "top1": top1}
@@ -76,8 +76,8 @@ class _Placed:
         self.batches, self.engine, self.device = batches, engine, device
 
     def __iter__(self) -> Iterator[Batch]:
-        for given in self.batches:
-            yield self.engine.place_batch(as_batch(given), self.device)
+        for batch in self.batches:
+            yield self.engine.place_batch(as_batch(batch), self.device)
 
 
 def _copy_of(tapped: TappedModel) -> TappedModel:
@@ -106,11 +106,11 @@ def _losses(
         # Methods that draw at random draw alike each time they are measured.
         torch.manual_seed(0)
         for batch in batches:
-            ours, theirs = pair.student(batch.images), pair.teacher(batch.seen_by_teacher)
+            student, teacher = pair.student(batch.images), pair.teacher(batch.seen_by_teacher)
             for place, objective in enumerate(objectives):
                 progress = Progress(objective.stage.epochs, objective.stage.epochs)
                 for name, module in _measurable(objective).items():
-                    value = module(ours, theirs, batch, progress)
+                    value = module(student, teacher, batch, progress)
                     totals[place] += objective.weights[name] * value.item() * len(batch.labels)
             images += len(batch.labels)
     return [
@@ -120,6 +120,6 @@ def _losses(
 
 
 def _measurable(objective: Objective) -> dict[str, Method]:
-    methods = cast(dict[str, nn.Module], dict(objective.methods.items()))
-    kept = {name: cast(Method, module) for name, module in methods.items()}
-    return {} if any("ids" in method.needs for method in kept.values()) else kept
+    modules = cast(dict[str, nn.Module], dict(objective.methods.items()))
+    methods = {name: cast(Method, module) for name, module in modules.items()}
+    return {} if any("ids" in method.needs for method in methods.values()) else methods

@@ -111,7 +111,7 @@ def export(
     A network from elsewhere gets a run folder too, so that bench, report and gate work on it.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
-    from pipeline.training.foreign_models import as_run, foreign_source  # noqa: PLC0415
+    from pipeline.training.foreign_models import foreign_source, run_to_export  # noqa: PLC0415
 
     asked: dict[str, Any] = {
         "targets": target,
@@ -135,7 +135,7 @@ def export(
             "--expect-top1": expect_top1,
             "--set": set,
         }
-        path = as_run(source, run, others)
+        path = run_to_export(source, run, others)
         from pipeline.commands.export import export_only  # noqa: PLC0415
 
         outcome = export_only(path, asked)

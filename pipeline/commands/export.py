@@ -34,7 +34,7 @@ from pipeline.shown.terminal import (
     table_of,
 )
 from pipeline.shown.trials import shipping_display
-from pipeline.training.adopt import adopt, as_its_graph_takes, check_as_it_is, check_there
+from pipeline.training.adopt import adapt_data_to_graph, adopt, check_as_it_is, check_file_exists
 from pipeline.training.prepare import TrainingData, prepare
 
 
@@ -64,9 +64,9 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     check_as_it_is(file)
     check_code(file, path, remarks_on(console))
     check_names(file)
-    check_there(file.recipe.student)
-    file, remarks = as_its_graph_takes(file)
-    with _gone_unless_adopted(path):
+    check_file_exists(file.recipe.student)
+    file, remarks = adapt_data_to_graph(file)
+    with _remove_unless_adopted(path):
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():
             data = TrainingData(file)
@@ -98,7 +98,7 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
 
 
 @contextmanager
-def _gone_unless_adopted(path: Path) -> Iterator[None]:
+def _remove_unless_adopted(path: Path) -> Iterator[None]:
     """A new run folder goes again with the mistake that it began with: the next try is another's,
     and `runs/` holds none that cannot be gone on with."""
     new = not path.exists()

@@ -46,7 +46,7 @@ class Library:
         fetch: gives the tensors of a model's pretrained weights, from a cache or the network.
         needed: gives the settings that a model's pretrained weights are for, by its builder's
             names, where they are not its own.
-        untold: gives a model's settings that change what it computes and that no weights carry.
+        unstored: gives a model's settings that change what it computes and that no weights carry.
     """
 
     names: Callable[[], list[str]]
@@ -54,7 +54,7 @@ class Library:
     weights: Callable[[str], list[str]]
     fetch: Callable[[str, str], dict[str, Tensor]]
     needed: Callable[[str, str], dict[str, Any]] = field(default=lambda _model, _weights: {})
-    untold: Callable[[str], tuple[str, ...]] = field(default=lambda _model: ())
+    unstored: Callable[[str], tuple[str, ...]] = field(default=lambda _model: ())
 
 
 LIBRARIES: Registry[Library] = Registry("model library", "pipeline.models.libraries")
@@ -81,16 +81,16 @@ def build_model(
         ModelMismatchError: when the factory cannot be found or does not give a network.
     """
     factory = find_factory(name, where)
-    asked = {"num_classes": num_classes, "in_channels": in_channels}
+    arguments = {"num_classes": num_classes, "in_channels": in_channels}
     try:
-        known = {key: value for key, value in asked.items() if _takes(factory, key)}
-        model = factory(**known, **(settings or {}))
+        accepted = {key: value for key, value in arguments.items() if _takes(factory, key)}
+        model = factory(**accepted, **(settings or {}))
     except CompressError:
         raise
     except (Exception, SystemExit) as error:  # a user's function may fail in any way
         raise ModelMismatchError(
-            f"model {name!r}: its factory failed when asked for {asked | dict(settings or {})}: "
-            f"{_first_line(error)}"
+            f"model {name!r}: its factory failed when asked for "
+            f"{arguments | dict(settings or {})}: {_first_line(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelMismatchError(
@@ -117,9 +117,9 @@ def find_factory(name: str, where: str = "") -> Factory:
     return factory  # type: ignore[no-any-return]
 
 
-def names_weights(given: str) -> bool:
+def names_weights(weights: str) -> bool:
     """Whether it names a library's pretrained weights, "torchvision:DEFAULT", and no file."""
-    library, colon, _ = given.partition(":")
+    library, colon, _ = weights.partition(":")
     return bool(colon) and library in LIBRARIES.names()
 
 
@@ -132,15 +132,15 @@ def settings_for(model: str, weights: str | None) -> dict[str, Any]:
     """
     if weights is None or not names_weights(weights) or "/" not in model or ":" in model:
         return {}
-    library, _, which = weights.partition(":")
+    library, _, weights_name = weights.partition(":")
     owner, _, name = model.partition("/")
-    return LIBRARIES.get(library).needed(name, which) if owner == library else {}
+    return LIBRARIES.get(library).needed(name, weights_name) if owner == library else {}
 
 
-def untold_settings(model: str) -> tuple[str, ...]:
+def unstored_settings(model: str) -> tuple[str, ...]:
     """Settings of a model that change what it computes and that no weights carry."""
     owner, slash, name = model.partition("/")
-    return LIBRARIES.get(owner).untold(name) if slash and ":" not in model else ()
+    return LIBRARIES.get(owner).unstored(name) if slash and ":" not in model else ()
 
 
 def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
@@ -156,7 +156,7 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
         MissingFileError: when they are not there and cannot be fetched.
         CorruptFileError: when the file is not what it should be.
     """
-    owner, _, which = weights.partition(":")
+    owner, _, weights_name = weights.partition(":")
     library = LIBRARIES.get(owner)
     if not model.startswith(f"{owner}/"):
         raise WeightsMismatchError(
@@ -165,19 +165,19 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
         )
     find_factory(model)  # refuses a name that there is not
     name = model.removeprefix(f"{owner}/")
-    known = library.weights(name)
-    if which not in known:
-        raise unknown_name(f"weights of {model}", which, known)
-    return library.fetch(name, which)
+    weights_names = library.weights(name)
+    if weights_name not in weights_names:
+        raise unknown_name(f"weights of {model}", weights_name, weights_names)
+    return library.fetch(name, weights_name)
 
 
 def _of_library(name: str, where: str) -> Factory:
     library_name, _, model = name.partition("/")
     library = LIBRARIES.get(library_name, where)
-    known = library.names()
-    if model not in known:
+    names = library.names()
+    if model not in names:
         # Not `unknown_name`: a list of a thousand names helps nobody.
-        close = nearest(model, known)
+        close = nearest(model, names)
         hint = f", did you mean '{library_name}/{close}'?" if close else "."
         raise UnknownNameError(
             f"{where + ': ' if where else ''}unknown model {name!r}{hint} "
@@ -188,9 +188,9 @@ def _of_library(name: str, where: str) -> Factory:
 
 def _import(module: str) -> ModuleType:
     """Import a module, from the current folder too, where a console script would not look."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
     return importlib.import_module(module)
 
 

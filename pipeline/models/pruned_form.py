@@ -73,14 +73,14 @@ def reform(network: nn.Module, form: Form, source: str) -> None:
     for name, sizes in form.sizes.items():
         for key, value in sizes.items():
             setattr(modules[name], key, tuple(value) if isinstance(value, list) else value)
-    made: dict[int, Tensor] = {}
+    resized: dict[int, Tensor] = {}
     for name, tensor in form.tensors.items():
         owner, _, key = name.rpartition(".")
         old = state[name]
-        if id(old) not in made:
-            made[id(old)] = _resized(old, tensor)
-        if getattr(modules[owner], key) is not made[id(old)]:
-            setattr(modules[owner], key, made[id(old)])
+        if id(old) not in resized:
+            resized[id(old)] = _resized(old, tensor)
+        if getattr(modules[owner], key) is not resized[id(old)]:
+            setattr(modules[owner], key, resized[id(old)])
 
 
 def write_form(path: Path, form: Form) -> None:

@@ -181,9 +181,9 @@ def _reads(graph: Any, dependency: Any) -> bool:
 def _ratio(count: int, parts: int, order: Order) -> float:
     """The share to take from each of a layer's equal parts, so that a whole multiple is left."""
     step = order.multiple // math.gcd(order.multiple, parts)
-    kept = round(count * (1 - order.share) / step) * step
-    kept = min(max(kept, step), count)
-    return 0.0 if kept == count else 1 - (kept + 0.5) / count  # the library rounds down
+    remaining = round(count * (1 - order.share) / step) * step
+    remaining = min(max(remaining, step), count)
+    return 0.0 if remaining == count else 1 - (remaining + 0.5) / count  # the library rounds down
 
 
 def _joint_attention(network: nn.Module) -> Iterator[Any]:

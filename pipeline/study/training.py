@@ -19,7 +19,7 @@ from pipeline.study.folder import ArmResult, write_result
 from pipeline.study.tasks import Task
 from pipeline.training.networks import trained_teacher
 from pipeline.training.pairing import taps_of
-from pipeline.training.prepare import TrainingData, hold_against, prepare
+from pipeline.training.prepare import TrainingData, compare_with_run, prepare
 from pipeline.training.students import new_student
 from pipeline.training.teach import teach
 from pipeline.training.teacher_views import keep_views
@@ -111,7 +111,7 @@ class _Bench:
         self.folder, self.seed, self.recipe = task.folder, task.seed, file.recipe
         self.data = TrainingData(file)
         self.teacher_run = task.study.teacher(task.teacher_seed)
-        hold_against(self.teacher_run, self.data)
+        compare_with_run(self.teacher_run, self.data)
         facts = read_facts(task.study.data)
         self.student = new_student(self.recipe, facts)
         self.teacher = trained_teacher(self.teacher_run)

@@ -36,15 +36,15 @@ _BATCH = 64
 _PRUNING = tuple(("student", key) for key in ("prune", "prune_importance", "prune_multiple"))
 
 
-def check_there(asked: StudentRecipe) -> None:
+def check_file_exists(student: StudentRecipe) -> None:
     """Make sure that a foreign network's file is there, before any work is begun.
 
     Raises:
         MissingFileError: when it is not.
     """
-    given = asked.model if is_graph(asked.model) else asked.weights
-    if given is not None and not names_weights(given) and not Path(given).is_file():
-        raise MissingFileError(f"{given}: no such file; check the path")
+    path = student.model if is_graph(student.model) else student.weights
+    if path is not None and not names_weights(path) and not Path(path).is_file():
+        raise MissingFileError(f"{path}: no such file; check the path")
 
 
 def check_as_it_is(file: RecipeFile) -> None:
@@ -65,7 +65,7 @@ def check_as_it_is(file: RecipeFile) -> None:
         )
 
 
-def as_its_graph_takes(file: RecipeFile) -> tuple[RecipeFile, list[str]]:
+def adapt_data_to_graph(file: RecipeFile) -> tuple[RecipeFile, list[str]]:
     """A recipe whose data section asks for images as the student's ONNX file takes them.
 
     What the recipe says already stays; so does all of it where the student is no ONNX file.
@@ -88,14 +88,14 @@ def as_its_graph_takes(file: RecipeFile) -> tuple[RecipeFile, list[str]]:
     keys = {key: value for key, value in keys.items() if getattr(data, key) is None}
     if not keys:
         return file, []
-    told = ", ".join(f"data.{key} = {_shown(value)}" for key, value in keys.items())
+    settings = ", ".join(f"data.{key} = {_formatted(value)}" for key, value in keys.items())
     recipe = file.recipe.model_copy(update={"data": data.model_copy(update=keys)})
-    return replace(file, recipe=recipe), [f"{model} takes such images: {told}"]
+    return replace(file, recipe=recipe), [f"{model} takes such images: {settings}"]
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_formatted, value))}]"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -110,18 +110,18 @@ def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> No
         WeightsMismatchError, CorruptFileError: when weights do not fit, or cannot be read.
         ModelMismatchError: when it does not answer as accurately as it is known to.
     """
-    asked = data.file.recipe.student
-    what = asked.weights or asked.model
-    if is_graph(asked.model):
-        _adopt_graph(run, Path(asked.model), remarks)
+    student = data.file.recipe.student
+    source = student.weights or student.model
+    if is_graph(student.model):
+        _adopt_graph(run, Path(student.model), remarks)
     else:
-        _adopt_network(run, data, what)
+        _adopt_network(run, data, source)
     # A report travels: where the file lay on this machine is nobody's business there.
-    run.note(adopted=Path(what).name if Path(what).is_file() else what)
-    check_expected(run.record()["networks"]["student"]["test"], asked.expect_top1, what)
+    run.note(adopted=Path(source).name if Path(source).is_file() else source)
+    check_expected(run.record()["networks"]["student"]["test"], student.expect_top1, source)
 
 
-def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
+def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
     recipe = data.file.recipe
     model, weights = recipe.student.model, recipe.student.weights
     facts = read_facts(run.data)
@@ -136,39 +136,39 @@ def _adopt_network(run: RunFolder, data: TrainingData, what: str) -> None:
             network, loaded = fresh or unpruned_student(recipe, facts, remarks.append)
             for line in remarks:
                 step.remark(line)
-            remark_on_classes(facts.classes, loaded, what, step.remark)
+            remark_on_classes(facts.classes, loaded, source, step.remark)
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
             worth = note_network(run, "student", model, network.eval(), data)
-            remark_on_worth(worth["test"], data.splits.test.labels, loaded, what, step.remark)
+            remark_on_worth(worth["test"], data.splits.test.labels, loaded, source, step.remark)
             step.products = [run.student]
 
 
-def _adopt_graph(run: RunFolder, given: Path, remarks: Sequence[str]) -> None:
+def _adopt_graph(run: RunFolder, path: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
-    with run.step("adopt", model=sha256_of(given), data=facts.fingerprint) as step:
+    with run.step("adopt", model=sha256_of(path), data=facts.fingerprint) as step:
         if step.needed:
             # One that does not fit leaves the one before it where it was.
             with replacing(run.student_graph) as fresh:
-                adopted = adopt_onnx(given, facts.preprocessing, fresh)
-                _check_classes(given, adopted.classes, facts)
+                adopted = adopt_onnx(path, facts.preprocessing, fresh)
+                _check_classes(path, adopted.classes, facts)
                 predict = onnx_predictor(fresh)
                 parts = {"validation": VALIDATION, "test": TEST}
                 worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
             for line in (*remarks, *adopted.remarks):
                 step.remark(line)
-            told = {"model": given.name, "parameters": adopted.parameters, "macs": None}
+            network = {"model": path.name, "parameters": adopted.parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
-            run.note(networks={**networks, "student": told | worth})
+            run.note(networks={**networks, "student": network | worth})
             labels = read_images(run.data / TEST).labels
-            remark_on_worth(worth["test"], labels, Loaded(), str(given), step.remark)
+            remark_on_worth(worth["test"], labels, Loaded(), str(path), step.remark)
             step.products = [run.student_graph]
 
 
-def _check_classes(given: Path, known: int, facts: DataFacts) -> None:
-    if known != len(facts.classes):
+def _check_classes(path: Path, logit_count: int, facts: DataFacts) -> None:
+    if logit_count != len(facts.classes):
         raise ModelMismatchError(
-            f"{given}: gives {known} logits, but the data has {len(facts.classes)} classes; "
+            f"{path}: gives {logit_count} logits, but the data has {len(facts.classes)} classes; "
             "give the data that it was trained for"
         )
 

@@ -15,7 +15,7 @@ from pipeline.training.network_checks import check_answers, check_learns
 from pipeline.training.networks import form_paths, trained_teacher, weights_identity
 from pipeline.training.pairing import taps_of
 from pipeline.training.prepare import TrainingData
-from pipeline.training.students import prune_once, unpruned_student, what_was_pruned
+from pipeline.training.students import prune_once, pruning_records, unpruned_student
 from pipeline.training.teach import first_images, note_network
 from pipeline.training.teacher_views import keep_views
 from smskd.checkpoints.files import load_model, save_model
@@ -71,7 +71,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             load_model(folders[-2] / WEIGHTS, student)
             ranges = [folders[-1] / RANGES]
         save_model(run.student, student)
-        pruned = {"pruned": what_was_pruned(run)} if form_paths(run) else {}
+        pruned = {"pruned": pruning_records(run)} if form_paths(run) else {}
         note_network(run, "student", recipe.student.model, student, data, **pruned)
         data.check_unchanged()
         step.products = [
@@ -88,15 +88,15 @@ def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, ste
     Raises:
         ModelMismatchError: when it cannot be used, or is not as accurate as it is known to be.
     """
-    asked = data.file.recipe.student
-    check_learns(student, asked.model, first_images(data, "student"))
-    check_answers(student, asked.model, first_images(data, "student"))
-    if asked.weights is None and asked.expect_top1 is None:
+    recipe = data.file.recipe.student
+    check_learns(student, recipe.model, first_images(data, "student"))
+    check_answers(student, recipe.model, first_images(data, "student"))
+    if recipe.weights is None and recipe.expect_top1 is None:
         return
-    what, test = asked.weights or asked.model, data.splits.test
+    source, test = recipe.weights or recipe.model, data.splits.test
     worth = evaluate(student, data.evaluation(test))
-    remark_on_worth(worth, test.labels, loaded, what, step.remark)
-    check_expected(worth, asked.expect_top1, what)
+    remark_on_worth(worth, test.labels, loaded, source, step.remark)
+    check_expected(worth, recipe.expect_top1, source)
 
 
 def remark_on_weights(step: Step, recipe: Recipe) -> None:

@@ -25,7 +25,7 @@ _REASONS = (
 )
 
 
-def check_expected(worth: Mapping[str, Any], expected: float | None, what: str) -> None:
+def check_expected(worth: Mapping[str, Any], expected: float | None, source: str) -> None:
     """Hold a network's accuracy against the one that its user knows.
 
     The expected figure must lie within Wilson's 95 % interval of what was measured, and `SLACK`.
@@ -33,7 +33,7 @@ def check_expected(worth: Mapping[str, Any], expected: float | None, what: str) 
     Args:
         worth: "top1" (0..1) on "n" test images.
         expected: in percent; None where nothing is known.
-        what: the network, for messages.
+        source: the network, for messages.
 
     Raises:
         ModelMismatchError: when it falls short.
@@ -41,14 +41,14 @@ def check_expected(worth: Mapping[str, Any], expected: float | None, what: str) 
     if expected is None or expected <= _highest(worth):
         return
     raise ModelMismatchError(
-        f"{what}: answers {100 * worth['top1']:.2f} % of {worth['n']} test images rightly, but "
+        f"{source}: answers {100 * worth['top1']:.2f} % of {worth['n']} test images rightly, but "
         f"{expected:.2f} % was expected; chance and {SLACK:g} point of slack explain up to "
         f"{_highest(worth):.2f} %; {_REASONS}"
     )
 
 
 def remark_on_worth(
-    worth: Mapping[str, Any], labels: ArrayLike, loaded: Loaded, what: str, say: Say
+    worth: Mapping[str, Any], labels: ArrayLike, loaded: Loaded, source: str, say: Say
 ) -> None:
     """Say when a trained network does here what it cannot have done where it was trained.
 
@@ -56,25 +56,25 @@ def remark_on_worth(
         worth: "top1" (0..1) on "n" test images.
         labels: of these images.
         loaded: what its checkpoint told.
-        what: the network, for messages.
+        source: the network, for messages.
         say: told about it.
     """
     percent = 100 * worth["top1"]
-    here = f"{what}: answers {percent:.2f} % of {worth['n']} test images rightly"
+    finding = f"{source}: answers {percent:.2f} % of {worth['n']} test images rightly"
     if loaded.accuracy is not None and loaded.accuracy[1] > _highest(worth):
         key, noted = loaded.accuracy
-        say(f"{here}, but its checkpoint notes {key} = {noted:.2f} %; {_REASONS}")
+        say(f"{finding}, but its checkpoint notes {key} = {noted:.2f} %; {_REASONS}")
     elif _is_near_chance(worth, labels):
-        say(f"{here}, which is no better than chance; {_REASONS}")
+        say(f"{finding}, which is no better than chance; {_REASONS}")
 
 
-def remark_on_classes(classes: Sequence[str], loaded: Loaded, what: str, say: Say) -> None:
+def remark_on_classes(classes: Sequence[str], loaded: Loaded, source: str, say: Say) -> None:
     """Say when a checkpoint notes the classes in another order, or others, than the data has.
 
     Args:
         classes: the data's, in the order of its labels.
         loaded: what the checkpoint told.
-        what: the network, for messages.
+        source: the network, for messages.
         say: told about it.
     """
     noted = loaded.classes
@@ -85,12 +85,12 @@ def remark_on_classes(classes: Sequence[str], loaded: Loaded, what: str, say: Sa
             n for n, pair in enumerate(zip(noted, classes, strict=True)) if len({*pair}) > 1
         )
         say(
-            f"{what}: its checkpoint notes the classes in another order than the data has: class "
+            f"{source}: its checkpoint notes the classes in another order than the data has: class "
             f"{place} is {noted[place]!r} there, {classes[place]!r} here"
         )
     elif len(noted) == len(classes):
         strange = next(name for name in noted if name not in classes)
-        say(f"{what}: its checkpoint notes other classes than the data has, such as {strange!r}")
+        say(f"{source}: its checkpoint notes other classes than the data has, such as {strange!r}")
 
 
 def _highest(worth: Mapping[str, Any]) -> float:

@@ -22,24 +22,24 @@ class Foreign:
     """A trained network that no run of ours made.
 
     Attributes:
-        given: as the user named it.
+        source: as the user named it.
         model: its model, as a recipe names it: a registered one, a factory, or an ONNX file.
         weights: a checkpoint, or pretrained weights by name; None where `model` has its own.
     """
 
-    given: str
+    source: str
     model: str
     weights: str | None
 
     @property
     def name(self) -> str:
         """A name for its run folder."""
-        if _is_pretrained(self.given):
-            stem = f"{self.model}-{self.given.partition(':')[2]}"
+        if _is_pretrained(self.source):
+            stem = f"{self.model}-{self.source.partition(':')[2]}"
         else:
-            path = Path(self.given)
-            known = path.suffix.lower() in (GRAPH_SUFFIX, *_WEIGHTS_SUFFIXES)
-            stem = path.stem if known else path.name
+            path = Path(self.source)
+            has_known_suffix = path.suffix.lower() in (GRAPH_SUFFIX, *_WEIGHTS_SUFFIXES)
+            stem = path.stem if has_known_suffix else path.name
         return _NOT_IN_A_NAME.sub("-", stem).strip("-._") or "foreign"
 
     def recipe_keys(self, data: str | None, image_size: str | None) -> Mapping[str, Any]:
@@ -50,7 +50,7 @@ class Foreign:
         """
         if data is None:
             raise UsageError(
-                f"{self.given}: a network from elsewhere needs images to be calibrated and judged "
+                f"{self.source}: a network from elsewhere needs images to be calibrated and judged "
                 "on; add --data, such as --data folder:PATH"
             )
         keys = {
@@ -84,77 +84,77 @@ def is_graph(model: str) -> bool:
     return Path(model).suffix.lower() == GRAPH_SUFFIX
 
 
-def foreign_source(given: str | None, model: str | None) -> Foreign | None:
+def foreign_source(source: str | None, model: str | None) -> Foreign | None:
     """The foreign network that a user means; None when it is a run folder, or nothing was named.
 
     Args:
-        given: a run folder, weights, "package.module:factory", or an ONNX file.
+        source: a run folder, weights, "package.module:factory", or an ONNX file.
         model: the model that weights are of.
 
     Raises:
         UsageError: when weights come without a model, or a model with something that needs none.
     """
-    if given is None or Path(given).is_dir():
-        return _needing_no_model(None, given, model)
-    if is_graph(given):
-        path = str(Path(given))  # without "./", so that it stays the same file for its run
-        return _needing_no_model(Foreign(path, path, None), given, model)
+    if source is None or Path(source).is_dir():
+        return _refuse_model(None, source, model)
+    if is_graph(source):
+        path = str(Path(source))  # without "./", so that it stays the same file for its run
+        return _refuse_model(Foreign(path, path, None), source, model)
     if model is not None:
-        path = given if _is_pretrained(given) else str(Path(given))
+        path = source if _is_pretrained(source) else str(Path(source))
         return Foreign(path, model, path)
     if (
-        Path(given).is_file()
-        or Path(given).suffix.lower() in _WEIGHTS_SUFFIXES
-        or _is_pretrained(given)
+        Path(source).is_file()
+        or Path(source).suffix.lower() in _WEIGHTS_SUFFIXES
+        or _is_pretrained(source)
     ):
-        raise UsageError(f"{given}: weights alone do not say what network they are of; add --model")
-    if _FACTORY.fullmatch(given):
-        return Foreign(given, given, None)
+        raise UsageError(
+            f"{source}: weights alone do not say what network they are of; add --model"
+        )
+    if _FACTORY.fullmatch(source):
+        return Foreign(source, source, None)
     return None
 
 
-def as_run(given: str | None, run: Path | None, others: Mapping[str, Any]) -> Path | None:
+def run_to_export(source: str | None, run: Path | None, options: Mapping[str, Any]) -> Path | None:
     """The run folder to export from; None for the one used last.
 
     Args:
-        given: the source that the user named.
+        source: the source that the user named.
         run: what `--run` named.
-        others: options that only a network from elsewhere takes, by name.
+        options: options that only a network from elsewhere takes, by name.
 
     Raises:
         UsageError: when two folders are named, or one of the options.
     """
-    for name, value in others.items():
+    for name, value in options.items():
         if value is None:
             continue
-        if given is not None and not Path(given).is_dir():
+        if source is not None and not Path(source).is_dir():
             raise UsageError(
-                f"{given}: neither a run folder, nor weights, module:factory or an ONNX file; "
+                f"{source}: neither a run folder, nor weights, module:factory or an ONNX file; "
                 "check the name"
             )
         raise UsageError(
             f"{name} goes with a network from elsewhere; a run's own recipe says it already"
         )
-    if given is not None and run is not None:
-        raise UsageError(f"{given} and --run {run} both name a run folder; leave out one of them")
-    return Path(given) if given is not None else run
+    if source is not None and run is not None:
+        raise UsageError(f"{source} and --run {run} both name a run folder; leave out one of them")
+    return Path(source) if source is not None else run
 
 
-def _needing_no_model(
-    source: Foreign | None, given: str | None, model: str | None
-) -> Foreign | None:
+def _refuse_model(foreign: Foreign | None, source: str | None, model: str | None) -> Foreign | None:
     if model is not None:
         raise UsageError(
-            f"--model {model} goes with weights, but {given or 'no source'} is a "
-            f"{'run' if source is None else 'graph'}; leave out --model"
+            f"--model {model} goes with weights, but {source or 'no source'} is a "
+            f"{'run' if foreign is None else 'graph'}; leave out --model"
         )
-    return source
+    return foreign
 
 
-def _is_pretrained(given: str) -> bool:
+def _is_pretrained(source: str) -> bool:
     """Whether it names a library's weights, and no file."""
-    if ":" not in given or Path(given).is_file():
+    if ":" not in source or Path(source).is_file():
         return False
     from pipeline.models import names_weights  # noqa: PLC0415 - torch, for these few alone
 
-    return names_weights(given)
+    return names_weights(source)

@@ -38,10 +38,10 @@ def bare_network(network: nn.Module, model: str, say: Say) -> nn.Module:
             "trained any more; give the torch.nn.Module that it was made from"
         )
     _check_weights(network, model)
-    others = {p.dtype for p in network.parameters() if p.dtype != torch.float32}
-    others |= {b.dtype for b in network.buffers() if b.is_floating_point()} - {torch.float32}
-    if others:
-        kinds = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in others))
+    other_types = {p.dtype for p in network.parameters() if p.dtype != torch.float32}
+    other_types |= {b.dtype for b in network.buffers() if b.is_floating_point()} - {torch.float32}
+    if other_types:
+        kinds = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other_types))
         say(f"{model}: its weights in {kinds} are taken in float32")
     return network.float().cpu()
 

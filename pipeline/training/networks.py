@@ -28,7 +28,7 @@ from pipeline.models import (
     names_weights,
     pretrained_tensors,
     settings_for,
-    untold_settings,
+    unstored_settings,
 )
 from pipeline.models.pruned_form import PRUNED, read_form, reform
 from pipeline.recipe.code import code_identity
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Named:
+class NetworkSpec:
     """A network as a recipe names it: all that decides what its weights mean.
 
     Attributes:
@@ -62,13 +62,13 @@ class Named:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, asked: NetworkRecipe) -> Named:
+    def of(cls, section: NetworkRecipe) -> NetworkSpec:
         """What a section of the recipe names."""
-        return cls(asked.model, asked.weights or None, asked.weights_key, asked.settings)
+        return cls(section.model, section.weights or None, section.weights_key, section.settings)
 
 
 def new_network(
-    named: Named,
+    spec: NetworkSpec,
     facts: DataFacts,
     seed: int,
     role: str,
@@ -79,7 +79,7 @@ def new_network(
     """A fresh network for the data, its weights drawn from the run's seed and its role.
 
     Args:
-        named: what the recipe says of it.
+        spec: what the recipe says of it.
         facts: what the data is.
         seed: the run's seed.
         role: "teacher" or "student".
@@ -89,27 +89,29 @@ def new_network(
     Raises:
         ModelMismatchError: when it does not run on images of this size and kind.
     """
-    shape, model = facts.preprocessing, named.model
-    settings = {**settings_for(model, named.weights), **named.settings}
+    shape, model = facts.preprocessing, spec.model
+    settings = {**settings_for(model, spec.weights), **spec.settings}
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, role))
         network = build_model(model, len(facts.classes), shape.channels, settings=settings)
     network = bare_network(network, model, say)
-    if named.weights is not None:
-        _tell_untold(network, named, role, say)
+    if spec.weights is not None:
+        _remark_on_unstored_settings(network, spec, role, say)
     check_runs(network, model, facts, image_size)
     return network
 
 
-def _tell_untold(network: nn.Module, named: Named, role: str, say: Say) -> None:
+def _remark_on_unstored_settings(
+    network: nn.Module, spec: NetworkSpec, role: str, say: Say
+) -> None:
     """Say with which settings a network was built that its weights do not carry."""
-    for setting in untold_settings(named.model):
-        if setting in named.settings:
+    for setting in unstored_settings(spec.model):
+        if setting in spec.settings:
             continue
         value, key = getattr(network, setting), f"{role}.settings.{setting}"
-        of_library = names_weights(str(named.weights))
+        of_library = names_weights(str(spec.weights))
         say(
-            f"{named.model}: built with {setting} = {str(value).lower()}, as "
+            f"{spec.model}: built with {setting} = {str(value).lower()}, as "
             + (
                 "these published weights want it"
                 if of_library
@@ -148,11 +150,11 @@ def check_runs(
         )
 
 
-def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Loaded:
+def load_weights(spec: NetworkSpec, network: nn.Module, say: Say = to_nobody) -> Loaded:
     """Read weights from elsewhere into a network, all or nothing.
 
     Args:
-        named: what the recipe says of it; its weights are a .safetensors or torch checkpoint, or a
+        spec: what the recipe says of it; its weights are a .safetensors or torch checkpoint, or a
             library's pretrained weights by name: "torchvision:IMAGENET1K_V1", "timm:pretrained".
         network: the network.
         say: told what was taken and what was left out.
@@ -167,57 +169,63 @@ def load_weights(named: Named, network: nn.Module, say: Say = to_nobody) -> Load
             fit.
         CorruptFileError: when a file cannot be read, or holds code or values that are no numbers.
     """
-    given = named.weights
-    if given is None:
+    weights = spec.weights
+    if weights is None:
         return Loaded()
-    library = given.partition(":")[0]
-    if names_weights(given):
-        if named.weights_key is not None:
+    library = weights.partition(":")[0]
+    if names_weights(weights):
+        if spec.weights_key is not None:
             raise WeightsMismatchError(
-                f"{given}: published weights are one set; leave out weights_key"
+                f"{weights}: published weights are one set; leave out weights_key"
             )
-        return load_state(network, pretrained_tensors(given, named.model), given)
-    if library != given and nearest(library, LIBRARIES.names()) and not user_path(given).exists():
-        raise unknown_name("model library", library, LIBRARIES.names(), f"weights {given!r}")
-    logger.info("%s: read into %s", given, named.model)
-    loaded = load_model(user_path(given), network, named.weights_key)
+        return load_state(network, pretrained_tensors(weights, spec.model), weights)
+    if (
+        library != weights
+        and nearest(library, LIBRARIES.names())
+        and not user_path(weights).exists()
+    ):
+        raise unknown_name("model library", library, LIBRARIES.names(), f"weights {weights!r}")
+    logger.info("%s: read into %s", weights, spec.model)
+    loaded = load_model(user_path(weights), network, spec.weights_key)
     for line in loaded.remarks:
         say(line)
-    if loaded.architecture and not _may_be(loaded.architecture, named.model):
+    if loaded.architecture and not _may_be_model(loaded.architecture, spec.model):
         say(
-            f"{given}: was saved as of {loaded.architecture!r}, and is read into {named.model!r}: "
+            f"{weights}: was saved as of {loaded.architecture!r}, and is read into {spec.model!r}: "
             "its names and shapes fit, but not all that a network does shows in these"
         )
     return loaded
 
 
-def _may_be(architecture: str, model: str) -> bool:
+def _may_be_model(architecture: str, model: str) -> bool:
     """Whether a name that a training script noted can be of a model of the recipe's."""
-    noted = re.sub(r"[^a-z0-9]", "", architecture.partition(".")[0].rpartition("/")[2].lower())
-    ours = re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", model)[-1].lower())
+    noted_name = re.sub(r"[^a-z0-9]", "", architecture.partition(".")[0].rpartition("/")[2].lower())
+    model_name = re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", model)[-1].lower())
     # A factory of one's own may have any name.
-    return ":" in model or noted in ours or ours in noted
+    return ":" in model or noted_name in model_name or model_name in noted_name
 
 
-def weights_identity(given: str | None) -> str | None:
+def weights_identity(weights: str | None) -> str | None:
     """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
-    if given is None or names_weights(given):
-        return given
-    return sha256_of(user_path(given)) if user_path(given).is_file() else None
+    if weights is None or names_weights(weights):
+        return weights
+    return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
 
 
 def trained_teacher(run: RunFolder) -> nn.Module:
     """The run's teacher with its weights."""
     recipe = run.recipe()
-    named = Named.of(recipe.teacher)
-    teacher = _new_before_weights(run, "teacher", named, run.teacher / WEIGHTS)
+    spec = NetworkSpec.of(recipe.teacher)
+    teacher = _network_for_weights(run, "teacher", spec, run.teacher / WEIGHTS)
     load_model(run.teacher / WEIGHTS, teacher)
     return teacher.eval()
 
 
 def trained_student(run: RunFolder) -> nn.Module:
     """The run's student as the last stage left it, in the form that pruning gave it."""
-    student = _new_before_weights(run, "student", Named.of(run.recipe().student), run.student)
+    student = _network_for_weights(
+        run, "student", NetworkSpec.of(run.recipe().student), run.student
+    )
     for path in form_paths(run).values():
         reform(student, read_form(path), str(path))
     load_model(run.student, student)
@@ -235,14 +243,14 @@ def form_paths(run: RunFolder) -> dict[int, Path]:
     }
 
 
-def _new_before_weights(run: RunFolder, role: str, named: Named, weights: Path) -> nn.Module:
+def _network_for_weights(run: RunFolder, role: str, spec: NetworkSpec, weights: Path) -> nn.Module:
     if not weights.is_file():
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
-    recorded, code = run.record().get("code", {}).get(role), code_identity(named.model)
+    recorded, code = run.record().get("code", {}).get(role), code_identity(spec.model)
     if None not in (recorded, code) and recorded != code:
-        raise code_changed(run, role, named.model)
+        raise code_changed(run, role, spec.model)
     recipe = run.recipe()
     size = recipe.data.teacher_image_size if role == "teacher" else None
-    return new_network(named, read_facts(run.data), recipe.seed, role, size)
+    return new_network(spec, read_facts(run.data), recipe.seed, role, size)

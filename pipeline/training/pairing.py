@@ -21,12 +21,12 @@ def taps_of(recipe: Recipe) -> Taps | None:
     Raises:
         RecipeError: when it names those of one network only.
     """
-    ours, theirs = recipe.student.taps, recipe.teacher.taps
-    if ours is None and theirs is None:
+    student_taps, teacher_taps = recipe.student.taps, recipe.teacher.taps
+    if student_taps is None and teacher_taps is None:
         return None
-    if ours is None or theirs is None:
+    if student_taps is None or teacher_taps is None:
         raise RecipeError("taps are pairs: name student.taps and teacher.taps, or neither of them")
-    return ours, theirs
+    return student_taps, teacher_taps
 
 
 def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student: nn.Module) -> None:
@@ -41,19 +41,19 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
     shape = facts.preprocessing
     size = recipe.data.teacher_image_size
     images = torch.zeros(2, shape.channels, shape.height, shape.width)
-    theirs = torch.zeros(2, shape.channels, size, size) if size else images
-    paired = partial(
+    teacher_images = torch.zeros(2, shape.channels, size, size) if size else images
+    make_current_pair = partial(
         make_pair,
         student,
         teacher,
         images,
-        teacher_example=theirs,
+        teacher_example=teacher_images,
         taps=taps_of(recipe),
         samples=facts.counts["student_train"],
     )
-    pair = paired()
+    pair = make_current_pair()
     with torch.random.fork_rng():
         for number, stage in enumerate(recipe.stages, start=1):
             if number > 1 and prune_in_place(student, recipe, facts, number):
-                pair = paired()
+                pair = make_current_pair()
             Objective(stage, pair)

@@ -52,7 +52,7 @@ class TrainingData:
 
     def __init__(self, file: RecipeFile) -> None:
         self.file, self.recipe = file, file.recipe.data
-        self._seen: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
 
     def look(self, before: Snapshot | None = None) -> Snapshot | None:
         """The dataset's files as they are; None where there are none, or it does not tell which.
@@ -61,14 +61,14 @@ class TrainingData:
             before: an earlier look at them; what is as it was is not read again.
         """
         files = files_of(self.recipe.name)
-        self._seen = take_snapshot(files, before) if files is not None else None
-        return self._seen
+        self._snapshot = take_snapshot(files, before) if files is not None else None
+        return self._snapshot
 
     @property
     def fingerprint(self) -> str | None:
         """Of the dataset's files; None as `look`."""
-        seen = self._seen or self.look()
-        return seen.identity if seen is not None else None
+        snapshot = self._snapshot or self.look()
+        return snapshot.identity if snapshot is not None else None
 
     def check_unchanged(self) -> None:
         """Make sure that images that are read again and again are still those of the last look.
@@ -82,7 +82,7 @@ class TrainingData:
         self._check_still_there()
 
     def _check_still_there(self) -> None:
-        before = self._seen
+        before = self._snapshot
         files = files_of(self.recipe.name)
         if before is None or files is None:
             return
@@ -181,16 +181,16 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         RunMismatchError: when a teacher or a student has learned, and the data changed since.
     """
     recipe = data.recipe
-    look = hold_against(run, data)
-    named = recipe_values(recipe)
-    if look.fingerprint is not None:  # wherever it lies
-        named["name"] = recipe.name.partition(":")[0]
-    with run.step("data", recipe=named, files=look.fingerprint) as step:
-        step.needed = step.needed or look.changes is not None
+    state = compare_with_run(run, data)
+    recipe_facts = recipe_values(recipe)
+    if state.fingerprint is not None:  # wherever it lies
+        recipe_facts["name"] = recipe.name.partition(":")[0]
+    with run.step("data", recipe=recipe_facts, files=state.fingerprint) as step:
+        step.needed = step.needed or state.changes is not None
         if not step.needed:
             return
-        if look.changes is not None:
-            step.remark(f"the data changed and is read anew: {look.changes}")
+        if state.changes is not None:
+            step.remark(f"the data changed and is read anew: {state.changes}")
         splits = data.splits
         for line in data.remarks:
             step.remark(line)
@@ -205,7 +205,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
             },
             skipped=[public_place(place, recipe.name) for place in data.skipped],
             teacher_size=splits.teacher_preprocessing.height if differs else None,
-            fingerprint=look.fingerprint,
+            fingerprint=state.fingerprint,
         )
         uses = {
             CALIBRATION: (splits.train, recipe.calibration_images),
@@ -215,16 +215,16 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
         }
         step.products = [write_facts(run.data, facts)]
         for name, (part, count) in uses.items():
-            kept = {name: splits.for_student(part)}
-            kept[facts.images_for("teacher", name)] = splits.for_teacher(part)
+            image_files = {name: splits.for_student(part)}
+            image_files[facts.images_for("teacher", name)] = splits.for_teacher(part)
             step.products += [
                 write_images(run.data / file, sample_of(images, count))
-                for file, images in kept.items()
+                for file, images in image_files.items()
             ]
 
 
 @dataclass(frozen=True)
-class Look:
+class DataState:
     """What a look at a run's data came to.
 
     Attributes:
@@ -236,40 +236,40 @@ class Look:
     changes: str | None = None
 
 
-def hold_against(run: RunFolder, data: TrainingData) -> Look:
+def compare_with_run(run: RunFolder, data: TrainingData) -> DataState:
     """Look at the data, hold it against what the run was begun with, and keep what was seen.
 
     Raises:
         RunMismatchError: when a teacher or a student has learned, and the data changed since.
     """
-    done = run.record()["steps"].get("data", {}).get("depends_on", {})
-    recorded, path = done.get("files"), run.data / SEEN
+    depends_on = run.record()["steps"].get("data", {}).get("depends_on", {})
+    recorded, path = depends_on.get("files"), run.data / SEEN
     before = read_snapshot(path)
-    seen = data.look(before)
-    if seen is None and recorded is not None:
+    snapshot = data.look(before)
+    if snapshot is None and recorded is not None:
         run.say(f"{data.recipe.name} is not there any more; what this run made of it stays")
-        return Look(recorded)
-    if seen is None:
+        return DataState(recorded)
+    if snapshot is None:
         _ = data.splits  # it may have to be fetched first
-        seen = data.look()
-    if seen is None:
-        return Look(None)
-    changes = _changes(before, seen, recorded)
+        snapshot = data.look()
+    if snapshot is None:
+        return DataState(None)
+    changes = _changes(before, snapshot, recorded)
     if changes is not None and (run.teacher.exists() or run.stages.exists()):
         raise RunMismatchError(
             f"{run.path}: the data changed since it was learned from: {changes}; choose another "
             "folder with --run, or delete this one to train anew"
         )
-    if leads() and (before is None or not np.array_equal(before.stats, seen.stats)):
-        write_snapshot(path, seen)
-    return Look(seen.identity, changes)
+    if leads() and (before is None or not np.array_equal(before.stats, snapshot.stats)):
+        write_snapshot(path, snapshot)
+    return DataState(snapshot.identity, changes)
 
 
-def _changes(before: Snapshot | None, seen: Snapshot, recorded: str | None) -> str | None:
+def _changes(before: Snapshot | None, snapshot: Snapshot, recorded: str | None) -> str | None:
     if recorded is None:
         return None
-    changes = changes_between(before, seen) if before is not None else None
+    changes = changes_between(before, snapshot) if before is not None else None
     if changes:
         return str(changes)
     lost = f"which files, cannot be told, for {SEEN} does not tell what they were"
-    return None if seen.identity == recorded else lost
+    return None if snapshot.identity == recorded else lost

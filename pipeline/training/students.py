@@ -16,7 +16,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, to_nobody
 from pipeline.run_folder.torchrun import leads, wait_for_all
 from pipeline.training.foreign_models import is_graph
-from pipeline.training.networks import Named, form_paths, load_weights, new_network
+from pipeline.training.networks import NetworkSpec, form_paths, load_weights, new_network
 from smskd.checkpoints.foreign import Loaded
 from smskd.engine import derive_seed
 
@@ -49,14 +49,14 @@ def unpruned_student(
         ModelMismatchError: when it does not run on the data's images, or is an ONNX file.
         WeightsMismatchError: when the weights are of another architecture or class count.
     """
-    named = Named.of(recipe.student)
-    if is_graph(named.model):
+    spec = NetworkSpec.of(recipe.student)
+    if is_graph(spec.model):
         raise ModelMismatchError(
-            f"{named.model}: an ONNX file cannot be trained; name its network as student.model and "
+            f"{spec.model}: an ONNX file cannot be trained; name its network as student.model and "
             "its weights as student.weights"
         )
-    student = new_network(named, facts, recipe.seed, "student", say=say)
-    return student, load_weights(named, student, say)
+    student = new_network(spec, facts, recipe.seed, "student", say=say)
+    return student, load_weights(spec, student, say)
 
 
 def prune_in_place(student: nn.Module, recipe: Recipe, facts: DataFacts, number: int) -> bool:
@@ -90,11 +90,11 @@ def prune_once(run: RunFolder, facts: DataFacts, number: int, student: nn.Module
 
 
 def _order(recipe: Recipe, number: int) -> Order | None:
-    asked, share = recipe.student, recipe.pruned_before(number)
+    section, share = recipe.student, recipe.pruned_before(number)
     if share is None:
         return None
     seed = derive_seed(recipe.seed, "prune", number)
-    return Order(share, asked.prune_importance, asked.prune_multiple, seed)
+    return Order(share, section.prune_importance, section.prune_multiple, seed)
 
 
 def _is_made_from(path: Path, student: nn.Module, order: Order) -> bool:
@@ -103,12 +103,12 @@ def _is_made_from(path: Path, student: nn.Module, order: Order) -> bool:
     return bool(read_form(path).facts.get("made_from") == made_from(student, order))
 
 
-def what_was_pruned(run: RunFolder) -> list[dict[str, Any]]:
+def pruning_records(run: RunFolder) -> list[dict[str, Any]]:
     """What each pruning of a run took away, as JSON values: cost and channels, before and after."""
     forms = {number: read_form(path) for number, path in form_paths(run).items()}
-    told = ("before", "after", "channels")
+    keys = ("before", "after", "channels")
     return [
-        {"before_stage": number, **{name: form.facts[name] for name in told}}
+        {"before_stage": number, **{name: form.facts[name] for name in keys}}
         for number, form in forms.items()
     ]
 

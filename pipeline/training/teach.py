@@ -14,7 +14,7 @@ from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import share
 from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import Named, load_weights, new_network, weights_identity
+from pipeline.training.networks import NetworkSpec, load_weights, new_network, weights_identity
 from pipeline.training.pairing import check_pairing
 from pipeline.training.prepare import Role, TrainingData
 from pipeline.training.students import new_student
@@ -37,24 +37,24 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     recipe = data.file.recipe
-    named = Named.of(recipe.teacher)
-    what = named.weights or f"teacher {named.model}"
-    with run.step("teacher", weights=weights_identity(named.weights)) as step:
+    spec = NetworkSpec.of(recipe.teacher)
+    source = spec.weights or f"teacher {spec.model}"
+    with run.step("teacher", weights=weights_identity(spec.weights)) as step:
         if step.needed:
             facts = read_facts(run.data)
             size = recipe.data.teacher_image_size
-            network = new_network(named, facts, recipe.seed, "teacher", size, say=step.remark)
+            network = new_network(spec, facts, recipe.seed, "teacher", size, say=step.remark)
             # A student that does not fit is told of now, not after the teacher's training.
             student = new_student(recipe, facts)
             check_pairing(recipe, facts, network, student)
             check_learns(student, recipe.student.model, first_images(data, "student"))
-            loaded = load_weights(named, network, step.remark)
-            remark_on_classes(facts.classes, loaded, what, step.remark)
-            check_answers(network, named.model, first_images(data, "teacher"))
-            if named.weights is not None:
+            loaded = load_weights(spec, network, step.remark)
+            remark_on_classes(facts.classes, loaded, source, step.remark)
+            check_answers(network, spec.model, first_images(data, "teacher"))
+            if spec.weights is not None:
                 save_model(run.teacher / WEIGHTS, network)
             else:
-                check_learns(network, named.model, first_images(data, "teacher"))
+                check_learns(network, spec.model, first_images(data, "teacher"))
                 batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
                 if batches.remark:
                     step.remark(batches.remark)
@@ -68,15 +68,15 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
                     engine=recipe.engine,
                     listener=listener,
                 )
-            worth = note_network(run, "teacher", named.model, network, data)
+            worth = note_network(run, "teacher", spec.model, network, data)
             data.check_unchanged()
-            if named.weights is not None:
+            if spec.weights is not None:
                 labels = data.splits.test.labels
-                remark_on_worth(worth["test"], labels, loaded, what, step.remark)
+                remark_on_worth(worth["test"], labels, loaded, source, step.remark)
             step.products = [
                 run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
             ]
-    check_expected(run.record()["networks"]["teacher"]["test"], recipe.teacher.expect_top1, what)
+    check_expected(run.record()["networks"]["teacher"]["test"], recipe.teacher.expect_top1, source)
 
 
 def first_images(data: TrainingData, role: Role) -> Tensor:

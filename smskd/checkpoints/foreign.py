@@ -69,8 +69,8 @@ def load_checkpoint(model: nn.Module, content: Any, source: str, key: str | None
         WeightsMismatchError: when names, shapes or types differ, or several sets fit.
         CorruptFileError: when there are no weights, or values that are no numbers.
     """
-    wanted = model.state_dict()
-    readings = Readings(content, wanted)
+    expected = model.state_dict()
+    readings = Readings(content, expected)
     if not readings.sets:
         raise CorruptFileError(
             f"{source}: not a state dict, for it holds no tensors by name; "
@@ -78,8 +78,11 @@ def load_checkpoint(model: nn.Module, content: Any, source: str, key: str | None
         )
     reading = _chosen(readings, source, key)
     if not reading.complete:
-        raise _misfit(model, wanted, reading, source)
-    remarks = [*_told(readings, reading, source), *_fill(model, wanted, reading, source)]
+        raise _misfit(model, expected, reading, source)
+    remarks = [
+        *_choice_remarks(readings, reading, source),
+        *_fill(model, expected, reading, source),
+    ]
     return Loaded(
         tuple(remarks),
         recorded_accuracy(content),
@@ -112,11 +115,11 @@ def recorded_classes(content: Any) -> tuple[str, ...] | None:
     if isinstance(places, Mapping) and all(isinstance(place, int) for place in places.values()):
         return tuple(map(str, sorted(places, key=lambda name: places[name])))
     for key in ("classes", "class_names", "idx_to_class", "names"):
-        named = notes.get(key)
-        if isinstance(named, Mapping) and all(isinstance(place, int) for place in named):
-            named = [named[place] for place in sorted(named)]
-        if isinstance(named, list | tuple) and named and all(isinstance(n, str) for n in named):
-            return tuple(named)
+        names = notes.get(key)
+        if isinstance(names, Mapping) and all(isinstance(place, int) for place in names):
+            names = [names[place] for place in sorted(names)]
+        if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
+            return tuple(names)
     return None
 
 
@@ -145,14 +148,14 @@ def _percent(key: str, value: Any) -> float | None:
 
 def _chosen(readings: Readings, source: str, key: str | None) -> Reading:
     if key is not None:
-        named = readings.called(key)
-        if not named:
-            known = sorted({name for reading in readings.readings for name in reading.names})
+        matching = readings.called(key)
+        if not matching:
+            names = sorted({name for reading in readings.readings for name in reading.names})
             raise WeightsMismatchError(
                 f"{source}: no set of weights {key!r} in it; "
-                + (f"there are {_listed(known, ', ', '')}" if known else "it has one set, unnamed")
+                + (f"there are {_listed(names, ', ', '')}" if names else "it has one set, unnamed")
             )
-        fitting = named
+        fitting = matching
     else:
         fitting = readings.complete or [readings.nearest()]
     averaged = [reading for reading in fitting if reading.averaged]
@@ -166,45 +169,49 @@ def _chosen(readings: Readings, source: str, key: str | None) -> Reading:
     return choice[0]
 
 
-def _told(readings: Readings, taken: Reading, source: str) -> Iterator[str]:
+def _choice_remarks(readings: Readings, choice: Reading, source: str) -> Iterator[str]:
     """What was taken and what was not, where there was anything to choose or to leave out."""
-    others = [readings.label(other) for other in readings.complete if other is not taken]
+    alternatives = [
+        readings.label(alternative)
+        for alternative in readings.complete
+        if alternative is not choice
+    ]
     misfits = [
         f"{reading.place} (it does not fit)"
         for reading in readings.readings
-        if reading.averaged and not reading.complete and reading.place != taken.place
+        if reading.averaged and not reading.complete and reading.place != choice.place
     ]
-    chosen = readings.label(taken) if others else taken.place
+    chosen = readings.label(choice) if alternatives else choice.place
     parts = [f"took {chosen or 'the weights'}"]
-    if taken.averaged and others:
+    if choice.averaged and alternatives:
         parts[0] += ", the running mean"
-    if taken.prefix != "":
-        parts[0] += f", {taken.prefix or 'what wrappers put in'} taken away from the names"
+    if choice.prefix != "":
+        parts[0] += f", {choice.prefix or 'what wrappers put in'} taken away from the names"
     misfits += [f"{name} (its tensors have no names)" for name in readings.unnamed]
-    left = [*(name or "the others" for name in others), *dict.fromkeys(misfits)]
-    if left:
-        parts.append(f"not taken: {', '.join(left)}")
-    if taken.passed_over:
-        parts.append(f"passed over: {_grouped(taken.passed_over)}")
-    if taken.place or taken.prefix != "" or len(parts) > 1:
+    not_taken = [*(name or "the others" for name in alternatives), *dict.fromkeys(misfits)]
+    if not_taken:
+        parts.append(f"not taken: {', '.join(not_taken)}")
+    if choice.passed_over:
+        parts.append(f"passed over: {_grouped(choice.passed_over)}")
+    if choice.place or choice.prefix != "" or len(parts) > 1:
         yield f"{source}: {'; '.join(parts)}"
 
 
 def _fill(
-    model: nn.Module, wanted: Mapping[str, Tensor], reading: Reading, source: str
+    model: nn.Module, expected: Mapping[str, Tensor], reading: Reading, source: str
 ) -> Iterator[str]:
     """Put checked tensors into a network; gives remarks on what was changed."""
-    fitting = {name: wanted[name] for name in wanted if name.endswith(COUNTER)}
+    fitting = {name: expected[name] for name in expected if name.endswith(COUNTER)}
     changed: Counter[torch.dtype] = Counter()
     for name, tensor in reading.tensors.items():
-        fitting[name] = _as_wanted(name, tensor, wanted[name], source)
-        if tensor.is_floating_point() and tensor.dtype != wanted[name].dtype:
+        fitting[name] = _converted(name, tensor, expected[name], source)
+        if tensor.is_floating_point() and tensor.dtype != expected[name].dtype:
             changed[tensor.dtype] += 1
-    for names in sharing(wanted):
-        given = [name for name in names if name in reading.tensors]
-        if any(not equal(fitting[given[0]], fitting[name]) for name in given[1:]):
+    for names in sharing(expected):
+        stored = [name for name in names if name in reading.tensors]
+        if any(not equal(fitting[stored[0]], fitting[name]) for name in stored[1:]):
             raise WeightsMismatchError(
-                f"{source}: {', '.join(given)} differ there, but are one and the same in the "
+                f"{source}: {', '.join(stored)} differ there, but are one and the same in the "
                 f"{type(model).__name__} here; name the architecture that the weights are of"
             )
     # Some networks look at the version of their own parts that names are of.
@@ -215,7 +222,7 @@ def _fill(
         yield f"{source}: {count} tensors in {_kind(kind)} are taken in float32"
 
 
-def _as_wanted(name: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor:
+def _converted(name: str, tensor: Tensor, expected: Tensor, source: str) -> Tensor:
     """A tensor in the network's own type.
 
     Raises:
@@ -223,22 +230,24 @@ def _as_wanted(name: str, tensor: Tensor, wanted: Tensor, source: str) -> Tensor
         CorruptFileError: when one of its values is no number.
     """
     trouble = _no_plain_numbers(tensor)
-    if trouble is None and wanted.is_floating_point() != tensor.is_floating_point():
-        whole = tensor.is_floating_point() and bool((tensor == tensor.round()).all())
-        trouble = None if whole else f"of type {_kind(tensor.dtype)}, not {_kind(wanted.dtype)}"
+    if trouble is None and expected.is_floating_point() != tensor.is_floating_point():
+        is_whole = tensor.is_floating_point() and bool((tensor == tensor.round()).all())
+        trouble = (
+            None if is_whole else f"of type {_kind(tensor.dtype)}, not {_kind(expected.dtype)}"
+        )
     if trouble is not None:
         raise WeightsMismatchError(
             f"{source}: {name} is {trouble}; save the float weights of a network that is on a "
             "device, dense and not quantised"
         )
-    fitting = tensor.detach().to(wanted.dtype)
+    fitting = tensor.detach().to(expected.dtype)
     # What a network itself fills with infinity, as masks are, may be so here.
-    odd = ~torch.isfinite(fitting) & (fitting != wanted)
-    if wanted.is_floating_point() and bool(odd.any()):
+    odd = ~torch.isfinite(fitting) & (fitting != expected)
+    if expected.is_floating_point() and bool(odd.any()):
         lost = bool(torch.isfinite(tensor[odd]).all())
-        what = f"beyond {_kind(wanted.dtype)}" if lost else "NaN or infinite"
+        problem = f"beyond {_kind(expected.dtype)}" if lost else "NaN or infinite"
         raise CorruptFileError(
-            f"{source}: {name} holds {int(odd.sum())} values that are {what}; "
+            f"{source}: {name} holds {int(odd.sum())} values that are {problem}; "
             "take a checkpoint from before the training went wrong"
         )
     return fitting
@@ -262,13 +271,13 @@ def _kind(dtype: torch.dtype) -> str:
 
 
 def _misfit(
-    model: nn.Module, wanted: Mapping[str, Tensor], reading: Reading, source: str
+    model: nn.Module, expected: Mapping[str, Tensor], reading: Reading, source: str
 ) -> WeightsMismatchError:
     """Says which names and shapes differ, the first few of each kind."""
-    there = reading.tensors
+    stored = reading.tensors
     shapes = [
-        f"{name} is {tuple(there[name].shape)} there, {tuple(wanted[name].shape)} here"
-        for name in wanted
+        f"{name} is {tuple(stored[name].shape)} there, {tuple(expected[name].shape)} here"
+        for name in expected
         if name in reading.reshaped
     ]
     groups = (
@@ -278,7 +287,7 @@ def _misfit(
     )
     problems = "; ".join(group for group in groups if group)
     same_names = not (reading.missing or reading.unknown)
-    classes = _class_counts(there, wanted, reading.reshaped) if same_names else None
+    classes = _class_counts(stored, expected, reading.reshaped) if same_names else None
     trouble = (
         f"these weights know {classes[0]} classes, the {type(model).__name__} here has {classes[1]}"
         if classes
@@ -292,11 +301,11 @@ def _misfit(
 
 
 def _class_counts(
-    there: Mapping[str, Tensor], here: Mapping[str, Tensor], reshaped: Sequence[str]
+    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor], reshaped: Sequence[str]
 ) -> tuple[int, int] | None:
     """Class counts there and here, if these alone tell the tensors apart."""
-    counts = {(there[n].shape[:1], here[n].shape[:1]) for n in reshaped}
-    if len(counts) > 1 or any(there[n].shape[1:] != here[n].shape[1:] for n in reshaped):
+    counts = {(stored[n].shape[:1], expected[n].shape[:1]) for n in reshaped}
+    if len(counts) > 1 or any(stored[n].shape[1:] != expected[n].shape[1:] for n in reshaped):
         return None
     ((first, second),) = counts
     return (first[0], second[0]) if first and second else None
@@ -318,9 +327,9 @@ def _grouped(names: Sequence[str]) -> str:
     columns = zip(*(name.split(".")[:-1] for name in names), strict=False)
     shared = sum(1 for _ in takewhile(lambda column: len({*column}) == 1, columns))
     groups = Counter(_group_of(name, shared) for name in names)
-    told = [f"{group} ({count})" if count > 1 else group for group, count in groups.items()]
-    more = f" and {len(told) - _GROUPS_SHOWN} more" if len(told) > _GROUPS_SHOWN else ""
-    return ", ".join(told[:_GROUPS_SHOWN]) + more
+    entries = [f"{group} ({count})" if count > 1 else group for group, count in groups.items()]
+    more = f" and {len(entries) - _GROUPS_SHOWN} more" if len(entries) > _GROUPS_SHOWN else ""
+    return ", ".join(entries[:_GROUPS_SHOWN]) + more
 
 
 def _group_of(name: str, depth: int) -> str:

@@ -228,10 +228,10 @@ def _is_program(member: str) -> bool:
     return "/code/" in member or member.endswith("/constants.pkl")
 
 
-def _trouble(path: Path, start: bytes, said: str) -> str:
-    named = re.search(r"GLOBAL ([\w.]+)|[Cc]lass ([\w.]+)", said)
-    if named:
-        return _objects_told(path, named[1] or named[2])
+def _trouble(path: Path, start: bytes, message: str) -> str:
+    match = re.search(r"GLOBAL ([\w.]+)|[Cc]lass ([\w.]+)", message)
+    if match:
+        return _objects_trouble(path, match[1] or match[2])
     if is_safetensors(start):
         return "a safetensors file under another name; call it .safetensors"
     if start[:4] == _ZIP or start[:2] == b"\x80\x02":
@@ -239,10 +239,12 @@ def _trouble(path: Path, start: bytes, said: str) -> str:
     return "not a torch checkpoint; save `model.state_dict()` alone, with safetensors or torch.save"
 
 
-def _objects_told(path: Path, name: str) -> str:
-    whole = any(other.startswith("torch.nn.modules.") for other in _types_in(path) or [name])
-    what = f"a whole network was pickled ({name})" if whole else f"it holds {name}"
-    return f"{what}, and objects can run code, so it was not loaded; {_SAVE_AGAIN}"
+def _objects_trouble(path: Path, name: str) -> str:
+    is_network = any(
+        type_name.startswith("torch.nn.modules.") for type_name in _types_in(path) or [name]
+    )
+    content = f"a whole network was pickled ({name})" if is_network else f"it holds {name}"
+    return f"{content}, and objects can run code, so it was not loaded; {_SAVE_AGAIN}"
 
 
 def _types_in(path: Path) -> set[str]:
@@ -254,7 +256,7 @@ def _types_in(path: Path) -> set[str]:
                 content = archive.read(member)
         else:
             content = path.read_bytes()
-        named = (arg for op, arg, _ in pickletools.genops(content) if op.name == "GLOBAL")
-        return {str(arg).replace(" ", ".") for arg in named}
+        imports = (arg for op, arg, _ in pickletools.genops(content) if op.name == "GLOBAL")
+        return {str(arg).replace(" ", ".") for arg in imports}
     except Exception:  # damaged bytes may fail in any way, and the message can do without
         return set()

@@ -80,49 +80,55 @@ class WeightSet:
     place: str
     tensors: dict[str, Tensor] = field(repr=False)
 
-    def readings(self, wanted: Mapping[str, Tensor]) -> list[Reading]:
+    def readings(self, expected: Mapping[str, Tensor]) -> list[Reading]:
         """Each way in which it may be read as a network's weights.
 
         Args:
-            wanted: the network's weights and buffers, by name.
+            expected: the network's weights and buffers, by name.
         """
-        prefixes = self._prefixes(wanted)
-        found = [self._under(prefix, prefixes, wanted) for prefix in prefixes]
-        if any(reading.complete for reading in found):
-            return found
-        return [*found, self._without_wrappers(wanted)]
+        prefixes = self._prefixes(expected)
+        readings = [self._under(prefix, prefixes, expected) for prefix in prefixes]
+        if any(reading.complete for reading in readings):
+            return readings
+        return [*readings, self._without_wrappers(expected)]
 
-    def _prefixes(self, wanted: Mapping[str, Tensor]) -> list[str]:
+    def _prefixes(self, expected: Mapping[str, Tensor]) -> list[str]:
         """What may stand before the network's names: what stands before the longest of them."""
-        needed = [name for name in wanted if not name.endswith(COUNTER)] or list(wanted)
+        needed = [name for name in expected if not name.endswith(COUNTER)] or list(expected)
         anchor = max(needed, key=len, default="")
         before = {n[: len(n) - len(anchor)] for n in self.tensors if anchor and n.endswith(anchor)}
         return sorted(prefix for prefix in before if not prefix or prefix.endswith("."))
 
-    def _under(self, prefix: str, prefixes: Sequence[str], wanted: Mapping[str, Tensor]) -> Reading:
-        names = {name: prefix + name for name in wanted if prefix + name in self.tensors}
+    def _under(
+        self, prefix: str, prefixes: Sequence[str], expected: Mapping[str, Tensor]
+    ) -> Reading:
+        names = {name: prefix + name for name in expected if prefix + name in self.tensors}
         elsewhere = tuple(p for p in prefixes if p and p != prefix and not prefix.startswith(p))
         inside = {name for name in self.tensors if name.startswith(prefix)}
         rest = [name for name in inside - set(names.values()) if not name.startswith(elsewhere)]
-        return self._reading(prefix, names, rest, wanted)
+        return self._reading(prefix, names, rest, expected)
 
-    def _without_wrappers(self, wanted: Mapping[str, Tensor]) -> Reading:
+    def _without_wrappers(self, expected: Mapping[str, Tensor]) -> Reading:
         """The set with all that wrappers put into names left out, and the network's likewise."""
-        theirs, ours = _bare_names(self.tensors), _bare_names(wanted)
-        names = {ours[bare]: theirs[bare] for bare in ours if bare in theirs}
+        stored_names, expected_names = _bare_names(self.tensors), _bare_names(expected)
+        names = {
+            expected_names[bare]: stored_names[bare]
+            for bare in expected_names
+            if bare in stored_names
+        }
         rest = sorted(set(self.tensors) - set(names.values()))
-        return self._reading(None, names, rest, wanted)
+        return self._reading(None, names, rest, expected)
 
     def _reading(
         self,
         prefix: str | None,
         names: Mapping[str, str],
         rest: Sequence[str],
-        wanted: Mapping[str, Tensor],
+        expected: Mapping[str, Tensor],
     ) -> Reading:
-        tensors = {name: self.tensors[there] for name, there in names.items()}
+        tensors = {name: self.tensors[stored_name] for name, stored_name in names.items()}
         # Files of safetensors hold what two names share under one of them.
-        groups = [names for names in sharing(wanted) if any(name in tensors for name in names)]
+        groups = [names for names in sharing(expected) if any(name in tensors for name in names)]
         shared = {name for group in groups for name in group}
         used, start = set(names.values()), len(prefix or "")
         unknown = sorted(n for n in rest if not _ONLY_FOR_TRAINING.fullmatch(n[start:]))
@@ -130,8 +136,10 @@ class WeightSet:
             self.place,
             prefix,
             tensors,
-            missing=[n for n in wanted if not (n in tensors or n in shared or n.endswith(COUNTER))],
-            reshaped=[n for n, tensor in tensors.items() if tensor.shape != wanted[n].shape],
+            missing=[
+                n for n in expected if not (n in tensors or n in shared or n.endswith(COUNTER))
+            ],
+            reshaped=[n for n, tensor in tensors.items() if tensor.shape != expected[n].shape],
             unknown=[name[start:] for name in unknown],
             passed_over=sorted(set(self.tensors) - used - set(unknown)),
             averaged=bool(_AVERAGED.search(f"{self.place}.{prefix or ''}"))
@@ -141,13 +149,13 @@ class WeightSet:
 
 def weight_sets(content: Any) -> list[WeightSet]:
     """All sets of tensors by name in a checkpoint, an optimizer's state left out."""
-    seen: set[int] = set()
+    visited: set[int] = set()
 
     def walk(part: Any, place: tuple[str, ...]) -> Iterator[WeightSet]:
         # A dictionary in a pickle may hold itself.
-        if id(part) in seen or len(place) > _DEEPEST:
+        if id(part) in visited or len(place) > _DEEPEST:
             return
-        seen.add(id(part))
+        visited.add(id(part))
         pairs = _pairs(part)
         tensors = {key: value for key, value in pairs if isinstance(value, Tensor)}
         if tensors and isinstance(part, Mapping):
@@ -206,13 +214,13 @@ class Readings:
 
     Args:
         content: the checkpoint's content.
-        wanted: the network's weights and buffers, by name.
+        expected: the network's weights and buffers, by name.
 
     Attributes:
         unnamed: running means that cannot be taken, for their tensors have no names.
     """
 
-    def __init__(self, content: Any, wanted: Mapping[str, Tensor]) -> None:
+    def __init__(self, content: Any, expected: Mapping[str, Tensor]) -> None:
         self.sets = weight_sets(content)
         self.unnamed = [
             key
@@ -220,16 +228,18 @@ class Readings:
             if _AVERAGED.search(key)
             and isinstance(part, Mapping | list | tuple)
             and part
-            and not any(each.place.split(".")[0] == key for each in self.sets)
+            and not any(weight_set.place.split(".")[0] == key for weight_set in self.sets)
         ]
-        self.readings = [reading for each in self.sets for reading in each.readings(wanted)]
+        self.readings = [
+            reading for weight_set in self.sets for reading in weight_set.readings(expected)
+        ]
 
     @cached_property
     def complete(self) -> list[Reading]:
         """Those that have all of a network's weights; of equal ones the first."""
         distinct: list[Reading] = []
         for reading in self.readings:
-            if reading.complete and not any(same_values(reading, other) for other in distinct):
+            if reading.complete and not any(same_values(reading, earlier) for earlier in distinct):
                 distinct.append(reading)
         return distinct
 
@@ -240,12 +250,18 @@ class Readings:
     def called(self, key: str) -> list[Reading]:
         """Those that a user means by a name."""
         key = key.rstrip(".")
-        named = [reading for reading in self.readings if key in reading.names]
-        return [reading for reading in named if reading.complete] or named
+        matching = [reading for reading in self.readings if key in reading.names]
+        return [reading for reading in matching if reading.complete] or matching
 
     def label(self, reading: Reading) -> str:
         """The shortest name that a reading has for itself; empty where it has none."""
-        others = [name for other in self.complete if other is not reading for name in other.names]
+        other_names = [
+            name
+            for alternative in self.complete
+            if alternative is not reading
+            for name in alternative.names
+        ]
         return next(
-            (name for name in reading.names if name not in others), next(iter(reading.names), "")
+            (name for name in reading.names if name not in other_names),
+            next(iter(reading.names), ""),
         )

@@ -49,11 +49,11 @@ def run_in_lockstep(
     errors: list[BaseException] = []
     settings = _ThreadSettings(images[0].device.type)
 
-    def run(who: int) -> None:
+    def run(side: int) -> None:
         try:
             with settings.applied():
-                logits[who] = _run(networks[who], images[who], partial(meeting.meet, who))
-                meeting.part(who)
+                logits[side] = _run(networks[side], images[side], partial(meeting.meet, side))
+                meeting.part(side)
         except threading.BrokenBarrierError:
             pass  # the other one failed, and tells why
         except BaseException as error:
@@ -61,15 +61,15 @@ def run_in_lockstep(
             meeting.barrier.abort()
 
     with evaluating(first.model), evaluating(second.model):
-        other = threading.Thread(target=run, args=(1,), daemon=True)
-        other.start()
+        thread = threading.Thread(target=run, args=(1,), daemon=True)
+        thread.start()
         run(0)
-        other.join()
+        thread.join()
     if errors:
         raise errors[0]
-    ours, theirs = logits
-    assert ours is not None and theirs is not None
-    return ours, theirs
+    first_logits, second_logits = logits
+    assert first_logits is not None and second_logits is not None
+    return first_logits, second_logits
 
 
 class _Meeting:
@@ -79,26 +79,26 @@ class _Meeting:
         self.exchange, self.taps = exchange, taps
         self.next_places = [0, 0]
         self.brought: dict[int, Tensor] = {}
-        self.taken: tuple[Tensor, Tensor] | None = None
+        self.exchanged: tuple[Tensor, Tensor] | None = None
         self.barrier = threading.Barrier(2)
 
-    def meet(self, who: int, place: int, feature: Tensor) -> Tensor:
+    def meet(self, side: int, place: int, feature: Tensor) -> Tensor:
         """Bring one's feature; go on with what the exchange gives."""
-        if place != self.next_places[who]:
-            raise _out_of_step(self.taps[who], self.taps[who][place])
-        self.next_places[who] += 1
-        self.brought[who] = feature
+        if place != self.next_places[side]:
+            raise _out_of_step(self.taps[side], self.taps[side][place])
+        self.next_places[side] += 1
+        self.brought[side] = feature
         self.barrier.wait()
-        if who == 0:
-            self.taken = self.exchange(place, self.brought[0], self.brought[1])
+        if side == 0:
+            self.exchanged = self.exchange(place, self.brought[0], self.brought[1])
         self.barrier.wait()
-        assert self.taken is not None
-        return self.taken[who]
+        assert self.exchanged is not None
+        return self.exchanged[side]
 
-    def part(self, who: int) -> None:
+    def part(self, side: int) -> None:
         """Make sure, at the end, that nobody is left waiting for the other."""
-        if self.next_places[who] < len(self.taps[who]):
-            raise _out_of_step(self.taps[who], self.taps[who][self.next_places[who]])
+        if self.next_places[side] < len(self.taps[side]):
+            raise _out_of_step(self.taps[side], self.taps[side][self.next_places[side]])
 
 
 def _out_of_step(taps: Sequence[str], tap: str) -> ModelMismatchError:

@@ -48,10 +48,10 @@ class Shapes:
     embedding: int | None = None
 
     @classmethod
-    def of(cls, said: Signals) -> Shapes:
+    def of(cls, signals: Signals) -> Shapes:
         """The shapes of signals."""
         return cls(
-            tuple(said.logits.shape[1:]),
-            tuple(tuple(feature.shape[1:]) for feature in said.features),
-            None if said.embedding is None else said.embedding.shape[1],
+            tuple(signals.logits.shape[1:]),
+            tuple(tuple(feature.shape[1:]) for feature in signals.features),
+            None if signals.embedding is None else signals.embedding.shape[1],
         )

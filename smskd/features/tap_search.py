@@ -50,23 +50,23 @@ def match_taps(
         example: a batch of the student's images.
         teacher_example: the teacher's, where it takes another size.
     """
-    theirs = example if teacher_example is None else teacher_example
-    student_taps, teacher_taps = find_taps(student, example), find_taps(teacher, theirs)
+    teacher_images = example if teacher_example is None else teacher_example
+    student_taps, teacher_taps = find_taps(student, example), find_taps(teacher, teacher_images)
     count = min(len(student_taps), len(teacher_taps))
     return _thin_out(student_taps, count), _thin_out(teacher_taps, count)
 
 
 def _sizes(model: nn.Module, example: Tensor) -> dict[str, Size]:
     """Height and width of what each submodule gives, in the order in which they run last."""
-    found: dict[str, Size] = {}
+    sizes: dict[str, Size] = {}
     outputs: dict[str, Tensor] = {}
 
     def note(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
         # A submodule that runs several times stands where it runs last, as its tap will.
-        found.pop(name, None)
+        sizes.pop(name, None)
         feature = as_map(output) if isinstance(output, Tensor) else None
         if feature is not None and len(feature) == len(example):
-            found[name] = tuple(feature.shape[2:])
+            sizes[name] = tuple(feature.shape[2:])
             outputs[name] = output
 
     with ExitStack() as hooks:
@@ -75,7 +75,7 @@ def _sizes(model: nn.Module, example: Tensor) -> dict[str, Size]:
                 hooks.callback(module.register_forward_hook(partial(note, name)).remove)
         logits = dry_pass(model, example)
     return {
-        name: size for name, size in found.items() if outputs[name].data_ptr() != logits.data_ptr()
+        name: size for name, size in sizes.items() if outputs[name].data_ptr() != logits.data_ptr()
     }
 
 

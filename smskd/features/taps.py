@@ -51,9 +51,9 @@ class TappedModel:
         self.model = model
         self.taps, self.classifier_name = tuple(taps), classifier
         self._tapped = [modules[place] for place in places]
-        self._works_in_place = any(getattr(one, "inplace", False) for one in modules.values())
-        found = modules[classifier] if classifier is not None else None
-        self.classifier = found if isinstance(found, nn.Linear) else None
+        self._works_in_place = any(getattr(module, "inplace", False) for module in modules.values())
+        layer = modules[classifier] if classifier is not None else None
+        self.classifier = layer if isinstance(layer, nn.Linear) else None
 
     def __call__(self, images: Tensor) -> Signals:
         """Run the network on images (N, C, H, W) and collect what it says.
@@ -71,24 +71,24 @@ class TappedModel:
     def listening(self) -> Iterator[Callable[[Tensor], Signals]]:
         """The network's pass as a function, with hooks that live as long as the block."""
         outputs: dict[int, Any] = {}
-        seen: list[Tensor] = []
+        classifier_inputs: list[Tensor] = []
 
         def run(images: Tensor) -> Signals:
             outputs.clear()
-            seen.clear()
+            classifier_inputs.clear()
             logits = logits_in(self.model, self.model(images))
             features = tuple(
                 self._feature(tap, outputs.get(place), len(images))
                 for place, tap in enumerate(self.taps)
             )
-            return Signals(logits, features, _embedding(seen, features))
+            return Signals(logits, features, _embedding(classifier_inputs, features))
 
         with ExitStack() as hooks:
             for place in range(len(self.taps)):
                 keep = _keep_a_copy if self._works_in_place else _keep
                 hooks.callback(self.add_hook(place, partial(keep, outputs, place)).remove)
             if self.classifier is not None:
-                note = partial(_note_input, seen)
+                note = partial(_note_input, classifier_inputs)
                 hooks.callback(self.classifier.register_forward_pre_hook(note).remove)
             yield run
 
@@ -139,14 +139,14 @@ def _see_input(see: See, _module: nn.Module, args: tuple[Any, ...]) -> Any:
     return None if changed is None else (changed, *others)
 
 
-def _note_input(seen: list[Tensor], _module: nn.Module, args: tuple[Any, ...]) -> None:
-    seen.clear()
-    seen.append(args[0])
+def _note_input(classifier_inputs: list[Tensor], _module: nn.Module, args: tuple[Any, ...]) -> None:
+    classifier_inputs.clear()
+    classifier_inputs.append(args[0])
 
 
-def _embedding(seen: list[Tensor], features: tuple[Tensor, ...]) -> Tensor | None:
-    if seen:
-        return seen[0].flatten(1)
+def _embedding(classifier_inputs: list[Tensor], features: tuple[Tensor, ...]) -> Tensor | None:
+    if classifier_inputs:
+        return classifier_inputs[0].flatten(1)
     return features[-1].flatten(2).mean(2) if features else None
 
 
@@ -157,18 +157,20 @@ def find_classifier(model: nn.Module, example: Tensor) -> str | None:
         model: the network.
         example: a batch of images, shape (N, C, H, W).
     """
-    made: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
 
     def note(name: str, _module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         if args and args[0].dim() == 2:
-            made[name] = output
+            outputs[name] = output
 
-    linear = [(name, one) for name, one in model.named_modules() if isinstance(one, nn.Linear)]
+    linear = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
     with ExitStack() as hooks:
         for name, module in linear:
             hooks.callback(module.register_forward_hook(partial(note, name)).remove)
         logits = dry_pass(model, example)
-    for name, output in made.items():
+    for name, output in outputs.items():
         if output.shape == logits.shape and output.data_ptr() == logits.data_ptr():
             return name or None
     return None

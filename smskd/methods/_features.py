@@ -39,8 +39,13 @@ class FeatureMethod(Method):
         pairs = zip(student.features, teacher.features, strict=True)
         return torch.stack(
             [
-                self.tap_loss(place, full_precision(ours), full_precision(theirs), progress)
-                for place, (ours, theirs) in enumerate(pairs)
+                self.tap_loss(
+                    place,
+                    full_precision(student_feature),
+                    full_precision(teacher_feature),
+                    progress,
+                )
+                for place, (student_feature, teacher_feature) in enumerate(pairs)
             ]
         )
 
@@ -81,8 +86,8 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(feature)
 
 
-def connector(channels: int, wanted: int, kernel_size: int = 1) -> nn.Sequential:
-    """A learnt convolution into the wanted number of channels, with batch-norm."""
+def connector(channels: int, out_channels: int, kernel_size: int = 1) -> nn.Sequential:
+    """A learnt convolution into `out_channels` channels, with batch-norm."""
     padding = kernel_size // 2
-    convolution = nn.Conv2d(channels, wanted, kernel_size, padding=padding, bias=False)
-    return nn.Sequential(convolution, BatchNorm(wanted))
+    convolution = nn.Conv2d(channels, out_channels, kernel_size, padding=padding, bias=False)
+    return nn.Sequential(convolution, BatchNorm(out_channels))

@@ -37,9 +37,9 @@ def cc_loss(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tenso
         student, teacher: embeddings, shapes (N, D) and (N, E).
         gamma, order: of the kernel.
     """
-    ours = correlations(full_precision(student), gamma, order)
-    theirs = correlations(full_precision(teacher), gamma, order)
-    return (ours - theirs).square().mean()
+    student_correlations = correlations(full_precision(student), gamma, order)
+    teacher_correlations = correlations(full_precision(teacher), gamma, order)
+    return (student_correlations - teacher_correlations).square().mean()
 
 
 @METHODS.register("cc")

@@ -62,9 +62,9 @@ def draw_negatives(own: Tensor, labels: Tensor, at_most: int) -> Tensor:
     by_class, order = labels.sort(stable=True)
     begin = torch.searchsorted(by_class, own).unsqueeze(1)
     end = torch.searchsorted(by_class, own, right=True).unsqueeze(1)
-    others = len(labels) - (end - begin)
-    count = min(at_most, int(others.min()))
-    place = torch.randint(2**53, (len(own), count), device=labels.device) % others
+    other_count = len(labels) - (end - begin)
+    count = min(at_most, int(other_count.min()))
+    place = torch.randint(2**53, (len(own), count), device=labels.device) % other_count
     # The own class lies in one piece, from `begin` to `end`; places from there on skip it.
     return order[torch.where(place < begin, place, place + (end - begin))]
 
@@ -132,10 +132,10 @@ class CRD(Method):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        ours, theirs = pair.student_shapes.embedding, pair.teacher_shapes.embedding
-        assert ours is not None and theirs is not None and pair.samples is not None
-        self.student_head = Projection(ours, self.dims)
-        self.teacher_head = Projection(theirs, self.dims)
+        student_width, teacher_width = pair.student_shapes.embedding, pair.teacher_shapes.embedding
+        assert student_width is not None and teacher_width is not None and pair.samples is not None
+        self.student_head = Projection(student_width, self.dims)
+        self.teacher_head = Projection(teacher_width, self.dims)
         self.register_buffer("student_bank", new_bank(pair.samples, self.dims))
         self.register_buffer("teacher_bank", new_bank(pair.samples, self.dims))
         self.register_buffer("labels", torch.full((pair.samples,), -1))
@@ -153,23 +153,23 @@ class CRD(Method):
         assert student.embedding is not None and teacher.embedding is not None
         assert batch.ids is not None
         self._check(batch.ids)
-        ours = unit_rows(self.student_head(student.embedding))
-        theirs = unit_rows(self.teacher_head(teacher.embedding))
+        student_points = unit_rows(self.student_head(student.embedding))
+        teacher_points = unit_rows(self.teacher_head(teacher.embedding))
         labels = self.labels.scatter(0, batch.ids, batch.labels)
         drawn = draw_negatives(batch.labels, labels, self.negatives)
         compared = torch.cat([batch.ids.unsqueeze(1), drawn], dim=1)
         similarities = torch.stack(
             [
-                self._similarities(ours, self.teacher_bank, compared),
-                self._similarities(theirs, self.student_bank, compared),
+                self._similarities(student_points, self.teacher_bank, compared),
+                self._similarities(teacher_points, self.student_bank, compared),
             ]
         )
         log_normalisers = self._log_normalisers(similarities.detach())
         if self.training:
             self.labels.copy_(labels)
             self.log_normalisers.copy_(log_normalisers)
-            self._remember(self.student_bank, batch.ids, ours)
-            self._remember(self.teacher_bank, batch.ids, theirs)
+            self._remember(self.student_bank, batch.ids, student_points)
+            self._remember(self.teacher_bank, batch.ids, teacher_points)
         normaliser = log_normalisers.view(2, 1, 1)
         return crd_loss(similarities, normaliser, len(self.labels)).sum(0).mean()
 
@@ -193,5 +193,5 @@ class CRD(Method):
 
     @torch.no_grad()
     def _remember(self, bank: Tensor, ids: Tensor, points: Tensor) -> None:
-        kept = self.momentum * bank[ids] + (1 - self.momentum) * points
-        bank[ids] = unit_rows(kept).to(bank.dtype)
+        averaged = self.momentum * bank[ids] + (1 - self.momentum) * points
+        bank[ids] = unit_rows(averaged).to(bank.dtype)

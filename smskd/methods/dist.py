@@ -37,10 +37,10 @@ def dist_loss(
         gamma: weight of the intra-class relation, the columns.
         temperature: τ > 0.
     """
-    ours = (full_precision(student) / temperature).softmax(1)
-    theirs = (full_precision(teacher) / temperature).softmax(1)
-    inter_class = pearson_distance(ours, theirs).mean()
-    intra_class = pearson_distance(ours.T, theirs.T).mean()
+    student_probabilities = (full_precision(student) / temperature).softmax(1)
+    teacher_probabilities = (full_precision(teacher) / temperature).softmax(1)
+    inter_class = pearson_distance(student_probabilities, teacher_probabilities).mean()
+    intra_class = pearson_distance(student_probabilities.T, teacher_probabilities.T).mean()
     return (beta * inter_class + gamma * intra_class) * temperature**2
 
 

@@ -52,11 +52,11 @@ def dkd_loss(
         beta: weight of the others.
     """
     true = F.one_hot(labels, student.shape[1]).bool()
-    ours = decoupled(full_precision(student) / temperature, true)
-    theirs = decoupled(full_precision(teacher) / temperature, true)
+    student_parts = decoupled(full_precision(student) / temperature, true)
+    teacher_parts = decoupled(full_precision(teacher) / temperature, true)
     target, others = (
-        F.kl_div(said, meant, reduction="none", log_target=True).sum(1)
-        for said, meant in zip(ours, theirs, strict=True)
+        F.kl_div(student_part, teacher_part, reduction="none", log_target=True).sum(1)
+        for student_part, teacher_part in zip(student_parts, teacher_parts, strict=True)
     )
     return (alpha * target + beta * others) * temperature**2
 

@@ -20,8 +20,8 @@ def fitnet_loss(regressed: Tensor, teacher: Tensor) -> Tensor:
         teacher: the teacher's feature, shape (N, C, H, W); the finer of the two is averaged
             down to the coarser one's size.
     """
-    ours, theirs = to_coarser(full_precision(regressed), full_precision(teacher))
-    return (ours - theirs).square().flatten(1).mean(1)
+    student_map, teacher_map = to_coarser(full_precision(regressed), full_precision(teacher))
+    return (student_map - teacher_map).square().flatten(1).mean(1)
 
 
 @METHODS.register("fitnet")
@@ -39,7 +39,8 @@ class FitNet(FeatureMethod):
     def build(self, pair: Pair) -> None:
         super().build(pair)
         self.regressors.extend(
-            connector(ours[0], theirs[0]) for ours, theirs in pair.feature_shapes
+            connector(student_shape[0], teacher_shape[0])
+            for student_shape, teacher_shape in pair.feature_shapes
         )
 
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:

@@ -50,14 +50,16 @@ def singular_vectors(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
         vector = _largest(gram)
         image = torch.bmm(gram, vector)
         share = torch.bmm(vector.transpose(1, 2), image)
-        there = share > _SMALLEST_SHARE
-        vector, image = (torch.where(there, one, 0.0) for one in (vector, image))
+        has_pattern = share > _SMALLEST_SHARE
+        vector, image = (torch.where(has_pattern, column, 0.0) for column in (vector, image))
         outer = torch.bmm(image, vector.transpose(1, 2))
         # (I − vvᵀ) G (I − vvᵀ), which is positive however well v has converged.
         gram = gram - outer - outer.transpose(1, 2) + share * vector @ vector.transpose(1, 2)
         vectors.append(vector)
         # The square root has no gradient at zero, so what is not there is kept out of it.
-        values.append(torch.where(there, torch.where(there, share, 1.0).sqrt(), 0.0).flatten(1))
+        values.append(
+            torch.where(has_pattern, torch.where(has_pattern, share, 1.0).sqrt(), 0.0).flatten(1)
+        )
     return torch.cat(vectors, 2), torch.cat(values, 1)
 
 
@@ -110,24 +112,29 @@ def kdsvd_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], vectors: in
             averaged down to the coarser one's H and W, and to 8×8.
         vectors: how many, from the largest singular value on.
     """
-    ours, theirs = [], []
-    for our_map, their_map in zip(student, teacher, strict=True):
-        our_matrix, their_matrix = _matrices(our_map, their_map)
+    student_taps, teacher_taps = [], []
+    for student_map, teacher_map in zip(student, teacher, strict=True):
+        student_matrix, teacher_matrix = _matrices(student_map, teacher_map)
         # Autocast would take the products in half precision.
-        with torch.autocast(our_map.device.type, enabled=False):
-            their_vectors, their_values = singular_vectors(their_matrix, vectors)
-            our_vectors, _ = singular_vectors(our_matrix, vectors + _SPARE)
-            scale = F.normalize(their_values, dim=1)[:, None]
-            ours.append(aligned(our_vectors, their_vectors) * scale)
-            theirs.append(their_vectors * scale)
-    changes = zip(_changes(ours), _changes(theirs), strict=True)
-    return torch.stack([(s - t).square().flatten(1).sum(1) for s, t in changes]).sum(0)
+        with torch.autocast(student_map.device.type, enabled=False):
+            teacher_vectors, teacher_values = singular_vectors(teacher_matrix, vectors)
+            student_vectors, _ = singular_vectors(student_matrix, vectors + _SPARE)
+            scale = F.normalize(teacher_values, dim=1)[:, None]
+            student_taps.append(aligned(student_vectors, teacher_vectors) * scale)
+            teacher_taps.append(teacher_vectors * scale)
+    changes = zip(_changes(student_taps), _changes(teacher_taps), strict=True)
+    return torch.stack(
+        [
+            (student_change - teacher_change).square().flatten(1).sum(1)
+            for student_change, teacher_change in changes
+        ]
+    ).sum(0)
 
 
 def _matrices(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    ours, theirs = to_coarser(full_precision(student), full_precision(teacher))
-    size = [min(side, _MOST_PLACES) for side in ours.shape[2:]]
-    return resized(ours, *size).flatten(2), resized(theirs, *size).flatten(2)
+    student_map, teacher_map = to_coarser(full_precision(student), full_precision(teacher))
+    size = [min(side, _MOST_PLACES) for side in student_map.shape[2:]]
+    return resized(student_map, *size).flatten(2), resized(teacher_map, *size).flatten(2)
 
 
 def _changes(taps: list[Tensor]) -> list[Tensor]:

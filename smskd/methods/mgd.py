@@ -83,18 +83,23 @@ class MGD(Method):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        ours, theirs = (shape[0] for shape in pair.feature_shapes[-1])
-        self.align = nn.Conv2d(ours, theirs, 1) if ours != theirs else nn.Identity()
+        student_channels, teacher_channels = (shape[0] for shape in pair.feature_shapes[-1])
+        self.align = (
+            nn.Conv2d(student_channels, teacher_channels, 1)
+            if student_channels != teacher_channels
+            else nn.Identity()
+        )
         self.generate = nn.Sequential(
-            nn.Conv2d(theirs, theirs, 3, padding=1),
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
             nn.ReLU(),
-            nn.Conv2d(theirs, theirs, 3, padding=1),
+            nn.Conv2d(teacher_channels, teacher_channels, 3, padding=1),
         )
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
-        ours, theirs = full_precision(student.features[-1]), full_precision(teacher.features[-1])
-        ours, theirs = to_coarser(self.align(ours), theirs)
-        generated = self.generate(ours * random_mask(ours, self.mask_ratio, self.hidden))
-        return mgd_loss(generated, theirs).mean()
+        aligned = self.align(full_precision(student.features[-1]))
+        student_map, teacher_map = to_coarser(aligned, full_precision(teacher.features[-1]))
+        mask = random_mask(student_map, self.mask_ratio, self.hidden)
+        generated = self.generate(student_map * mask)
+        return mgd_loss(generated, teacher_map).mean()

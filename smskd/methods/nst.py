@@ -24,16 +24,20 @@ def nst_loss(student: Tensor, teacher: Tensor) -> Tensor:
         student, teacher: features, shape (N, C, H, W); C may differ, and the finer one is
             averaged down to the coarser one's H and W.
     """
-    ours, theirs = to_coarser(full_precision(student), full_precision(teacher))
-    ours, theirs = _unit_channels(ours), _unit_channels(theirs)
-    our_count, places = ours.shape[1:]
-    their_count = theirs.shape[1]
-    by_channels = our_count**2 + their_count**2 + our_count * their_count
+    student_map, teacher_map = to_coarser(full_precision(student), full_precision(teacher))
+    student_channels, teacher_channels = _unit_channels(student_map), _unit_channels(teacher_map)
+    student_count, places = student_channels.shape[1:]
+    teacher_count = teacher_channels.shape[1]
+    by_channels = student_count**2 + teacher_count**2 + student_count * teacher_count
     # Autocast would take the products in half precision.
     with torch.autocast(student.device.type, enabled=False):
         if places**2 <= by_channels:
-            return _by_places(ours, theirs)
-        return _kernel(ours, ours) + _kernel(theirs, theirs) - 2 * _kernel(ours, theirs)
+            return _by_places(student_channels, teacher_channels)
+        return (
+            _kernel(student_channels, student_channels)
+            + _kernel(teacher_channels, teacher_channels)
+            - 2 * _kernel(student_channels, teacher_channels)
+        )
 
 
 def _unit_channels(feature: Tensor) -> Tensor:
@@ -47,8 +51,11 @@ def _kernel(first: Tensor, second: Tensor) -> Tensor:
 
 def _by_places(first: Tensor, second: Tensor) -> Tensor:
     """The same discrepancy through two (H·W, H·W) matrices: ‖XᵀX / C − YᵀY / C'‖²."""
-    means = [torch.bmm(one.transpose(1, 2), one) / one.shape[1] for one in (first, second)]
-    return (means[0] - means[1]).square().sum((1, 2))
+    grams = [
+        torch.bmm(channels.transpose(1, 2), channels) / channels.shape[1]
+        for channels in (first, second)
+    ]
+    return (grams[0] - grams[1]).square().sum((1, 2))
 
 
 @METHODS.register("nst")

@@ -24,10 +24,10 @@ def ofd_loss(connected: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
         teacher: the teacher's feature, shape (N, C, H, W).
         margin: m of each channel, shape (C,), not positive.
     """
-    ours = full_precision(connected)
+    student = full_precision(connected)
     target = torch.maximum(full_precision(teacher), full_precision(margin)[:, None, None])
-    counts = (ours > target) | (target > 0)
-    return torch.where(counts, ours - target, 0.0).square().flatten(1).sum(1)
+    counts = (student > target) | (target > 0)
+    return torch.where(counts, student - target, 0.0).square().flatten(1).sum(1)
 
 
 class Margin(nn.Module):
@@ -80,9 +80,9 @@ class OFD(FeatureMethod):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        for ours, theirs in pair.feature_shapes:
-            self.connectors.append(connector(ours[0], theirs[0]))
-            self.margins.append(Margin(theirs[0]))
+        for student_shape, teacher_shape in pair.feature_shapes:
+            self.connectors.append(connector(student_shape[0], teacher_shape[0]))
+            self.margins.append(Margin(teacher_shape[0]))
 
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
         connected, teacher = to_coarser(self.connectors[place](student), teacher)

@@ -35,9 +35,11 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student, teacher: embeddings, shapes (N, D) and (N, E).
     """
-    ours = neighbour_probabilities(full_precision(student))
-    theirs = neighbour_probabilities(full_precision(teacher))
-    return (theirs * (theirs.log() - ours.log())).mean()
+    student_probabilities = neighbour_probabilities(full_precision(student))
+    teacher_probabilities = neighbour_probabilities(full_precision(teacher))
+    return (
+        teacher_probabilities * (teacher_probabilities.log() - student_probabilities.log())
+    ).mean()
 
 
 @METHODS.register("pkt")

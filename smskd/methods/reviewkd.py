@@ -27,14 +27,14 @@ def hierarchical_context_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student, teacher: features, shape (N, C, H, W).
     """
-    ours, theirs = full_precision(student), full_precision(teacher)
-    height, width = ours.shape[2:]
-    losses, weights = [_squared_error(ours, theirs)], [1.0]
+    student_map, teacher_map = full_precision(student), full_precision(teacher)
+    height, width = student_map.shape[2:]
+    losses, weights = [_squared_error(student_map, teacher_map)], [1.0]
     for level in _LEVELS:
         if level >= max(height, width):
             continue
         size = min(level, height), min(level, width)
-        losses.append(_squared_error(resized(ours, *size), resized(theirs, *size)))
+        losses.append(_squared_error(resized(student_map, *size), resized(teacher_map, *size)))
         weights.append(weights[-1] / 2)
     terms = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
     return torch.stack(terms).sum(0) / sum(weights)
@@ -50,15 +50,15 @@ class Fusion(nn.Module):
     Args:
         channels: of the student's feature at this level.
         middle: of what goes from level to level.
-        wanted: of the teacher's feature at this level.
+        out_channels: of the teacher's feature at this level.
         deepest: whether no level is deeper.
     """
 
-    def __init__(self, channels: int, middle: int, wanted: int, deepest: bool) -> None:
+    def __init__(self, channels: int, middle: int, out_channels: int, deepest: bool) -> None:
         super().__init__()
         self.enter = connector(channels, middle)
         self.attend = None if deepest else nn.Conv2d(2 * middle, 2, 1)
-        self.leave = connector(middle, wanted, kernel_size=3)
+        self.leave = connector(middle, out_channels, kernel_size=3)
         for convolution in (self.enter[0], self.leave[0]):
             nn.init.kaiming_uniform_(cast(nn.Conv2d, convolution).weight, a=1)
 
@@ -73,7 +73,7 @@ class Fusion(nn.Module):
             height, width: the teacher's H and W.
 
         Returns:
-            Shapes (N, wanted, H, W) and (N, middle, H, W).
+            Shapes (N, out_channels, H, W) and (N, middle, H, W).
         """
         joined = self.enter(feature)
         if self.attend is not None and deeper is not None:
@@ -114,32 +114,37 @@ class ReviewKD(Method):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        ours, theirs = _levels_of(pair.student_shapes), _levels_of(pair.teacher_shapes)
+        student_levels = _channels_of_levels(pair.student_shapes)
+        teacher_levels = _channels_of_levels(pair.teacher_shapes)
         self.has_pooled = all(max(shape[1:]) > 1 for shape in pair.feature_shapes[-1])
         if not self.has_pooled:
-            ours, theirs = ours[:-1], theirs[:-1]
-        middle = min(ours[-1], _MOST_CHANNELS)
-        for place, (channels, wanted) in enumerate(zip(ours, theirs, strict=True)):
-            self.fusions.append(Fusion(channels, middle, wanted, place == len(ours) - 1))
+            student_levels, teacher_levels = student_levels[:-1], teacher_levels[:-1]
+        middle = min(student_levels[-1], _MOST_CHANNELS)
+        for place, (channels, out_channels) in enumerate(
+            zip(student_levels, teacher_levels, strict=True)
+        ):
+            self.fusions.append(
+                Fusion(channels, middle, out_channels, place == len(student_levels) - 1)
+            )
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         losses = []
         deeper = None
-        levels = zip(self.fusions, self._read(student), self._read(teacher), strict=True)
-        for fusion, ours, theirs in reversed(list(levels)):
-            fused, deeper = fusion(full_precision(ours), deeper, *theirs.shape[2:])
-            losses.append(hierarchical_context_loss(fused, theirs).mean())
+        levels = zip(self.fusions, self._levels(student), self._levels(teacher), strict=True)
+        for fusion, student_level, teacher_level in reversed(list(levels)):
+            fused, deeper = fusion(full_precision(student_level), deeper, *teacher_level.shape[2:])
+            losses.append(hierarchical_context_loss(fused, teacher_level).mean())
         return progress.risen(self.warmup_epochs) * torch.stack(losses).sum()
 
-    def _read(self, said: Signals) -> list[Tensor]:
+    def _levels(self, signals: Signals) -> list[Tensor]:
         """The levels, from the shallowest on; the pooled one has shape (N, D, 1, 1)."""
-        assert said.embedding is not None
-        pooled = [said.embedding[:, :, None, None]] if self.has_pooled else []
-        return [*said.features, *pooled]
+        assert signals.embedding is not None
+        pooled = [signals.embedding[:, :, None, None]] if self.has_pooled else []
+        return [*signals.features, *pooled]
 
 
-def _levels_of(shapes: Shapes) -> list[int]:
+def _channels_of_levels(shapes: Shapes) -> list[int]:
     """Channels of each level, the pooled one last."""
     return [*(shape[0] for shape in shapes.features), cast(int, shapes.embedding)]

@@ -139,13 +139,18 @@ class SAKD(Method):
         for method in self.wrapped.values():
             cast(Method, method).build(pair)
         spots = len(pair.feature_shapes) + 1
-        seen = cast(int, pair.student_shapes.embedding) + cast(int, pair.teacher_shapes.embedding)
-        self.policy = nn.Linear(seen, 2 * spots)
+        student_width = cast(int, pair.student_shapes.embedding)
+        teacher_width = cast(int, pair.teacher_shapes.embedding)
+        self.policy = nn.Linear(student_width + teacher_width, 2 * spots)
         with torch.no_grad():
             self.policy.bias[0::2] += self.teacher_bias
         shapes = pair.feature_shapes
-        self.to_teacher = nn.ModuleList(Adaption(ours, theirs) for ours, theirs in shapes)
-        self.to_student = nn.ModuleList(Adaption(theirs, ours) for ours, theirs in shapes)
+        self.to_teacher = nn.ModuleList(
+            Adaption(student_shape, teacher_shape) for student_shape, teacher_shape in shapes
+        )
+        self.to_student = nn.ModuleList(
+            Adaption(teacher_shape, student_shape) for student_shape, teacher_shape in shapes
+        )
 
     def paces(self) -> list[Pace]:
         routing = (self.policy, self.to_teacher, self.to_student)
@@ -162,23 +167,25 @@ class SAKD(Method):
         return policy_loss + self._distilled(student, teacher, chosen.detach(), progress)
 
     def _choose(self, student: Signals, teacher: Signals) -> Tensor:
-        seen = [full_precision(cast(Tensor, one.embedding)) for one in (teacher, student)]
-        logits = self.policy(torch.cat(seen, dim=1).detach())
+        embeddings = [
+            full_precision(cast(Tensor, signals.embedding)) for signals in (teacher, student)
+        ]
+        logits = self.policy(torch.cat(embeddings, dim=1).detach())
         return chosen_spots(logits.unflatten(1, (-1, 2)), self.policy_temperature)
 
     def _routed(self, batch: Batch, chosen: Tensor) -> Tensor:
         """Logits of the multi-path network, shape (N, classes)."""
 
-        def exchange(place: int, ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
-            take = chosen[:, place, None, None, None].to(ours.dtype)
-            to_student = (1 - take) * ours + take * self.to_student[place](theirs)
-            to_teacher = (1 - take) * self.to_teacher[place](ours) + take * theirs
+        def exchange(place: int, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+            take = chosen[:, place, None, None, None].to(student.dtype)
+            to_student = (1 - take) * student + take * self.to_student[place](teacher)
+            to_teacher = (1 - take) * self.to_teacher[place](student) + take * teacher
             return to_student, to_teacher
 
         images = (batch.images, batch.seen_by_teacher)
-        ours, theirs = run_in_lockstep(*self._networks, images, exchange)
+        student_logits, teacher_logits = run_in_lockstep(*self._networks, images, exchange)
         last = chosen[:, -1:]
-        return (1 - last) * full_precision(ours) + last * full_precision(theirs)
+        return (1 - last) * full_precision(student_logits) + last * full_precision(teacher_logits)
 
     def _distilled(
         self, student: Signals, teacher: Signals, chosen: Tensor, progress: Progress

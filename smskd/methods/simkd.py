@@ -45,17 +45,19 @@ class SimKD(Method):
 
     def build(self, pair: Pair) -> None:
         super().build(pair)
-        ours, theirs = pair.student.classifier, pair.teacher.classifier
-        assert ours is not None and theirs is not None
-        has_bias = _bias(ours) is not None
-        if not has_bias and _bias(theirs) is not None:
+        student_classifier, teacher_classifier = pair.student.classifier, pair.teacher.classifier
+        assert student_classifier is not None and teacher_classifier is not None
+        has_bias = _bias(student_classifier) is not None
+        if not has_bias and _bias(teacher_classifier) is not None:
             raise ModelMismatchError(
                 f"{type(self).__name__} folds the teacher's classifier into the student's, which "
                 "has no bias to take the teacher's; give it one or choose another method"
             )
-        self.projector = nn.Linear(ours.in_features, theirs.in_features, has_bias)
+        self.projector = nn.Linear(
+            student_classifier.in_features, teacher_classifier.in_features, has_bias
+        )
         # In a tuple, so that the networks' own parameters do not become the method's as well.
-        self._classifiers = ours, theirs
+        self._classifiers = student_classifier, teacher_classifier
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
@@ -67,13 +69,13 @@ class SimKD(Method):
     @torch.no_grad()
     def after_epoch(self) -> None:
         """Fold the teacher's classifier and the projector into the student's classifier."""
-        ours, theirs = self._classifiers
-        weight = full_precision(theirs.weight)
-        ours.weight.copy_(weight @ self.projector.weight)
-        bias, their_bias = _bias(ours), _bias(theirs)
+        student_classifier, teacher_classifier = self._classifiers
+        weight = full_precision(teacher_classifier.weight)
+        student_classifier.weight.copy_(weight @ self.projector.weight)
+        bias, teacher_bias = _bias(student_classifier), _bias(teacher_classifier)
         if bias is not None:
             folded = weight @ self.projector.bias
-            bias.copy_(folded if their_bias is None else folded + their_bias)
+            bias.copy_(folded if teacher_bias is None else folded + teacher_bias)
 
 
 def _bias(linear: nn.Linear) -> Tensor | None:

@@ -29,8 +29,9 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student, teacher: features, shapes (N, ...); only N must be the same.
     """
-    ours, theirs = similarities(full_precision(student)), similarities(full_precision(teacher))
-    return (ours - theirs).square().mean()
+    student_similarities = similarities(full_precision(student))
+    teacher_similarities = similarities(full_precision(teacher))
+    return (student_similarities - teacher_similarities).square().mean()
 
 
 @METHODS.register("sp")

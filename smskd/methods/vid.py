@@ -66,24 +66,24 @@ class VID(FeatureMethod):
         above = self.initial_variance - _SMALLEST_VARIANCE
         # The inverse of softplus, in a form that does not overflow.
         raw = above + math.log(-math.expm1(-above))
-        for ours, theirs in pair.feature_shapes:
-            self.regressors.append(_regressor(ours[0], theirs[0]))
-            self.raw_variances.append(nn.Parameter(torch.full((theirs[0],), raw)))
+        for student_shape, teacher_shape in pair.feature_shapes:
+            self.regressors.append(_regressor(student_shape[0], teacher_shape[0]))
+            self.raw_variances.append(nn.Parameter(torch.full((teacher_shape[0],), raw)))
 
     def variance(self, place: int) -> Tensor:
         """σ² of every channel at one tap pair: shape (C,)."""
         return F.softplus(self.raw_variances[place]) + _SMALLEST_VARIANCE
 
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
-        ours, theirs = to_coarser(student, teacher)
-        return vid_loss(self.regressors[place](ours), theirs, self.variance(place))
+        student_map, teacher_map = to_coarser(student, teacher)
+        return vid_loss(self.regressors[place](student_map), teacher_map, self.variance(place))
 
 
-def _regressor(channels: int, wanted: int) -> nn.Sequential:
+def _regressor(channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels, wanted, 1, bias=False),
+        nn.Conv2d(channels, out_channels, 1, bias=False),
         nn.ReLU(),
-        nn.Conv2d(wanted, wanted, 1, bias=False),
+        nn.Conv2d(out_channels, out_channels, 1, bias=False),
         nn.ReLU(),
-        nn.Conv2d(wanted, wanted, 1, bias=False),
+        nn.Conv2d(out_channels, out_channels, 1, bias=False),
     )

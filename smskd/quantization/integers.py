@@ -42,8 +42,8 @@ class IntegerActivation(nn.Module):
         """The same shape."""
         scale, zero = self.scale, self.zero_point
         if torch.onnx.is_in_onnx_export():
-            whole = _onnx("QuantizeLinear", (x, scale, zero), zero.dtype, x.shape)
-            return _onnx("DequantizeLinear", (whole, scale, zero), torch.float32, x.shape)
+            integers = _onnx("QuantizeLinear", (x, scale, zero), zero.dtype, x.shape)
+            return _onnx("DequantizeLinear", (integers, scale, zero), torch.float32, x.shape)
         return torch.fake_quantize_per_tensor_affine(x, scale, zero.to(torch.int32), *self.limits)
 
 
@@ -67,8 +67,10 @@ class IntegerWeights(nn.Module):
         self.register_buffer("weight_scale", scale)
         # An accumulator's own step, so that the bias is added without converting it.
         step = None if bias is None else scale * input_scale
-        whole = None if bias is None or step is None else (bias / step).round().to(torch.int32)
-        self.register_buffer("bias", whole)
+        integer_bias = (
+            None if bias is None or step is None else (bias / step).round().to(torch.int32)
+        )
+        self.register_buffer("bias", integer_bias)
         self.register_buffer("bias_scale", step)
 
     def forward(self) -> tuple[Tensor, Tensor | None]:
@@ -94,11 +96,11 @@ def in_integers(quantized: fx.GraphModule, kind: ActivationType = "u8") -> fx.Gr
     modules = dict(copy.named_modules())
     with torch.no_grad():
         for node in list(copy.graph.nodes):
-            made = modules.get(str(node.target)) if node.op == "call_module" else None
-            if isinstance(made, FoldedWeights):
-                given = [_value(copy, one) for one in node.args]
+            folded_weights = modules.get(str(node.target)) if node.op == "call_module" else None
+            if isinstance(folded_weights, FoldedWeights):
+                arguments = [_value(copy, argument) for argument in node.args]
                 scale = _grid_before(_layer_of(node), modules)
-                weight, bias = made.folded(*given)
+                weight, bias = folded_weights.folded(*arguments)
                 copy.set_submodule(str(node.target), IntegerWeights(weight, bias, scale))
                 node.args = ()
         for name, module in modules.items():
@@ -129,16 +131,16 @@ def _value(module: nn.Module, node: Any) -> Any:
     return getattr(module.get_submodule(owner), name)
 
 
-def _dequantized(whole: Tensor, scale: Tensor) -> Tensor:
+def _dequantized(integers: Tensor, scale: Tensor) -> Tensor:
     if torch.onnx.is_in_onnx_export():
-        zeros = torch.zeros_like(scale, dtype=whole.dtype)
-        inputs = (whole, scale, zeros)
-        return _onnx("DequantizeLinear", inputs, torch.float32, whole.shape, axis=0)
-    return whole.to(torch.float32) * _per_channel(scale, whole)
+        zeros = torch.zeros_like(scale, dtype=integers.dtype)
+        inputs = (integers, scale, zeros)
+        return _onnx("DequantizeLinear", inputs, torch.float32, integers.shape, axis=0)
+    return integers.to(torch.float32) * _per_channel(scale, integers)
 
 
-def _per_channel(scale: Tensor, of: Tensor) -> Tensor:
-    return scale.reshape(-1, *[1] * (of.dim() - 1))
+def _per_channel(scale: Tensor, tensor: Tensor) -> Tensor:
+    return scale.reshape(-1, *[1] * (tensor.dim() - 1))
 
 
 def _onnx(

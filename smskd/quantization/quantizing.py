@@ -110,10 +110,10 @@ def _fold(quantized: fx.GraphModule, layer: fx.Node) -> None:
     epsilon = cast(float, norm.args[7]) if norm is not None else None
     quantized.add_submodule(name, FoldedWeights(epsilon))
     with quantized.graph.inserting_before(layer):
-        read = (weight, bias, *(norm.args[1:5] if norm is not None else ()))
-        both = quantized.graph.call_module(name, read)
-        rounded = quantized.graph.call_function(operator.getitem, (both, 0))
-        moved = quantized.graph.call_function(operator.getitem, (both, 1))
+        arguments = (weight, bias, *(norm.args[1:5] if norm is not None else ()))
+        folded = quantized.graph.call_module(name, arguments)
+        rounded = quantized.graph.call_function(operator.getitem, (folded, 0))
+        moved = quantized.graph.call_function(operator.getitem, (folded, 1))
     layer.args = (source, rounded, moved, *rest)
     if norm is not None:
         norm.replace_all_uses_with(layer)
@@ -143,22 +143,22 @@ def _round_activations(quantized: fx.GraphModule) -> None:
 
 def _to_round(graph: fx.Graph) -> list[fx.Node]:
     """The nodes whose output is rounded, in the order of the graph."""
-    wanted: set[fx.Node] = set()
+    rounded: set[fx.Node] = set()
     for node in graph.nodes:
         if node.target in _LAYERS:
-            wanted |= {node.args[0], _root(node.args[0])}
+            rounded |= {node.args[0], _root(node.args[0])}
         if _combines_maps(node):
-            wanted |= set(node.args[:2])
+            rounded |= set(node.args[:2])
         if node.target in _CONVOLUTIONS or _combines_maps(node):
-            wanted.add(_behind_clipping(node))
+            rounded.add(_behind_clipping(node))
     (logits,) = next(iter(reversed(graph.nodes))).args[0]
-    return [node for node in graph.nodes if node in wanted and node is not logits]
+    return [node for node in graph.nodes if node in rounded and node is not logits]
 
 
 def _combines_maps(node: fx.Node) -> bool:
     """Whether feature maps are added or multiplied, which runtimes do in integers."""
     return node.target in _COMBINING and all(
-        isinstance(one, fx.Node) and _dimensions(one) == 4 for one in node.args[:2]
+        isinstance(argument, fx.Node) and _dimensions(argument) == 4 for argument in node.args[:2]
     )
 
 
@@ -184,16 +184,16 @@ def put_back(quantized: nn.Module, network: nn.Module) -> nn.Module:
 
     The two share them unless the form is a copy, such as a running mean. Returns the network.
     """
-    held = quantized.state_dict()
-    own = network.state_dict()
-    network.load_state_dict(own | {name: held[name] for name in own if name in held})
+    state = quantized.state_dict()
+    own_state = network.state_dict()
+    network.load_state_dict(own_state | {name: state[name] for name in own_state if name in state})
     return network
 
 
 def ranges_in(quantized: nn.Module) -> dict[str, Tensor]:
     """The activations' ranges of a quantised network, by name."""
-    held = quantized.state_dict()
-    return {name: value for name, value in held.items() if name.startswith(f"{RANGES}.")}
+    state = quantized.state_dict()
+    return {name: value for name, value in state.items() if name.startswith(f"{RANGES}.")}
 
 
 def quantized_with(

@@ -135,12 +135,12 @@ def keep_teacher_views(
         NoSpaceError: when the disk is full; views that are whole stay.
     """
     listener = listener or Listener()
-    kept = shapes.features if features_fit(shapes, samples, views, feature_limit) else ()
+    feature_shapes = shapes.features if features_fit(shapes, samples, views, feature_limit) else ()
     facts = {
         **made_from,
         "views": views,
         "samples": samples,
-        "features": len(kept),
+        "features": len(feature_shapes),
         "embedding": shapes.embedding is not None,
     }
     facts = json.loads(json.dumps(facts))  # as they will be read, tuples as lists
@@ -162,7 +162,7 @@ def keep_teacher_views(
                     batches_of(view),
                     samples=samples,
                     shapes=shapes,
-                    kept=kept,
+                    feature_shapes=feature_shapes,
                 )
             logger.info("%s: view %d of %d is kept", folder, view + 1, views)
             listener.view_done()
@@ -184,32 +184,34 @@ def _record(
     *,
     samples: int,
     shapes: Shapes,
-    kept: tuple[tuple[int, ...], ...],
+    feature_shapes: tuple[tuple[int, ...], ...],
 ) -> None:
     """Write one view into a folder beside its place, then rename it: it is there whole or not."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    wanted: dict[str, tuple[tuple[int, ...], type]] = {"logits": (shapes.logits, np.float32)}
+    layouts: dict[str, tuple[tuple[int, ...], type]] = {"logits": (shapes.logits, np.float32)}
     if shapes.embedding is not None:
-        wanted["embedding"] = ((shapes.embedding,), np.float16)
-    wanted |= {f"feature-{place}": (shape, np.float16) for place, shape in enumerate(kept)}
+        layouts["embedding"] = ((shapes.embedding,), np.float16)
+    layouts |= {
+        f"feature-{place}": (shape, np.float16) for place, shape in enumerate(feature_shapes)
+    }
     arrays = {
         name: _new_array(temporary / f"{name}.npy", (samples, *shape), dtype)
-        for name, (shape, dtype) in wanted.items()
+        for name, (shape, dtype) in layouts.items()
     }
-    seen = np.zeros(samples, dtype=bool)
+    recorded = np.zeros(samples, dtype=bool)
     for batch in batches:
-        rows, said = _rows(batch, samples), ask(batch)
-        arrays["logits"][rows] = said.logits.float().cpu().numpy()
-        if said.embedding is not None:
-            arrays["embedding"][rows] = _half(said.embedding)
-        for place in range(len(kept)):
-            arrays[f"feature-{place}"][rows] = _half(said.features[place])
-        seen[rows] = True
-    if not seen.all():
-        shown = int(seen.sum())
-        raise TrainingError(f"{folder}: {shown} of {samples} samples were shown to the teacher")
+        rows, signals = _rows(batch, samples), ask(batch)
+        arrays["logits"][rows] = signals.logits.float().cpu().numpy()
+        if signals.embedding is not None:
+            arrays["embedding"][rows] = _half(signals.embedding)
+        for place in range(len(feature_shapes)):
+            arrays[f"feature-{place}"][rows] = _half(signals.features[place])
+        recorded[rows] = True
+    if not recorded.all():
+        count = int(recorded.sum())
+        raise TrainingError(f"{folder}: {count} of {samples} samples were shown to the teacher")
     for array in arrays.values():  # written out, then the folder takes its name
         array.flush()
     temporary.rename(folder)

@@ -26,8 +26,8 @@ def ask_live(network: Callable[[Tensor], Signals], images: Tensor, autocast: Aut
     keep teacher tensors for their backward pass, and inference tensors refuse that.
     """
     with torch.inference_mode(), autocast():
-        said = network(images)
-    return said.map(torch.clone)
+        signals = network(images)
+    return signals.map(torch.clone)
 
 
 def live_teacher(teacher: TappedModel, engine: Engine) -> AskTeacher:
@@ -47,8 +47,8 @@ def live_teacher(teacher: TappedModel, engine: Engine) -> AskTeacher:
 
 def ask_kept(views: TeacherViews, batch: Batch) -> Signals:
     """What the teacher said about a batch when its views were recorded."""
-    said = views.read(batch)
-    return said.map(lambda tensor: tensor.to(batch.images.device, non_blocking=True))
+    signals = views.read(batch)
+    return signals.map(lambda tensor: tensor.to(batch.images.device, non_blocking=True))
 
 
 def needs_features(methods: nn.ModuleDict) -> bool:

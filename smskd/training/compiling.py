@@ -13,7 +13,7 @@ from smskd.features.taps import TappedModel
 
 
 @contextmanager
-def reading(tapped: TappedModel, compiled: bool) -> Iterator[Callable[[Tensor], Signals]]:
+def runnable(tapped: TappedModel, compiled: bool) -> Iterator[Callable[[Tensor], Signals]]:
     """What runs a tapped network within the block; after it, the network is as it was.
 
     Args:

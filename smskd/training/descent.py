@@ -77,7 +77,7 @@ class Descent:
         self._take_step()
 
     def _learning(self) -> list[nn.Parameter]:
-        return [one for one in self.step.parameters() if one.requires_grad]
+        return [parameter for parameter in self.step.parameters() if parameter.requires_grad]
 
     def _share(self, number: int, batches: int | None) -> tuple[int, bool]:
         """How many batches make the running optimizer step, and whether this is the last."""

@@ -25,7 +25,7 @@ from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
 from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
 from smskd.teaching.teachers import AskTeacher, ask_live, make_teacher, needs_features
-from smskd.training.compiling import reading
+from smskd.training.compiling import runnable
 from smskd.training.descent import Descent
 from smskd.training.results import METRICS, WEIGHTS, best_epoch, finished_metrics, write_result
 from smskd.training.resuming import ResumeState, load_resume, save_resume
@@ -47,8 +47,8 @@ def train_stage(job: StageJob) -> dict[str, Any]:
         TrainingError: when the loss is not a number any more.
         NoSpaceError: when the disk is full; what was saved stays.
     """
-    asked = fingerprint(job)
-    metrics = finished_metrics(job.folder, asked)
+    inputs_digest = fingerprint(job)
+    metrics = finished_metrics(job.folder, inputs_digest)
     if metrics is not None:
         logger.info("%s: stage %s was done before", job.folder, job.stage.name)
         load_model(job.folder / WEIGHTS, job.student.model)
@@ -56,7 +56,7 @@ def train_stage(job: StageJob) -> dict[str, Any]:
         return metrics
     # The caller's own random numbers are none of our business.
     with torch.random.fork_rng(), keeping_modes(job.student.model):
-        return _StageRun(job, asked).run()
+        return _StageRun(job, inputs_digest).run()
 
 
 class _StageRun:
@@ -82,28 +82,28 @@ class _StageRun:
         return TappedModel(fake_quantized(student, example).to(self.device))
 
     def run(self) -> dict[str, Any]:
-        done = self._resume()
+        finished_epochs = self._resume()
         logger.info(
             "stage %s: %d epochs, %d of them done before, on %s, methods %s, in %s",
-            self.stage.name, self.stage.epochs, done, self.device,
+            self.stage.name, self.stage.epochs, finished_epochs, self.device,
             [spec.name for spec in self.stage.method_specs], self.job.folder,
         )  # fmt: skip
-        self.job.listener.stage_started(self.stage.name, self.stage.epochs, done)
+        self.job.listener.stage_started(self.stage.name, self.stage.epochs, finished_epochs)
         with ExitStack() as running:
             self._start_networks(running)
-            for epoch in range(done, self.stage.epochs):
+            for epoch in range(finished_epochs, self.stage.epochs):
                 self._epoch(epoch)
                 self._save(epoch + 1)
         return self._finish()
 
     def _start_networks(self, running: ExitStack) -> None:
         job, compiled = self.job, self.job.engine.compile
-        self.step.read = running.enter_context(reading(self.student, compiled))
+        self.step.run_student = running.enter_context(runnable(self.student, compiled))
         if job.pair is None:
             return
         running.enter_context(evaluating(job.pair.teacher.model))
         self.ask_teacher = make_teacher(
-            running.enter_context(reading(job.pair.teacher, compiled)),
+            running.enter_context(runnable(job.pair.teacher, compiled)),
             job.views,
             needs_features(self.step.objective.methods),
             self.fabric.autocast,
@@ -118,8 +118,8 @@ class _StageRun:
         sums: dict[str, Tensor] = {}
         images_seen = 0
         self.descent.wrapped.train()
-        for number, given in enumerate(self.job.train):
-            batch = as_batch(given)
+        for number, item in enumerate(self.job.train):
+            batch = as_batch(item)
             # An epoch of unknown length is taken as a whole, at its middle.
             position = epoch + (number / batches if batches else 0.5)
             losses = self._train_on(batch, position, number, batches)
@@ -154,14 +154,18 @@ class _StageRun:
     def _losses(self, batch: Batch, position: float) -> dict[str, Tensor]:
         teacher, reference = None, self.job.reference
         if self.ask_teacher and self.job.pair:
-            with blamed(self.job.pair.teacher.model, f"teaching {self._asked_of(batch)}"):
+            with blamed(self.job.pair.teacher.model, f"teaching {self._pass_described(batch)}"):
                 teacher = self.ask_teacher(batch)
-        kept = ask_live(reference, batch.images, self.fabric.autocast) if reference else None
+        reference_signals = (
+            ask_live(reference, batch.images, self.fabric.autocast) if reference else None
+        )
         progress = Progress(position, self.stage.epochs)
-        losses: dict[str, Tensor] = self.descent.wrapped(batch, teacher, kept, progress)
+        losses: dict[str, Tensor] = self.descent.wrapped(
+            batch, teacher, reference_signals, progress
+        )
         return losses
 
-    def _asked_of(self, batch: Batch) -> str:
+    def _pass_described(self, batch: Batch) -> str:
         """What was asked of a network, for messages."""
         return f"in stage {self.stage.name}, on images of shape {tuple(batch.images.shape)}"
 
@@ -176,8 +180,8 @@ class _StageRun:
     def _validate(self) -> dict[str, Any]:
         if self.job.validation is None:
             return {"val_top1": None, "val_loss": None}
-        found = evaluate(self.step.handed_on, self.job.validation, self.device)
-        return {"val_top1": found["top1"], "val_loss": found["loss"]}
+        scores = evaluate(self.step.handed_on, self.job.validation, self.device)
+        return {"val_top1": scores["top1"], "val_loss": scores["loss"]}
 
     def _check_finite(self, record: dict[str, Any]) -> None:
         """Keep an epoch from being saved that cannot be gone on from."""

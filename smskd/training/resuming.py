@@ -104,15 +104,15 @@ def load_resume(
     return state
 
 
-def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+def _misfit(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:
     """The first difference of names or shapes, in words; None when there is none."""
-    for name in wanted:
-        if name not in found:
+    for name in expected:
+        if name not in stored:
             return f"{name} is missing there"
-        there, here = tuple(found[name].shape), tuple(wanted[name].shape)
-        if there != here:
-            return f"size mismatch for {name}: {there} there, {here} here"
-    unknown = next((name for name in found if name not in wanted), None)
+        stored_shape, expected_shape = tuple(stored[name].shape), tuple(expected[name].shape)
+        if stored_shape != expected_shape:
+            return f"size mismatch for {name}: {stored_shape} there, {expected_shape} here"
+    unknown = next((name for name in stored if name not in expected), None)
     return f"{unknown} is not known here" if unknown else None
 
 

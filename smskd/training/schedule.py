@@ -69,5 +69,5 @@ def learning_rate(stage: Stage, epoch: float) -> float:
         return stage.lr * epoch / stage.warmup_epochs
     if stage.schedule == "constant" or stage.warmup_epochs >= stage.epochs:
         return stage.lr
-    rest = (epoch - stage.warmup_epochs) / (stage.epochs - stage.warmup_epochs)
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+    progress = (epoch - stage.warmup_epochs) / (stage.epochs - stage.warmup_epochs)
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

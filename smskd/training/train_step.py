@@ -20,7 +20,7 @@ class TrainStep(nn.Module):
     """Student and objective as one module, so that an engine wraps all that learns at once.
 
     Attributes:
-        read: runs the student: the tapped student itself, or for a while a compiled form of it.
+        run_student: what runs the student: it itself, or for a while a compiled form of it.
         mean: a running mean of the student, and of the methods that fold into it. Their copies
             were made together, so those of the methods fold into that of the student.
 
@@ -39,7 +39,7 @@ class TrainStep(nn.Module):
             mean_of = get_ema_multi_avg_fn(ema_decay)  # type: ignore[no-untyped-call]
             self.mean = AveragedModel(self._averaged(), multi_avg_fn=mean_of)
             self.mean.requires_grad_(False)
-        self.read: Callable[[Tensor], Signals] = tapped
+        self.run_student: Callable[[Tensor], Signals] = tapped
 
     @property
     def handed_on(self) -> nn.Module:
@@ -51,8 +51,8 @@ class TrainStep(nn.Module):
     ) -> dict[str, Tensor]:
         shape, stage = tuple(batch.images.shape), self.objective.stage.name
         with blamed(self.student, f"training in stage {stage}, on images of shape {shape}"):
-            said = self.read(batch.images)
-        return cast(dict[str, Tensor], self.objective(said, batch, teacher, reference, progress))
+            signals = self.run_student(batch.images)
+        return cast(dict[str, Tensor], self.objective(signals, batch, teacher, reference, progress))
 
     def after_step(self) -> None:
         """Take the weights that an optimizer step left into the running mean."""

@@ -35,16 +35,16 @@ def weights(name: str) -> list[str]:
     return [PRETRAINED, *tags] if tags else []
 
 
-def fetch(name: str, which: str) -> dict[str, Tensor]:
+def fetch(name: str, tag: str) -> dict[str, Tensor]:
     """The tensors of pretrained weights."""
     timm = _timm()
-    if which == PRETRAINED:
-        which = timm.models.get_pretrained_cfg(name).tag
-    file = _file(_configs(name)[which])
+    if tag == PRETRAINED:
+        tag = timm.models.get_pretrained_cfg(name).tag
+    file = _file(_configs(name)[tag])
     # Through timm's own builder, which translates the names in files of other projects.
     with reading(file):
         network = timm.create_model(
-            f"{name}.{which}", pretrained=True, pretrained_cfg_overlay={"file": str(file)}
+            f"{name}.{tag}", pretrained=True, pretrained_cfg_overlay={"file": str(file)}
         )
     tensors: dict[str, Tensor] = network.state_dict()
     return tensors
@@ -66,8 +66,8 @@ def _file(config: Any) -> Path:
     if isinstance(cached, str):
         return Path(cached)
     # The hub's own client would ask again and again for a minute where there is no network.
-    called = f"{repository.rpartition('/')[2]}{Path(name).suffix}"
-    return fetched(hub.hf_hub_url(repository, name), called)
+    file_name = f"{repository.rpartition('/')[2]}{Path(name).suffix}"
+    return fetched(hub.hf_hub_url(repository, name), file_name)
 
 
 def _timm() -> Any:

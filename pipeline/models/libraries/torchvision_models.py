@@ -45,13 +45,13 @@ def build(name: str, num_classes: int, in_channels: int, **settings: Any) -> nn.
 def weights(name: str) -> list[str]:
     """Names of a model's pretrained weights, "DEFAULT" first."""
     published = _torchvision().get_model_weights(name).__members__
-    return sorted(published, key=lambda which: (which != "DEFAULT", which))
+    return sorted(published, key=lambda weights_name: (weights_name != "DEFAULT", weights_name))
 
 
-def fetch(name: str, which: str) -> dict[str, Tensor]:
+def fetch(name: str, weights_name: str) -> dict[str, Tensor]:
     """The tensors of pretrained weights."""
     models = _torchvision()
-    published = models.get_model_weights(name)[which]
+    published = models.get_model_weights(name)[weights_name]
     # Through torchvision's own builder, which knows the older names in some of its files.
     with reading(fetched(published.url)):
         network = models.get_model(name, weights=published)
@@ -59,20 +59,24 @@ def fetch(name: str, which: str) -> dict[str, Tensor]:
     return {key: tensors[key] for key in tensors if not key.startswith(_SIDE_HEADS)}
 
 
-def needed(name: str, which: str) -> dict[str, Any]:
+def needed(name: str, weights_name: str) -> dict[str, Any]:
     """Settings of the builder's that it changes for pretrained weights."""
     models = _torchvision()
     published = models.get_model_weights(name).__members__
-    if which not in published:
+    if weights_name not in published:
         return {}
     if name in _WITH_SIDE_HEADS:
         return {_TRANSFORM: True}
     if name.startswith("vit_"):
-        return {"image_size": published[which].meta["min_size"][0]}
-    return {"input_size": published[which].meta["min_size"]} if name.startswith("maxvit") else {}
+        return {"image_size": published[weights_name].meta["min_size"][0]}
+    return (
+        {"input_size": published[weights_name].meta["min_size"]}
+        if name.startswith("maxvit")
+        else {}
+    )
 
 
-def untold(name: str) -> tuple[str, ...]:
+def unstored(name: str) -> tuple[str, ...]:
     """Settings that no weights carry."""
     return (_TRANSFORM,) if name in _WITH_SIDE_HEADS else ()
 
@@ -102,4 +106,4 @@ def _take_channels(network: nn.Module, channels: int) -> None:
     network.set_submodule(place, fresh)
 
 
-LIBRARIES.register("torchvision")(Library(names, build, weights, fetch, needed, untold))
+LIBRARIES.register("torchvision")(Library(names, build, weights, fetch, needed, unstored))

@@ -21,7 +21,7 @@ from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.adopt import adopt, check_as_it_is, check_there
+from pipeline.training.adopt import adopt, check_as_it_is, check_file_exists
 from pipeline.training.networks import trained_student
 from pipeline.training.prepare import TrainingData, prepare
 from smskd.checkpoints.files import save_model
@@ -178,9 +178,9 @@ def test_a_file_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> Non
     gone = str(tmp_path / "gone")
     for asked in ({"model": f"{gone}.onnx"}, {"model": "resnet8", "weights": f"{gone}.pt"}):
         with pytest.raises(MissingFileError, match="gone"):
-            check_there(StudentRecipe(**asked))
-    check_there(StudentRecipe(model="mine:net"))
-    check_there(StudentRecipe(model="torchvision/resnet18", weights="torchvision:DEFAULT"))
+            check_file_exists(StudentRecipe(**asked))
+    check_file_exists(StudentRecipe(model="mine:net"))
+    check_file_exists(StudentRecipe(model="torchvision/resnet18", weights="torchvision:DEFAULT"))
 
 
 @pytest.mark.parametrize(

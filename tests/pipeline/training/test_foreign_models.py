@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import UsageError
 from pipeline.recipe.file import load_recipe
-from pipeline.training.foreign_models import Foreign, as_run, foreign_source, is_graph
+from pipeline.training.foreign_models import Foreign, foreign_source, is_graph, run_to_export
 
 
 @pytest.fixture(autouse=True)
@@ -86,11 +86,11 @@ def test_a_network_from_elsewhere_needs_images() -> None:
 
 
 def test_a_run_is_named_once() -> None:
-    assert as_run(None, None, {}) is None
-    assert as_run("runs/digits", None, {"--data": None}) == Path("runs/digits")
-    assert as_run(None, Path("runs/digits"), {}) == Path("runs/digits")
+    assert run_to_export(None, None, {}) is None
+    assert run_to_export("runs/digits", None, {"--data": None}) == Path("runs/digits")
+    assert run_to_export(None, Path("runs/digits"), {}) == Path("runs/digits")
     with pytest.raises(UsageError, match="both name a run folder"):
-        as_run("runs/digits", Path("runs/other"), {})
+        run_to_export("runs/digits", Path("runs/other"), {})
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_run_is_named_once() -> None:
 )
 def test_options_of_a_foreign_network_are_refused_for_a_run(given: str | None, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        as_run(given, None, {"--image-size": None, "--data": "digits"})
+        run_to_export(given, None, {"--image-size": None, "--data": "digits"})
 
 
 @pytest.mark.parametrize(("model", "graph"), [("a.onnx", True), ("onnx", False), ("a.b:c", False)])

@@ -22,7 +22,7 @@ from pipeline.models import build_model
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import start_run
 from pipeline.training.networks import (
-    Named,
+    NetworkSpec,
     load_weights,
     new_network,
     trained_student,
@@ -41,12 +41,12 @@ def facts(size: int = 16, channels: int = 3, classes: int = 4) -> DataFacts:
 
 def test_weights_are_drawn_from_the_seed_and_the_role_alone() -> None:
     torch.manual_seed(1)
-    first = new_network(Named("resnet8"), facts(), 0, "student").state_dict()
+    first = new_network(NetworkSpec("resnet8"), facts(), 0, "student").state_dict()
     torch.manual_seed(2)
-    again = new_network(Named("resnet8"), facts(), 0, "student").state_dict()
+    again = new_network(NetworkSpec("resnet8"), facts(), 0, "student").state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
     for seed, role in ((1, "student"), (0, "teacher")):
-        other = new_network(Named("resnet8"), facts(), seed, role)
+        other = new_network(NetworkSpec("resnet8"), facts(), seed, role)
         assert not torch.equal(other.state_dict()["conv1.weight"], first["conv1.weight"])
 
 
@@ -54,12 +54,12 @@ def test_the_callers_random_numbers_are_left_alone() -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    new_network(Named("resnet8"), facts(), 0, "student")
+    new_network(NetworkSpec("resnet8"), facts(), 0, "student")
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_network_fits_the_channels_and_classes_of_the_data() -> None:
-    network = new_network(Named("resnet8"), facts(channels=1, classes=6), 0, "student")
+    network = new_network(NetworkSpec("resnet8"), facts(channels=1, classes=6), 0, "student")
     assert network(torch.zeros(2, 1, 16, 16)).shape == (2, 6)
 
 
@@ -86,7 +86,7 @@ def test_a_network_that_does_not_fit_the_data_is_told_of(
         f"def net(num_classes):\n    return nn.Sequential({body})\n"
     )
     with pytest.raises(ModelMismatchError) as refused:
-        new_network(Named("misfits:net"), facts(), 0, "student")
+        new_network(NetworkSpec("misfits:net"), facts(), 0, "student")
     assert words in str(refused.value)
 
 
@@ -101,11 +101,11 @@ def test_a_network_that_was_not_trained_yet_is_told_of(tmp_path: Path, load, rol
 
 def test_a_network_may_see_images_of_its_own_size() -> None:
     with pytest.raises(ModelMismatchError) as refused:
-        new_network(Named("torchvision/vit_b_32"), facts(size=32), 0, "teacher")
+        new_network(NetworkSpec("torchvision/vit_b_32"), facts(size=32), 0, "teacher")
     for words in ("'torchvision/vit_b_32'", "(3, 32, 32)", "Expected 224", "data.image_size"):
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-    new_network(Named("torchvision/vit_b_32"), facts(size=32), 0, "teacher", image_size=224)
+    new_network(NetworkSpec("torchvision/vit_b_32"), facts(size=32), 0, "teacher", image_size=224)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torc
 
 def test_a_librarys_weights_are_loaded_by_name(published: dict[str, torch.Tensor]) -> None:
     network = build_model(SMALL, 1000, 3)
-    load_weights(Named(SMALL, "torchvision:IMAGENET1K_V1"), network)
+    load_weights(NetworkSpec(SMALL, "torchvision:IMAGENET1K_V1"), network)
     found = network.state_dict()
     assert all(torch.equal(found[name], published[name]) for name in published)
 
@@ -130,26 +130,26 @@ def test_a_librarys_weights_for_other_classes_are_refused_with_both_counts(
 ) -> None:
     network = build_model(SMALL, 10, 3)
     with pytest.raises(WeightsMismatchError, match=r"know 1000 classes.*has 10") as refused:
-        load_weights(Named(SMALL, "torchvision:DEFAULT"), network)
+        load_weights(NetworkSpec(SMALL, "torchvision:DEFAULT"), network)
     assert str(refused.value).startswith("torchvision:DEFAULT: ")
 
 
 def test_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
     given, network = build_model("resnet8", 4, 1), build_model("resnet8", 4, 1)
     save_model(tmp_path / "t.safetensors", given)
-    load_weights(Named("resnet8", str(tmp_path / "t.safetensors")), network)
+    load_weights(NetworkSpec("resnet8", str(tmp_path / "t.safetensors")), network)
     assert torch.equal(network.fc.weight, given.fc.weight)
 
 
 def test_a_misspelt_library_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'torchvision'"):
-        load_weights(Named(SMALL, "torchvison:DEFAULT"), torch.nn.Identity())
+        load_weights(NetworkSpec(SMALL, "torchvison:DEFAULT"), torch.nn.Identity())
 
 
 @pytest.mark.parametrize("name", ["t.pt", "some:file.pt"])
 def test_a_file_that_is_not_there_is_told_of(name: str) -> None:
     with pytest.raises(MissingFileError, match=f"{name}: no such file"):
-        load_weights(Named("resnet8", name), torch.nn.Identity())
+        load_weights(NetworkSpec("resnet8", name), torch.nn.Identity())
 
 
 def test_weights_are_known_by_what_a_file_holds_or_by_their_name(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_weights_are_known_by_what_a_file_holds_or_by_their_name(tmp_path: Path)
     assert weights_identity(None) is None
 
 
-GOOGLENET = Named("torchvision/googlenet", settings={"init_weights": False})
+GOOGLENET = NetworkSpec("torchvision/googlenet", settings={"init_weights": False})
 
 
 def test_weights_of_ones_own_are_of_a_network_that_does_not_transform_its_input(
@@ -212,11 +212,11 @@ def test_what_a_checkpoint_was_saved_as_is_held_against_the_models_name(tmp_path
         content = {"state_dict": network.state_dict(), "arch": arch}
         torch.save(content, tmp_path / "t.pt")
         lines: list[str] = []
-        load_weights(Named("resnet8", str(tmp_path / "t.pt")), network, lines.append)
+        load_weights(NetworkSpec("resnet8", str(tmp_path / "t.pt")), network, lines.append)
         assert any("was saved as of" in line for line in lines) is told
 
 
 def test_published_weights_are_one_set() -> None:
-    named = Named(SMALL, "torchvision:DEFAULT", "model_ema")
+    named = NetworkSpec(SMALL, "torchvision:DEFAULT", "model_ema")
     with pytest.raises(WeightsMismatchError, match="leave out weights_key"):
         load_weights(named, torch.nn.Identity())

@@ -13,7 +13,7 @@ from torch import nn
 
 from smskd import Engine, Stage, distill
 from smskd.features.taps import TappedModel
-from smskd.training.compiling import reading
+from smskd.training.compiling import runnable
 
 Net = Callable[..., nn.Module]
 
@@ -55,7 +55,7 @@ def test_compiled_training_learns_the_same_and_leaves_no_hook(
 
 def test_what_is_not_compiled_is_the_network_itself(net: Net) -> None:
     tapped = TappedModel(net(), ["stem"], "head")
-    with reading(tapped, compiled=False) as run:
+    with runnable(tapped, compiled=False) as run:
         assert run is tapped
         assert hooks_in(tapped.model) == 0
 
@@ -63,7 +63,7 @@ def test_what_is_not_compiled_is_the_network_itself(net: Net) -> None:
 def test_a_compiled_network_is_as_it_was_after_a_block_that_fails(net: Net) -> None:
     """Nothing is compiled before the first call."""
     tapped = TappedModel(net(), ["stem"], "head")
-    with pytest.raises(ZeroDivisionError), reading(tapped, compiled=True):
+    with pytest.raises(ZeroDivisionError), runnable(tapped, compiled=True):
         assert hooks_in(tapped.model) == 2
         raise ZeroDivisionError
     assert hooks_in(tapped.model) == 0

@@ -14,7 +14,7 @@ from pipeline.models import (
     find_factory,
     pretrained_tensors,
     settings_for,
-    untold_settings,
+    unstored_settings,
 )
 from pipeline.models.libraries.torchvision_models import names, weights
 
@@ -101,11 +101,11 @@ def test_settings_that_no_weights_carry_are_those_that_the_library_itself_takes(
     for name in ("googlenet", "inception_v3"):
         assert settings_for(f"torchvision/{name}", "mine.pt") == {}
         assert settings_for(f"torchvision/{name}", None) == {}
-        assert untold_settings(f"torchvision/{name}") == ("transform_input",)
+        assert unstored_settings(f"torchvision/{name}") == ("transform_input",)
     sharp = settings_for("torchvision/vit_b_16", "torchvision:IMAGENET1K_SWAG_E2E_V1")
     assert sharp == {"image_size": 384}
     assert settings_for("torchvision/resnet18", "torchvision:DEFAULT") == {}
-    assert untold_settings("torchvision/resnet18") == ()
+    assert unstored_settings("torchvision/resnet18") == ()
 
 
 def test_weights_with_older_names_are_loaded(cache: Path) -> None:
