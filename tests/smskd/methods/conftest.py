@@ -99,14 +99,17 @@ def pair_of(batch: Batch) -> Callable[[str, str], Pair]:
 
 @pytest.fixture
 def pair_with() -> Callable[[Sequence[Shape], Sequence[Shape]], Pair]:
-    """Makes a pair of which nothing is known but the shapes (C, H, W) of its features."""
+    """Makes a pair of networks that are classifiers alone, by the shapes (C, H, W) of features."""
 
     def make(ours: Sequence[Shape], theirs: Sequence[Shape]) -> Pair:
-        nothing = TappedModel(nn.Identity())
+        networks = [
+            TappedModel(nn.Linear(features[-1][0], CLASSES), classifier="")
+            for features in (ours, theirs)
+        ]
         shapes = [
             Shapes((CLASSES,), tuple(features), features[-1][0]) for features in (ours, theirs)
         ]
-        return Pair(nothing, nothing, *shapes, samples=SAMPLES)
+        return Pair(*networks, *shapes, samples=SAMPLES)
 
     return make
 
@@ -119,5 +122,21 @@ def said() -> Callable[..., Signals]:
         count = len(features[0])
         pooled = features[-1].flatten(2).mean(2)
         return Signals(torch.zeros(count, CLASSES), features, pooled)
+
+    return make
+
+
+@pytest.fixture
+def random_signals() -> Callable[..., Signals]:
+    """Makes random signals on the batch, by the shapes (C, H, W) of the features."""
+    numbers = torch.Generator().manual_seed(5)
+
+    def drawn(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.randn((SAMPLES, *shape), generator=numbers, dtype=dtype)
+
+    def make(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> Signals:
+        features = tuple(drawn(*shape, dtype=dtype) for shape in shapes)
+        embedding = drawn(shapes[-1][0], dtype=dtype)
+        return Signals(drawn(CLASSES, dtype=dtype), features, embedding)
 
     return make

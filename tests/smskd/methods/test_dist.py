@@ -52,22 +52,6 @@ def test_a_student_that_says_what_the_teacher_says_has_nothing_to_learn() -> Non
     assert student.grad.abs().max() < 1e-6
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(4, 3, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda given: dist_loss(given, teacher, 1.0, 1.0, 2.0), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(4, 3).to(half), torch.randn(4, 3).to(half)
-    loss = dist_loss(student, teacher, 1.0, 1.0, 1.0)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, dist_loss(student.float(), teacher.float(), 1.0, 1.0, 1.0))
-
-
 def test_a_sample_alone_has_classes_to_compare_but_no_other_samples() -> None:
     student = torch.tensor([[1.0, 2.0, 0.0]], requires_grad=True)
     teacher = torch.tensor([[3.0, 1.0, 2.0]])

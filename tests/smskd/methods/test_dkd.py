@@ -58,24 +58,6 @@ def test_with_the_teachers_doubt_as_the_weight_of_the_others_it_is_kd() -> None:
     torch.testing.assert_close(target + doubt * others, kd_loss(student, teacher, 4.0))
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(3, 4, dtype=torch.float64)
-    labels = torch.tensor([0, 3, 1])
-    assert torch.autograd.gradcheck(lambda logits: loss_of(logits, teacher, labels), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(3, 4).to(half), torch.randn(3, 4).to(half)
-    labels = torch.tensor([0, 3, 1])
-    loss = loss_of(student, teacher, labels)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, loss_of(student.float(), teacher.float(), labels))
-
-
 def test_a_network_that_is_quite_sure_gives_a_finite_loss_and_gradient() -> None:
     sure = torch.tensor([[1e4, -1e4, -1e4], [-1e4, 1e4, -1e4], [-1e4, -1e4, 1e4]])
     student = sure.clone().requires_grad_()

@@ -41,22 +41,6 @@ def test_an_impossible_temperature_is_quoted(temperature: float) -> None:
         KD(temperature=temperature)
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(3, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda logits: kd_loss(logits, teacher, 4.0), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(3, 4).to(half), torch.randn(3, 4).to(half)
-    loss = kd_loss(student, teacher, 4.0)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, kd_loss(student.float(), teacher.float(), 4.0))
-
-
 def test_logits_of_any_size_give_a_finite_loss() -> None:
     student = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
     loss = kd_loss(student, torch.tensor([[-1e4, 1e4], [-1e4, 1e4]]), 4.0)

@@ -46,22 +46,6 @@ def test_larger_or_shifted_logits_of_either_network_change_nothing() -> None:
     assert logit_std_loss(4 * teacher + 1, teacher, 2.0).max() < 1e-12
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(3, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda logits: logit_std_loss(logits, teacher, 2.0), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    torch.manual_seed(0)
-    student, teacher = torch.randn(3, 4).to(half), torch.randn(3, 4).to(half)
-    loss = logit_std_loss(student, teacher, 2.0)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, logit_std_loss(student.float(), teacher.float(), 2.0))
-
-
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4, -1e4])
 def test_logits_that_are_all_the_same_say_nothing_and_are_not_pulled(value: float) -> None:
     """Ten times 0.1 is not 1 in binary, so the mean may differ from the value by rounding."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from foundation.errors import ModelMismatchError, UnknownNameError
 from smskd.batch import Batch
@@ -203,6 +204,8 @@ def random_features(
 
 Said = Callable[..., Signals]
 PairWith = Callable[[Sequence[tuple[int, int, int]], Sequence[tuple[int, int, int]]], Pair]
+RandomSignals = Callable[..., Signals]
+STUDENT_SHAPES, TEACHER_SHAPES = [(2, 3, 3), (3, 2, 2)], [(3, 4, 4), (2, 2, 2)]
 
 
 @every_feature_method
@@ -233,21 +236,46 @@ def test_the_last_batch_may_hold_one_sample_whose_features_are_vectors(
     assert method(student, teacher, batch, MIDDLE).isfinite()
 
 
-@every_feature_method
+# SAKD runs the networks and chooses by a straight-through estimator, whose gradient is no slope.
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "sakd"])
 def test_the_gradient_is_the_losss_slope(
-    name: str, pair_with: PairWith, said: Said, batch: Batch
+    name: str, pair_with: PairWith, random_signals: RandomSignals, batch: Batch
 ) -> None:
-    torch.manual_seed(5)
-    ours, theirs = [(2, 3, 3), (3, 2, 2)], [(3, 4, 4), (2, 2, 2)]
-    method = built(name, pair_with(ours, theirs)).double()
-    teacher = said(*random_features(*theirs, dtype=torch.float64))
-    leaves = [f.requires_grad_() for f in random_features(*ours, dtype=torch.float64)]
+    """By logits, embedding, features and all that a method learns, once a first batch is seen."""
+    method = built(name, pair_with(STUDENT_SHAPES, TEACHER_SHAPES)).double()
+    student = random_signals(STUDENT_SHAPES, torch.float64)
+    teacher = random_signals(TEACHER_SHAPES, torch.float64)
+    method(student, teacher, batch, MIDDLE)
+    signals = (student.logits, student.embedding, *student.features)
 
-    def loss(*given: Tensor) -> Tensor:
+    def loss(*inputs: Tensor) -> Tensor:
         torch.manual_seed(6)
-        return method(said(*given[: len(ours)]), teacher, batch, MIDDLE)
+        logits, embedding, *features = inputs[: len(signals)]
+        # What the method remembers is the same at each call.
+        memory = {key: buffer.clone() for key, buffer in method.named_buffers()}
+        seen = Signals(logits, tuple(features), embedding)
+        return functional_call(method, memory, (seen, teacher, batch, MIDDLE))
 
+    leaves = [signal.requires_grad_() for signal in signals]
     assert torch.autograd.gradcheck(loss, (*leaves, *method.parameters()), fast_mode=True)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", [name for name in METHODS.names() if name != "sakd"])
+def test_half_precision_signals_give_the_loss_that_the_same_numbers_give_in_full_precision(
+    name: str, half: torch.dtype, pair_with: PairWith, random_signals: RandomSignals, batch: Batch
+) -> None:
+    """Squares and inner products of the student's are more than float16 can hold."""
+    method = built(name, pair_with(STUDENT_SHAPES, TEACHER_SHAPES)).eval()
+    student = random_signals(STUDENT_SHAPES).map(lambda tensor: (300 * tensor).to(half))
+    teacher = random_signals(TEACHER_SHAPES).map(lambda tensor: tensor.to(half))
+    losses = []
+    for signals in ((student, teacher), (student.map(Tensor.float), teacher.map(Tensor.float))):
+        torch.manual_seed(6)
+        losses.append(method(*signals, batch, MIDDLE))
+    assert losses[0].dtype == torch.float32
+    assert losses[0].isfinite()
+    assert torch.equal(*losses)
 
 
 @pytest.mark.parametrize(

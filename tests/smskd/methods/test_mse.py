@@ -15,21 +15,6 @@ def test_the_loss_is_what_is_worked_out_by_hand() -> None:
     assert mse_loss(student, teacher).tolist() == [(4 + 4 + 1) / 3, 0.0]
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(3, 4, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda logits: mse_loss(logits, teacher), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_logits_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    """The square of this difference is more than float16 can hold."""
-    loss = mse_loss(torch.tensor([[512.0, 0.0]], dtype=half), torch.tensor([[0.0, 0.0]]).to(half))
-    assert loss.dtype == torch.float32
-    assert loss.item() == 512.0**2 / 2
-
-
 def test_logits_of_any_size_give_a_finite_loss() -> None:
     loss = mse_loss(torch.tensor([[1e4, -1e4]]), torch.tensor([[-1e4, 1e4]]))
     assert loss.item() == pytest.approx(4e8)

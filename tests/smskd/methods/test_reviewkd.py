@@ -131,23 +131,6 @@ def test_the_deepest_level_is_what_the_classifiers_see(
     assert method(said(*leaves), telling(exact), batch, MIDDLE).item() == pytest.approx(9, rel=1e-5)
 
 
-def test_half_precision_signals_are_compared_in_full(
-    method: ReviewKD, said: Callable[..., Signals], batch: Batch
-) -> None:
-    student, teacher = said(*features(OURS)), said(*features(THEIRS))
-    halved = [one.map(Tensor.half) for one in (student, teacher)]
-    whole = [one.map(Tensor.float) for one in halved]
-    method.eval()
-    loss = method(*halved, batch, MIDDLE)
-    assert loss.dtype == torch.float32
-    assert torch.equal(loss, method(*whole, batch, MIDDLE))
-
-
-def test_the_context_loss_has_the_slope_that_it_says() -> None:
-    maps = [torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    assert torch.autograd.gradcheck(hierarchical_context_loss, tuple(maps))
-
-
 @pytest.mark.parametrize(
     ("warmup_epochs", "epoch", "epochs", "share"),
     [

@@ -34,23 +34,6 @@ def test_a_larger_feature_has_the_same_similarities() -> None:
     assert sp_loss(feature.flip(0), feature).item() > 1e-3
 
 
-def test_the_gradient_is_the_losss_slope() -> None:
-    torch.manual_seed(0)
-    student = torch.randn(4, 2, 2, 1, dtype=torch.float64, requires_grad=True)
-    teacher = torch.randn(4, 3, 1, 2, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda given: sp_loss(given, teacher), student)
-
-
-@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
-def test_half_precision_features_give_a_loss_in_full_precision(half: torch.dtype) -> None:
-    """Inner products of these features are more than float16 can hold."""
-    torch.manual_seed(0)
-    student, teacher = (100 * torch.randn(4, 3, 8, 8)).to(half), torch.randn(4, 3, 8, 8).to(half)
-    loss = sp_loss(student, teacher)
-    assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, sp_loss(student.float(), teacher.float()))
-
-
 def test_autocast_does_not_take_digits_away() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(8, 16), torch.randn(8, 16)
