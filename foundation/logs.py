@@ -189,7 +189,7 @@ class _ToFile(_Handler):
         super().__init__(levels)
         self._descriptor, self._name, self._is_whole = descriptor, name, True
         form = _Formatter(
-            "%(asctime)s.%(msecs)03d %(process)d %(levelname)s %(name)s: %(message)s",
+            "%(asctime)s.%(msecs)03dZ %(process)d %(levelname)s %(name)s: %(message)s",
             datefmt="%Y-%m-%dT%H:%M:%S",
         )
         form.converter = time.gmtime

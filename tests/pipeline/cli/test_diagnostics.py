@@ -55,6 +55,12 @@ def test_every_command_has_these_options_and_says_so(words: tuple[str, ...]) -> 
     assert not missing, shown.output
 
 
+def test_the_page_about_them_names_each() -> None:
+    page = (Path(__file__).parents[3] / "docs/diagnostics.md").read_text(encoding="utf-8")
+    assert all(f"`{option}" in page for option in (*OPTIONS, "COMPRESS_TRACEBACK=1"))
+    assert "compress --version" in page
+
+
 def test_there_are_commands_to_look_at() -> None:
     assert {("run",), ("gate",), ("device", "check"), ("bundle",), ()} <= set(commands())
 
