@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,9 @@ def _content(
         raise kind(f"{subject}: {_end(code, limits)}; do not use it") from None
     if raised == "MemoryError":
         raise kind(f"{subject}: asks for more than {limits.memory / _GIB:.0f} GiB of memory")
-    raise getattr(errors, raised, kind)(text)
+    error: CompressError = getattr(errors, raised, kind)(text)
+    error.process_output = str(message.get("traceback", ""))
+    raise error
 
 
 def _end(code: int, limits: ProcessLimits) -> str:
@@ -164,7 +167,8 @@ def _reply(answer: Callable[[dict[str, Any]], dict[str, Any]], job: dict[str, An
     try:
         return {"answer": answer(job)}
     except CompressError as error:
-        return {"error": type(error).__name__, "message": str(error)}
+        name, trace = type(error).__name__, traceback.format_exc()
+        return {"error": name, "message": str(error), "traceback": trace}
     except MemoryError:
         return {"error": "MemoryError", "message": ""}
 

@@ -30,6 +30,7 @@ from foundation.errors import (
     UsageError,
     is_no_space,
     is_want_of_memory,
+    process_output_of,
 )
 from foundation.logs import without_secrets
 from pipeline.cli._diagnostics import begin, options, own_version, start, wants_traceback
@@ -118,6 +119,7 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
         _end_of_error(error.__cause__ or error if isinstance(error, _EscapedError) else error)
     except BaseException as error:
         _end_of_error(error)
+    logger.info("done, exit code %d", code if isinstance(code, int) else 0)
     _leave(code if isinstance(code, int) else 0, is_verdict=isinstance(code, int))
 
 
@@ -145,6 +147,8 @@ def _end_of_error(error: BaseException) -> NoReturn:
         if wants_traceback():
             text = "".join(traceback.format_exception(error))
             print(without_secrets(text), end="", file=sys.stderr)
+            if output := process_output_of(error):
+                print(f"what its process said:\n{without_secrets(output)}", file=sys.stderr)
     _end(message, code)
 
 

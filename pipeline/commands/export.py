@@ -65,7 +65,8 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     check_code(file, path, remarks_on(console))
     check_names(file)
     check_file_exists(file.recipe.student)
-    file, remarks = adapt_data_to_graph(file)
+    with at_work(console, "network: opened and looked at"):
+        file, remarks = adapt_data_to_graph(file)
     with _remove_unless_adopted(path):
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():

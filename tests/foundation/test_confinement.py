@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from foundation.confinement import ProcessLimits, run_confined
-from foundation.errors import CorruptFileError, ExportError, ModelMismatchError
+from foundation.errors import (
+    CorruptFileError,
+    ExportError,
+    ModelMismatchError,
+    process_output_of,
+)
 
 AMPLE = ProcessLimits(60.0, 4 << 30)
 
@@ -49,6 +54,22 @@ def test_an_answer_comes_back_and_what_is_printed_is_no_part_of_it(worker: str) 
 def test_its_errors_are_ours(worker: str) -> None:
     with pytest.raises(CorruptFileError, match=r"^m\.onnx: torn$"):
         run_confined(worker, {"do": "refuse"}, AMPLE, "m", ExportError)
+
+
+def test_the_traceback_of_its_error_comes_with_it(worker: str) -> None:
+    with pytest.raises(CorruptFileError) as caught:
+        run_confined(worker, {"do": "refuse"}, AMPLE, "m", ExportError)
+    assert "in answer\n" in process_output_of(caught.value)
+
+
+def test_what_it_prints_is_in_a_log_that_wants_all(
+    worker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG", "foundation.confinement"):
+        run_confined(worker, {"do": "this"}, AMPLE, "m", ExportError)
+    begun, ended = caplog.messages
+    assert "-m foundation.confinement its_worker" in begun
+    assert ended == "m: its process ended with 0 and said: libraries print\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only Unix limits a process's memory")
