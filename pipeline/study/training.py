@@ -169,13 +169,14 @@ class _SeenByBoth:
 
     def __init__(self, data: TrainingData) -> None:
         images, splits = data.splits.validation, data.splits
-        self.ours = data.evaluation(images)
-        same = splits.preprocessing == splits.teacher_preprocessing
-        self.theirs = None if same else data.evaluation(images, "teacher")
+        self.for_student = data.evaluation(images)
+        is_shared = splits.preprocessing == splits.teacher_preprocessing
+        self.for_teacher = None if is_shared else data.evaluation(images, "teacher")
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.theirs is None:
-            yield from (Batch(*seen) for seen in self.ours)
+        if self.for_teacher is None:
+            yield from (Batch(*batch) for batch in self.for_student)
             return
-        for (images, labels), (shown, _) in zip(self.ours, self.theirs, strict=True):
-            yield Batch(images, labels, teacher_images=shown)
+        batches = zip(self.for_student, self.for_teacher, strict=True)
+        for (images, labels), (teacher_images, _) in batches:
+            yield Batch(images, labels, teacher_images=teacher_images)
