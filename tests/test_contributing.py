@@ -70,7 +70,10 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compress(tree: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+    # Not asked for coverage: a copy's lines are nobody's to count.
+    hidden = {"COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"}
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    environment |= {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pipeline", *words]
     return subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
