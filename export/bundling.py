@@ -21,7 +21,13 @@ from export._libraries import failing_as
 from export.card import model_card
 from export.checking.accuracy_lost import FloatAnswers, accuracy_of, check_drop, named_rightly
 from export.checking.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
-from export.checking.evidence import Judged, Made, hold_to_float, hold_to_reference, keeping_failure
+from export.checking.evidence import (
+    BundleDraft,
+    CheckFigures,
+    hold_to_float,
+    hold_to_reference,
+    keeping_failure,
+)
 from export.formats import FORMATS, ExportFormat, Written
 from export.graphs.batches import batch_of, in_batches_of
 from export.graphs.cleaning import opset_of, set_metadata
@@ -210,17 +216,17 @@ def make_bundle(
             written, preprocessing = _embedded(written, format, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
 
-        made = Made(
+        draft = BundleDraft(
             name, format, precision, temporary, temporary / written.model_file, onnx_file,
             preprocessing,
         )  # fmt: skip
         answers = FloatAnswers(onnx_file, source) if float_answers is None else float_answers
-        with keeping_failure(made, folder.parent / "failed" / name) as judged:
+        with keeping_failure(draft, folder.parent / "failed" / name) as figures:
             make_float = learnt.float_network if learnt else None
             floats = make_float() if make_float else None
-            parity, accuracy = _judge(made, source, reference, judged, floats)
+            parity, accuracy = _judge(draft, source, reference, figures, floats)
             if precision != "fp32" and answers.test is not None:
-                right = judged.right["test"]
+                right = figures.right["test"]
                 accuracy["drop"] = check_drop(answers.test, right, tolerated_drop, name)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
@@ -257,10 +263,10 @@ def make_bundle(
 
 
 def _judge(
-    made: Made,
+    draft: BundleDraft,
     source: ExportSource,
     reference: NDArray[np.float32],
-    judged: Judged,
+    figures: CheckFigures,
     floats: nn.Module | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest's `parity` and `accuracy` of a written model.
@@ -268,20 +274,20 @@ def _judge(
     `floats` is the network whose integers the model holds, if they were learnt; errors as
     `hold_to_reference` and `hold_to_float`.
     """
-    export_format, images = FORMATS.get(made.format)(), source.probe_images
-    batch = batch_of(made.onnx_file)
+    export_format, images = FORMATS.get(draft.format)(), source.probe_images
+    batch = batch_of(draft.onnx_file)
     answers = logits_in_every_batch(
-        export_format, made.model_file, images, made.preprocessing, batch
+        export_format, draft.model_file, images, draft.preprocessing, batch
     )
-    parity = hold_to_reference(made, reference, answers, judged)
+    parity = hold_to_reference(draft, reference, answers, figures)
     if floats is not None:
         own = logits_of(predictor_of(floats), images, source.preprocessing)
-        parity["float_student"] = hold_to_float(made, own, answers)
-    predict = in_batches_of(export_format.load(made.model_file), batch)
+        parity["float_student"] = hold_to_float(draft, own, answers)
+    predict = in_batches_of(export_format.load(draft.model_file), batch)
     for part, labelled in (("test", source.evaluation), ("validation", source.validation)):
         if labelled is not None:
-            judged.right[part] = named_rightly(predict, labelled, made.preprocessing)
-    return parity, accuracy_of(judged.right.get("test"), judged.right.get("validation"))
+            figures.right[part] = named_rightly(predict, labelled, draft.preprocessing)
+    return parity, accuracy_of(figures.right.get("test"), figures.right.get("validation"))
 
 
 def _remarks(written: Written) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ _LAYERS_FROM = 4  # images that the comparison of layers runs on
 
 
 @dataclass(frozen=True)
-class Made:
+class BundleDraft:
     """A bundle in the making.
 
     Attributes:
@@ -48,7 +48,7 @@ class Made:
 
 
 @dataclass
-class Judged:
+class CheckFigures:
     """What was measured of a bundle in the making, for the evidence if it fails.
 
     Attributes:
@@ -61,24 +61,24 @@ class Judged:
 
 
 @contextlib.contextmanager
-def keeping_failure(made: Made, failed: Path) -> Iterator[Judged]:
+def keeping_failure(draft: BundleDraft, failed: Path) -> Iterator[CheckFigures]:
     """Checks inside may raise an `ExportError`; what was made is kept then, to find out why.
 
     Args:
-        made: what was written.
+        draft: what was written.
         failed: the folder that keeps model, probe and parity.json; an earlier one goes.
 
     Raises:
         ExportError: as inside; it names the first operator at which the model parts from the
             original, where that can be told, and the folder with the evidence.
     """
-    judged = Judged()
+    figures = CheckFigures()
     try:
-        yield judged
+        yield figures
     except ExportError as error:
-        report = _first_divergence(made)
+        report = _first_divergence(draft)
         with contextlib.suppress(CompressError, OSError):
-            _keep(made, judged, error, report, failed)
+            _keep(draft, figures, error, report, failed)
         where = report.line if report else "at which operator they part could not be found out"
         evidence = f"; what was made is kept in {failed}" if failed.exists() else ""
         raise ExportError(f"{error}; {where}{evidence}") from error
@@ -86,18 +86,18 @@ def keeping_failure(made: Made, failed: Path) -> Iterator[Judged]:
 
 
 def hold_to_reference(
-    made: Made,
+    draft: BundleDraft,
     reference: NDArray[np.float32],
     answers: Mapping[str, NDArray[np.float32]],
-    judged: Judged,
+    figures: CheckFigures,
 ) -> dict[str, Any]:
     """Compare the logits with the original's, and hold them to the precision's tolerance.
 
     Args:
-        made: what was written.
+        draft: what was written.
         reference: the original's logits, shape (N, classes).
         answers: the written model's, by how it was asked; see `logits_in_every_batch`.
-        judged: takes the figures.
+        figures: takes the worst parity.
 
     Returns:
         The manifest's `parity`: the figures of the batch size that agrees least, how far the
@@ -106,26 +106,26 @@ def hold_to_reference(
     Raises:
         ExportError: when they do not agree with the original, or not with each other.
     """
-    judged.parity = compare(reference, answers[ALONE])
-    check(judged.parity, made.precision, made.name)
-    apart = check_between_batches(answers, made.precision, made.name)
+    figures.parity = compare(reference, answers[ALONE])
+    check(figures.parity, draft.precision, draft.name)
+    apart = check_between_batches(answers, draft.precision, draft.name)
     for way, logits in answers.items():
         parity = compare(reference, logits)
-        if parity.relative_error > judged.parity.relative_error:
-            judged.parity = parity
-        check(parity, made.precision, f"{made.name}, asked {way}")
-    facts = {"between_batches": apart, "tolerance": tolerance_of(made.precision)}
-    return asdict(judged.parity) | facts
+        if parity.relative_error > figures.parity.relative_error:
+            figures.parity = parity
+        check(parity, draft.precision, f"{draft.name}, asked {way}")
+    facts = {"between_batches": apart, "tolerance": tolerance_of(draft.precision)}
+    return asdict(figures.parity) | facts
 
 
 def hold_to_float(
-    made: Made, floats: NDArray[np.float32], answers: Mapping[str, NDArray[np.float32]]
+    draft: BundleDraft, floats: NDArray[np.float32], answers: Mapping[str, NDArray[np.float32]]
 ) -> dict[str, Any]:
     """Hold integers that were trained with against the same network in floating point: they are
     their own reference otherwise, which shows nothing of numbers that did not fit them.
 
     Args:
-        made: what was written.
+        draft: what was written.
         floats: logits (N, classes) of the network in floating point.
         answers: the written model's, as `hold_to_reference` takes them.
 
@@ -136,8 +136,8 @@ def hold_to_float(
         ExportError: when they do not agree as INT8 has to.
     """
     parity = compare(floats, answers[ALONE])
-    failure = f"{made.name}: its integers are not the student that was trained"
-    check(parity, made.precision, failure)
+    failure = f"{draft.name}: its integers are not the student that was trained"
+    check(parity, draft.precision, failure)
     return asdict(parity)
 
 
@@ -147,17 +147,19 @@ def tolerance_of(precision: str) -> dict[str, float | None]:
     return {name: limit if math.isfinite(limit) else None for name, limit in limits.items()}
 
 
-def _keep(made: Made, judged: Judged, error: ExportError, report: Any, failed: Path) -> None:
+def _keep(
+    draft: BundleDraft, figures: CheckFigures, error: ExportError, report: Any, failed: Path
+) -> None:
     with replacing_folder(failed) as folder:
-        shutil.copytree(made.folder, folder, dirs_exist_ok=True)
+        shutil.copytree(draft.folder, folder, dirs_exist_ok=True)
         content = {
-            "bundle": made.name,
-            "format": made.format,
-            "precision": made.precision,
+            "bundle": draft.name,
+            "format": draft.format,
+            "precision": draft.precision,
             "error": str(error),
-            "parity": asdict(judged.parity) if judged.parity else None,
-            "top1": {part: float(right.mean()) for part, right in judged.right.items()},
-            "tolerance": tolerance_of(made.precision),
+            "parity": asdict(figures.parity) if figures.parity else None,
+            "top1": {part: float(right.mean()) for part, right in figures.right.items()},
+            "tolerance": tolerance_of(draft.precision),
             "layers": report.as_dict() if report else None,
         }
         write_json(folder / PARITY, content)
@@ -170,19 +172,19 @@ def _forget(failed: Path) -> None:
         failed.parent.rmdir()
 
 
-def _first_divergence(made: Made) -> Any:
+def _first_divergence(draft: BundleDraft) -> Any:
     """A report on the first operator at which the two part, or None where none can be made."""
     # Whatever goes wrong while a failure is explained must not hide the failure.
     with contextlib.suppress(Exception):
         layers = importlib.import_module("export.checking.layers")
-        with np.load(made.folder / "probe.npz") as probe:
+        with np.load(draft.folder / "probe.npz") as probe:
             pixels = probe["images"][:_LAYERS_FROM]
         return layers.first_divergence(
-            made.onnx_file,
-            made.model_file,
-            made.format,
-            made.preprocessing.apply(pixels),
-            made.precision,
-            unprepared=pixels if made.preprocessing.embedded else None,
+            draft.onnx_file,
+            draft.model_file,
+            draft.format,
+            draft.preprocessing.apply(pixels),
+            draft.precision,
+            unprepared=pixels if draft.preprocessing.embedded else None,
         )
     return None

@@ -65,14 +65,14 @@ _REMEDY = {
 
 
 def check_between_batches(
-    answers: Mapping[str, NDArray[np.float32]], precision: str, what: str
+    answers: Mapping[str, NDArray[np.float32]], precision: str, bundle: str
 ) -> float:
     """Make sure that a model gives an image the same answer however many are asked with it.
 
     Args:
         answers: logits (N, classes) of the same images, by how they were asked for.
         precision: of the model.
-        what: the bundle that is named in the message.
+        bundle: its name, for the message.
 
     Returns:
         The largest difference of a logit, as a share of the largest logit.
@@ -81,20 +81,21 @@ def check_between_batches(
         ExportError: when the answers differ by more than rounding can.
     """
     (first, alone), *others = answers.items()
-    apart = 0.0
+    largest = 0.0
     for way, logits in others:
         parity = compare(alone, logits)
-        apart = max(apart, parity.relative_error)
+        largest = max(largest, parity.relative_error)
         limits = TOLERANCES.get(precision, _BETWEEN_BATCHES)
         limits = limits if math.isfinite(limits.relative_error) else _BETWEEN_BATCHES
         if not _keeps(parity, limits):
             raise ExportError(
-                f"{what}: answers the same images otherwise {way} than {first}: the same class for "
-                f"{parity.top1_agreement:.0%} of {parity.n}, {parity.relative_error:.1e} of the "
-                f"largest logit apart, {parity.signal_to_noise_db:.1f} dB; the runtime computes "
-                "this model wrongly for some batch sizes: try another format or quantisation scheme"
+                f"{bundle}: answers the same images otherwise {way} than {first}: the same class "
+                f"for {parity.top1_agreement:.0%} of {parity.n}, {parity.relative_error:.1e} of "
+                f"the largest logit apart, {parity.signal_to_noise_db:.1f} dB; the runtime "
+                "computes this model wrongly for some batch sizes: try another format or "
+                "quantisation scheme"
             )
-    return apart
+    return largest
 
 
 def _keeps(parity: ExportParity, limits: Tolerance) -> bool:
@@ -159,13 +160,13 @@ def signal_to_noise_db(reference: NDArray[np.float32], outputs: NDArray[np.float
     return max(-_CEILING_DB, min(_CEILING_DB, 10 * math.log10(power / noise)))
 
 
-def check(parity: ExportParity, precision: str, what: str) -> None:
+def check(parity: ExportParity, precision: str, bundle: str) -> None:
     """Hold a parity to its precision's tolerance; an unlisted precision is held to int8's.
 
     Args:
         parity: what was measured.
         precision: "fp32", "fp16", "bf16", "int8", or one that a new format brings.
-        what: the bundle that is named in the message.
+        bundle: its name, for the message.
 
     Raises:
         ExportError: when the exported model does not agree with the original.
@@ -173,19 +174,19 @@ def check(parity: ExportParity, precision: str, what: str) -> None:
     tolerance = TOLERANCES.get(precision, TOLERANCES["int8"])
     if not parity.relative_error <= tolerance.relative_error:
         raise ExportError(
-            f"{what}: {precision} logits differ from the original's by {parity.relative_error:.1e} "
-            f"of the largest, allowed are {tolerance.relative_error:.0e}; "
-            "do not use this model, try another format or opset"
+            f"{bundle}: {precision} logits differ from the original's by "
+            f"{parity.relative_error:.1e} of the largest, allowed are "
+            f"{tolerance.relative_error:.0e}; do not use this model, try another format or opset"
         )
     if not parity.top1_agreement >= tolerance.top1_agreement:
         raise ExportError(
-            f"{what}: {precision} names the original's class for {parity.top1_agreement:.0%} of "
+            f"{bundle}: {precision} names the original's class for {parity.top1_agreement:.0%} of "
             f"{parity.n} probe images, at least {tolerance.top1_agreement:.0%} are needed; "
             f"{_REMEDY.get(precision, _REMEDY['int8'])}"
         )
     if not parity.signal_to_noise_db >= tolerance.signal_to_noise_db:
         raise ExportError(
-            f"{what}: {precision} logits tell {parity.signal_to_noise_db:.1f} dB of the original's "
-            f"over their error, at least {tolerance.signal_to_noise_db:g} dB are needed; "
-            f"{_REMEDY.get(precision, _REMEDY['int8'])}"
+            f"{bundle}: {precision} logits tell {parity.signal_to_noise_db:.1f} dB of the "
+            f"original's over their error, at least {tolerance.signal_to_noise_db:g} dB are "
+            f"needed; {_REMEDY.get(precision, _REMEDY['int8'])}"
         )

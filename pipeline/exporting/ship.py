@@ -83,7 +83,7 @@ class _Searched:
 
 
 def ship(
-    run: RunFolder, asked: ExportRecipe, bench: BenchRecipe, watch: ShippingWatch
+    run: RunFolder, recipe: ExportRecipe, bench: BenchRecipe, watch: ShippingWatch
 ) -> list[Path]:
     """Leave the bundles that could ship, and `shipping.json`, which says which does and why.
 
@@ -91,7 +91,7 @@ def ship(
 
     Args:
         run: the run folder, with a student in it.
-        asked: what to export; of its targets the first.
+        recipe: what to export; of its targets the first.
         bench: the host to time on; bundles for another architecture than its are not timed.
         watch: told what happens.
 
@@ -104,22 +104,22 @@ def ship(
         HostError: when the host fails.
         NoSpaceError: when the disk is full; finished trials stay.
     """
-    target, limit = load_target(asked.targets[0]), asked.limit
+    target, limit = load_target(recipe.targets[0]), recipe.limit
     depends_on = {
         "weights": weights_of(run, "student"),
         "learnt": learnt_origin(run),
         "data": run.record()["steps"]["data"]["products"],
         "code": run.record().get("code", {}).get("student"),
-        "export": recipe_values(asked),
+        "export": recipe_values(recipe),
         "host": bench.host,
     }
-    notes = remember_target(run, asked.targets[0], target)
+    notes = remember_target(run, recipe.targets[0], target)
     with run.step(step_name(target.name, "student"), **depends_on) as step:
         for note in notes:
             step.remark(note)
         if step.needed:
             started = time.monotonic()
-            finalists, searched, files = _finalists(run, target, asked, watch, step.remark)
+            finalists, searched, files = _finalists(run, target, recipe, watch, step.remark)
             timed = _timed(run, target, finalists, bench, watch)
             candidates = _candidates(finalists, timed, limit)
             learnt = learnt_origin(run) is not None
@@ -141,13 +141,13 @@ def ship(
             write_shipping(run.shipping_path, shipping)
             step.products = [run.shipping_path, *files]
     candidates = read_shipping(run.shipping_path).candidates
-    return sorted(run.bundles / one.bundle for one in candidates)
+    return sorted(run.bundles / candidate.bundle for candidate in candidates)
 
 
 def _finalists(
     run: RunFolder,
     target: Target,
-    asked: ExportRecipe,
+    recipe: ExportRecipe,
     watch: ShippingWatch,
     remark: Callable[[str], None],
 ) -> tuple[list[_Finalist], _Searched, list[Path]]:
@@ -158,14 +158,14 @@ def _finalists(
     """
     source = export_source(run, "student")
     validation = read_images(run.data / VALIDATION)
-    found: list[tuple[BundleRequest, TrialResult]] = []
+    chosen: list[tuple[BundleRequest, TrialResult]] = []
     searched, failures = _Searched(), list[ExportError]()
-    for requests in _by_format(requests_for(target, asked)):
+    for requests in _by_format(requests_for(target, recipe)):
         precisions = [request.precision for request in requests]
         trials = FormatTrials(source, requests[0], precisions, validation, run.trials)
         name = requests[0].format
         try:
-            result = _search(run, trials, asked, watch)
+            result = _search(run, trials, recipe, watch)
         except ExportError as error:
             failures.append(error)
             searched.notes.append(f"{name} is left out: {error}")
@@ -174,8 +174,8 @@ def _finalists(
         searched.notes += [f"{name}: {note}" for note in result.notes]
         if trials.with_int8 and result.gap is None:
             searched.notes.append(f"{name}: {_no_int8(result)}")
-        found += [(_request_of(trials.request, one), one) for one in _best_by_precision(result)]
-    if not found:
+        chosen += [(_request_of(trials.request, best), best) for best in _best_by_precision(result)]
+    if not chosen:
         raise failures[0]
     failed: list[BundleRequest] = []
 
@@ -183,18 +183,22 @@ def _finalists(
         failed.append(request)
         searched.notes.append(f"{bundle_name('student', request)} is left out: {error}")
 
-    requests = [request for request, _ in found]
+    requests = [request for request, _ in chosen]
     files = write_bundles(run, source, requests, watch.say, remark, on_failed=leave_out)
     finalists = [
         _Finalist(request, result, run.bundles / bundle_name("student", request))
-        for request, result in found
+        for request, result in chosen
         if request not in failed
     ]
     return finalists, searched, files
 
 
 def _no_int8(result: SearchResult) -> str:
-    errors = [one.error for one in result.trials if one.candidate.precision == "int8"]
+    errors = [
+        trial_result.error
+        for trial_result in result.trials
+        if trial_result.candidate.precision == "int8"
+    ]
     why = f" ({errors[0].split('; ')[0]})" if errors else ""
     return (
         f"no INT8 model could be made in {len(result.trials)} trials{why}; more of them "
@@ -210,9 +214,9 @@ def _by_format(requests: Sequence[BundleRequest]) -> list[list[BundleRequest]]:
 
 
 def _search(
-    run: RunFolder, trials: FormatTrials, asked: ExportRecipe, watch: ShippingWatch
+    run: RunFolder, trials: FormatTrials, recipe: ExportRecipe, watch: ShippingWatch
 ) -> SearchResult:
-    limits = Limits(asked.limit or 0.0, asked.max_trials, asked.tolerated)
+    limits = Limits(recipe.limit or 0.0, recipe.max_trials, recipe.tolerated)
     depends_on = [
         weights_of(run, "student") or "",
         json.dumps(learnt_origin(run), sort_keys=True),
@@ -226,13 +230,14 @@ def _best_by_precision(result: SearchResult) -> list[TrialResult]:
     """FP32 first; of several INT8 trials the one with fewest operators kept that meets the limit,
     or else the most accurate."""
     made: dict[str, list[TrialResult]] = {}
-    for one in result.trials:
-        if one.trial is not None:
-            made.setdefault(one.candidate.precision, []).append(one)
+    for trial_result in result.trials:
+        if trial_result.trial is not None:
+            made.setdefault(trial_result.candidate.precision, []).append(trial_result)
 
-    def worth(one: TrialResult) -> tuple[bool, float]:
-        meets = one.meets(result.limit)
-        return not meets, len(one.candidate.scheme.excluded) if meets else one.drop
+    def worth(trial_result: TrialResult) -> tuple[bool, float]:
+        if trial_result.meets(result.limit):
+            return False, len(trial_result.candidate.scheme.excluded)
+        return True, trial_result.drop
 
     return [min(trials, key=worth) for trials in made.values()]
 
@@ -275,7 +280,10 @@ def _timed(
 
     name = f"compare {target.name}"
     timed_step(run, name, path, time_it, write_comparison, depends_on=depends_on)
-    return {one.bundle.name: one for one in comparison.read_comparison(path).candidates}
+    return {
+        candidate.bundle.name: candidate
+        for candidate in comparison.read_comparison(path).candidates
+    }
 
 
 def _candidates(
@@ -284,29 +292,35 @@ def _candidates(
     max_drop: float | None,
 ) -> list[ShippingCandidate]:
     full = {
-        one.request.format: one.folder.name for one in finalists if one.request.precision == FULL
+        finalist.request.format: finalist.folder.name
+        for finalist in finalists
+        if finalist.request.precision == FULL
     }
-    return [_candidate(one, timed, full.get(one.request.format), max_drop) for one in finalists]
+    return [
+        _candidate(finalist, timed, full.get(finalist.request.format), max_drop)
+        for finalist in finalists
+    ]
 
 
 def _candidate(
-    one: _Finalist,
+    finalist: _Finalist,
     timed: dict[str, comparison.Candidate],
     full: str | None,
     max_drop: float | None,
 ) -> ShippingCandidate:
-    name, result, is_full = one.folder.name, one.result, one.request.precision == FULL
+    name, result = finalist.folder.name, finalist.result
+    is_full = finalist.request.precision == FULL
     measured = timed.get(name)
     return ShippingCandidate(
         bundle=name,
-        format=one.request.format,
-        precision=one.request.precision,
+        format=finalist.request.format,
+        precision=finalist.request.precision,
         validation_top1=result.accuracy,
         drop=result.drop,
         # Against itself there is nothing to be unsure of.
         drop_low=0.0 if is_full else result.low,
         drop_high=0.0 if is_full else result.high,
-        model_bytes=open_bundle(one.folder).model_bytes,
+        model_bytes=open_bundle(finalist.folder).model_bytes,
         p50_ms=measured.latency_ms.p50 if measured else None,
         ratio=None if is_full else _speedup(measured, timed.get(full or "")),
         executed=measured.runtime.executed_precision.summary if measured else None,

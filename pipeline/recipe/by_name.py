@@ -77,8 +77,10 @@ def choose_recipe(word: Path) -> RecipeChoice:
     """
     name, shipped = str(word), shipped_names()
     if os.path.exists(word) and not os.path.isdir(word):  # noqa: PTH110, PTH112 - these raise nothing
-        other = f"{word}: the file here, not the recipe of that name that ships with edge-compress"
-        return RecipeChoice(word, other if name in shipped else None)
+        shadowed = (
+            f"{word}: the file here, not the recipe of that name that ships with edge-compress"
+        )
+        return RecipeChoice(word, shadowed if name in shipped else None)
     if name in shipped:
         path = _path(name)
         return RecipeChoice(path, f"recipe {name} is the one that ships with edge-compress: {path}")
