@@ -78,11 +78,11 @@ def keeping_failure(draft: BundleDraft, failed: Path) -> Iterator[CheckFigures]:
     except ExportError as error:
         report = _first_divergence(draft)
         with contextlib.suppress(CompressError, OSError):
-            _keep(draft, figures, error, report, failed)
+            _write_evidence(draft, figures, error, report, failed)
         where = report.line if report else "at which operator they part could not be found out"
         evidence = f"; what was made is kept in {failed}" if failed.exists() else ""
         raise ExportError(f"{error}; {where}{evidence}") from error
-    _forget(failed)
+    _remove_evidence(failed)
 
 
 def hold_to_reference(
@@ -147,7 +147,7 @@ def tolerance_of(precision: str) -> dict[str, float | None]:
     return {name: limit if math.isfinite(limit) else None for name, limit in limits.items()}
 
 
-def _keep(
+def _write_evidence(
     draft: BundleDraft, figures: CheckFigures, error: ExportError, report: Any, failed: Path
 ) -> None:
     with replacing_folder(failed) as folder:
@@ -165,7 +165,7 @@ def _keep(
         write_json(folder / PARITY, content)
 
 
-def _forget(failed: Path) -> None:
+def _remove_evidence(failed: Path) -> None:
     """What failed before and passes now is no evidence any more."""
     shutil.rmtree(failed, ignore_errors=True)
     with contextlib.suppress(OSError):  # others may have failed

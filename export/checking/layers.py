@@ -120,13 +120,13 @@ def first_divergence(
         UnknownNameError: when there is no such format.
     """
     written = FORMATS.get(format)()
-    graph, sizes, batch = _read(reference_onnx)
+    graph, sizes, batch = _read_graph(reference_onnx)
     count = batch or min(_IMAGES, max(1, _BYTES // max(1, sum(sizes.values()))))
     images, inputs = images[:count], (images if unprepared is None else unprepared)[:count]
     reader = FORMATS.get("onnx")()
     errors: dict[str, float] = {}
     compared_to, end = None, time.monotonic() + _SECONDS
-    for names in _chunks(graph, sizes, len(images)):
+    for names in _tensor_chunks(graph, sizes, len(images)):
         if errors and time.monotonic() > end:
             compared_to = graph.producers[list(errors)[-1]]
             break
@@ -144,27 +144,27 @@ def first_divergence(
     ]
     precision = precision or written.precision_of(model_file)
     tolerance = _TOLERANCES.get(precision, _TOLERANCES["int8"])
-    first = _first(graph, layers, errors, tolerance)
+    first = _first_bad_layer(graph, layers, errors, tolerance)
     return LayerReport(layers, first, tolerance, precision, compared_to)
 
 
-def _first(
+def _first_bad_layer(
     graph: Graph, layers: Sequence[LayerError], errors: dict[str, float], tolerance: float
 ) -> LayerError | None:
     """The first tensor above the tolerance for good that is far worse than what it is made from.
 
     Errors that only add up have no such place: then the first above the tolerance.
     """
-    lasting = _lasting(graph, errors, tolerance)
+    lasting = _lasting_errors(graph, errors, tolerance)
     above = [layer for layer in layers if layer.tensor in lasting]
     for layer in above:
         feeding = [errors[name] for name in _compared_inputs(graph, layer.operator, errors)]
         if not layer.relative_error <= _JUMP * max(feeding, default=0.0):
-            return _blamed(graph, layer, errors)
-    return _blamed(graph, above[0], errors) if above else None
+            return _blamed_layer(graph, layer, errors)
+    return _blamed_layer(graph, above[0], errors) if above else None
 
 
-def _lasting(graph: Graph, errors: dict[str, float], tolerance: float) -> set[str]:
+def _lasting_errors(graph: Graph, errors: dict[str, float], tolerance: float) -> set[str]:
     """Tensors above the tolerance from which a way leads to an output through nothing below it.
 
     An error that is gone in all that is made of the tensor was none: a runtime may keep
@@ -194,7 +194,7 @@ def _compared_inputs(graph: Graph, operator: str, errors: dict[str, float]) -> I
             yield from _compared_inputs(graph, graph.producers[name], errors)
 
 
-def _blamed(graph: Graph, layer: LayerError, errors: dict[str, float]) -> LayerError:
+def _blamed_layer(graph: Graph, layer: LayerError, errors: dict[str, float]) -> LayerError:
     """The layer, or the convolution or product that was fused with it and left no tensor."""
     queue = [layer.operator]
     for name in queue:
@@ -219,7 +219,7 @@ def _relative_error(expected: NDArray[np.float32], actual: NDArray[np.float32]) 
     return min(1e9, error / max(size, float(np.finfo(np.float32).tiny)))
 
 
-def _read(file: Path) -> tuple[Graph, dict[str, int], int | None]:
+def _read_graph(file: Path) -> tuple[Graph, dict[str, int], int | None]:
     """The graph of an ONNX file, bytes of its tensors for one image, and its fixed batch if any."""
     model = onnx.load(file)
     inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -231,7 +231,7 @@ def _read(file: Path) -> tuple[Graph, dict[str, int], int | None]:
     return Graph(model), sizes, model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or None
 
 
-def _chunks(graph: Graph, sizes: dict[str, int], images: int) -> Iterator[list[str]]:
+def _tensor_chunks(graph: Graph, sizes: dict[str, int], images: int) -> Iterator[list[str]]:
     """Tensors in order of execution, a few at a time, so that their values fit into memory."""
     chunk: list[str] = []
     total = 0

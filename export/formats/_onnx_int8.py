@@ -47,7 +47,7 @@ class Quantizer:
             scheme: types and ranges.
             scratch: an empty folder that outlives this.
         """
-        model = _named(onnx.load(source))
+        model = _with_node_names(onnx.load(source))
         self.source = Graph(model)
         self._input = model.graph.input[0].name
         self._calibration = calibration
@@ -55,12 +55,12 @@ class Quantizer:
         self._scheme = scheme
         self._scratch = scratch
         self._prepared = scratch / "prepared.onnx"
-        _prepare(model, self._prepared)
+        _write_prepared(model, self._prepared)
         self._graph = Graph(onnx.load(self._prepared, load_external_data=False))
 
     def candidates(self) -> list[str]:
         """Operators of the source that this scheme quantises and that do arithmetic."""
-        kinds = self._kinds()
+        kinds = self._quantized_kinds()
         return [
             operator.name for operator in self.source.operators.values() if operator.kind in kinds
         ]
@@ -72,7 +72,7 @@ class Quantizer:
             ExportError: when there is no such operator, or nothing that can be quantised.
         """
         self.source.check(excluded)
-        model = self._made(excluded=excluded)
+        model = self._quantized_model(excluded=excluded)
         if model is None:
             raise ExportError(
                 "ONNX Runtime found nothing to quantise in this model; export it as fp32 instead"
@@ -81,9 +81,9 @@ class Quantizer:
 
     def quantized_alone(self, operator: str) -> onnx.ModelProto | None:
         """The model with nothing in INT8 but one operator; None where it cannot be alone."""
-        return self._made(only=(operator,))
+        return self._quantized_model(only=(operator,))
 
-    def _made(
+    def _quantized_model(
         self, excluded: tuple[str, ...] = (), only: tuple[str, ...] = ()
     ) -> onnx.ModelProto | None:
         target = self._scratch / "quantized.onnx"
@@ -93,9 +93,9 @@ class Quantizer:
         }
         with quiet():
             if self._scheme.method == "dynamic":
-                self._dynamic(target, names)
+                self._quantize_dynamic(target, names)
             else:
-                self._static(target, names)
+                self._quantize_static(target, names)
         model = onnx.load(target)
         if not any(
             node.op_type.startswith(("Quantize", "DynamicQuantize")) for node in model.graph.node
@@ -105,7 +105,7 @@ class Quantizer:
         onnx.checker.check_model(model)
         return model
 
-    def _static(self, target: Path, names: dict[str, list[str]]) -> None:
+    def _quantize_static(self, target: Path, names: dict[str, list[str]]) -> None:
         from onnxruntime.quantization import (  # noqa: PLC0415 (half a second)
             CalibrationMethod,
             QuantFormat,
@@ -117,13 +117,13 @@ class Quantizer:
             "percentile": CalibrationMethod.Percentile,
             "entropy": CalibrationMethod.Entropy,
         }
-        types = _types()
+        types = _quant_types()
         # One calibration serves all the models of a ranking.
         ranges = {"calibration_cache_path": self._scratch / "ranges.json"}
         quantize_static(
             self._prepared,
             target,
-            _reader(self._input, self._calibration, self._batch),
+            _calibration_reader(self._input, self._calibration, self._batch),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=self._op_types(),
             per_channel=self._scheme.per_channel,
@@ -140,7 +140,7 @@ class Quantizer:
             **(ranges if names["nodes_to_quantize"] else {}),
         )
 
-    def _dynamic(self, target: Path, names: dict[str, list[str]]) -> None:
+    def _quantize_dynamic(self, target: Path, names: dict[str, list[str]]) -> None:
         from onnxruntime.quantization import quantize_dynamic  # noqa: PLC0415
 
         quantize_dynamic(
@@ -149,14 +149,14 @@ class Quantizer:
             op_types_to_quantize=list(_DYNAMIC_TYPES),
             per_channel=self._scheme.per_channel,
             reduce_range=self._scheme.reduce_range,
-            weight_type=_types()[self._scheme.weight_type],
+            weight_type=_quant_types()[self._scheme.weight_type],
             **names,
         )
 
     def _op_types(self) -> list[str] | None:
         return list(_ATTENTION_TYPES) if self.source.has_attention() else None
 
-    def _kinds(self) -> set[str]:
+    def _quantized_kinds(self) -> set[str]:
         from onnxruntime.quantization.registry import QLinearOpsRegistry  # noqa: PLC0415
 
         if self._scheme.method == "dynamic":
@@ -205,20 +205,20 @@ def kept_operators(source: Graph, model: onnx.ModelProto) -> list[str]:
     return floating_operators
 
 
-def _types() -> dict[str, Any]:
+def _quant_types() -> dict[str, Any]:
     from onnxruntime.quantization import QuantType  # noqa: PLC0415
 
     return {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
 
 
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+def _with_node_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """ONNX Runtime's quantiser leaves operators in or out by name, so each must have one."""
     for node in model.graph.node:
         node.name = name_of(node)
     return model
 
 
-def _prepare(model: onnx.ModelProto, target: Path) -> None:
+def _write_prepared(model: onnx.ModelProto, target: Path) -> None:
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
     # From a file: of a model in memory it takes the weights away when it skips a step.
@@ -233,7 +233,7 @@ def _prepare(model: onnx.ModelProto, target: Path) -> None:
             quant_pre_process(source, target, skip_symbolic_shape=True)
 
 
-def _reader(input_name: str, images: NDArray[np.float32], batch: int | None) -> Any:
+def _calibration_reader(input_name: str, images: NDArray[np.float32], batch: int | None) -> Any:
     """A calibration reader over batches of one size: the histogram methods stack them.
 
     A model that takes `batch` images at once gets as many; of those that are too few for a last

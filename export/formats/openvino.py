@@ -59,11 +59,11 @@ class OpenVinoFormat(ExportFormat):
         return Written(MODEL_FILE, input_name, output_name, facts, remarks)
 
     def load(self, model_file: Path) -> Predictor:
-        return _predictor(_read(model_file))
+        return _predictor(_read_model(model_file))
 
     def load_for_one(self, model_file: Path) -> Predictor:
         # As the device side loads it: a free batch is compiled for one image.
-        model = _read(model_file)
+        model = _read_model(model_file)
         first, *others = list(model.input().partial_shape)
         if first.is_static or not all(size.is_static for size in others):
             return self.load(model_file)
@@ -71,7 +71,7 @@ class OpenVinoFormat(ExportFormat):
         return _predictor(model)
 
     def precision_of(self, model_file: Path) -> str:
-        model = _read(model_file)
+        model = _read_model(model_file)
         if any(node.get_type_name() == "FakeQuantize" for node in model.get_ops()):
             return "int8"
         if model.has_rt_info(_RUN_IN):
@@ -86,7 +86,7 @@ class OpenVinoFormat(ExportFormat):
     def read_tensors(
         self, model_file: Path, names: Sequence[str], images: NDArray[Any]
     ) -> dict[str, NDArray[np.float32]]:
-        model = _read(model_file)
+        model = _read_model(model_file)
         requested = set(names)
         model.add_outputs(
             [
@@ -107,7 +107,7 @@ class OpenVinoFormat(ExportFormat):
     def operator_times(
         self, model_file: Path, images: NDArray[Any], runs: int
     ) -> dict[tuple[str, ...], float]:
-        compiled = _compiled(_read(model_file), PERF_COUNT=True, INFERENCE_NUM_THREADS=1)
+        compiled = _compiled(_read_model(model_file), PERF_COUNT=True, INFERENCE_NUM_THREADS=1)
         request = compiled.create_infer_request()
         durations = defaultdict(list)
 
@@ -198,7 +198,7 @@ def _converted(source: Path) -> Any:
         ) from error
 
 
-def _read(model_file: Path) -> Any:
+def _read_model(model_file: Path) -> Any:
     import openvino  # noqa: PLC0415
 
     return openvino.Core().read_model(model_file)

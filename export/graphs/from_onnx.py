@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from export._libraries import failing_as, first_line, quiet
 from export.formats import Predictor
 from export.graphs.adapting import adapt
 from export.graphs.batches import fixed_batch, image_input, in_batches_of
 from export.graphs.cleaning import cleaned, opset_of
+from export.graphs.free_batch import with_free_batch
 from export.graphs.inspecting import real_inputs, sizes_of
-from foundation.bundle import BATCH_AXIS, Preprocessing
+from export.graphs.running import session_predictor
+from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, ExportError, MissingFileError
 from foundation.files import write_bytes
 
 _LARGEST = (1 << 31) - 1  # what a protocol buffer can hold
 _OLDEST_QUANTISED = 13  # the first operator set with a scale a channel
-_ERRORS_ONLY = 3
 _KNOWN_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 
@@ -54,7 +51,7 @@ def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: i
         model, remarks = _adapted(source)
         remarks += _check_contract(model, source, preprocessing)
         model = _converted(model, source, opset)
-        model = _with_free_batch(model, source)
+        model = with_free_batch(model, source)
         write_bytes(path, cleaned(model).SerializeToString(deterministic=True))
     return remarks
 
@@ -92,7 +89,7 @@ def check_classifier(source: Path, preprocessing: Preprocessing) -> list[str]:
     with _failing(source):
         model, remarks = _adapted(source)
         remarks += _check_contract(model, source, preprocessing)
-        _with_free_batch(model, source)
+        with_free_batch(model, source)
     return remarks
 
 
@@ -107,7 +104,9 @@ def onnx_predictor(path: Path) -> Predictor:
     with _failing(path):
         model, _ = _adapted(path)
         # Not from the file: there the runtime infers shapes before it reads weights beside it.
-        run = in_batches_of(_run(model.SerializeToString()), fixed_batch(image_input(model)))
+        run = in_batches_of(
+            session_predictor(model.SerializeToString()), fixed_batch(image_input(model))
+        )
 
     def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with _failing(path):
@@ -118,21 +117,6 @@ def onnx_predictor(path: Path) -> Predictor:
 
 def _failing(source: Path) -> AbstractContextManager[None]:
     return failing_as(f"{source}: cannot be used", "export it anew from where it was trained")
-
-
-def _run(model: bytes) -> Predictor:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY + 1  # a model on trial may fail without a word
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    weights = {entry.name for entry in session.get_overridable_initializers()}
-    name = next(entry.name for entry in session.get_inputs() if entry.name not in weights)
-
-    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(None, {name: images})[0]
-        return logits
-
-    return predict
 
 
 def _loaded(source: Path) -> onnx.ModelProto:
@@ -234,70 +218,3 @@ def _converted(model: onnx.ModelProto, source: Path, opset: int) -> onnx.ModelPr
             f"{source}: uses ONNX opset {current}, the target's runtime takes {opset} at most, and "
             f"it cannot be converted ({first_line(error)}); export it with opset {opset}"
         ) from error
-
-
-def _with_free_batch(model: onnx.ModelProto, source: Path) -> onnx.ModelProto:
-    """The model for any batch size, shown by running it; as it is if it takes one image alone.
-
-    Raises:
-        ExportError: when it takes another fixed number.
-    """
-    original, size = model.SerializeToString(), fixed_batch(image_input(model))
-    images = _noise(model, 3)
-    expected = in_batches_of(_run(original), size or 1)(images)
-    for candidate in _freed(model):
-        try:
-            actual = _run(candidate.SerializeToString())(images)
-        except Exception:  # ONNX Runtime has a dozen kinds, and each means: not this way
-            continue
-        if actual.shape == expected.shape and np.abs(actual - expected).max() <= 1e-4 * (
-            np.abs(expected).max()
-        ):
-            return candidate
-    if size not in (None, 1):
-        raise ExportError(
-            f"{source}: takes {size} images at once, no fewer; export it with a free batch size"
-        )
-    _name_batch(model, 1)
-    return model
-
-
-def _noise(model: onnx.ModelProto, count: int) -> NDArray[np.float32]:
-    shape = sizes_of(image_input(model))[1:]
-    return np.random.default_rng(0).standard_normal((count, *map(int, shape)), np.float32)
-
-
-def _freed(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
-    """The model with a free batch; then also without reshapes to a fixed one."""
-    freed = copy.deepcopy(model)
-    _name_batch(freed, None)
-    yield freed
-    _free_reshapes(freed, fixed_batch(image_input(model)) or 1)
-    yield freed
-
-
-def _name_batch(model: onnx.ModelProto, size: int | None) -> None:
-    for value in (image_input(model), model.graph.output[0]):
-        batch = value.type.tensor_type.shape.dim[0]
-        if size is None:
-            batch.dim_param = BATCH_AXIS
-        else:
-            batch.dim_value = size
-    del model.graph.value_info[:]
-
-
-def _free_reshapes(model: onnx.ModelProto, size: int) -> None:
-    """Reshapes of computed values to (size, ...) keep the batch that comes in."""
-    constants = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    for number, node in enumerate(model.graph.node):
-        shape = constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if shape is None or node.input[0] in constants or not len(shape) or shape[0] != size:
-            continue
-        # One size may be left to be worked out; if another is, this one is copied.
-        free = np.array([0 if -1 in shape else -1, *shape[1:]], np.int64)
-        name = f"{node.input[1]}_free_{number}"
-        model.graph.initializer.append(numpy_helper.from_array(free, name))
-        node.input[1] = name

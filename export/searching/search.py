@@ -148,10 +148,12 @@ class _Run:
             return None
         self.left -= 1
         finished = self._files.read(candidate)
-        trial, error = finished or self._made(candidate)
+        trial, error = finished or self._make_or_error(candidate)
         if not finished:
             self._files.write(candidate, trial, error)
-        result = self._judged(TrialResult(candidate, trial, error=error, resumed=bool(finished)))
+        result = self._compared_to_fp32(
+            TrialResult(candidate, trial, error=error, resumed=bool(finished))
+        )
         drop = error or f"{result.drop:+.2f} points lost"
         before = " (done before)" if finished else ""
         logger.info("trial %s%s: %s, %d left", candidate.label, before, drop, self.left)
@@ -168,13 +170,13 @@ class _Run:
         ]
         return sorted(made, key=lambda result: result.drop)
 
-    def _made(self, candidate: ModelVariant) -> tuple[Trial | None, str]:
+    def _make_or_error(self, candidate: ModelVariant) -> tuple[Trial | None, str]:
         try:
             return self._make(candidate), ""
         except ExportError as error:
             return None, str(error)
 
-    def _judged(self, result: TrialResult) -> TrialResult:
+    def _compared_to_fp32(self, result: TrialResult) -> TrialResult:
         if result.trial is None:
             return result
         baseline = self.baseline or result.trial

@@ -157,12 +157,12 @@ class TrainBatches:
         return result, mixed_labels(labels[:-1], labels[1:], keep, self.classes)
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
-        student, teacher = _at(images, self.student_size), None
+        student, teacher = _resized(images, self.student_size), None
         sides = (
             tuple(images.shape[2:]) if self.teacher_size is None else sides_of(self.teacher_size)
         )
         if sides != tuple(student.shape[2:]):
-            teacher = _at(images, self.teacher_size)
+            teacher = _resized(images, self.teacher_size)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
@@ -205,7 +205,7 @@ def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
     return scaled.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _at(images: Tensor, size: int | tuple[int, int] | None) -> Tensor:
+def _resized(images: Tensor, size: int | tuple[int, int] | None) -> Tensor:
     """Images of shape (N, C, H, W) at another height and width; one number is both."""
     if size is None or tuple(images.shape[2:]) == sides_of(size):
         return images

@@ -55,12 +55,12 @@ def with_channels(dataset: Dataset, channels: int | None) -> Dataset:
             f"data.channels = {channels} is for images of 1 or 3 channels, but these have {present}"
         )
     colours = "grey, 1 channel" if channels == 1 else "red, green and blue, 3 channels"
-    train, test = (_with(images, channels) for images in (dataset.train, dataset.test))
+    train, test = (_recoloured_set(images, channels) for images in (dataset.train, dataset.test))
     remarks = (*dataset.remarks, f"images are read as {colours} (data.channels)")
     return replace(dataset, train=train, test=test, remarks=remarks)
 
 
-def _with(images: ImageSet, channels: int) -> ImageSet:
+def _recoloured_set(images: ImageSet, channels: int) -> ImageSet:
     if not isinstance(images, ArrayImages):
         return Recoloured(images, channels)
     parts = [recoloured(images.pixels[ids], channels) for ids in blocks(len(images.labels))]

@@ -49,13 +49,13 @@ def load_class_folders(
         class_names(root / split, splits, passed_over=passed_over) for split in splits
     )
     if others != classes:
-        raise DataLayoutError(_difference(root, splits, classes, others))
+        raise DataLayoutError(_classes_differ_message(root, splits, classes, others))
     train, test = (list_classes(root / split, classes, passed_over=passed_over) for split in splits)
     remarks = [
         f"{len(classes)} classes, named by their folders: {a_few(classes, _MOST_NAMED)}",
-        *_twins(classes),
+        *_near_twin_remarks(classes),
         *passed_over.remarks(),
-        *_unread(root, splits),
+        *_unread_folder_remarks(root, splits),
     ]
     dataset = dataset_of(train, test, classes, size, recipe)
     return replace(dataset, remarks=(*remarks, *dataset.remarks))
@@ -79,7 +79,7 @@ def class_names(
     if not is_there(split):
         raise DataLayoutError(
             f"{shown(split)}: no such folder; a dataset has {splits[0]}/ and {splits[1]}/"
-            f"{_hint(split, splits)}"
+            f"{_missing_split_hint(split, splits)}"
         )
     classes = class_folders(split, passed_over or PassedOver())
     for name in classes:
@@ -144,7 +144,9 @@ def _check_images(folder: Path) -> None:
         )
 
 
-def _difference(root: Path, splits: tuple[str, str], train: list[str], test: list[str]) -> str:
+def _classes_differ_message(
+    root: Path, splits: tuple[str, str], train: list[str], test: list[str]
+) -> str:
     """How the classes of two splits differ, and which were perhaps meant to be one."""
     only = [sorted(set(train) - set(test)), sorted(set(test) - set(train))]
     parts = [
@@ -152,8 +154,8 @@ def _difference(root: Path, splits: tuple[str, str], train: list[str], test: lis
         for split, names in zip(splits, only, strict=True)
         if names
     ]
-    same = {_plain(name): name for name in only[1]}
-    pairs = [(name, same[_plain(name)]) for name in only[0] if _plain(name) in same]
+    same = {_plain_name(name): name for name in only[1]}
+    pairs = [(name, same[_plain_name(name)]) for name in only[0] if _plain_name(name) in same]
     alike = "".join(
         f"; {train_name!r} and {test_name!r} differ in upper and lower case, blanks or accents "
         "alone"
@@ -165,23 +167,23 @@ def _difference(root: Path, splits: tuple[str, str], train: list[str], test: lis
     )
 
 
-def _plain(name: str) -> str:
+def _plain_name(name: str) -> str:
     """A name without what is easily overlooked."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _twins(classes: list[str]) -> Iterator[str]:
+def _near_twin_remarks(classes: list[str]) -> Iterator[str]:
     """Classes of one split that look like one class."""
     first: dict[str, str] = {}
     for name in classes:
-        earlier = first.setdefault(_plain(name), name)
+        earlier = first.setdefault(_plain_name(name), name)
         if earlier != name:
             yield (
                 f"classes {earlier!r} and {name!r} are two, though their names are nearly the same"
             )
 
 
-def _unread(root: Path, splits: tuple[str, str]) -> Iterator[str]:
+def _unread_folder_remarks(root: Path, splits: tuple[str, str]) -> Iterator[str]:
     """Folders beside the splits, which somebody may think are read."""
     names = sorted(
         entry.name
@@ -195,7 +197,7 @@ def _unread(root: Path, splits: tuple[str, str]) -> Iterator[str]:
         )
 
 
-def _hint(split: Path, splits: tuple[str, str]) -> str:
+def _missing_split_hint(split: Path, splits: tuple[str, str]) -> str:
     """What is there in place of a missing split."""
     root = split.parent
     if not is_there(root):

@@ -51,14 +51,16 @@ def cut(
         DataLayoutError: when there are too few images to cut.
     """
     fraction: float = getattr(recipe, part.key)
-    _check(labels[ids], part, recipe, classes)
+    _check_enough_images(labels[ids], part, recipe, classes)
     rest, own = train_test_split(
         ids, test_size=fraction, random_state=recipe.split_seed, stratify=labels[ids]
     )
     return np.sort(rest), np.sort(own)
 
 
-def _check(labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]) -> None:
+def _check_enough_images(
+    labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]
+) -> None:
     """Make sure that each class can give an image to both parts."""
     fraction: float = getattr(recipe, part.key)
     present, counts = np.unique(labels, return_counts=True)

@@ -63,22 +63,22 @@ def samples(shard: Path, passed_over: PassedOver) -> Iterator[SamplePlace]:
         folder, _, name = member.name.rpartition("/")
         stem, _, kind = name.partition(".")
         kind = kind.lower()
-        if _hides(member.name) or not (kind in SUFFIXES or kind == "cls"):
-            _note(shard, member, passed_over)
+        if _is_hidden_member(member.name) or not (kind in SUFFIXES or kind == "cls"):
+            _note_passed_over(shard, member, passed_over)
             continue
         _check_plain(shard, member)
         key = f"{folder}/{stem}" if folder else stem
         if key != sample.key:
-            yield from _whole(shard, sample)
+            yield from _finished_sample(shard, sample)
             sample = _Sample(key)
         if kind == "cls":
             sample.labels.append(_label(shard, member, _content(tar, member)))
         else:
             sample.images.append(member)
-    yield from _whole(shard, sample)
+    yield from _finished_sample(shard, sample)
 
 
-def _whole(shard: Path, sample: _Sample) -> Iterator[SamplePlace]:
+def _finished_sample(shard: Path, sample: _Sample) -> Iterator[SamplePlace]:
     """A sample, once its last member is known."""
     images, labels = sample.images, sample.labels
     if not images and not labels:
@@ -99,16 +99,16 @@ def _whole(shard: Path, sample: _Sample) -> Iterator[SamplePlace]:
     yield SamplePlace(sample.key, images[0].offset_data, images[0].size, labels[0])
 
 
-def _hides(name: str) -> bool:
+def _is_hidden_member(name: str) -> bool:
     """Whether a member, or a folder that it lies in, is nobody's data."""
     return any(is_hidden(part) for part in name.split("/") if part not in (".", ".."))
 
 
-def _note(shard: Path, member: tarfile.TarInfo, passed_over: PassedOver) -> None:
+def _note_passed_over(shard: Path, member: tarfile.TarInfo, passed_over: PassedOver) -> None:
     if member.isdir():
         return
     called = f"{shard.name}: {member.name}"
-    if _hides(member.name):
+    if _is_hidden_member(member.name):
         passed_over.add("hidden or system file", called)
     elif not member.isreg():
         passed_over.add("special file", called)

@@ -45,7 +45,7 @@ def image_files(folder: Path, passed_over: PassedOver, called: str) -> list[str]
                 # A link that leads nowhere is an image that cannot be read, and that is said.
                 images.append(name)
             else:
-                _note(entry, passed_over, f"{called}/{name}")
+                _note_passed_over(entry, passed_over, f"{called}/{name}")
     return sorted(images)
 
 
@@ -111,7 +111,7 @@ def class_folders(split: Path, passed_over: PassedOver) -> list[str]:
             if is_image(entry.name):
                 passed_over.add("picture outside a class", place)
             else:
-                _note(entry, passed_over, place)
+                _note_passed_over(entry, passed_over, place)
         elif is_hidden(entry.name):
             passed_over.add("hidden or system folder", f"{split.name}/{entry.name}")
         else:
@@ -154,7 +154,7 @@ def _is_new(
     return True
 
 
-def _note(entry: os.DirEntry[str], passed_over: PassedOver, called: str) -> None:
+def _note_passed_over(entry: os.DirEntry[str], passed_over: PassedOver, called: str) -> None:
     """Take note of something that is neither a folder nor an image."""
     if is_hidden(entry.name):
         passed_over.add("hidden or system file", called)

@@ -15,7 +15,7 @@ def reason_for(
     if not best.meets_limit:
         return (
             f"{best.bundle} comes closest to the limit of {limit_words(max_drop)}, which none "
-            f"keeps: it is {best.drop_words}, {_gap(best, max_drop)}"
+            f"keeps: it is {best.drop_words}, {_excess_words(best, max_drop)}"
         )
     keeps = "" if max_drop is None else f" that keeps the limit of {limit_words(max_drop)}"
     if best.p50_ms is None and len(candidates) == 1:
@@ -29,7 +29,7 @@ def reason_for(
         main = f"{best.ratio.words} as fast as FP32 and {best.drop_words}"
     else:
         main = f"{best.p50_ms:.3g} ms for one image"
-    why_not_lower = _left_out(best, candidates, max_drop)
+    why_not_lower = _why_lower_is_not_shipped(best, candidates, max_drop)
     return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *why_not_lower])
 
 
@@ -40,16 +40,20 @@ def limit_words(max_drop: float | None) -> str:
     return f"{max_drop:g} point{'' if max_drop == 1 else 's'}"
 
 
-def _left_out(
+def _why_lower_is_not_shipped(
     best: ShippingCandidate, candidates: Sequence[ShippingCandidate], max_drop: float | None
 ) -> list[str]:
     """Why lower precision than the chosen one's does not ship."""
     if best.precision == "int8":
         return []
-    return [_why_not(candidate, max_drop) for candidate in _lower(candidates) if candidate != best]
+    return [
+        _why_not_shipped(candidate, max_drop)
+        for candidate in _best_of_lower_precision(candidates)
+        if candidate != best
+    ]
 
 
-def _lower(candidates: Sequence[ShippingCandidate]) -> list[ShippingCandidate]:
+def _best_of_lower_precision(candidates: Sequence[ShippingCandidate]) -> list[ShippingCandidate]:
     """The best INT8 candidate of each format; where there is none, the best of lower precision."""
     reduced = [candidate for candidate in candidates if candidate.precision != FULL]
     reduced = [candidate for candidate in reduced if candidate.precision == "int8"] or reduced
@@ -62,9 +66,9 @@ def _lower(candidates: Sequence[ShippingCandidate]) -> list[ShippingCandidate]:
     return list(best.values())
 
 
-def _why_not(candidate: ShippingCandidate, max_drop: float | None) -> str:
+def _why_not_shipped(candidate: ShippingCandidate, max_drop: float | None) -> str:
     if not candidate.meets_limit:
-        return f"{candidate.bundle} is {candidate.drop_words}, {_gap(candidate, max_drop)}"
+        return f"{candidate.bundle} is {candidate.drop_words}, {_excess_words(candidate, max_drop)}"
     if candidate.ratio is None:
         return f"{candidate.bundle} was not timed"
     if candidate.is_faster:
@@ -101,7 +105,7 @@ def advice_for(
         if trained_in_int8:
             stage = "more epochs of the stage that trains in INT8"
         return (
-            f"for {nearest.bundle}, {_gap(nearest, max_drop)}: {stage}, or a limit of "
+            f"for {nearest.bundle}, {_excess_words(nearest, max_drop)}: {stage}, or a limit of "
             f"{_rounded_up(nearest.drop):.2f} points"
         )
     if best.p50_ms is None and len(candidates) > 1:
@@ -135,7 +139,7 @@ def _is_as_fast(candidate: ShippingCandidate) -> bool:
     return candidate.meets_limit and ratio is not None and ratio.low <= 1 <= ratio.high
 
 
-def _gap(candidate: ShippingCandidate, max_drop: float | None) -> str:
+def _excess_words(candidate: ShippingCandidate, max_drop: float | None) -> str:
     assert max_drop is not None, "without a limit there is none to miss"
     return f"{candidate.drop - max_drop:.2f} more than allowed"
 

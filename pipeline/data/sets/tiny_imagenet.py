@@ -46,7 +46,7 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
     size = load_sides(recipe) or _SIZE
     test = _validation(root / "val", classes)
     dataset = dataset_of(train, test, classes, size, recipe)
-    remarks = (*passed_over.remarks(), *_unnamed(root / "val", test), *dataset.remarks)
+    remarks = (*passed_over.remarks(), *_unnamed_remarks(root / "val", test), *dataset.remarks)
     return replace(dataset, remarks=remarks)
 
 
@@ -77,7 +77,7 @@ def _validation(folder: Path, classes: list[str]) -> Split:
     return Split(folder, Listing(folder, names), np.array(labels, np.int64))
 
 
-def _unnamed(folder: Path, named: Split) -> list[str]:
+def _unnamed_remarks(folder: Path, named: Split) -> list[str]:
     """A line where images of val do not stand in its table."""
     unnamed = set(image_files(folder / "images", PassedOver(), "val/images"))
     unnamed -= {Path(named.images.name(index)).name for index in range(len(named.images))}

@@ -10,7 +10,7 @@ import openvino
 import pytest
 from onnx import numpy_helper
 
-from export.checking.layers import _lasting, first_divergence
+from export.checking.layers import _lasting_errors, first_divergence
 from export.formats import FORMATS
 from export.formats._graph import Graph
 from export.graphs.embedding import embed_preprocessing
@@ -168,9 +168,9 @@ def test_an_error_that_is_gone_in_what_follows_is_not_blamed(chain: Any) -> None
     graph = Graph(onnx.load(chain.file))
     tensors = [tensor for operator in graph.operators.values() for tensor in operator.outputs]
     good = dict.fromkeys(tensors, 0.01)
-    assert _lasting(graph, good | {tensors[1]: 1.0}, 0.3) == set()
+    assert _lasting_errors(graph, good | {tensors[1]: 1.0}, 0.3) == set()
     unseen = {name: 1.0 for name in tensors[2:] if name != tensors[4]}
-    assert _lasting(graph, {tensors[0]: 0.01} | unseen, 0.3) == set(unseen)
+    assert _lasting_errors(graph, {tensors[0]: 0.01} | unseen, 0.3) == set(unseen)
 
 
 def test_a_format_that_shows_no_tensors_says_so(chain: Any, tmp_path: Path) -> None:
