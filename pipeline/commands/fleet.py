@@ -25,7 +25,7 @@ from pipeline.commands.bench import HeldAgainst, check_against, held_against
 from pipeline.gating.ratios import RatioShown
 from pipeline.recipe.file import read_toml
 from pipeline.run_folder.folder import RunFolder, open_run
-from pipeline.shown.live import Work, at_work
+from pipeline.shown.live import Activity, at_work
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
@@ -288,7 +288,7 @@ def _bench_one(
     only: Sequence[str] | None,
     say: Say,
     *,
-    under_way: Work,
+    under_way: Activity,
 ) -> _HostBench:
     asked = run.recipe_with("bench", {**changes, **host.bench, "host": host.url}).bench
     check_against(asked)

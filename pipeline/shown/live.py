@@ -93,8 +93,8 @@ def live_lines(console: Console, **settings: Any) -> LiveLines:
     )
 
 
-class Work:
-    """Work of which no live line tells.
+class Activity:
+    """Something under way of which no live line tells.
 
     Attributes:
         now: what is being done, for a log.
@@ -105,15 +105,15 @@ class Work:
 
 
 @contextmanager
-def at_work(console: Console, activity: str) -> Iterator[Work]:
+def at_work(console: Console, activity: str) -> Iterator[Activity]:
     """For as long as the block lasts, a log tells now and then that this is under way."""
-    work = Work(activity)
+    under_way = Activity(activity)
     pulse = getattr(console, "pulse", None)
     if pulse is None:
-        yield work
+        yield under_way
         return
-    with pulse.phase(lambda: work.now):
-        yield work
+    with pulse.phase(lambda: under_way.now):
+        yield under_way
 
 
 def _row(task: Task) -> str:

@@ -140,7 +140,11 @@ class _StageRun:
         }
         self._check_finite(record)
         self.history.append(record)
-        logger.info("stage %s of %d epochs: %s", self.stage.name, self.stage.epochs, record)
+        logger.info(
+            "stage %s: epoch %d of %d in %.1f s: lr %.4g, losses %s, validation top-1 %s",
+            self.stage.name, record["epoch"], self.stage.epochs, record["seconds"], record["lr"],
+            {name: round(loss, 5) for name, loss in record["losses"].items()}, record["val_top1"],
+        )  # fmt: skip
         self.job.listener.epoch_done(record)
 
     def _train_on(
