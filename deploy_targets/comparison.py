@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Literal
 
 from deploy_targets.device.messages import Latency, Parity, RuntimeUsed
-from deploy_targets.device.sense import above_zero, ascending, at_least, shares
 from deploy_targets.intervals import signed_rank_interval
-from deploy_targets.measurement import BundleMeasured, HostMeasured, read_record, uncarried
+from deploy_targets.measurement import BundleMeasured, HostMeasured, uncarried
 from foundation.files import write_json
-from foundation.records import as_dict
+from foundation.records import as_dict, read_record, record_in
+from foundation.sense import above_zero, ascending, at_least, shares
 
 SCHEMA_VERSION = 2
 KIND = "comparison"
+
+_WHAT, _AGAIN = "a comparison", "measure again"
 
 CONFIDENCE = 0.95
 FASTER: Literal["faster"] = "faster"
@@ -174,4 +176,9 @@ def read_comparison(path: Path) -> Comparison:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than a comparison of this schema.
     """
-    return read_record(path, Comparison, KIND, SCHEMA_VERSION)
+    return read_record(path, Comparison, _WHAT, _AGAIN)
+
+
+def comparison_in(raw: object, path: Path) -> Comparison:
+    """The comparison in what was read from a file; errors as `read_comparison`."""
+    return record_in(raw, path, Comparison, _WHAT, _AGAIN)

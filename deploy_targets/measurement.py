@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
@@ -23,16 +22,15 @@ from deploy_targets.device.messages import (
     Validity,
 )
 from deploy_targets.device.percentiles import fewest_queries
-from deploy_targets.device.sense import above_zero, at_least, named, sha256
 from foundation.bundle import Bundle
-from foundation.errors import CorruptFileError
-from foundation.files import read_json, write_json
-from foundation.records import RecordError, as_dict, build
+from foundation.files import write_json
+from foundation.records import as_dict, read_record, record_in
+from foundation.sense import above_zero, at_least, named, sha256
 
 SCHEMA_VERSION = 2
 KIND = "measurement"
 
-T = TypeVar("T")
+_WHAT, _AGAIN = "a measurement", "measure again"
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,12 @@ def read_measurement(path: Path) -> Measurement:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than a measurement of this schema.
     """
-    return read_record(path, Measurement, KIND, SCHEMA_VERSION)
+    return read_record(path, Measurement, _WHAT, _AGAIN)
+
+
+def measurement_in(raw: object, path: Path) -> Measurement:
+    """The measurement in what was read from a file; errors as `read_measurement`."""
+    return record_in(raw, path, Measurement, _WHAT, _AGAIN)
 
 
 def scenario_words(scenario: Scenario) -> str:
@@ -160,24 +163,3 @@ def scenario_words(scenario: Scenario) -> str:
     if scenario.batch > 1:
         words += f", batch {scenario.batch}"
     return words if scenario.rate is None else f"{words}, {scenario.rate:g}/s"
-
-
-def read_record(path: Path, record: type[T], kind: str, version: int) -> T:
-    """Read a JSON file that says what kind of record it is, and in which version.
-
-    Raises:
-        MissingFileError: when there is no such file.
-        CorruptFileError: when it is anything else.
-    """
-    return record_in(read_json(path), path, record, kind, version)
-
-
-def record_in(raw: object, path: Path, record: type[T], kind: str, version: int) -> T:
-    """What was read from a file, as a record; errors as `read_record`."""
-    found = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
-    if found != (kind, version):
-        raise CorruptFileError(f"{path}: not a {kind} of schema version {version}; measure again")
-    try:
-        return build(record, raw)
-    except RecordError as error:
-        raise CorruptFileError(f"{path}: not a {kind} ({error}); measure again") from error

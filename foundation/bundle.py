@@ -31,8 +31,8 @@ from foundation.manifest import (
     Preprocessing,
     RuntimeRange,
     TensorSpec,
+    parse_manifest,
 )
-from foundation.parsing import parse_manifest
 
 __all__ = [
     "BATCH_AXIS", "CARD", "MANIFEST", "PROBE", "SCHEMA_VERSION", "Bundle", "Manifest",

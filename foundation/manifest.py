@@ -1,18 +1,29 @@
-"""The records of `bundle.json`; `parsing` reads them."""
+"""The records of `bundle.json`, a file that anybody can write: nothing of it is believed before
+every value has the type and the meaning that it must have.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from foundation.records import build
 
 SCHEMA_VERSION = 2
 BATCH_AXIS = "batch"
 
 LEADING_NUMBERS = re.compile(r"\d+(\.\d+)*")
+
+_NAME = re.compile(r"\w[\w.+@ -]*")
+_MOST_FILES, _LONGEST_PATH, _DEEPEST_PATH = 1000, 512, 16
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,16 @@ class Preprocessing:
     std: list[float]
     resize: str = "bilinear"
     embedded: bool = False
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        if min(self.height, self.width, self.channels) < 1:
+            yield f"an image of {self.height} × {self.width} × {self.channels} cannot be"
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                yield f"{name} is {values}, but there are {self.channels} channels"
+        if min(self.std, default=1.0) <= 0:
+            yield f"std is {self.std}, but must be above 0"
 
     def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Normalise images.
@@ -110,6 +131,15 @@ class RuntimeRange:
     min_version: str
     max_version: str | None = None
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        versions = [text for text in (self.min_version, self.max_version) if text is not None]
+        for text in versions:
+            if not LEADING_NUMBERS.fullmatch(text):
+                yield f"{self.name} version {text!r} is none; write it as 1.32"
+        if not self.allows(self.min_version):
+            yield f"there is no version of {self.name} from {versions[0]} to {versions[-1]}"
+
     def __str__(self) -> str:
         newest = "or newer" if self.max_version is None else f"to {self.max_version}.x"
         return f"{self.name} {self.min_version} {newest}"
@@ -166,8 +196,86 @@ class Manifest:
     origin: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    FURTHER_KEYS: ClassVar[bool] = True
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        if not _NAME.fullmatch(self.name):
+            yield f"name {self.name!r} is not a plain name"
+        yield from _path_problems(self)
+        yield from _spec_problems(self)
+
+
+def parse_manifest(raw: Any) -> Manifest:
+    """The manifest in the parsed content of a `bundle.json`.
+
+    Keys that a later version adds beside the known ones are passed over.
+
+    Raises:
+        ValueError: when it is none, of another schema version, or describes what cannot be.
+    """
+    if not isinstance(raw, dict):
+        raise ValueError("it is no table of keys")
+    if "schema_version" not in raw:
+        raise ValueError("it has no schema_version")
+    if raw["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"schema version {raw['schema_version']}, but this program reads {SCHEMA_VERSION}"
+        )
+    return build(Manifest, raw)
+
 
 def version_numbers(version: str) -> tuple[int, ...]:
     """The numbers that a version begins with: (1, 32, 0) of "1.32.0+cpu"; () if there are none."""
     match = LEADING_NUMBERS.match(version)
     return tuple(map(int, match[0].split("."))) if match else ()
+
+
+def _path_problems(manifest: Manifest) -> Iterator[str]:
+    # Before anything is done for each part of each path.
+    if len(manifest.files) > _MOST_FILES:
+        yield f"it lists {len(manifest.files)} files, more than the {_MOST_FILES} of any bundle"
+    for name in manifest.files:
+        if len(name) > _LONGEST_PATH or name.count("/") >= _DEEPEST_PATH:
+            yield f"path {name[:40]!r}… is longer or deeper than any bundle's"
+    for name, digest in manifest.files.items():
+        # A drive and a backslash are paths to Windows alone, and a bundle goes everywhere.
+        leaves = PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name)
+        if leaves or "\\" in name or ":" in name:
+            yield f"path {name!r} leaves the bundle"
+        if not name.isprintable() or PurePosixPath(name).as_posix() != name or name == ".":
+            yield f"path {name!r} is not written plainly"
+        if not _DIGEST.fullmatch(digest):
+            yield f"checksum {digest!r} of {name!r} is not a SHA-256"
+    folders = {str(parent) for name in manifest.files for parent in PurePosixPath(name).parents}
+    for name in sorted(folders & set(manifest.files)):
+        yield f"path {name!r} is a file and a folder"
+    # To some file systems "Model.onnx" and "model.onnx" are one file.
+    for name, count in Counter(name.casefold() for name in manifest.files).items():
+        if count > 1:
+            yield f"path {name!r} stands there {count} times"
+    if manifest.model_file not in manifest.files:
+        yield f"model file {manifest.model_file!r} has no checksum"
+
+
+def _spec_problems(manifest: Manifest) -> Iterator[str]:
+    shape, batch = manifest.preprocessing, manifest.input.shape[:1]
+    if batch != [BATCH_AXIS] and not any(isinstance(size, int) and size >= 1 for size in batch):
+        name = manifest.input.name
+        yield f"input {name!r} is of {batch} images, not of {BATCH_AXIS!r} or a number"
+    image: list[int | str] = [shape.channels, shape.height, shape.width]
+    wanted = ("float32", "NCHW", [*batch, *image])
+    if shape.embedded:
+        wanted = ("uint8", "NHWC", [*batch, shape.height, shape.width, shape.channels])
+    classes: list[int | str] = [*batch, len(manifest.classes)]
+    for which, spec, expected in (
+        ("input", manifest.input, wanted),
+        ("output", manifest.output, ("float32", "NC", classes)),
+    ):
+        if (spec.dtype, spec.layout, spec.shape) != expected or not spec.name:
+            yield (
+                f"{which} {spec.name!r} is {spec.dtype} {spec.layout} {spec.shape}, but by "
+                f"preprocessing and classes it is {' '.join(map(str, expected))}"
+            )
+    if not manifest.classes:
+        yield "there are no classes"

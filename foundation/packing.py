@@ -29,8 +29,7 @@ from foundation.errors import (
     is_no_space,
 )
 from foundation.files import no_space_named, replacing
-from foundation.manifest import Manifest
-from foundation.parsing import parse_manifest
+from foundation.manifest import Manifest, parse_manifest
 
 SUFFIX = ".bundle"
 

@@ -1,20 +1,25 @@
 """Typed records from parsed JSON or TOML, strictly: every key known, every type right, and every
-value one that can be.
+value one that can be. This is the one way in which a file of ours becomes a record.
 
 A record that has a method `problems`, which yields what of it cannot be, is asked when it is built.
-A field whose name would be a Python keyword ends in an underscore, which its key lacks.
+A field whose name would be a Python keyword ends in an underscore, which its key lacks. A record
+that sets `FURTHER_KEYS` passes over keys that it does not know, which another version has written;
+`foundation.sense` has the words for what cannot be.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from foundation.errors import nearest
+from foundation.errors import CorruptFileError, nearest
+from foundation.files import read_json
 
 T = TypeVar("T")
 
@@ -41,6 +46,36 @@ class RecordError(ValueError):
     """What was read does not fit the record; the message names the key."""
 
 
+def read_record(path: Path, record: type[T], what: str, advice: str) -> T:
+    """Read a JSON file as a record.
+
+    Args:
+        path: the file.
+        record: a dataclass, as `build` takes it. Of its fields `kind` and `schema_version`, where
+            it has them, the defaults are what the file must say.
+        what: the file holds, in words: "a measurement".
+        advice: what to do where it is another; the end of the message.
+
+    Raises:
+        MissingFileError: when there is no such file.
+        CorruptFileError: when it is anything else than such a record.
+    """
+    return record_in(read_json(path, advice), path, record, what, advice)
+
+
+def record_in(raw: object, path: Path, record: type[T], what: str, advice: str) -> T:
+    """What was read from a file, as a record; arguments and errors as `read_record`."""
+    marks = _marks_of(record)
+    if marks and not (isinstance(raw, dict) and all(_is_same(raw.get(k), marks[k]) for k in marks)):
+        version = marks.get("schema_version")
+        of = "" if version is None else f" of schema version {version}"
+        raise CorruptFileError(f"{path}: not {what}{of}; {advice}")
+    try:
+        return build(record, raw)
+    except RecordError as error:
+        raise CorruptFileError(f"{path}: not {what} ({error}); {advice}") from error
+
+
 def build(record: type[T], raw: object, key: str = "") -> T:
     """Make a dataclass of parsed data.
 
@@ -56,13 +91,13 @@ def build(record: type[T], raw: object, key: str = "") -> T:
     """
     if not isinstance(raw, dict):
         raise RecordError(f"{_named(key)} must be a table, but got {_short(raw)}")
-    fields = {f.name.rstrip("_"): f for f in dataclasses.fields(typing.cast(Any, record))}
+    fields, hints = _fields_of(typing.cast(Any, record))
+    tolerant = getattr(record, "FURTHER_KEYS", False)
     for name in raw:
-        if name not in fields:
+        if name not in fields and not tolerant:
             close = nearest(str(name)[:_LONGEST], fields)
             hint = f", did you mean {_join(key, close)!r}?" if close else ""
             raise RecordError(f"unknown key {_short(_join(key, name))}{hint}")
-    hints = typing.get_type_hints(record)
     values = {}
     for name, field in fields.items():
         if name in raw:
@@ -88,10 +123,44 @@ def as_dict(record: Any) -> dict[str, Any]:
     )
 
 
+def misfits(record: type[Any], raw: object, key: str) -> Iterator[str]:
+    """Why plain data within a record, which stays as it is, is no such record; for `problems`."""
+    try:
+        build(record, raw, key)
+    except RecordError as error:
+        yield str(error)
+
+
+@functools.cache
+def _fields_of(record: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    """A record's fields by their keys, and their types by their names."""
+    fields = dataclasses.fields(typing.cast(Any, record))
+    return {field.name.rstrip("_"): field for field in fields}, typing.get_type_hints(record)
+
+
+def _marks_of(record: type) -> dict[str, Any]:
+    """What a file must say of itself to be of a record."""
+    fields, _ = _fields_of(record)
+    marks = {name: fields[name].default for name in ("kind", "schema_version") if name in fields}
+    return {name: mark for name, mark in marks.items() if mark is not dataclasses.MISSING}
+
+
+def _is_same(value: object, mark: object) -> bool:
+    # True is 1 to Python, and to no reader of JSON else.
+    return type(value) is type(mark) and value == mark
+
+
 def _value(hint: Any, raw: object, key: str) -> Any:
-    hint, optional = _without_none(hint)
-    if hint is Any or (optional and raw is None):
+    options, optional = _options_of(hint)
+    if optional and raw is None:
         return raw
+    fitting = [option for option in options if type(raw) is (typing.get_origin(option) or option)]
+    hint = fitting[0] if len(options) > 1 and fitting else options[0]
+    if hint is Any:
+        return raw
+    if len(options) > 1 and not fitting:
+        names = " or ".join(_TYPE_NAMES[typing.get_origin(option) or option] for option in options)
+        raise RecordError(f"{_named(key)} must be {names}, but got {_short(raw)}")
     if dataclasses.is_dataclass(hint):
         return build(typing.cast(type, hint), raw, key)
     if type(raw) is int and abs(raw) >= _BEYOND:
@@ -118,18 +187,19 @@ def _items(arguments: tuple[Any, ...], raw: object, key: str) -> Any:
 
 
 def _one_of(known: tuple[Any, ...], raw: object, key: str) -> Any:
-    if raw not in known:
+    if not any(_is_same(raw, name) for name in known):
         names = ", ".join(map(repr, known))
         raise RecordError(f"{_named(key)} must be one of {names}, but got {_short(raw)}")
     return raw
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """`X | None` as (X, True), anything else as (itself, False)."""
+def _options_of(hint: Any) -> tuple[list[Any], bool]:
+    """`X | Y | None` as ([X, Y], True), anything else as ([itself], False)."""
     if typing.get_origin(hint) not in (types.UnionType, typing.Union):
-        return hint, False
-    (inner,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
-    return inner, True
+        return [hint], False
+    parts = typing.get_args(hint)
+    options = [part for part in parts if part is not types.NoneType]
+    return options, len(options) < len(parts)
 
 
 def _short(raw: object) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deploy_targets.device.cgroups import cpu_quota
 from deploy_targets.device.linux import ROOT, fields, mib, number, number_in, text
-from deploy_targets.device.sense import above_zero, at_least, named
+from foundation.sense import above_zero, at_least, named
 
 # The instruction sets on which the speed of INT8 and of 16-bit floats depends.
 _FEATURES = {

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from deploy_targets.device.sense import (
+from foundation.digests import Checked
+from foundation.sense import (
     above_zero,
     ascending,
     at_least,
@@ -32,7 +33,6 @@ from deploy_targets.device.sense import (
     sha256,
     shares,
 )
-from foundation.digests import Checked
 
 Message = dict[str, Any]
 

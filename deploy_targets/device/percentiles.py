@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from deploy_targets.device.messages import Percentile
-from deploy_targets.device.sense import LARGEST_PERCENT, SMALLEST_PERCENT, is_percentile
+from foundation.sense import LARGEST_PERCENT, SMALLEST_PERCENT, is_percentile
 
 # Of each bound by itself.
 CONFIDENCE = 0.99

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from deploy_targets.device.sense import above_zero, ascending
+from foundation.sense import above_zero, ascending
 
 CONFIDENCE = 0.9
 

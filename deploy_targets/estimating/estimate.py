@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy_targets.device.sense import above_zero, at_least, named, shares
 from deploy_targets.estimating.calibration import UNMEASURED_EFFICIENCY, Range
-from deploy_targets.measurement import BundleMeasured, read_record
+from deploy_targets.measurement import BundleMeasured
 from foundation.files import write_json
-from foundation.records import as_dict
+from foundation.records import as_dict, read_record, record_in
+from foundation.sense import above_zero, at_least, named, shares
 
 SCHEMA_VERSION = 1
 KIND = "estimate"
+
+_WHAT, _AGAIN = "an estimate", "run `compress estimate` again"
 
 
 @dataclass(frozen=True)
@@ -109,4 +111,9 @@ def read_estimate(path: Path) -> Estimate:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than an estimate of this schema.
     """
-    return read_record(path, Estimate, KIND, SCHEMA_VERSION)
+    return read_record(path, Estimate, _WHAT, _AGAIN)
+
+
+def estimate_in(raw: object, path: Path) -> Estimate:
+    """The estimate in what was read from a file; errors as `read_estimate`."""
+    return record_in(raw, path, Estimate, _WHAT, _AGAIN)

@@ -4,6 +4,7 @@ files too."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -67,6 +68,14 @@ def parse_address(url: str) -> Address:
     if folder and not folder.isprintable():
         raise _wrong(url, f"{folder!r} is no plain path")
     return Address(url, host, user, port, folder)
+
+
+def url_problems(url: str) -> Iterator[str]:
+    """Why a text is no device's URL, for a record that has one."""
+    try:
+        parse_address(url)
+    except HostError as error:
+        yield str(error)
 
 
 def scheme_of(url: str) -> str:

@@ -30,10 +30,10 @@ from deploy_targets.device.messages import (
     Warmed,
 )
 from deploy_targets.device.percentiles import percentile_of
-from deploy_targets.device.sense import ascending, at_least
 from deploy_targets.device.timing import MIN_QUERIES, summarise
 from deploy_targets.hosts.answers import build_answer, content_of, not_understood
 from deploy_targets.measuring.validity import judge
+from foundation.sense import ascending, at_least
 
 T = TypeVar("T")
 

@@ -25,7 +25,6 @@ from deploy_targets.device.messages import (
 from deploy_targets.device.percentiles import BOUNDS, FEWEST_FOR_BOUNDS, fewest_queries
 from deploy_targets.device.pinning import AUTO, parse_cores
 from deploy_targets.device.runtimes import runtime_for
-from deploy_targets.device.sense import is_percentile
 from deploy_targets.device.timing import MIN_QUERIES, PERCENTS
 from deploy_targets.hosts import Host, open_host
 from deploy_targets.hosts.answers import build_answer, content_of, error_of
@@ -42,6 +41,7 @@ from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, MissingFileError, UsageError, unknown_name
 from foundation.files import sha256_of
 from foundation.records import as_dict
+from foundation.sense import is_percentile
 from foundation.words import without_password
 
 logger = logging.getLogger(__name__)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from foundation.errors import CorruptFileError
-from foundation.files import read_json, write_json
-from foundation.records import RecordError, as_dict, build
+from deploy_targets.hosts.host_names import url_problems
+from foundation.files import write_json
+from foundation.records import as_dict, read_record
+from foundation.sense import named
 
 VARIABLE = "COMPRESS_DEVICES"
 
@@ -34,6 +36,12 @@ class Known:
     folder: str
     runtimes: dict[str, str]
     set_up_at: str
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from url_problems(self.url)
+        yield from named(board=self.board, cpu=self.cpu, arch=self.arch, python=self.python)
+        yield from named(folder=self.folder, set_up_at=self.set_up_at)
 
 
 def register_folder() -> Path:
@@ -69,9 +77,4 @@ def _path(url: str) -> Path:
 
 
 def _read(path: Path) -> Known:
-    try:
-        return build(Known, read_json(path))
-    except RecordError as error:
-        raise CorruptFileError(
-            f"{path}: not a device ({error}); delete it, and set the device up again"
-        ) from error
+    return read_record(path, Known, "a device", "delete it, and set the device up again")

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy_targets.device.sense import at_least, named
 from deploy_targets.hosts._process import DeviceProcess
 from deploy_targets.hosts.answers import build_answer, content_of, error_of, not_understood
 from deploy_targets.hosts.host_names import Address
 from deploy_targets.remote import onboard
 from deploy_targets.remote.link import SSH_FAILED, explain, ssh_command
 from foundation.files import sha256_of
+from foundation.sense import at_least, named
 from foundation.words import without_password
 
 logger = logging.getLogger(__name__)

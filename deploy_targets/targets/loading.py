@@ -8,7 +8,7 @@ allows, by `foundation.onnx_releases`, unless the profile says one.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from deploy_targets.targets.profile import (
     Target,
 )
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError, unknown_name
-from foundation.files import read_json, read_toml, user_path, write_json
+from foundation.files import read_toml, user_path, write_json
 from foundation.onnx_releases import highest_opset
-from foundation.records import RecordError, as_dict, build
+from foundation.records import RecordError, as_dict, build, read_record
 
 # The exporter's operators are those of set 18; every other set is converted from it.
 OLDEST_EXPORTED = 18
@@ -35,6 +35,14 @@ NEWEST_EXPORTED = 20
 FOLDER_VARIABLE = "COMPRESS_TARGETS"
 _SHIPPED = Path(__file__).parents[1] / "profiles"
 _KIND, _SCHEMA_VERSION = "target", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TargetFile(Target):
+    """A target as it is kept."""
+
+    schema_version: int = _SCHEMA_VERSION
+    kind: str = _KIND
 
 
 def own_folder() -> Path:
@@ -92,13 +100,11 @@ def read_target(path: Path) -> Target:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is no target.
     """
-    raw = read_json(path)
+    kept = read_record(path, _TargetFile, "a target", "export again")
+    target = Target(**{one.name: getattr(kept, one.name) for one in fields(Target)})
     try:
-        if (raw.pop("kind"), raw.pop("schema_version")) != (_KIND, _SCHEMA_VERSION):
-            raise RecordError(f"not of schema version {_SCHEMA_VERSION}")
-        target = build(Target, raw)
         _check(path, target)
-    except (AttributeError, KeyError, RecordError, RecipeError) as error:
+    except RecipeError as error:
         raise CorruptFileError(f"{path}: not a target ({error}); export again") from error
     return target
 

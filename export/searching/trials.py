@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from export.quantization import QuantizationScheme
 from foundation.errors import CorruptFileError
-from foundation.files import read_json, write_json
+from foundation.files import write_json
+from foundation.records import read_record
+from foundation.sense import above_zero, bits_set
 from foundation.statistics import paired_difference
 
 
@@ -109,6 +112,36 @@ class TrialResult:
         }
 
 
+@dataclass(frozen=True)
+class _TrialFile:
+    """A trial as it is kept, or why there is none.
+
+    Attributes:
+        correct: a bit for each image, as hexadecimal digits.
+        n: images.
+    """
+
+    candidate: dict[str, Any]
+    error: str
+    correct: str = ""
+    n: int = 0
+    milliseconds: float | None = None
+    bundle: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from above_zero(milliseconds=self.milliseconds)
+        if not self.error and (self.n < 1 or bits_set(self.correct, self.n) is None):
+            yield f"correct must be the bits of {self.n} images, but got {self.correct[:80]!r}"
+
+    def trial(self) -> Trial:
+        """The trial, where there is one."""
+        bits = np.frombuffer(bytes.fromhex(self.correct), np.uint8)
+        correct = np.unpackbits(bits, count=self.n).astype(bool)
+        return Trial(correct, self.milliseconds, self.bundle, self.facts)
+
+
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Accuracy lost from `before` to `after` on the same images, with its 95 % interval, in points.
 
@@ -150,26 +183,11 @@ class TrialFiles:
         if self._folder is None or not (file := self._file(self._folder, candidate)).is_file():
             return None
         try:
-            content = read_json(file)
-            if content["error"]:
-                return None, str(content["error"])
-            return _parsed(content), ""
-        except (CorruptFileError, KeyError, TypeError, ValueError):
+            kept = read_record(file, _TrialFile, "a trial", "delete it")
+        except CorruptFileError:
             return None
+        return (None, kept.error) if kept.error else (kept.trial(), "")
 
     def _file(self, folder: Path, candidate: ModelVariant) -> Path:
         text = json.dumps([candidate.as_dict(), self._context], sort_keys=True)
         return folder / f"trial-{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
-
-
-def _parsed(content: Any) -> Trial:
-    bits = np.frombuffer(bytes.fromhex(content["correct"]), np.uint8)
-    if not 0 < content["n"] <= 8 * len(bits):
-        raise ValueError(f"{content['n']} images in {len(bits)} bytes")
-    time = content["milliseconds"]
-    return Trial(
-        np.unpackbits(bits, count=content["n"]).astype(bool),
-        None if time is None else float(time),
-        str(content["bundle"]),
-        dict(content["facts"]),
-    )

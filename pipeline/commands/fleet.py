@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy_targets.comparison import Comparison
-from deploy_targets.device.sense import named
 from deploy_targets.hosts.host_names import EXAMPLE, refuse_password
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.remote.provisioning import machine_of
 from foundation.bundle import read_manifest
 from foundation.errors import CompressError, HostError, RecipeError, UsageError
 from foundation.records import RecordError, as_dict, build
+from foundation.sense import named
 from pipeline.benching.bench import bench
 from pipeline.commands.bench import HeldAgainst, check_against, held_against
 from pipeline.gating.ratios import RatioShown

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy_targets.device.sense import above_zero, at_least
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
-from foundation.files import read_json, replacing, user_path, write_json
-from foundation.records import RecordError, build
+from foundation.files import replacing, user_path, write_json
+from foundation.records import read_record
+from foundation.sense import at_least
 from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
@@ -45,16 +45,11 @@ class DataFacts:
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
-        shape = self.preprocessing
         missing = [part for part in _PARTS if part not in self.counts]
         if missing:
             yield f"counts says nothing of {', '.join(missing)}"
         yield from at_least(0, **self.counts)
         yield from at_least(1, classes=len(self.classes), teacher_size=self.teacher_size)
-        yield from at_least(1, height=shape.height, width=shape.width, channels=shape.channels)
-        if {len(shape.mean), len(shape.std)} != {shape.channels}:
-            yield f"mean and std must have a value for each of {shape.channels} channels"
-        yield from above_zero(std=min(shape.std, default=None))
 
     @property
     def teacher_preprocessing(self) -> Preprocessing:
@@ -106,13 +101,8 @@ def read_facts(folder: Path) -> DataFacts:
         raise MissingFileError(
             f"{folder / FACTS}: not there; run `compress distill` for this run folder first"
         )
-    try:
-        return build(DataFacts, read_json(folder / FACTS))
-    except RecordError as error:
-        raise CorruptFileError(
-            f"{folder / FACTS}: not the facts of a dataset ({error}); delete it and run "
-            "`compress distill` again"
-        ) from error
+    advice = "delete it and run `compress distill` again"
+    return read_record(folder / FACTS, DataFacts, "the facts of a dataset", advice)
 
 
 def write_images(path: Path, images: ArrayImages) -> Path:

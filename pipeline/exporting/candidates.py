@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from deploy_targets import comparison
-from deploy_targets.device.sense import above_zero, ascending, named, shares
+from foundation.sense import above_zero, ascending, named, shares
 
 FULL = "fp32"
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy_targets.device.sense import at_least, named
-from foundation.errors import CorruptFileError
-from foundation.files import read_json, write_json
-from foundation.records import RecordError, as_dict, build
+from foundation.files import write_json
+from foundation.records import as_dict, read_record
+from foundation.sense import at_least, named
 from pipeline.exporting.candidates import (
     FULL,
     ShippingCandidate,
@@ -108,16 +107,7 @@ def read_shipping(path: Path) -> Shipping:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else, or what it chose is no candidate.
     """
-    raw = read_json(path)
-    identity = (raw.get("kind"), raw.get("schema_version")) if isinstance(raw, dict) else None
-    if identity != (KIND, SCHEMA_VERSION):
-        raise CorruptFileError(
-            f"{path}: not a {KIND} record of schema version {SCHEMA_VERSION}; {_AGAIN}"
-        )
-    try:
-        return build(Shipping, raw)
-    except RecordError as error:
-        raise CorruptFileError(f"{path}: not a {KIND} record ({error}); {_AGAIN}") from error
+    return read_record(path, Shipping, "a shipping record", _AGAIN)
 
 
 def choose(

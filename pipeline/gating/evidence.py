@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy_targets.comparison import KIND as COMPARISON
-from deploy_targets.comparison import SCHEMA_VERSION as COMPARISON_VERSION
-from deploy_targets.comparison import Comparison, read_comparison
+from deploy_targets.comparison import Comparison, comparison_in, read_comparison
 from deploy_targets.estimating.estimate import KIND as ESTIMATE
-from deploy_targets.estimating.estimate import SCHEMA_VERSION as ESTIMATE_VERSION
-from deploy_targets.estimating.estimate import Estimate, read_estimate
+from deploy_targets.estimating.estimate import Estimate, estimate_in, read_estimate
 from deploy_targets.measurement import KIND as MEASUREMENT
-from deploy_targets.measurement import SCHEMA_VERSION as MEASUREMENT_VERSION
 from deploy_targets.measurement import (
     BundleMeasured,
     Measurement,
     describe,
+    measurement_in,
     read_measurement,
-    record_in,
 )
 from foundation.bundle import MANIFEST
 from foundation.errors import CorruptFileError, MissingFileError, UsageError
@@ -149,14 +146,11 @@ def _records_in(raw: object, path: Path) -> list[object]:
 def _add(evidence: Evidence, raw: object, path: Path, *, allow_estimate: bool) -> None:
     kind = _kind_of(raw)
     if kind == MEASUREMENT:
-        version = MEASUREMENT_VERSION
-        evidence.measurements.append(record_in(raw, path, Measurement, MEASUREMENT, version))
+        evidence.measurements.append(measurement_in(raw, path))
     elif kind == COMPARISON:
-        evidence.comparisons.append(
-            record_in(raw, path, Comparison, COMPARISON, COMPARISON_VERSION)
-        )
+        evidence.comparisons.append(comparison_in(raw, path))
     elif kind == ESTIMATE and allow_estimate:
-        evidence.estimates.append(record_in(raw, path, Estimate, ESTIMATE, ESTIMATE_VERSION))
+        evidence.estimates.append(estimate_in(raw, path))
     elif kind == ESTIMATE:
         raise UsageError(
             f"{path}: an estimate, which was measured on nothing; bench a device, or judge it "

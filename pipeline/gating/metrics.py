@@ -15,10 +15,10 @@ from deploy_targets.device.percentiles import (
     fewest_queries,
     percentile_of,
 )
-from deploy_targets.device.sense import is_percentile
 from deploy_targets.estimating.estimate import Estimate
 from deploy_targets.measurement import Measurement
 from foundation.errors import UnknownNameError, unknown_name
+from foundation.sense import is_percentile
 from foundation.statistics import wilson_interval
 
 

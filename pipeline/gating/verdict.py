@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from deploy_targets.device.sense import ascending, at_least, named, shares
-from deploy_targets.measurement import read_record
 from foundation.files import write_json
-from foundation.records import as_dict
+from foundation.records import as_dict, read_record
+from foundation.sense import ascending, at_least, named, shares
 
 SCHEMA_VERSION = 2
 KIND = "verdict"
@@ -205,4 +204,4 @@ def read_verdict(path: Path) -> Verdict:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than a verdict of this schema.
     """
-    return read_record(path, Verdict, KIND, SCHEMA_VERSION)
+    return read_record(path, Verdict, "a verdict", "run `compress gate` again")

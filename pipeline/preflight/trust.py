@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foundation.errors import CompressError, UntrustedCodeError
 from foundation.files import read_json, sha256_of, write_json
+from foundation.records import RecordError, as_dict, build
+from foundation.sense import sha256
 from pipeline.recipe.code import source_file
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import Say
@@ -26,6 +27,19 @@ VARIABLE = "COMPRESS_TRUST_CODE"
 STATE = "COMPRESS_TRUSTED"
 
 _YES = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True)
+class TrustedCode:
+    """What a yes was given to: the function, the file and its content."""
+
+    name: str
+    file: str
+    sha256: str | None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from sha256(sha256=self.sha256)
 
 
 @dataclass(frozen=True)
@@ -49,10 +63,10 @@ class Code:
         """What is imported, and from which file."""
         return str(self.file) if self.file else "Python itself, or nowhere"
 
-    def identity(self) -> dict[str, str | None]:
-        """What a yes is given to: the function, the file and its content."""
+    def identity(self) -> TrustedCode:
+        """What a yes is given to."""
         content = sha256_of(self.file) if self.file else None
-        return {"name": self.name, "file": str(self.file or ""), "sha256": content}
+        return TrustedCode(self.name, str(self.file or ""), content)
 
 
 def check_code(file: RecipeFile, run: Path, say: Say) -> None:
@@ -119,18 +133,23 @@ class _Memory:
         identity, remembered = code.identity(), self._entries()
         if self.path is None or identity in remembered or not leads():
             return
-        entries_of_others = [entry for entry in remembered if entry.get("name") != code.name]
+        entries_of_others = [entry for entry in remembered if entry.name != code.name]
         with suppress(CompressError, OSError):  # else it is asked again
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, [*entries_of_others, identity])
+            entries = [*entries_of_others, identity]
+            write_json(self.path, [as_dict(entry) for entry in entries])
 
-    def _entries(self) -> list[dict[str, Any]]:
+    def _entries(self) -> list[TrustedCode]:
+        """What was said yes to; what cannot be understood is asked again."""
+        entries: list[TrustedCode] = []
         if self.path is None:
-            return []
+            return entries
         with suppress(CompressError, OSError):
-            entries = read_json(self.path)
-            return [entry for entry in entries if isinstance(entry, dict)]
-        return []
+            content = read_json(self.path)
+            for raw in content if isinstance(content, list) else []:
+                with suppress(RecordError):
+                    entries.append(build(TrustedCode, raw))
+        return entries
 
 
 def _state_folder() -> Path | None:

@@ -5,117 +5,143 @@ Only what is relied on is described; keys beside those are another version's, an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from typing import Any, ClassVar
 
 from foundation.bundle import MANIFEST, Manifest
-from foundation.errors import CorruptFileError
 from foundation.files import read_json
+from foundation.records import record_in
+from foundation.sense import at_least, ends_of_interval, known, sha256, shares
 
 SCHEMA_VERSION = 1
 
-_LONGEST_VALUE = 40
+_ROLES = ("teacher", "student")
 
 
-class Table(BaseModel):
-    """A table of a JSON file: types are strict, no number is infinite, further keys may be."""
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a JSON file, in which further keys may be."""
 
-    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
-
-
-def _inside(name: str) -> str:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise ValueError("must be a path within the run folder")
-    return name
+    FURTHER_KEYS: ClassVar[bool] = True
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Inside = Annotated[str, AfterValidator(_inside)]
-
-
+@dataclass(frozen=True, kw_only=True)
 class StepRecord(Table):
     """A step that was done; see `pipeline.run_folder.folder.Step`."""
 
     depends_on: dict[str, Any]
-    products: dict[Inside, Digest]
-    remarks: list[str] = []
+    products: dict[str, str]
+    remarks: list[str] = field(default_factory=list)
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        for name, digest in self.products.items():
+            path = PurePosixPath(name)
+            if not name or path.is_absolute() or ".." in path.parts:
+                yield f"products must be paths within the run folder, but got {name[:80]!r}"
+            yield from sha256(products=digest)
 
 
-class Worth(Table):
+@dataclass(frozen=True, kw_only=True)
+class TopOne(Table):
     """Accuracy of a network on some images."""
 
-    top1: Share
-    n: PositiveInt
+    top1: float
+    n: int
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from shares(top1=self.top1)
+        yield from at_least(1, n=self.n)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Cost(Table):
     """What a network costs."""
 
-    parameters: NonNegativeInt
-    macs: NonNegativeInt | None = None
+    parameters: int
+    macs: int | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, parameters=self.parameters, macs=self.macs)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Pruned(Table):
     """What one pruning left."""
 
-    before_stage: PositiveInt
+    before_stage: int
     before: Cost
     after: Cost
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, before_stage=self.before_stage)
 
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkRecord(Cost):
     """What a network is, and how well it does."""
 
     model: str
-    validation: Worth
-    test: Worth
-    pruned: list[Pruned] = []
+    validation: TopOne
+    test: TopOne
+    pruned: list[Pruned] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Table):
     """The content of run.json."""
 
-    schema_version: Literal[1]
+    schema_version: int = SCHEMA_VERSION
     name: str
-    seed: NonNegativeInt
+    seed: int
     created_at: str
     commit: str | None
     python: str
     platform: str
     versions: dict[str, str | None]
     steps: dict[str, StepRecord]
-    networks: dict[Literal["teacher", "student"], NetworkRecord] = {}
+    networks: dict[str, NetworkRecord] = field(default_factory=dict)
     adopted: str | None = None
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, seed=self.seed)
+        for role in self.networks:
+            yield from known(_ROLES, networks=role)
 
+
+@dataclass(frozen=True, kw_only=True)
 class Point(Table):
     """An epoch of a stage, and its accuracy on the validation images."""
 
-    epoch: NonNegativeInt
-    val_top1: Share | None
+    epoch: int
+    val_top1: float | None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, epoch=self.epoch)
+        yield from shares(val_top1=self.val_top1)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Epoch(Point):
     """What an epoch came to."""
 
     losses: dict[str, float]
-    seconds: NonNegativeFloat
+    seconds: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from super().problems()
+        yield from at_least(0, seconds=self.seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
 class StageRecord(Table):
     """What a stage was asked for, as far as a report tells of it."""
 
@@ -124,52 +150,63 @@ class StageRecord(Table):
     weighting: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrainingRecord(Table):
     """The content of a metrics.json: of a stage, or of the teacher's training."""
 
     name: str
-    index: NonNegativeInt
+    index: int
     stage: StageRecord
-    history: Annotated[list[Epoch], Field(min_length=1)]
+    history: list[Epoch]
     last: Point
     best: Point
-    seconds: NonNegativeFloat
+    seconds: float
 
-    @model_validator(mode="after")
-    def _losses_are_alike(self) -> Self:
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, index=self.index, seconds=self.seconds)
+        if not self.history:
+            yield "history must have an epoch, but is empty"
+            return
         names = set(self.history[0].losses)
         if any(set(epoch.losses) != names for epoch in self.history):
-            raise ValueError("not every epoch has the same losses")
-        return self
+            yield "not every epoch of history has the same losses"
 
 
+@dataclass(frozen=True, kw_only=True)
 class AccuracyRecord(Table):
     """What a bundle's manifest says of its accuracy."""
 
-    top1: Share | None = None
-    n: PositiveInt | None = None
-    low: Share | None = None
-    high: Share | None = None
+    top1: float | None = None
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
     split: str = "test"
-    validation: Worth | None = None
+    validation: TopOne | None = None
 
-    @model_validator(mode="after")
-    def _interval_is_one(self) -> Self:
-        if (self.low is None) != (self.high is None):
-            raise ValueError("must have both low and high, or neither")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError("low must not lie above high")
-        return self
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from shares(top1=self.top1, low=self.low, high=self.high)
+        yield from at_least(1, n=self.n)
+        yield from ends_of_interval(low=self.low, high=self.high)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ParityRecord(Table):
     """What a bundle's manifest says of how it agrees with the original."""
 
-    relative_error: NonNegativeFloat | None = None
-    top1_agreement: Share | None = None
-    n: PositiveInt | None = None
+    relative_error: float | None = None
+    top1_agreement: float | None = None
+    n: int | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, relative_error=self.relative_error)
+        yield from shares(top1_agreement=self.top1_agreement)
+        yield from at_least(1, n=self.n)
 
 
+@dataclass(frozen=True, kw_only=True)
 class SchemeRecord(Table):
     """What a bundle's manifest says of how it was quantised."""
 
@@ -178,12 +215,14 @@ class SchemeRecord(Table):
     excluded: list[str] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class FormatRecord(Table):
     """What a format says of itself in a bundle's manifest."""
 
-    quantization: SchemeRecord = SchemeRecord()
+    quantization: SchemeRecord = field(default_factory=SchemeRecord)
 
 
+@dataclass(frozen=True, kw_only=True)
 class BundleRecord(Table):
     """The tables of a bundle's manifest that its contract leaves free."""
 
@@ -192,62 +231,31 @@ class BundleRecord(Table):
     format_facts: FormatRecord
 
 
+@dataclass(frozen=True, kw_only=True)
 class RetentionRecord(Table):
     """How much of each stage is left after later ones; see `smskd.retention_matrix`."""
 
     stages: list[str]
     loss: list[list[float | None]]
-    top1: list[Share | None]
+    top1: list[float | None]
 
-    @model_validator(mode="after")
-    def _is_square(self) -> Self:
-        size = len(self.stages)
-        if {len(self.loss), len(self.top1), *map(len, self.loss)} != {size}:
-            raise ValueError("must have a row and a column for each stage")
-        return self
-
-
-class ArmRecord(Table):
-    """The content of an arm's result.json; see `pipeline.study.folder.ArmResult`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: Literal[1]
-    fingerprint: str
-    arm: str
-    seed: NonNegativeInt
-    validation_top1: Share
-    test_top1: Share
-    history: Annotated[list[Epoch], Field(min_length=1)]
-    after_stage: list[Share]
-    seconds_per_epoch: Annotated[float, Field(gt=0)]
-    retention: RetentionRecord | None
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        for top1 in self.top1:
+            yield from shares(top1=top1)
+        if {len(self.loss), len(self.top1), *map(len, self.loss)} != {len(self.stages)}:
+            yield "must have a row and a column for each stage"
 
 
 def read_table(path: Path, table: type[Table], what: str, advice: str) -> dict[str, Any]:
     """The content of a JSON file, as it stands there, once it is what it should be.
 
-    Args:
-        path: the file.
-        table: what must be in it.
-        what: the file in words: "the record of a run".
-        advice: what to do where it is not that.
-
-    Raises:
-        MissingFileError: when there is no such file.
-        CorruptFileError: when it is anything else.
+    Arguments and errors as `foundation.records.read_record`; keys that the table does not know are
+    in what is returned, and so stay where it is written again.
     """
     content: dict[str, Any] = read_json(path, advice)
-    check_table(path, content, table, what, advice)
+    record_in(content, path, table, what, advice)
     return content
-
-
-def check_table(path: Path, content: object, table: type[Table], what: str, advice: str) -> None:
-    """Make sure that what was read from a file is what it should be; errors as `read_table`."""
-    try:
-        table.model_validate(content)
-    except ValidationError as error:
-        raise CorruptFileError(f"{path}: not {what} ({_problem(error)}); {advice}") from error
 
 
 def check_manifest_facts(folder: Path, manifest: Manifest) -> None:
@@ -260,27 +268,10 @@ def check_manifest_facts(folder: Path, manifest: Manifest) -> None:
     Raises:
         CorruptFileError: when it does not.
     """
-    content = {key: getattr(manifest, key) for key in BundleRecord.model_fields}
+    content = {
+        "accuracy": manifest.accuracy,
+        "parity": manifest.parity,
+        "format_facts": manifest.format_facts,
+    }
     advice = "export the bundle again with `compress export`"
-    check_table(folder / MANIFEST, content, BundleRecord, "a bundle's manifest", advice)
-
-
-def _problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    words = first["msg"].removeprefix("Value error, ")
-    words = f"{words[0].lower()}{words[1:]}"
-    value = first["input"]
-    if first["type"] == "missing":
-        return f"missing key {place!r}"
-    shown = "" if isinstance(value, dict | list) else f", but got {_shortened(value)}"
-    return f"key {place!r}: {words}{shown}" if place else f"{words}{shown}"
-
-
-def _shortened(value: object) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        return "a number too long to show"
-    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+    record_in(content, folder / MANIFEST, BundleRecord, "a bundle's manifest", advice)

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
+from foundation.records import misfits, record_in
+from foundation.sense import above_zero, at_least, shares
 from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import read_facts
 from pipeline.recipe.code import code_identity
@@ -24,7 +27,7 @@ from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import first_difference, training_values
 from pipeline.run_folder.folder import RunFolder
-from pipeline.run_folder.records import ArmRecord, check_table
+from pipeline.run_folder.records import Epoch, RetentionRecord
 from pipeline.study.arms import Arm
 from pipeline.training.networks import weights_identity
 from smskd.training.results import WEIGHTS
@@ -98,6 +101,20 @@ class ArmResult:
     retention: dict[str, Any] | None
     schema_version: int = SCHEMA_VERSION
 
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, seed=self.seed)
+        yield from above_zero(seconds_per_epoch=self.seconds_per_epoch)
+        yield from shares(validation_top1=self.validation_top1, test_top1=self.test_top1)
+        for top1 in self.after_stage:
+            yield from shares(after_stage=top1)
+        if not self.history:
+            yield "history must have an epoch, but is empty"
+        for number, epoch in enumerate(self.history):
+            yield from misfits(Epoch, epoch, f"history[{number}]")
+        if self.retention is not None:
+            yield from misfits(RetentionRecord, self.retention, "retention")
+
 
 def start_study(path: Path, recipe: Recipe) -> StudyFolder:
     """Make a study's folder, or go on with the one that is there.
@@ -165,7 +182,5 @@ def read_result(folder: Path, fingerprint: str) -> ArmResult | None:
         return None
     if content.get("fingerprint") != fingerprint:
         return None
-    check_table(
-        path, content, ArmRecord, "the result of an arm", "delete it to train the arm again"
-    )
-    return ArmResult(**content)
+    advice = "delete it to train the arm again"
+    return record_in(content, path, ArmResult, "the result of an arm", advice)

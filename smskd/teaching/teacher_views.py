@@ -15,10 +15,11 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from torch import Tensor
 
 from foundation.errors import CorruptFileError, RunMismatchError, TrainingError
 from foundation.files import check_inside, no_space_named, read_json, write_json
+from foundation.records import record_in
+from foundation.sense import at_least
 from smskd.batch import Batch
 from smskd.features.signals import Shapes, Signals
 from smskd.listening import Listener
@@ -35,9 +38,33 @@ from smskd.listening import Listener
 logger = logging.getLogger(__name__)
 
 _FACTS = "facts.json"
+_DELETE = "delete the folder"
 _HALF_MAX = float(np.finfo(np.float16).max)
 
 Ask = Callable[[Batch], Signals]
+
+
+@dataclass(frozen=True)
+class ViewsFacts:
+    """What the files of kept views are; beside it stands what they were made from.
+
+    Attributes:
+        views, samples: how many.
+        features: how many were kept of each.
+        embedding: whether it was kept.
+    """
+
+    views: int
+    samples: int
+    features: int
+    embedding: bool
+
+    FURTHER_KEYS: ClassVar[bool] = True
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(1, views=self.views, samples=self.samples)
+        yield from at_least(0, features=self.features)
 
 
 class TeacherViews:
@@ -52,15 +79,11 @@ class TeacherViews:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.facts: dict[str, Any] = read_json(folder / _FACTS)
-        try:
-            self.views, self.samples = int(self.facts["views"]), int(self.facts["samples"])
-            self.feature_count = int(self.facts["features"])
-            self._embedding_name = ["embedding"] if self.facts["embedding"] else []
-        except (KeyError, TypeError, ValueError) as error:
-            raise CorruptFileError(
-                f"{folder / _FACTS}: not the facts of kept teacher views; delete the folder"
-            ) from error
+        self.facts: dict[str, Any] = read_json(folder / _FACTS, _DELETE)
+        what = "the facts of kept teacher views"
+        facts = record_in(self.facts, folder / _FACTS, ViewsFacts, what, _DELETE)
+        self.views, self.samples, self.feature_count = facts.views, facts.samples, facts.features
+        self._embedding_name = ["embedding"] if facts.embedding else []
 
     @property
     def has_features(self) -> bool:

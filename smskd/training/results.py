@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from foundation.errors import CorruptFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
+from foundation.records import record_in
+from foundation.sense import at_least, sha256
 from smskd.checkpoints.files import save_model, save_tensors
 from smskd.job import StageJob
 from smskd.objective import spelled_out
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
 RANGES = "ranges.safetensors"
+
+_AGAIN = "delete it to train the stage again"
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What going on after a stage rests on, of its metrics; the rest is for people and reports.
+
+    Attributes:
+        fingerprint: of the job as it began.
+        seconds: that its epochs took.
+        weights_sha256: of the student that it hands on.
+        ranges_sha256: of the activations' ranges, where it quantised.
+    """
+
+    fingerprint: str
+    seconds: float
+    weights_sha256: str
+    ranges_sha256: str | None = None
+
+    FURTHER_KEYS: ClassVar[bool] = True
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, seconds=self.seconds)
+        yield from sha256(weights_sha256=self.weights_sha256, ranges_sha256=self.ranges_sha256)
 
 
 def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -27,17 +55,13 @@ def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """
     if not (folder / METRICS).exists() or not (folder / WEIGHTS).exists():
         return None
-    metrics = read_json(folder / METRICS)
+    metrics = read_json(folder / METRICS, _AGAIN)
     if not isinstance(metrics, dict) or metrics.get("fingerprint") != fingerprint:
         return None
-    weights, seconds = metrics.get("weights_sha256"), metrics.get("seconds")
-    if not isinstance(weights, str) or not isinstance(seconds, int | float):
-        raise CorruptFileError(
-            f"{folder / METRICS}: not the metrics of a stage; delete it to train the stage again"
-        )
-    check_sha256(folder / WEIGHTS, weights)
-    if "ranges_sha256" in metrics:
-        check_sha256(folder / RANGES, metrics["ranges_sha256"])
+    result = record_in(metrics, folder / METRICS, StageResult, "the metrics of a stage", _AGAIN)
+    check_sha256(folder / WEIGHTS, result.weights_sha256)
+    if result.ranges_sha256 is not None:
+        check_sha256(folder / RANGES, result.ranges_sha256)
     return metrics
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from foundation.errors import CorruptFileError, WeightsMismatchError
+from foundation.records import build
+from foundation.sense import at_least
 from smskd.checkpoints.files import load_tensors, save_tensors
 
 
@@ -33,6 +35,25 @@ class ResumeState:
 
     epoch: int
     history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ResumeFacts:
+    """What stands beside the tensors of a `ResumeState` in its file.
+
+    Attributes:
+        fingerprint: of the job.
+        scaler: the state of fp16's gradient scaler; empty without one.
+    """
+
+    epoch: int
+    history: list[dict[str, Any]]
+    fingerprint: str
+    scaler: dict[str, Any]
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from at_least(0, epoch=self.epoch)
 
 
 def save_resume(
@@ -89,9 +110,9 @@ def load_resume(
             "choose another folder, or delete this file to begin the stage anew"
         )
     try:
-        state = ResumeState(facts["epoch"], facts["history"])
+        kept = build(ResumeFacts, facts)
         moments = _moments(tensors, optimizer)
-        scales = _scales(facts["scaler"], scaler)
+        scales = _scales(kept.scaler, scaler)
     except (KeyError, ValueError, TypeError) as error:
         raise CorruptFileError(
             f"{path}: not a whole state of a stage ({error}); delete it to begin the stage anew"
@@ -101,7 +122,7 @@ def load_resume(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if scaler is not None and scales:
         scaler.load_state_dict(scales)
-    return state
+    return ResumeState(kept.epoch, kept.history)
 
 
 def _misfit(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:

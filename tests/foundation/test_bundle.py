@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -288,22 +289,31 @@ def test_a_manifest_that_lacks_a_key_is_refused(bundle: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "words"),
     [
-        ("files", ["model.bin"]),
-        ("files", {"model.bin": 3}),
-        ("model_file", None),
-        ("model_file", ["model.bin"]),
-        ("classes", "cat"),
-        ("classes", [1, 2]),
-        ("origin", []),
+        ("files", ["model.bin"], "key 'files' must be a table, but got ['model.bin']"),
+        ("files", {"model.bin": 3}, "key 'files.model.bin' must be text, but got 3"),
+        ("model_file", None, "key 'model_file' must be text, but got None"),
+        ("model_file", ["model.bin"], "key 'model_file' must be text, but got ['model.bin']"),
+        ("classes", "cat", "key 'classes' must be a list, but got 'cat'"),
+        ("classes", [1, 2], "key 'classes[0]' must be text, but got 1"),
+        ("origin", [], "key 'origin' must be a table, but got []"),
     ],
 )
-def test_a_value_of_a_wrong_type_is_quoted(bundle: Path, key: str, value: object) -> None:
+def test_a_value_of_a_wrong_type_is_quoted_with_its_place(
+    bundle: Path, key: str, value: object, words: str
+) -> None:
     change(bundle, lambda raw: raw.update({key: value}))
-    with pytest.raises(CorruptFileError, match=f"not a bundle manifest .*{key} is") as caught:
+    with pytest.raises(CorruptFileError, match=f"not a bundle manifest .{re.escape(words)}"):
         open_bundle(bundle)
-    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [True, 2.0, None, []])
+def test_a_size_of_a_tensor_is_a_whole_number_or_a_name(bundle: Path, size: object) -> None:
+    change(bundle, lambda raw: raw["input"]["shape"].__setitem__(0, size))
+    words = r"key 'input\.shape\[0\]' must be a whole number or text, but got "
+    with pytest.raises(CorruptFileError, match=words + re.escape(repr(size))):
+        open_bundle(bundle)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def ascending(**values: float) -> Iterator[str]:
             yield f"{name} ({value:g}) must not lie above {next_name} ({next_value:g})"
 
 
+def ends_of_interval(low: float | None, high: float | None) -> Iterator[str]:
+    """An interval that lacks an end, or whose ends are the wrong way round."""
+    if low is None or high is None:
+        if low != high:
+            yield "must have both low and high, or neither"
+    elif low > high:
+        yield f"low ({low:g}) must not lie above high ({high:g})"
+
+
 def is_percentile(percent: float) -> bool:
     """Whether there is a use in asking for it."""
     return SMALLEST_PERCENT <= percent <= LARGEST_PERCENT
