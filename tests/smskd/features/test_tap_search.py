@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny_networks import Sharing, halving
 from torch import Tensor, nn
 
 from smskd.features.tap_search import find_taps, match_taps
@@ -15,27 +16,6 @@ Net = Callable[..., nn.Module]
 
 IMAGES = torch.randn(2, 1, 32, 32)
 SMALL = torch.randn(2, 1, 8, 8)
-
-
-def halving(steps: int, width: int = 3, classes: int = 5) -> nn.Sequential:
-    """A plain network that halves the resolution so many times."""
-    parts: list[nn.Module] = [nn.Conv2d(1, width, 3, padding=1), nn.ReLU()]
-    for _ in range(steps):
-        parts += [nn.Conv2d(width, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
-
-
-class Sharing(nn.Module):
-    """One activation and one pooling for all layers, as tutorials write it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = nn.Conv2d(1, 2, 3, padding=1), nn.Conv2d(2, 4, 3, padding=1)
-        self.relu, self.pool, self.head = nn.ReLU(), nn.MaxPool2d(2), nn.Linear(4 * 64, 5)
-
-    def forward(self, images: Tensor) -> Tensor:
-        halved = self.pool(self.relu(self.first(images)))
-        return self.head(self.pool(self.relu(self.second(halved))).flatten(1))
 
 
 class Encoder(nn.Module):

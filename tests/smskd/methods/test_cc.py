@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_networks import Brightness
+from torch import nn
 
 from foundation.errors import ModelMismatchError
 from smskd.batch import Batch
@@ -16,13 +17,6 @@ from smskd.pair import make_pair
 
 IMAGES = torch.zeros(2, 1, 4, 4)
 MIXED = Batch(IMAGES, torch.full((2, 3), 1 / 3))
-
-
-class Brightness(nn.Module):
-    """A network without a layer: its logits are the means of quarters of the image."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.adaptive_avg_pool2d(images, (1, 3)).flatten(1)
 
 
 def network(width: int) -> nn.Module:
@@ -75,13 +69,6 @@ def test_embeddings_that_are_the_same_but_for_length_are_congruent() -> None:
     embedding = torch.randn(4, 3, dtype=torch.float64)
     lengths = torch.tensor([[0.1], [1.0], [3.0], [9.0]], dtype=torch.float64)
     assert cc_loss(lengths * embedding, embedding, 0.4, 2).item() < 1e-20
-
-
-def test_autocast_does_not_take_digits_away() -> None:
-    method = built()
-    expected = method(said(5, 0), said(7, 1), MIXED, Progress(0.0, 1))
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(method(said(5, 0), said(7, 1), MIXED, Progress(0.0, 1)), expected)
 
 
 def test_a_sample_alone_correlates_with_nobody() -> None:

@@ -278,6 +278,28 @@ def test_half_precision_signals_give_the_loss_that_the_same_numbers_give_in_full
     assert torch.equal(*losses)
 
 
+# All but those with a convolution or a projector of their own, which autocast runs as any other.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in METHODS.names()
+        if name not in {"fitnet", "mgd", "ofd", "reviewkd", "sakd", "simkd", "vid"}
+    ],
+)
+def test_autocast_does_not_take_digits_away(
+    name: str, pair_with: PairWith, random_signals: RandomSignals, batch: Batch
+) -> None:
+    method = built(name, pair_with(STUDENT_SHAPES, TEACHER_SHAPES)).eval()
+    student, teacher = random_signals(STUDENT_SHAPES), random_signals(TEACHER_SHAPES)
+    losses = []
+    for enabled in (False, True):
+        torch.manual_seed(6)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            losses.append(method(student, teacher, batch, MIDDLE))
+    assert torch.equal(*losses)
+
+
 @pytest.mark.parametrize(
     "name", [name for name in FEATURES if issubclass(METHODS.get(name), FeatureMethod)]
 )
