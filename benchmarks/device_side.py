@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deploy_targets.device.messages import Job
+from deploy_targets.device.jobs import Job
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.scenarios import series_of
 from foundation.bundle import open_bundle
@@ -51,7 +51,9 @@ def start_s(job: Job) -> float:
 
 def overhead_us(queries: int = 20_000) -> float:
     """Microseconds that a query takes when the model takes none."""
-    series = series_of(Job("bundle", "runtime"), [lambda batch: batch], [np.zeros(1)])
+    series = series_of(
+        Job(bundle="bundle", runtime="runtime"), [lambda batch: batch], [np.zeros(1)]
+    )
     return min(series.part(queries, 60).span_ns / queries / 1e3 for _ in range(5))
 
 
@@ -61,7 +63,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     args = parser.parse_args()
     bundle = open_bundle(args.bundle)
-    job = Job(str(bundle.folder.resolve()), runtime_for(bundle.manifest.format), threads=1)
+    runtime = runtime_for(bundle.manifest.format)
+    job = Job(bundle=str(bundle.folder.resolve()), runtime=runtime, threads=1)
     start = statistics.median(start_s(job) for _ in range(args.rounds))
     overhead = overhead_us()
     print("| what | found | at most |")

@@ -110,6 +110,19 @@ def build(record: type[T], raw: object, key: str = "") -> T:
     return made
 
 
+def part_of(record: type[T], source: object, **changes: Any) -> T:
+    """A dataclass of what another has under the same names.
+
+    Args:
+        record: the dataclass to make.
+        source: has its fields, or some of them.
+        changes: what it has not, or what is other than there.
+    """
+    names = [field.name for field in dataclasses.fields(typing.cast(Any, record)) if field.init]
+    shared = {name: getattr(source, name) for name in names if hasattr(source, name)}
+    return record(**{**shared, **changes})
+
+
 def problems_of(record: object) -> Iterator[str]:
     """What of a record cannot be, where it has a word for it."""
     if isinstance(record, _Sensible):

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device import checks, facts
-from deploy_targets.device.messages import EngineJob, Memory, Parity, RuntimeUsed, Startup
+from deploy_targets.device.jobs import EngineJob
+from deploy_targets.device.messages import Memory, Parity, RuntimeUsed, Startup
 from deploy_targets.device.pinning import pin
 from deploy_targets.device.runtimes import (
     Model,
@@ -133,6 +134,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
         precision_hint=_hint(job.precision_hint, bundle.manifest.precision),
         streams=streams,
         batch=batch,
+        options=job,
     )
     session, load_ms = _timed(lambda: load_session(runtime, model))
     _, first_ms = _timed(lambda: _run(session, bundle, filled(images, batch)))

@@ -1,16 +1,15 @@
-"""What passes between a host and the processes on it, as JSON.
+"""What comes back from the processes on a host, as JSON lines, each an object with a `kind`. What
+they are given is in `jobs`.
 
-What comes back is lines, each an object with a `kind`:
-
-- from the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `WorkerStep`),
+- From the `worker`, which is given one `Job`: "facts" (of the device), "progress" (a `WorkerStep`),
   "startup" (`Startup`), "warm" (`Warmed`), "conditions" (`Conditions`), "timed" (`Timed`, a part
   of the samples), "energy" (`Consumed`, of such a part), "memory" (`Memory`, after them),
   "throughput" (`Throughput`), "counted" (`Counted`, a part of the accuracy), then, last, a "result"
   (a `DeviceResult`). Of a job that only starts, all that comes is a "started" (`Started`). Whoever
   keeps them can give them back as the `Done` of another job, which then goes on from there;
-- from the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
+- From the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
   one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
-- from both, last, when something is wrong, an "error" (an exit code of
+- From both, last, when something is wrong, an "error" (an exit code of
   `foundation.errors` and a message of one line).
 """
 
@@ -19,9 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from foundation.digests import Checked
 from foundation.sense import (
     above_zero,
     ascending,
@@ -36,11 +34,8 @@ from foundation.sense import (
 
 Message = dict[str, Any]
 
-PRECISION_HINTS = ("f32", "auto")
-
-SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = SCENARIOS = (
-    "single-stream", "multi-stream", "offline", "server",
-)  # fmt: skip
+ScenarioName = Literal["single-stream", "multi-stream", "offline", "server"]
+SINGLE_STREAM, MULTI_STREAM, OFFLINE, SERVER = SCENARIOS = get_args(ScenarioName)
 
 STEPS = ("loading", "warming up", "timing", "throughput", "checking")
 
@@ -73,96 +68,20 @@ class Scenario:
         yield from known(SCENARIOS, name=self.name)
         yield from at_least(1, batch=self.batch, streams=self.streams)
         yield from above_zero(rate=self.rate)
+        if self.name == SERVER and self.rate is None:
+            yield "scenario server needs a rate: how many queries a second? Give a rate"
+        if self.name != SERVER and self.rate is not None:
+            yield f"rate = {self.rate:g} is for scenario server, not {self.name}"
+        if self.name == SINGLE_STREAM and (self.streams or 1) > 1:
+            yield (
+                f"single-stream has one stream, but got streams = {self.streams}; "
+                "ask for multi-stream"
+            )
 
     @property
     def images_a_query(self) -> int:
         """Those that are answered when a sample ends."""
         return self.batch * (self.streams or 1 if self.name == MULTI_STREAM else 1)
-
-
-@dataclass(frozen=True)
-class Done:
-    """What an earlier process of the same job has sent, and need not be done again.
-
-    Attributes:
-        queries: timed.
-        timed_s: seconds that they took.
-        images: of the evaluation file, that were answered.
-        throughput: whether it was measured.
-        memory: whether a process told of it after its queries.
-    """
-
-    queries: int = 0
-    timed_s: float = 0.0
-    images: int = 0
-    throughput: bool = False
-    memory: bool = False
-
-
-@dataclass(frozen=True)
-class EngineJob:
-    """A bundle to load.
-
-    Attributes:
-        bundle: the bundle's folder, as the process that does the job sees it.
-        runtime: name of the runtime, such as "onnxruntime".
-        threads: threads for the runtime; None for every core the process may use.
-        precision_hint: "f32" to compute as the bundle says: in BF16 a bundle of precision
-            "bf16", in FP32 what any other has in FP32; "auto" for whatever the runtime
-            thinks is fastest.
-        pin: cores to run on, such as "0,1" or "0-3"; "auto" for the fastest, one for each thread;
-            None for wherever the system puts it.
-        checked: which bundle it must be, and what is known of its files; None for any.
-    """
-
-    bundle: str
-    runtime: str
-    threads: int | None = None
-    precision_hint: str = "f32"
-    pin: str | None = None
-    checked: Checked | None = None
-
-
-@dataclass(frozen=True)
-class Job(EngineJob):
-    """One measurement to make; its warm-up takes up to a quarter of `max_seconds`.
-
-    Attributes:
-        queries: to time; more where they take less than `min_seconds`.
-        min_seconds: of timed queries: of a moment, the machine's mood is most of what is seen.
-        max_seconds: time for them, at most.
-        throughput_batch: images a batch when throughput is measured.
-        evaluation: an .npz of `images` (uint8, NHWC) and `labels` (integers), or None.
-        scenario: how the queries come.
-        seed: of the times at which they come, for server.
-        done: what need not be done again.
-        only_start: load, answer a few queries, and tell how that began and what memory it took.
-    """
-
-    queries: int = 1000
-    min_seconds: float = 1.0
-    max_seconds: float = 20.0
-    throughput_batch: int = 16
-    evaluation: str | None = None
-    scenario: Scenario = Scenario()
-    seed: int = 0
-    done: Done = Done()
-    only_start: bool = False
-
-
-@dataclass(frozen=True)
-class ServerJob(EngineJob):
-    """A bundle to load and keep; `warmup_seconds` bounds its warm-up."""
-
-    warmup_seconds: float = 5.0
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Single-image queries for a server to time now: up to `queries`, at least two."""
-
-    queries: int
-    max_seconds: float
 
 
 @dataclass(frozen=True)

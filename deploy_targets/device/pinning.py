@@ -10,7 +10,7 @@ from pathlib import Path
 from deploy_targets.device.linux import ROOT, number_in, text
 from foundation.errors import UsageError
 
-AUTO = "auto"
+AUTO, ANY = "auto", "any"
 _PART = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 # Linux is built for 8192 at most.
 LAST_CORE = 8191
@@ -36,6 +36,19 @@ def parse_cores(said: str) -> list[int]:
     return sorted(cores)
 
 
+def check_cores(said: str) -> None:
+    """Make sure that cores are named as `pin` takes them.
+
+    Raises:
+        ValueError: when they are not; without what was said.
+    """
+    if said not in {AUTO, ANY}:
+        try:
+            parse_cores(said)
+        except ValueError as error:
+            raise ValueError(str(error).partition(", but got")[0]) from error
+
+
 def pin(said: str | None, threads: int | None) -> list[int] | None:
     """Keep this process, and what it starts, on some cores.
 
@@ -49,12 +62,12 @@ def pin(said: str | None, threads: int | None) -> list[int] | None:
     Raises:
         UsageError: when a core is not there, or the system cannot pin.
     """
-    if said is None:
+    if said in {None, ANY}:
         return None
     if not hasattr(os, "sched_setaffinity"):
         raise UsageError("pin: this system cannot keep a process on cores; leave --pin out")
     usable = sorted(os.sched_getaffinity(0))
-    cores = fastest(usable, threads or len(usable)) if said == AUTO else parse_cores(said)
+    cores = fastest(usable, threads or len(usable)) if said == AUTO else parse_cores(said or "")
     absent = sorted(set(cores) - set(usable))
     if absent:
         raise UsageError(

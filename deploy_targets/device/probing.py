@@ -14,7 +14,8 @@ import numpy as np
 
 from deploy_targets.device.channel import exit_code_of, take_standard_output
 from deploy_targets.device.engine import load_engine
-from deploy_targets.device.messages import EngineJob, RuntimeUsed
+from deploy_targets.device.jobs import EngineJob
+from deploy_targets.device.messages import RuntimeUsed
 from foundation.records import as_dict, build
 
 WORKER = "deploy_targets.device.probing"

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Job, Timed
+from deploy_targets.device.jobs import Job
+from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Timed
 from deploy_targets.device.runtimes import Run
 from deploy_targets.device.timing import MIN_QUERIES, Clock, no_collection
 
@@ -73,14 +74,14 @@ def series_of(job: Job, lanes: Sequence[Run], batches: Sequence[NDArray[Any]]) -
         lanes: as many ways to run the model as the scenario has streams.
         batches: what is asked, in turns.
     """
-    given = itertools.cycle(batches)
+    given, scenario = itertools.cycle(batches), job.full_scenario()
     calls: list[Query] = [_query(lane, given) for lane in lanes]
-    if job.scenario.name == MULTI_STREAM:
+    if scenario.name == MULTI_STREAM:
         return OneByOne(_Together(calls))
-    if job.scenario.name == OFFLINE:
+    if scenario.name == OFFLINE:
         return Offline(calls)
-    if job.scenario.name == SERVER:
-        return Arrivals(calls, job.scenario.rate or 1.0, job.seed + job.done.queries)
+    if scenario.name == SERVER:
+        return Arrivals(calls, scenario.rate or 1.0, job.seed + job.done.queries)
     return OneByOne(calls[0])
 
 

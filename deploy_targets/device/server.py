@@ -16,7 +16,8 @@ import sys
 from deploy_targets.device import timing
 from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
 from deploy_targets.device.engine import load_engine
-from deploy_targets.device.messages import Ready, Samples, ServerJob, Turn
+from deploy_targets.device.jobs import ServerJob, Turn
+from deploy_targets.device.messages import Ready, Samples
 from foundation.records import as_dict, build
 
 # The other engines have had the caches since the last turn: the first queries of one are not

@@ -20,13 +20,13 @@ from deploy_targets.device import checks, facts, timing
 from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
 from deploy_targets.device.conditions import Watch, worst_of
 from deploy_targets.device.engine import InferenceEngine, filled, load_engine
+from deploy_targets.device.jobs import Job
 from deploy_targets.device.messages import (
     OFFLINE,
     STEPS,
     Conditions,
     Consumed,
     DeviceResult,
-    Job,
     Started,
     Timed,
 )
@@ -60,12 +60,13 @@ def measure_bundle(job: Job, emit: Emit) -> None:
         return
     emit({"kind": "facts", **asdict(facts.collect())})
     _progress(emit, "loading")
-    engine = load_engine(job, job.scenario.streams or 1, job.scenario.batch)
+    scenario = job.full_scenario()
+    engine = load_engine(job, scenario.streams or 1, scenario.batch)
     _send(emit, "startup", engine.startup)
     _time(job, engine, emit)
     _progress(emit, "throughput")
     # Offline is throughput already.
-    if not job.done.throughput and job.scenario.name != OFFLINE:
+    if not job.done.throughput and scenario.name != OFFLINE:
         batch = filled(engine.images, job.throughput_batch)
         found = timing.measure_throughput(
             lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
@@ -82,16 +83,17 @@ def measure_bundle(job: Job, emit: Emit) -> None:
 
 def _start(job: Job, emit: Emit) -> None:
     """Begin as a measurement does, answer a few queries, and tell of it."""
-    engine = load_engine(job, job.scenario.streams or 1, job.scenario.batch)
+    scenario = job.full_scenario()
+    engine = load_engine(job, scenario.streams or 1, scenario.batch)
     _answer_some(job, engine, _QUERIES_OF_A_START)
     _send(emit, "started", Started(engine.startup, engine.memory()))
 
 
 def _answer_some(job: Job, engine: InferenceEngine, queries: int) -> None:
     """Queries of the job's kind that nobody times: a process has the memory of what it did."""
-    rate = _AT_ONCE if job.scenario.rate else None
-    asked = replace(job, scenario=replace(job.scenario, rate=rate))
-    series = series_of(asked, engine.session.lanes(), _batches(engine, job.scenario.batch))
+    at_once = replace(job, rate=_AT_ONCE if job.rate else None)
+    batches = _batches(engine, job.full_scenario().batch)
+    series = series_of(at_once, engine.session.lanes(), batches)
     series.part(queries, PART_S)
 
 
@@ -106,7 +108,8 @@ def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
             _answer_some(job, engine, job.queries)
             _send(emit, "memory", engine.memory())
         return
-    batches = _batches(engine, job.scenario.batch)
+    scenario = job.full_scenario()
+    batches = _batches(engine, scenario.batch)
     # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
     series = series_of(job, engine.session.lanes(), batches)
     _progress(emit, "warming up")
@@ -121,7 +124,7 @@ def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
         meter.read()
         during.append(watch.now("during"))
         _send(emit, "timed", part)
-        _send_energy(emit, meter, part, job.scenario.images_a_query)
+        _send_energy(emit, meter, part, scenario.images_a_query)
     memory = engine.memory()
     _send(emit, "conditions", worst_of(during))
     _send(emit, "conditions", replace(watch.now("after"), other_cpu=None))

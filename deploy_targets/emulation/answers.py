@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy_targets.device.messages import EngineJob
+from deploy_targets.device.jobs import EngineJob
 from deploy_targets.device.probing import WORKER, Probed
 from deploy_targets.device.runtimes import RUNTIMES, runtime_for
 from deploy_targets.emulation.processors import processor_for
@@ -83,7 +83,8 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
     ]  # fmt: skip
     host = f"emulated {processor.model}"
     # One thread: what is asked for is the right answer, and QEMU's threads are no device's.
-    job = EngineJob(str(bundle.folder.resolve()), name, threads=1, checked=bundle.checked())
+    folder, checked = str(bundle.folder.resolve()), bundle.checked()
+    job = EngineJob(bundle=folder, runtime=name, threads=1, checked=checked)
     with contextlib.closing(DeviceProcess(command, host, _environment(site))) as process:
         process.send(job)
         process.end_input()

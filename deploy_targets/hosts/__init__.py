@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.messages import Message
 from deploy_targets.hosts.host_names import scheme_of
 from foundation.registry import Registry
 

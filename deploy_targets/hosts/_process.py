@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.messages import Message
 from deploy_targets.hosts._standard_error import StandardError
 from deploy_targets.hosts.answers import STDERR
 from foundation.documents import parse_json

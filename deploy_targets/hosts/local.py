@@ -9,7 +9,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deploy_targets.device.facts import Facts, collect
-from deploy_targets.device.messages import Job, Message, ServerJob
+from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.messages import Message
 from deploy_targets.hosts import HOSTS, Server
 from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
 from deploy_targets.hosts.host_names import LOCAL

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.messages import EngineJob, Job, Message, ServerJob
+from deploy_targets.device.jobs import EngineJob, Job, ServerJob
+from deploy_targets.device.messages import Message
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.device.tethered import ONE_LINE
 from deploy_targets.hosts import HOSTS, Server

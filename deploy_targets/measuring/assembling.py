@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from deploy_targets.device.checks import accuracy_of
 from deploy_targets.device.facts import Facts
+from deploy_targets.device.jobs import Done, Job
 from deploy_targets.device.messages import (
     MULTI_STREAM,
     OFFLINE,
@@ -17,9 +18,7 @@ from deploy_targets.device.messages import (
     Consumed,
     Counted,
     DeviceResult,
-    Done,
     Energy,
-    Job,
     Memory,
     Message,
     Scenario,
@@ -76,6 +75,7 @@ class Brought:
         self.records: dict[str, list[Any]]
         self.starts: list[Started]
         self.job, self._host, self._images = job, host, images
+        self._scenario = job.full_scenario()
         self.forget()
 
     def forget(self) -> None:
@@ -120,13 +120,13 @@ class Brought:
 
     def _problems(self, kind: str, record: Any) -> Iterator[str]:
         """What of a message does not fit the job, or those before it."""
-        if kind == "timed" and self.job.scenario.name in {SINGLE_STREAM, MULTI_STREAM}:
+        if kind == "timed" and self._scenario.name in {SINGLE_STREAM, MULTI_STREAM}:
             yield from ascending(ns=sum(record.ns), span_ns=record.span_ns)
-        elif kind == "timed" and self.job.scenario.name == OFFLINE:
+        elif kind == "timed" and self._scenario.name == OFFLINE:
             yield from ascending(ns=max(record.ns), span_ns=record.span_ns)
         elif kind == "energy":
             queries = self.done.queries
-            if record.images > queries * self.job.scenario.images_a_query:
+            if record.images > queries * self._scenario.images_a_query:
                 yield f"images ({record.images}) of {queries} queries"
         elif kind == "memory" and not self.records["startup"]:
             yield "there was no 'startup' before it"
@@ -144,7 +144,7 @@ class Brought:
             if not self.records[kind]:
                 yield f"there was no {kind!r} before it"
         yield from at_least(MIN_QUERIES, queries=done.queries)
-        if not done.throughput and self.job.scenario.name != OFFLINE:
+        if not done.throughput and self._scenario.name != OFFLINE:
             yield "there was no 'throughput' before it"
         if done.images != self._images:
             yield f"{done.images} images were answered, but {self._images} were asked"
@@ -176,15 +176,10 @@ class Brought:
         return found
 
     def figures(
-        self,
-        scenario: Scenario,
-        percents: Sequence[float],
-        precision: str,
-        power: dict[str, str],
-        labels_sha256: str | None = None,
+        self, precision: str, power: dict[str, str], labels_sha256: str | None = None
     ) -> dict[str, Any]:
         """What a measurement says beside bundle and host, by the names of its fields."""
-        seen = self.records
+        seen, scenario = self.records, self._scenario
         result: DeviceResult = seen["result"][-1]
         timed: list[Timed] = seen["timed"]
         samples = [ns for part in timed for ns in part.ns]
@@ -192,7 +187,7 @@ class Brought:
         return {
             "runtime": result.runtime,
             "scenario": scenario,
-            "latency_ms": summarise(samples, warmup_n, percents),
+            "latency_ms": summarise(samples, warmup_n, self.job.percents),
             "throughput": _throughput(scenario, timed, seen["throughput"]),
             "memory_mb": seen["memory"][-1],
             "startup_ms": seen["startup"][0],

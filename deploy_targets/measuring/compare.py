@@ -29,7 +29,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from deploy_targets.comparison import (
     CONFIDENCE,
@@ -41,7 +41,9 @@ from deploy_targets.comparison import (
     read_comparison,
     write_comparison,
 )
-from deploy_targets.device.messages import PRECISION_HINTS, Message, Ready, Samples, ServerJob, Turn
+from deploy_targets.device.jobs import ServerJob, Turn
+from deploy_targets.device.messages import Message, Ready, Samples
+from deploy_targets.device.options import Queries, RuntimeOptions, Seconds, check_options
 from deploy_targets.device.percentiles import fewest_queries, nearest_rank
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.device.timing import MIN_QUERIES, summarise
@@ -52,7 +54,8 @@ from deploy_targets.measurement import HostMeasured, describe
 from deploy_targets.measuring.journal import ROUNDS, Journal
 from foundation.bundle import Bundle, open_bundle
 from foundation.errors import HostError, UsageError
-from foundation.records import RecordError, as_dict, build
+from foundation.limits import Within
+from foundation.records import RecordError, as_dict, build, part_of
 from foundation.words import without_password
 
 logger = logging.getLogger(__name__)
@@ -75,16 +78,11 @@ _PATIENCE_S = 300.0
 _NS_PER_MS = 1e6
 
 
-@dataclass(frozen=True)
-class CompareOptions:
-    """How to compare.
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(RuntimeOptions):
+    """How to compare; the runtime's options are the same for all.
 
     Attributes:
-        threads: for each runtime; None for every core it may use.
-        precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
-            "bf16"), "auto" for whatever the runtime thinks is fastest.
-        runtime: its name, for all; None for the first that takes a bundle's format.
-        pin: cores to run on, such as "0,1" or "auto"; None for wherever the system puts them.
         rounds: in each of which every bundle has two turns; more make the interval narrower.
         fresh: start the processes anew for each round. Without it, all rounds share one process
             a bundle: sooner done, by the time of all loads but one, and good for differences
@@ -97,32 +95,13 @@ class CompareOptions:
         UsageError: when a value makes no sense.
     """
 
-    threads: int | None = None
-    precision_hint: str = "f32"
-    rounds: int = 10
+    rounds: Annotated[int, Within(fewest_differences(CONFIDENCE), 100_000)] = 10
     fresh: bool = True
-    queries: int = 200
-    max_seconds: float = 20.0
-    runtime: str | None = None
-    pin: str | None = None
+    queries: Queries = 200
+    max_seconds: Seconds = 20.0
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, but got {self.threads}")
-        if self.precision_hint not in PRECISION_HINTS:
-            raise UsageError(
-                f"precision hint must be one of {', '.join(PRECISION_HINTS)}, "
-                f"but got {self.precision_hint!r}"
-            )
-        fewest = fewest_differences(CONFIDENCE)
-        if self.rounds < fewest:
-            raise UsageError(
-                f"rounds must be at least {fewest} for an interval, but got {self.rounds}"
-            )
-        if self.queries < MIN_QUERIES:
-            raise UsageError(f"queries must be at least {MIN_QUERIES}, but got {self.queries}")
-        if not 0 < self.max_seconds < float("inf"):
-            raise UsageError(f"max seconds must be above 0, but got {self.max_seconds}")
+        check_options(self)
 
 
 @dataclass
@@ -295,13 +274,12 @@ def _load_all(
         name = one.bundle.manifest.name
         if one.ready is None:
             tell({"step": "loading", "bundle": name, "number": number, "of": of})
-        job = ServerJob(
+        job = part_of(
+            ServerJob,
+            options,
             bundle=str(one.bundle.folder.resolve()),
             checked=one.bundle.checked(),
             runtime=runtime_for(one.bundle.manifest.format, options.runtime),
-            threads=options.threads,
-            precision_hint=options.precision_hint,
-            pin=options.pin,
             warmup_seconds=options.max_seconds * _WARMUP_SHARE / (of * launches),
         )
         server = stack.enter_context(machine.serve(job))

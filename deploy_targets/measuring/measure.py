@@ -5,27 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from deploy_targets.device.checks import labels_of
-from deploy_targets.device.messages import (
-    MULTI_STREAM,
-    OFFLINE,
-    PRECISION_HINTS,
-    SCENARIOS,
-    SERVER,
-    SINGLE_STREAM,
-    Job,
-    Scenario,
-    WorkerStep,
-)
-from deploy_targets.device.percentiles import BOUNDS, FEWEST_FOR_BOUNDS, fewest_queries
-from deploy_targets.device.pinning import AUTO, parse_cores
+from deploy_targets.device.jobs import Job
+from deploy_targets.device.messages import WorkerStep
+from deploy_targets.device.options import RuntimeOptions, SamplingOptions, check_options
+from deploy_targets.device.percentiles import FEWEST_FOR_BOUNDS
 from deploy_targets.device.runtimes import runtime_for
-from deploy_targets.device.timing import MIN_QUERIES, PERCENTS
 from deploy_targets.hosts import Host, open_host
 from deploy_targets.hosts.answers import build_answer, content_of, error_of
 from deploy_targets.measurement import (
@@ -38,10 +28,9 @@ from deploy_targets.measurement import (
 from deploy_targets.measuring.assembling import Brought
 from deploy_targets.measuring.journal import Journal
 from foundation.bundle import Bundle, open_bundle
-from foundation.errors import HostError, MissingFileError, UsageError, unknown_name
+from foundation.errors import HostError, MissingFileError, UsageError
 from foundation.files import sha256_of
-from foundation.records import as_dict
-from foundation.sense import is_percentile
+from foundation.records import as_dict, part_of
 from foundation.words import without_password
 
 logger = logging.getLogger(__name__)
@@ -59,113 +48,29 @@ Progress = Callable[[dict[str, Any]], None]
 Remark = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class MeasureOptions:
-    """How to measure.
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(SamplingOptions, RuntimeOptions):
+    """How to measure, and on what.
 
     Attributes:
-        threads: for the runtime; None for every core it may use.
-        precision_hint: "f32" to compute as the bundle says (in BF16 only a bundle of precision
-            "bf16"), "auto" for whatever the runtime thinks is fastest.
-        queries: to time; more where they take less than `min_seconds`.
-        min_seconds: of timed queries.
-        max_seconds: for them, at most; warm-up and throughput take up to a quarter of it each.
-        throughput_batch: images a batch when throughput is measured.
         evaluation: .npz of `images` (uint8, NHWC) and `labels` on which to measure accuracy.
-        runtime: its name; None for the first that takes the bundle's format.
-        scenario: "single-stream", "multi-stream", "offline" or "server".
-        batch: images in a query; None for 1, and offline for the throughput's.
-        streams: queries at once; None for 1, and multi-stream for 2.
-        rate: queries a second, on average; the server scenario needs it, and no other takes it.
-        seed: of the times at which they come.
-        pin: cores to run on, such as "0,1" or "0-3"; "auto" for the fastest; None for any.
-        percentiles: to tell of; None for 50, 90, 95 and 99 as far as the queries carry them. What
-            is asked for by name has so many queries as it needs, in the time that there is.
         power: settings that the target's profile asks for, such as {"governor": "performance"}.
 
     Raises:
-        UsageError: when a value makes no sense.
+        UsageError, UnknownNameError: when a value makes no sense.
     """
 
-    threads: int | None = None
-    precision_hint: str = "f32"
-    queries: int = 1000
-    min_seconds: float = 1.0
-    max_seconds: float = 20.0
-    throughput_batch: int = 16
     evaluation: Path | None = None
-    runtime: str | None = None
-    scenario: str = SINGLE_STREAM
-    batch: int | None = None
-    streams: int | None = None
-    rate: float | None = None
-    seed: int = 0
-    pin: str | None = None
-    percentiles: Sequence[float] | None = None
     power: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("threads", "throughput_batch", "batch", "streams"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name.replace('_', ' ')} must be at least 1, but got {value}")
-        if self.precision_hint not in PRECISION_HINTS:
-            raise UsageError(
-                f"precision hint must be one of {', '.join(PRECISION_HINTS)}, "
-                f"but got {self.precision_hint!r}"
-            )
-        if self.queries < MIN_QUERIES:
-            raise UsageError(f"queries must be at least {MIN_QUERIES}, but got {self.queries}")
-        if not 0 < self.max_seconds < float("inf"):
-            raise UsageError(f"max seconds must be above 0, but got {self.max_seconds}")
-        if not 0 <= self.min_seconds < float("inf"):
-            raise UsageError(f"min seconds must be 0 or more, but got {self.min_seconds}")
-        for percent in self.percentiles or []:
-            if not is_percentile(percent):
-                raise UsageError(f"percentile must be from {BOUNDS}, but got {percent:.12g}")
-        if self.pin not in {None, AUTO}:
-            try:
-                parse_cores(self.pin or "")
-            except ValueError as error:
-                raise UsageError(f"pin {error}") from error
-        self._check_scenario()
-
-    def _check_scenario(self) -> None:
-        if self.scenario not in SCENARIOS:
-            raise unknown_name("scenario", self.scenario, SCENARIOS)
-        if self.scenario == SERVER and self.rate is None:
-            raise UsageError("scenario server: how many queries a second? Give a rate")
-        if self.scenario != SERVER and self.rate is not None:
-            raise UsageError(f"rate {self.rate:g} is for scenario server, not {self.scenario}")
-        if self.rate is not None and not 0 < self.rate < float("inf"):
-            raise UsageError(f"rate must be above 0, but got {self.rate}")
+        check_options(self)
         if self.rate is not None and self.rate * self.max_seconds < _FEWEST_ARRIVALS:
             needed = _FEWEST_ARRIVALS / self.rate
             raise UsageError(
                 f"at a rate of {self.rate:g} a second, fewer than {_FEWEST_ARRIVALS} queries come "
                 f"in max_seconds = {self.max_seconds:g}; give them {math.ceil(needed):,}"
             )
-        if self.scenario == SINGLE_STREAM and (self.streams or 1) > 1:
-            raise UsageError(
-                f"scenario {SINGLE_STREAM} has one stream, but got {self.streams}; "
-                f"ask for {MULTI_STREAM}"
-            )
-
-    @property
-    def percents(self) -> Sequence[float]:
-        """The percentiles to tell of."""
-        return PERCENTS if self.percentiles is None else self.percentiles
-
-    @property
-    def needed_queries(self) -> int:
-        """How many to time: more than was said where a percentile that was asked for needs it."""
-        return max([self.queries, *map(fewest_queries, self.percentiles or [])])
-
-    def asked_scenario(self) -> Scenario:
-        """The scenario with all its figures."""
-        streams = self.streams or (2 if self.scenario == MULTI_STREAM else None)
-        batch = self.batch or (self.throughput_batch if self.scenario == OFFLINE else 1)
-        return Scenario(self.scenario, batch, streams, self.rate)
 
 
 def measure(
@@ -224,13 +129,7 @@ def measure(
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
-        **brought.figures(
-            job.scenario,
-            options.percents,
-            bundle.manifest.precision,
-            options.power,
-            digest,
-        ),
+        **brought.figures(bundle.manifest.precision, options.power, digest),
         seconds=round(time.monotonic() - start, 3),
         started_at=kept.begun_at,
     )
@@ -239,20 +138,14 @@ def measure(
 def _job(bundle: Bundle, options: MeasureOptions) -> Job:
     if options.evaluation is not None and not options.evaluation.is_file():
         raise MissingFileError(f"{options.evaluation}: no such evaluation file")
-    return Job(
+    return part_of(
+        Job,
+        options,
         bundle=str(bundle.folder.resolve()),
         checked=bundle.checked(),
         runtime=runtime_for(bundle.manifest.format, options.runtime),
-        threads=options.threads,
-        precision_hint=options.precision_hint,
-        pin=options.pin,
         queries=options.needed_queries,
-        min_seconds=options.min_seconds,
-        max_seconds=options.max_seconds,
-        throughput_batch=options.throughput_batch,
         evaluation=str(options.evaluation.resolve()) if options.evaluation else None,
-        scenario=options.asked_scenario(),
-        seed=options.seed,
     )
 
 

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deploy_targets.device.options import RuntimeOptions
+from deploy_targets.device.pinning import ANY
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.hosts import open_host
 from deploy_targets.hosts.host_names import name_with_host
@@ -14,6 +16,7 @@ from deploy_targets.measuring.measure import Measurement, MeasureOptions, measur
 from deploy_targets.targets import Target
 from foundation.bundle import Bundle, open_bundle
 from foundation.errors import MissingFileError, unknown_name
+from foundation.records import part_of
 from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import FACTS, TEST, read_facts
 from pipeline.recipe.file import recipe_values
@@ -122,22 +125,11 @@ def _measure(
     remark: Callable[[str], None],
 ) -> Measurement:
     profile = target_of(run, bundle.manifest.target)
-    options = MeasureOptions(
-        threads=asked.threads or (profile.threads if profile else None),
-        precision_hint=asked.precision_hint,
-        queries=asked.queries,
-        min_seconds=asked.min_seconds,
-        max_seconds=asked.max_seconds,
-        throughput_batch=asked.throughput_batch,
+    options = part_of(
+        MeasureOptions,
+        asked,
+        **left_to_target(asked, profile),
         evaluation=_evaluation_images(run, bundle.manifest.role) if asked.accuracy else None,
-        runtime=asked.runtime,
-        scenario=asked.scenario,
-        batch=asked.batch,
-        streams=asked.streams,
-        rate=asked.rate,
-        seed=asked.seed,
-        pin=cores_for(asked.pin, profile),
-        percentiles=asked.percentiles,
         power=profile.power if profile else {},
     )
 
@@ -147,11 +139,19 @@ def _measure(
     return measure(bundle, asked.host, options, tell, journal, remark=remark)
 
 
-def cores_for(asked: str | None, profile: Target | None) -> str | None:
+def left_to_target(asked: RuntimeOptions, profile: Target | None) -> dict[str, Any]:
+    """Options of the runtime that are the target's where they are unset."""
+    return {
+        "threads": asked.threads or (profile.threads if profile else None),
+        "pin": _cores_for(asked.pin, profile),
+    }
+
+
+def _cores_for(pin: str | None, profile: Target | None) -> str | None:
     """The cores to run on: those asked for, or else the target's."""
-    if asked is None and profile is not None and profile.pin:
+    if pin is None and profile is not None and profile.pin:
         return ",".join(map(str, profile.pin))
-    return None if asked == "any" else asked
+    return None if pin == ANY else pin
 
 
 def _variant(asked: BenchRecipe) -> str:

@@ -14,7 +14,8 @@ from deploy_targets.measuring.compare import CompareOptions, compare, write_comp
 from foundation.bundle import Bundle, open_bundle
 from foundation.errors import MissingFileError, UsageError, unknown_name
 from foundation.packing import opened
-from pipeline.benching.bench import cores_for
+from foundation.records import part_of
+from pipeline.benching.bench import left_to_target
 from pipeline.benching.timed_step import timed_step
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
@@ -83,14 +84,11 @@ def _timed(
     manifests = [baseline.manifest_sha256, bundle.manifest_sha256]
     path = comparison_path(run, name, asked.host, manifests[0])
     profile = target_of(run, bundle.manifest.target)
-    options = CompareOptions(
-        threads=asked.threads or (profile.threads if profile else None),
-        precision_hint=asked.precision_hint,
-        rounds=asked.rounds,
+    options = part_of(
+        CompareOptions,
+        asked,
+        **left_to_target(asked, profile),
         queries=max(MIN_QUERIES, asked.queries // _SHARE_A_TURN),
-        max_seconds=asked.max_seconds,
-        runtime=asked.runtime,
-        pin=cores_for(asked.pin, profile),
     )
     depends_on = {
         "manifests": manifests,

@@ -73,10 +73,12 @@ def _is_installed(package: str) -> bool:
 def answer(job: dict[str, Any]) -> dict[str, Any]:
     """What `answers_of` asks of the other process."""
     from deploy_targets.device.engine import load_engine  # noqa: PLC0415
-    from deploy_targets.device.messages import EngineJob  # noqa: PLC0415
+    from deploy_targets.device.jobs import EngineJob  # noqa: PLC0415
 
     folder, checked = str(Path(job["bundle"])), build(Checked, job["checked"])
-    engine = load_engine(EngineJob(folder, job["runtime"], threads=1, checked=checked))
+    engine = load_engine(
+        EngineJob(bundle=folder, runtime=job["runtime"], threads=1, checked=checked)
+    )
     images, fixed = engine.images, engine.bundle.manifest.input.batch
     alone = np.concatenate([engine.run(images[at : at + 1]) for at in range(len(images))])
     together = engine.run(images) if fixed is None else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any
 from deploy_targets.comparison import Comparison
 from deploy_targets.estimating.estimate import Estimate
 from deploy_targets.measurement import Measurement
+from foundation.explanations import explanations
 from foundation.files import write_json
 from foundation.manifest import Manifest
 from pipeline.commands.bench import BenchOutcome
@@ -52,7 +52,6 @@ _SCALARS: Mapping[Any, str] = {
     bool: "boolean",
     types.NoneType: "null",
 }
-_SECTION = re.compile(r"\n\s*Attributes:\n(.*?)(?:\n\s*\n|\Z)", re.DOTALL)
 
 
 # What is kept in files, and what commands print.
@@ -112,7 +111,7 @@ def schemas() -> dict[str, Schema]:
 
 
 def _object(record: type, definitions: dict[str, Schema]) -> Schema:
-    hints, words = typing.get_type_hints(record), _words(record)
+    hints, words = typing.get_type_hints(record), explanations(record)
     properties, required = {}, []
     for field in dataclasses.fields(record):
         key = field.name.rstrip("_")
@@ -171,24 +170,6 @@ def _defaults(record: type) -> dict[str, Any]:
 
 def _summary(record: type) -> str:
     return " ".join(inspect.cleandoc(record.__doc__ or "").split("\n\n")[0].split())
-
-
-def _words(record: type) -> dict[str, str]:
-    """What the docstring says of each field; "low, high: ..." speaks of both."""
-    section = _SECTION.search(inspect.cleandoc(record.__doc__ or "") + "\n")
-    if section is None:
-        return {}
-    lines = inspect.cleandoc(section[1]).splitlines()
-    words: dict[str, str] = {}
-    names: list[str] = []
-    for line in lines:
-        begun = re.match(r"([\w, ]+): (.*)", line)
-        if begun and not line.startswith(" "):
-            names = [name.strip() for name in begun[1].split(",")]
-            words.update(dict.fromkeys(names, begun[2].strip()))
-        else:
-            words.update({name: f"{words[name]} {line.strip()}" for name in names})
-    return words
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ import re
 from typing import Annotated, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,11 +17,10 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from deploy_targets.device.percentiles import LARGEST, SMALLEST
-from deploy_targets.device.pinning import parse_cores
-from deploy_targets.device.timing import MIN_QUERIES
+from deploy_targets.device.options import Batch, RuntimeOptions, SamplingOptions
 from deploy_targets.hosts.host_names import LOCAL, password_problem
 from deploy_targets.intervals import FEWEST_ROUNDS
+from foundation.limits import Within
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, check_sequence
 
@@ -32,38 +30,20 @@ MOST_RETRIES = 3
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Percent = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 Shade = Annotated[int, Field(ge=0, le=255)]
 
 
-def _within(low: float, high: float, *, above: bool = False) -> AfterValidator:
-    """Refuses numbers outside a range; `above`: its lower end too.
-
-    The upper ends are far beyond what anybody can want, so that a slip of the pen is told at once
-    and not by a process that takes all memory or years.
-    """
-
-    def check(value: float) -> float:
-        if not (low < value <= high if above else low <= value <= high):
-            lower = f"above {low:,} and at most" if above else f"from {low:,} to"
-            raise ValueError(f"must be {lower} {high:,}")
-        return value
-
-    return AfterValidator(check)
-
-
-Seed = Annotated[int, _within(0, 2**32 - 1)]
-Side = Annotated[int, _within(1, 8192)]
+Seed = Annotated[int, Within(0, 2**32 - 1)]
+Side = Annotated[int, Within(1, 8192)]
 Sides = Annotated[list[Side], Field(min_length=2, max_length=2)]
-Batch = Annotated[int, _within(1, 65_536)]
-Count = Annotated[int, _within(1, 10_000_000)]
-Few = Annotated[int, _within(1, 1024)]
-Epochs = Annotated[int, _within(1, 1_000_000)]
-Weight = Annotated[float, _within(0, 1e9)]
-Rate = Annotated[float, _within(0, 1000, above=True)]
-Positive = Annotated[float, _within(0, 1e6, above=True)]
-NotNegative = Annotated[float, _within(0, 1e6)]
-ChannelMean = Annotated[float, _within(-1e6, 1e6)]
+Count = Annotated[int, Within(1, 10_000_000)]
+Few = Annotated[int, Within(1, 1024)]
+Epochs = Annotated[int, Within(1, 1_000_000)]
+Weight = Annotated[float, Within(0, 1e9)]
+Rate = Annotated[float, Within(0, 1000, above=True)]
+Positive = Annotated[float, Within(0, 1e6, above=True)]
+NotNegative = Annotated[float, Within(0, 1e6)]
+ChannelMean = Annotated[float, Within(-1e6, 1e6)]
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -89,7 +69,7 @@ class TrainingRecipe(Stage):
     ce_weight: Weight | None = 1.0
     lr: Rate = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, _within(0, 1000)] = 5e-4
+    weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     warmup_epochs: NotNegative = 0.0
     max_grad_norm: Positive | None = None
     accumulate: Batch = 1
@@ -134,9 +114,9 @@ class AugmentRecipe(Section):
         mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
     """
 
-    shift: Annotated[int, _within(0, 8192)] = 0
+    shift: Annotated[int, Within(0, 8192)] = 0
     flip: bool = False
-    rotate: Annotated[float, _within(0, 360)] = 0.0
+    rotate: Annotated[float, Within(0, 360)] = 0.0
     crop_min_area: Fraction | None = None
     policy: Literal["none", "randaugment", "trivialaugment"] = "none"
     operations: Few = 2
@@ -191,12 +171,12 @@ class DataRecipe(Section):
     on_bad_image: Literal["refuse", "skip"] = "refuse"
     ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
     grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
-    max_megapixels: Annotated[float, _within(0, 1000, above=True)] = 100.0
+    max_megapixels: Annotated[float, Within(0, 1000, above=True)] = 100.0
     batch_size: Batch = 64
     calibration_images: Count = 256
     evaluation_images: Count = 10_000
     augment: AugmentRecipe = AugmentRecipe()
-    teacher_views: Annotated[int, _within(1, 10_000)] | None = None
+    teacher_views: Annotated[int, Within(1, 10_000)] | None = None
     teacher_views_gb: NotNegative = 4.0
 
     @model_validator(mode="after")
@@ -303,9 +283,9 @@ class ExportRecipe(Section):
     targets: Names = ["local"]
     formats: list[str] | None = None
     precisions: list[str] | None = None
-    max_drop: Annotated[float, _within(0, 100)] | None = None
+    max_drop: Annotated[float, Within(0, 100)] | None = None
     max_trials: Few = 12
-    tolerated_drop: Annotated[float, _within(0, 100)] = 5.0
+    tolerated_drop: Annotated[float, Within(0, 100)] = 5.0
     embed_preprocessing: bool = False
     teacher: bool = True
 
@@ -333,51 +313,15 @@ class ExportRecipe(Section):
         return self
 
 
-class BenchRecipe(Section):
-    """How bundles are measured.
+@dataclass(config=_STRICT, frozen=True, kw_only=True)
+class HostRecipe:
+    """Where bundles are measured.
 
     Attributes:
-        host: where: "local", or ssh://user@host:port (docs/devices.md).
-        threads: threads of the runtime; None takes the target's.
-        precision_hint: "f32" asks the runtime to compute as the bundle says, "auto" leaves the
-            choice to it; what really ran is recorded either way.
-        runtime: which one; None takes the first for the bundle's format.
-        scenario: how queries come: "single-stream", "multi-stream", "offline" or "server".
-        batch: images in a query.
-        streams: queries at once; one, and multi-stream two.
-        rate: queries a second on average, for server.
-        seed: of the times at which they come.
-        pin: cores to run on, such as "0,1" or "0-3", "auto" for the fastest, "any"; None takes the
-            target's.
-        percentiles: to tell of; those named here have as many queries as they need.
-        accuracy: also answer the test images.
-        queries: to time.
-        min_seconds: and at least so long.
-        max_seconds: but at most so long.
-        throughput_batch: images a batch for the throughput.
-        against: another bundle, a folder or a packed file, to be timed in turns with; or a stored
-            measurement, to be held against.
-        rounds: of turns, in fresh processes each.
+        host: where: local, or ssh://user@host:port (docs/devices.md).
     """
 
     host: str = LOCAL
-    threads: Few | None = None
-    precision_hint: Literal["f32", "auto"] = "f32"
-    runtime: str | None = None
-    scenario: Literal["single-stream", "multi-stream", "offline", "server"] = "single-stream"
-    batch: Batch | None = None
-    streams: Few | None = None
-    rate: Positive | None = None
-    seed: Seed = 0
-    pin: str | None = None
-    percentiles: Annotated[list[Percent], Field(min_length=1)] | None = None
-    accuracy: bool = True
-    queries: Annotated[int, _within(MIN_QUERIES, 10_000_000)] = 1000
-    min_seconds: NotNegative = 1.0
-    max_seconds: Positive = 20.0
-    throughput_batch: Batch = 16
-    against: str | None = None
-    rounds: Annotated[int, _within(FEWEST_ROUNDS, 10_000)] = 16
 
     @field_validator("host")
     @classmethod
@@ -387,30 +331,26 @@ class BenchRecipe(Section):
             raise ValueError(problem)
         return url
 
-    @field_validator("pin")
-    @classmethod
-    def _cores(cls, said: str | None) -> str | None:
-        if said not in {None, "auto", "any"}:
-            try:
-                parse_cores(said or "")
-            except ValueError as error:
-                # What was got is added to every message.
-                raise ValueError(str(error).partition(", but got")[0]) from error
-        return said
+
+@dataclass(config=_STRICT, frozen=True, kw_only=True)
+class BenchRecipe(SamplingOptions, RuntimeOptions, HostRecipe):
+    """How bundles are measured: where, how a runtime runs them, how a measurement is taken.
+
+    Attributes:
+        accuracy: also answer the test images.
+        against: also time the run's bundle in turns with this one, a folder or a packed file; or
+            show its ratio to a stored measurement, which is not interleaved.
+        rounds: rounds of turns, in fresh processes each.
+    """
+
+    accuracy: bool = True
+    against: str | None = None
+    rounds: Annotated[int, Within(FEWEST_ROUNDS, 10_000)] = 16
 
     @model_validator(mode="after")
-    def _has_its_rate(self) -> Self:
-        if (self.scenario == "server") != (self.rate is not None):
-            raise ValueError(
-                "scenario server needs a rate: how many queries a second"
-                if self.rate is None
-                else f"rate = {self.rate:g} is for scenario server, not {self.scenario}"
-            )
-        if self.scenario == "single-stream" and (self.streams or 1) > 1:
-            raise ValueError(
-                f"single-stream has one stream, but got streams = {self.streams}; "
-                "ask for multi-stream"
-            )
+    def _goes_together(self) -> Self:
+        for problem in self.problems():
+            raise ValueError(problem)
         return self
 
 

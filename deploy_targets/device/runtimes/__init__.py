@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.device.options import RuntimeOptions
 from foundation.bundle import Bundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
 from foundation.registry import Registry
@@ -34,6 +35,7 @@ class Model:
         precision_hint: "f32", "bf16", or "auto" for what the runtime thinks is fastest.
         streams: inferences at once, that share the threads.
         batch: images that it will mostly be given at once.
+        options: as they were asked for; what threads and hint came to stands above.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Model:
     precision_hint: str
     streams: int = 1
     batch: int = 1
+    options: RuntimeOptions = field(default_factory=RuntimeOptions)
 
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]

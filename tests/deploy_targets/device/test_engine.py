@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 
 from deploy_targets.device.engine import load_engine
-from deploy_targets.device.messages import EngineJob
+from deploy_targets.device.jobs import EngineJob
 from foundation.bundle import read_manifest
 from foundation.errors import CorruptFileError
+
+
+def job(folder, runtime):
+    return EngineJob(bundle=str(folder), runtime=runtime, threads=1)
 
 
 def without(folder, name):
@@ -25,7 +29,7 @@ def test_weights_that_openvino_would_find_beside_the_model_have_to_be_listed(
 ):
     folder = without(copy_of(openvino_bundle), "model.bin")
     with pytest.raises(CorruptFileError, match=r"the model would load 'model\.bin', which"):
-        load_engine(EngineJob(str(folder), "openvino", 1))
+        load_engine(job(folder, "openvino"))
 
 
 def test_weights_that_an_onnx_file_names_have_to_be_listed(onnx_bundle, reseal):
@@ -33,13 +37,13 @@ def test_weights_that_an_onnx_file_names_have_to_be_listed(onnx_bundle, reseal):
     folder = reseal(onnx_bundle, "model.onnx", lambda model: model + b"location weights.data")
     (folder / "weights.data").write_bytes(b"1234")
     with pytest.raises(CorruptFileError, match=r"the model would load 'weights\.data', which"):
-        load_engine(EngineJob(str(folder), "onnxruntime", 1))
+        load_engine(job(folder, "onnxruntime"))
 
 
 def test_a_file_that_no_runtime_looks_for_is_left_alone(onnx_bundle, copy_of):
     folder = copy_of(onnx_bundle)
     (folder / "notes.txt").write_text("mine")
-    assert load_engine(EngineJob(str(folder), "onnxruntime", 1)).parity().top1_agreement == 1.0
+    assert load_engine(job(folder, "onnxruntime")).parity().top1_agreement == 1.0
 
 
 class WrongInBatches:
@@ -54,7 +58,7 @@ class WrongInBatches:
 
 
 def engine_that_errs_in_batches(bundle):
-    engine = load_engine(EngineJob(str(bundle), "onnxruntime", 1))
+    engine = load_engine(job(bundle, "onnxruntime"))
     session = WrongInBatches(engine.session)
     return replace(engine, session=session), session
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from deploy_targets.device.messages import Job
+from deploy_targets.device.jobs import Job
 from deploy_targets.device.scenarios import series_of
 
 # Beyond Python's own library.
@@ -31,7 +31,7 @@ def test_a_process_imports_nothing_beyond_numpy(module):
 
 def test_a_query_costs_few_calls_of_ours():
     """Calls are counted and not timed: a handful of them takes no microseconds to speak of."""
-    series = series_of(Job("bundle", "runtime"), [lambda batch: None], [np.zeros(1)])
+    series = series_of(Job(bundle="bundle", runtime="runtime"), [lambda batch: None], [np.zeros(1)])
     counted = []
 
     def count(frame, event, _argument):

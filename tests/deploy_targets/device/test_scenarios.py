@@ -7,14 +7,18 @@ import time
 import numpy as np
 import pytest
 
-from deploy_targets.device.messages import Done, Job, Scenario
+from deploy_targets.device.jobs import Done, Job
+from deploy_targets.device.messages import Scenario
 from deploy_targets.device.scenarios import PART_S, Arrivals, arrivals, series_of, time_parts
 
 IMAGES = [np.array([i]) for i in range(3)]
 
 
 def series(scenario, *lanes, seed=0, done=0):
-    job = Job("bundle", "runtime", scenario=scenario, seed=seed, done=Done(queries=done))
+    job = Job(
+        bundle="bundle", runtime="runtime", scenario=scenario.name, batch=scenario.batch,
+        streams=scenario.streams, rate=scenario.rate, seed=seed, done=Done(queries=done),
+    )  # fmt: skip
     return series_of(job, lanes, IMAGES)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy_targets.device.facts import collect
-from deploy_targets.device.messages import Job, ServerJob, Turn
+from deploy_targets.device.jobs import Job, ServerJob, Turn
 from deploy_targets.hosts import HOSTS, open_host
 from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
 from deploy_targets.hosts.answers import error_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy_targets.device.messages import Job
+from deploy_targets.device.jobs import Job
 from deploy_targets.hosts import open_host
 from deploy_targets.measuring.compare import CompareOptions, compare
 from deploy_targets.measuring.measure import MeasureOptions, measure
