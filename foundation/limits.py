@@ -9,7 +9,9 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+N = TypeVar("N", int, float)
 
 
 class Limit:
@@ -80,10 +82,11 @@ def problems_in(record: Any) -> Iterator[str]:
         yield from _problems(hint, getattr(record, name), name)
 
 
-def bounded(kind: type, name: str, value: float) -> float:
+def bounded(kind: type, name: str, value: N) -> N:
     """A number, or the largest that a field of a dataclass may hold where it is larger."""
     limits = _limits_of(typing.get_type_hints(kind, include_extras=True)[name])
-    return min([value, *(limit.high for limit in limits if isinstance(limit, Within))])
+    highest = [limit.high for limit in limits if isinstance(limit, Within)]
+    return type(value)(min([value, *highest]))
 
 
 def _problems(hint: Any, value: Any, name: str) -> Iterator[str]:

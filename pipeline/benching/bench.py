@@ -19,7 +19,7 @@ from foundation.errors import MissingFileError, unknown_name
 from foundation.records import part_of
 from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import FACTS, TEST, read_facts
-from pipeline.recipe.file import recipe_values
+from pipeline.recipe.file import Source, recipe_values, validated
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import target_of
@@ -62,10 +62,25 @@ def bench(
         path = run.bench / f"{name_with_host(bundle.folder.name, asked.host)}{_variant(asked)}.json"
         how = {"manifest": bundle.manifest_sha256, **_measured_by(asked)}
         time_it = partial(_measure, run, bundle, asked, on_progress=on_progress)
-        name = f"bench {path.stem}"
+        name = _step_name(path)
         timed_step(run, name, path, time_it, write_measurement, depends_on=how, again=again)
         paths.append(path)
     return paths
+
+
+def measured_as(run: RunFolder, path: Path) -> BenchRecipe:
+    """How a measurement of the run was asked for when it was taken, as its step wrote it down.
+
+    Raises:
+        RecipeError: when another version of this program took it, and asked what this one cannot.
+    """
+    depends_on = run.record()["steps"][_step_name(path)]["depends_on"]
+    values = {key: value for key, value in depends_on.items() if key != "manifest"}
+    return validated(BenchRecipe, values, Source(f"{run.record_path}: {path.stem}"))
+
+
+def _step_name(path: Path) -> str:
+    return f"bench {path.stem}"
 
 
 def _measured_by(asked: BenchRecipe) -> dict[str, Any]:

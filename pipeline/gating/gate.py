@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from deploy_targets.device.messages import OFFLINE
 from deploy_targets.device.percentiles import fewest_queries
-from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.pinning import ANY
 from deploy_targets.device.timing import PERCENTS
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.bundle import MANIFEST
 from foundation.errors import MissingFileError, NoSpaceError
 from foundation.files import user_path
-from pipeline.benching.bench import Progress, bench
+from foundation.limits import bounded
+from pipeline.benching.bench import Progress, bench, measured_as
 from pipeline.benching.in_turns import is_bundle, time_against
 from pipeline.gating.answering import subject_of
 from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
@@ -105,33 +106,30 @@ def _longer_settings(
     """How to measure the bundle of these checks again: as it was, but longer."""
     percentiles = (percentile_in(check.metric) for check in checks)
     percents = [float(percentile) for percentile in percentiles if percentile is not None]
-    before = next(
-        measurement
-        for measurement in read_measurements(run)
-        if subject_of(measurement) == checks[0].subject
+    path, before = next(
+        (path, measurement)
+        for path in run.measurement_paths()
+        if subject_of(measurement := read_measurement(path)) == checks[0].subject
     )
-    scenario, runtime = before.scenario, before.runtime
-    # As it was asked for, not as it came out: what was left open then has its file's name now.
-    usual_batch = settings.throughput_batch if scenario.name == OFFLINE else 1
-    usual_runtime = runtime_for(before.bundle.format)
-    return settings.model_copy(
-        update={
-            "host": before.host.name,
-            "threads": runtime.threads,
-            "pin": ",".join(map(str, runtime.pinned)) if runtime.pinned else "any",
-            "precision_hint": "auto" if runtime.precision_hint == "auto" else "f32",
-            "runtime": None if runtime.name == usual_runtime else runtime.name,
-            "scenario": scenario.name,
-            "batch": None if scenario.batch == usual_batch else scenario.batch,
-            "streams": scenario.streams,
-            "rate": scenario.rate,
-            "percentiles": _percentiles(settings.percentiles, percents),
-            "queries": max([settings.queries * look, *map(fewest_queries, percents)]),
-            "min_seconds": min(settings.min_seconds, settings.max_seconds) * look,
-            "max_seconds": settings.max_seconds * look,
-            "rounds": settings.rounds * look,
-        }
+    taken, limited = measured_as(run, path), partial(bounded, BenchRecipe)
+    needed = max([settings.queries * look, *map(fewest_queries, percents)])
+    return replace(
+        taken,
+        # Of what was left open, what it came to.
+        threads=before.runtime.threads,
+        pin=",".join(map(str, before.runtime.pinned)) if before.runtime.pinned else ANY,
+        against=settings.against,
+        percentiles=_percentiles(taken.percentiles, percents),
+        queries=limited("queries", max(taken.queries, needed)),
+        min_seconds=limited("min_seconds", max(_least_s(taken), _least_s(settings) * look)),
+        max_seconds=limited("max_seconds", max(taken.max_seconds, settings.max_seconds * look)),
+        rounds=limited("rounds", settings.rounds * look),
     )
+
+
+def _least_s(settings: BenchRecipe) -> float:
+    """Seconds that are timed at least."""
+    return min(settings.min_seconds, settings.max_seconds)
 
 
 def _percentiles(requested: Sequence[float] | None, more: Sequence[float]) -> list[float] | None:

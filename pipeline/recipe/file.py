@@ -28,7 +28,7 @@ Place = tuple[str | int, ...]
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _LONGEST_SHOWN = 100
 _INDEX = re.compile(r"[0-9]{1,9}")
-S = TypeVar("S", bound=BaseModel)
+S = TypeVar("S")
 
 _COMMAND_LINE = "command line"
 _QUANT = "quant"
@@ -147,7 +147,7 @@ def validated(kind: type[S], content: Mapping[str, Any], source: Source) -> S:
     """
     try:
         # Strict from JSON: arrays become tuples, but "5" does not become 5.
-        return kind.model_validate_json(json.dumps(content, default=str))
+        return TypeAdapter(kind).validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise RecipeError(_explain(error, kind, source)) from error
 
@@ -229,7 +229,7 @@ def _parsed_place(dotted: str) -> Place:
     return tuple(int(part) if _INDEX.fullmatch(part) else part for part in dotted.split("."))
 
 
-def _explain(error: ValidationError, kind: type[BaseModel], source: Source) -> str:
+def _explain(error: ValidationError, kind: type, source: Source) -> str:
     first, *others = _independent(error)
     place: Place = first["loc"]
     where = source.where(*place)
