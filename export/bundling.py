@@ -35,9 +35,7 @@ from export.graphs.embedding import embed_preprocessing
 from export.graphs.from_onnx import import_onnx
 from export.graphs.to_onnx import export_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
-from export.quantization import QuantizationScheme
 from export.requests import (
-    TOLERATED_DROP,
     BundleRequest,
     ExportSource,
     bundle_name,
@@ -51,7 +49,6 @@ from foundation.bundle import (
     PROBE,
     Manifest,
     Preprocessing,
-    RuntimeRange,
     TensorSpec,
     checksums,
     write_manifest,
@@ -110,14 +107,8 @@ def make_bundles(
                 manifest = make_bundle(
                     source,
                     onnx_file,
-                    target=request.target,
-                    format=request.format,
-                    precision=request.precision,
-                    scheme=request.scheme,
-                    folder=root / name,
-                    runtime=request.runtime,
-                    embed=request.embed_preprocessing,
-                    tolerated_drop=request.tolerated_drop,
+                    request,
+                    root / name,
                     float_answers=float_answers[request.opset],
                 )
             except ExportError as error:
@@ -155,15 +146,9 @@ def export_fp32_onnx(source: ExportSource, path: Path, opset: int) -> None:
 def make_bundle(
     source: ExportSource,
     onnx_file: Path,
-    *,
-    target: str,
-    format: str,  # noqa: A002 (the manifest's own word)
-    precision: str,
-    scheme: QuantizationScheme,
+    request: BundleRequest,
     folder: Path,
-    runtime: RuntimeRange | None = None,
-    embed: bool = False,
-    tolerated_drop: float = TOLERATED_DROP,
+    *,
     float_answers: FloatAnswers | None = None,
 ) -> Manifest:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
@@ -173,14 +158,8 @@ def make_bundle(
     Args:
         source: the original.
         onnx_file: what `export_fp32_onnx` wrote for it.
-        target: the target that the bundle is for.
-        format: export format.
-        precision: number format.
-        scheme: how to quantise, where `precision` asks for it.
+        request: which bundle; its operator set is the file's.
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
-        runtime: the versions that the target has; None for those known to load the model.
-        embed: the graph takes uint8 images (N, H, W, C) and prepares them itself.
-        tolerated_drop: points of accuracy on the test images that lower precision may cost.
         float_answers: what `onnx_file` answers to them; shared by the bundles of one file.
 
     Raises:
@@ -190,8 +169,9 @@ def make_bundle(
         NoSpaceError: when the disk is full.
     """
     began = time.perf_counter()
-    logger.info("%s: %s %s, %s", folder, format, precision, scheme)
-    export_format = format_for(source, format, precision, scheme)
+    precision, scheme = request.precision, request.scheme
+    logger.info("%s: %s %s, %s", folder, request.format, precision, scheme)
+    export_format = format_for(source, request.format, precision, scheme)
     name = folder.name
     learnt = source.learnt if takes_learnt(precision, scheme) else None
     integers = None if learnt is None else learnt.network(scheme.activation_type)
@@ -212,12 +192,12 @@ def make_bundle(
         else:
             written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
         logger.debug("%s: written after %.1f s", name, time.perf_counter() - began)
-        if embed:
-            written, preprocessing = _embedded(written, format, temporary, preprocessing)
+        if request.embed_preprocessing:
+            written, preprocessing = _embedded(written, request.format, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
 
         draft = BundleDraft(
-            name, format, precision, temporary, temporary / written.model_file, onnx_file,
+            name, request.format, precision, temporary, temporary / written.model_file, onnx_file,
             preprocessing,
         )  # fmt: skip
         answers = FloatAnswers(onnx_file, source) if float_answers is None else float_answers
@@ -227,14 +207,14 @@ def make_bundle(
             parity, accuracy = _judge(draft, source, reference, figures, floats)
             if precision != "fp32" and answers.test is not None:
                 right = figures.right["test"]
-                accuracy["drop"] = check_drop(answers.test, right, tolerated_drop, name)
+                accuracy["drop"] = check_drop(answers.test, right, request.tolerated_drop, name)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
             name=name,
             role=source.role,
-            target=target,
-            format=format,
+            target=request.target,
+            format=request.format,
             precision=precision,
             model_file=written.model_file,
             input=_input_spec(written.input_name, preprocessing, batch),
@@ -245,7 +225,7 @@ def make_bundle(
             classes=list(source.classes),
             files=checksums(temporary),
             opset=written.facts.get("opsets", {}).get("ai.onnx"),
-            runtime=runtime or runtime_of(format, written.facts),
+            runtime=request.runtime or runtime_of(request.format, written.facts),
             format_facts=exporter | written.facts | _remarks(written),
             parity=parity,
             accuracy=accuracy,

@@ -132,13 +132,8 @@ class FormatTrials:
             make_bundle(
                 replace(self.source, evaluation=None, validation=None),
                 self._onnx_file,
-                target=request.target,
-                format=request.format,
-                precision=candidate.precision,
-                scheme=candidate.scheme,
-                folder=folder,
-                runtime=request.runtime,
-                embed=request.embed_preprocessing,
+                replace(request, precision=candidate.precision, scheme=candidate.scheme),
+                folder,
             )
             bundle = open_bundle(folder)
             right = logits_of(bundle, self.validation.pixels).argmax(1) == self.validation.labels

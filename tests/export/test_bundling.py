@@ -168,16 +168,16 @@ def test_a_model_that_disagrees_leaves_no_bundle_and_keeps_the_earlier_one(
     with torch.no_grad():
         other.head.bias[0] += 0.05
     perturbed = dataclasses.replace(source, model=other)
-    wanted = {"target": "local", "format": "onnx", "precision": "fp32", "scheme": SCHEME}
+    wanted = BundleRequest("local", "onnx", "fp32", SCHEME)
     folder = tmp_path / "local-onnx-fp32"
     with pytest.raises(ExportError, match="local-onnx-fp32: fp32 logits differ"):
-        make_bundle(perturbed, onnx_file, **wanted, folder=folder)
+        make_bundle(perturbed, onnx_file, wanted, folder)
     assert names(tmp_path) == ["failed"]
 
-    manifest = make_bundle(source, onnx_file, **wanted, folder=folder)
+    manifest = make_bundle(source, onnx_file, wanted, folder)
     assert names(tmp_path) == ["local-onnx-fp32"]  # what failed before is no evidence any more
     with pytest.raises(ExportError, match="fp32 logits differ"):
-        make_bundle(perturbed, onnx_file, **wanted, folder=folder)
+        make_bundle(perturbed, onnx_file, wanted, folder)
     assert names(tmp_path) == ["failed", "local-onnx-fp32"]
     assert open_bundle(folder).manifest == manifest
 
@@ -209,12 +209,8 @@ def test_a_failed_parity_keeps_the_model_and_says_where(
         make_bundle(
             source,
             tmp_path / "spoilt.onnx",
-            target="local",
-            format=export_format,
-            precision="fp32",
-            scheme=SCHEME,
-            folder=tmp_path / "b" / "local-x",
-            embed=embed,
+            BundleRequest("local", export_format, "fp32", SCHEME, embed_preprocessing=embed),
+            tmp_path / "b" / "local-x",
         )
     kept = tmp_path / "b" / "failed" / "local-x"
     message = str(caught.value)
@@ -250,11 +246,8 @@ def test_a_failure_that_cannot_be_explained_still_is_told(
         make_bundle(
             wrong,
             onnx_file,
-            target="local",
-            format="onnx",
-            precision="fp32",
-            scheme=SCHEME,
-            folder=tmp_path / "local-x",
+            BundleRequest("local", "onnx", "fp32", SCHEME),
+            tmp_path / "local-x",
         )
 
 
@@ -268,11 +261,8 @@ def test_an_int8_model_that_names_other_classes_is_refused(
         make_bundle(
             dataclasses.replace(source, model=other),
             onnx_file,
-            target="local",
-            format="onnx",
-            precision="int8",
-            scheme=SCHEME,
-            folder=tmp_path / "local-onnx-int8",
+            BundleRequest("local", "onnx", "int8", SCHEME),
+            tmp_path / "local-onnx-int8",
         )
     assert names(tmp_path) == ["failed"]
 
@@ -307,11 +297,8 @@ def test_fp32_needs_neither_calibration_nor_evaluation_images(
     manifest = make_bundle(
         bare,
         onnx_file,
-        target="local",
-        format="openvino",
-        precision="fp32",
-        scheme=SCHEME,
-        folder=tmp_path / "b",
+        BundleRequest("local", "openvino", "fp32", SCHEME),
+        tmp_path / "b",
     )
     assert manifest.accuracy == {}
     assert manifest.role == "teacher"
@@ -333,11 +320,8 @@ def test_a_source_that_does_not_fit_is_refused_in_one_line(
         make_bundle(
             dataclasses.replace(source, **change),
             onnx_file,
-            target="local",
-            format="onnx",
-            precision="fp32",
-            scheme=SCHEME,
-            folder=tmp_path / "b",
+            BundleRequest("local", "onnx", "fp32", SCHEME),
+            tmp_path / "b",
         )
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -353,11 +337,8 @@ def test_weights_that_are_not_numbers_are_refused(
         make_bundle(
             dataclasses.replace(source, model=broken),
             onnx_file,
-            target="local",
-            format="onnx",
-            precision="fp32",
-            scheme=SCHEME,
-            folder=tmp_path / "b",
+            BundleRequest("local", "onnx", "fp32", SCHEME),
+            tmp_path / "b",
         )
 
 

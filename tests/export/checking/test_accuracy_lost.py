@@ -77,19 +77,17 @@ def test_a_bundle_that_loses_its_accuracy_on_the_test_images_is_kept_as_failed(
     source: ExportSource, onnx_file: Path, tmp_path: Path, forgetful: type[Forgetful]
 ) -> None:
     folder = tmp_path / "local-forgetful-int8"
-    wanted = {"target": "local", "format": "forgetful", "precision": "int8"}
+    wanted = BundleRequest("local", "forgetful", "int8")
     with pytest.raises(ExportError, match=r"points lost .* tolerated are 5 .* kept in"):
-        make_bundle(source, onnx_file, **wanted, scheme=QuantizationScheme(), folder=folder)
+        make_bundle(source, onnx_file, wanted, folder)
     told = json.loads((tmp_path / "failed" / folder.name / "parity.json").read_text())
     assert told["top1"]["test"] < 0.6
     assert told["parity"]["top1_agreement"] == 1.0
     allowed = make_bundle(
         source,
         onnx_file,
-        **wanted,
-        scheme=QuantizationScheme(),
-        folder=folder,
-        tolerated_drop=100.0,
+        dataclasses.replace(wanted, tolerated_drop=100.0),
+        folder,
     )
     assert allowed.accuracy["drop"]["points"] > 40
     assert not (tmp_path / "failed").exists()
