@@ -85,8 +85,10 @@ def problems_in(record: Any) -> Iterator[str]:
 def bounded(kind: type, name: str, value: N) -> N:
     """A number, or the largest that a field of a dataclass may hold where it is larger."""
     limits = _limits_of(typing.get_type_hints(kind, include_extras=True)[name])
-    highest = [limit.high for limit in limits if isinstance(limit, Within)]
-    return type(value)(min([value, *highest]))
+    for limit in limits:
+        if isinstance(limit, Within):
+            value = min(value, type(value)(limit.high))
+    return value
 
 
 def _problems(hint: Any, value: Any, name: str) -> Iterator[str]:

@@ -38,10 +38,10 @@ class RuntimeOptions:
     Attributes:
         threads: threads of the runtime; if unset the target's, or one for every core that it may
             use.
-        precision_hint: f32: compute as the bundle says; or auto: the runtime's choice. What really
-            ran is recorded either way.
-        runtime: onnxruntime, openvino, or xnnpack where ONNX Runtime has it; if unset the first
-            for the bundle's format.
+        precision_hint: how to compute: f32, as the bundle says; or auto, the runtime's choice. What
+            really ran is recorded either way.
+        runtime: which one: onnxruntime, openvino, or xnnpack where ONNX Runtime has it; if unset
+            the first for the bundle's format.
         pin: cores to run on: 0,1 or 0-3; auto: the fastest, one for each thread; any. If unset
             the target's.
     """
@@ -58,14 +58,14 @@ class SamplingOptions:
 
     Attributes:
         scenario: how queries come: single-stream (one after another), multi-stream (several at
-            once), offline (all at once), server (at random, at a rate).
+            once), offline (all at once), server (at random, at rate).
         batch: images in a query; if unset 1, and offline those of the throughput.
         streams: queries at once; if unset 1, and multi-stream 2.
         rate: queries a second on average, for server.
-        seed: of the times at which they come, for server.
+        seed: seed of the times at which they come, for server.
         percentiles: a percentile to tell of, with as many queries as it needs; if unset 50, 90, 95
             and 99, as far as the queries carry them.
-        queries: queries to time; more where they take less than the least time.
+        queries: queries to time; more where they take less than min_seconds.
         min_seconds: at least so long a bundle.
         max_seconds: at most so long a bundle; warm-up and throughput take up to a quarter of it
             each.

@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._options import RecipeOption, given, with_recipe
 from pipeline.cli._recipes import recipe_file
+
+_OPTIONS = (
+    RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH"),
+    RecipeOption("teacher.model", "teacher", "The teacher's model"),
+    RecipeOption(
+        "teacher.weights",
+        "teacher_weights",
+        "The teacher's weights: .safetensors, .pt, or torchvision:IMAGENET1K_V1",
+    ),
+    RecipeOption(
+        "teacher.weights_key",
+        "teacher_weights_key",
+        "Which of several sets of weights in that file, such as model_ema",
+    ),
+    RecipeOption(
+        "teacher.expect_top1",
+        "teacher_expect_top1",
+        "Percent of the test images that the teacher is known to answer rightly; an error where it "
+        "does not here",
+    ),
+    RecipeOption("teacher.training.epochs", "teacher_epochs", "Epochs of the teacher's training"),
+    RecipeOption(
+        "data.teacher_views",
+        help="Fixed views of each image; what the teacher says of them is kept",
+    ),
+    RecipeOption("student.model", "student", "The student's model"),
+    RecipeOption(
+        "student.prune",
+        help="Share of the student's channels to take out before the first stage, 0..1",
+    ),
+    RecipeOption("seed", help="Seed of everything random"),
+)
 
 
 @app.command(
+    cls=with_recipe(*_OPTIONS),
     epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill --data cifar100 "
@@ -19,6 +53,7 @@ from pipeline.cli._recipes import recipe_file
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",
 )
 def distill(
+    ctx: typer.Context,
     recipe: Annotated[
         Path | None,
         typer.Argument(
@@ -27,54 +62,6 @@ def distill(
         ),
     ] = None,
     run: RunOption = None,
-    data: Annotated[
-        str | None, typer.Option(help="Dataset: a name, or folder:PATH (data.name).")
-    ] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="The teacher's model (teacher.model).")
-    ] = None,
-    teacher_weights: Annotated[
-        str | None,
-        typer.Option(
-            help="The teacher's weights: .safetensors, .pt, or torchvision:IMAGENET1K_V1 "
-            "(teacher.weights)."
-        ),
-    ] = None,
-    teacher_weights_key: Annotated[
-        str | None,
-        typer.Option(
-            help="Which of several sets of weights in that file, such as model_ema "
-            "(teacher.weights_key)."
-        ),
-    ] = None,
-    teacher_expect_top1: Annotated[
-        float | None,
-        typer.Option(
-            help="Percent of the test images that the teacher is known to answer rightly; an error "
-            "where it does not here (teacher.expect_top1)."
-        ),
-    ] = None,
-    teacher_epochs: Annotated[
-        int | None,
-        typer.Option(help="Epochs of the teacher's training (teacher.training.epochs)."),
-    ] = None,
-    teacher_views: Annotated[
-        int | None,
-        typer.Option(
-            help="Fixed views of each image; what the teacher says of them is kept "
-            "(data.teacher_views)."
-        ),
-    ] = None,
-    student: Annotated[
-        str | None, typer.Option(help="The student's model (student.model).")
-    ] = None,
-    prune: Annotated[
-        float | None,
-        typer.Option(
-            help="Share of the student's channels to take out before the first stage, 0..1 "
-            "(student.prune)."
-        ),
-    ] = None,
     stages: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +79,6 @@ def distill(
             "it, from input to output (student.taps, teacher.taps)."
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random (seed).")] = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
@@ -103,19 +89,7 @@ def distill(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides: dict[str, Any] = {
-        "data.name": data,
-        "teacher.model": teacher,
-        "teacher.weights": teacher_weights,
-        "teacher.weights_key": teacher_weights_key,
-        "teacher.expect_top1": teacher_expect_top1,
-        "teacher.training.epochs": teacher_epochs,
-        "data.teacher_views": teacher_views,
-        "student.model": student,
-        "student.prune": prune,
-        "seed": seed,
-    }
-    overrides = {place: value for place, value in overrides.items() if value is not None}
+    overrides = given(ctx)
     if tap:
         # One name stands for both networks.
         overrides["student.taps"] = [name.partition("=")[0] for name in tap]

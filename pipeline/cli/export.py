@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._options import RecipeOption, given, with_recipe
+
+_OF_FOREIGN = (
+    RecipeOption(
+        "student.weights_key",
+        help="Of weights: which of several sets in the file, such as model_ema",
+    ),
+    RecipeOption(
+        "student.expect_top1",
+        help="Of a network from elsewhere: percent of the test images that it is known to answer "
+        "rightly; an error where it does not here",
+    ),
+)
 
 
 @app.command(
+    cls=with_recipe(*_OF_FOREIGN, section="export"),
     epilog="Examples:  compress export --target rpi  ·  "
     "compress export runs/digits --target local --format onnx --precision int8  ·  "
     "compress export runs/digits --target local --precision auto --max-drop 0.5  ·  "
@@ -18,6 +32,7 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app
     "compress export model.onnx --data folder:photos --precision auto",
 )
 def export(
+    ctx: typer.Context,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -25,66 +40,8 @@ def export(
             "(student.weights); or module:factory or an ONNX file (student.model)."
         ),
     ] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="Device class, or path of a profile; may be repeated (export.targets)."),
-    ] = None,
-    format: Annotated[
-        list[str] | None,
-        typer.Option(help="onnx, openvino; may be repeated (export.formats)."),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="fp32, fp16, bf16, int8; may be repeated. auto: try them, time them against each "
-            "other and say which ships (export.precisions)."
-        ),
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="Points of validation accuracy that lower precision may cost; operators stay in "
-            "floating point until it holds (export.max_drop)."
-        ),
-    ] = None,
-    max_trials: Annotated[
-        int | None,
-        typer.Option(help="Bundles of a format tried for that at most (export.max_trials)."),
-    ] = None,
-    tolerated_drop: Annotated[
-        float | None,
-        typer.Option(
-            help="Points of test accuracy beyond which a bundle of lower precision is refused "
-            "(export.tolerated_drop)."
-        ),
-    ] = None,
-    embed_preprocessing: Annotated[
-        bool | None,
-        typer.Option(
-            "--embed-preprocessing/--no-embed-preprocessing",
-            help="Models take uint8 images, NHWC, and prepare them (export.embed_preprocessing).",
-        ),
-    ] = None,
-    teacher: Annotated[
-        bool | None,
-        typer.Option("--teacher/--no-teacher", help="Also the teacher (export.teacher)."),
-    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Of weights: the model that they are of (student.model).")
-    ] = None,
-    weights_key: Annotated[
-        str | None,
-        typer.Option(
-            help="Of weights: which of several sets in the file, such as model_ema "
-            "(student.weights_key)."
-        ),
-    ] = None,
-    expect_top1: Annotated[
-        float | None,
-        typer.Option(
-            help="Of a network from elsewhere: percent of the test images that it is known to "
-            "answer rightly; an error where it does not here (student.expect_top1)."
-        ),
     ] = None,
     data: Annotated[
         str | None,
@@ -113,40 +70,23 @@ def export(
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
     from pipeline.training.foreign_models import foreign_source, run_to_export  # noqa: PLC0415
 
-    asked: dict[str, Any] = {
-        "targets": target,
-        "formats": format,
-        "precisions": precision,
-        "max_drop": max_drop,
-        "max_trials": max_trials,
-        "tolerated_drop": tolerated_drop,
-        "embed_preprocessing": embed_preprocessing,
-        "teacher": teacher,
-    }
-    asked = {key: value for key, value in asked.items() if value is not None}
-    told = {"weights_key": weights_key, "expect_top1": expect_top1}
-    further = dict(map(parse_override, set or []))
+    changes, further = given(ctx), dict(map(parse_override, set or []))
     foreign = foreign_source(source, model)
     if foreign is None:
         others = {
             "--data": data,
             "--image-size": image_size,
-            "--weights-key": weights_key,
-            "--expect-top1": expect_top1,
+            "--weights-key": changes.get("student.weights_key"),
+            "--expect-top1": changes.get("student.expect_top1"),
             "--set": set,
         }
         path = run_to_export(source, run, others)
         from pipeline.commands.export import export_only  # noqa: PLC0415
 
-        outcome = export_only(path, asked)
+        outcome = export_only(path, changes)
     else:
-        overrides = {
-            **foreign.recipe_keys(data, image_size),
-            **{f"student.{key}": value for key, value in told.items() if value is not None},
-            **{f"export.{key}": value for key, value in asked.items()},
-            **further,
-        }
-        file = load_recipe(None, overrides)
+        keys = {**foreign.recipe_keys(data, image_size), **changes, **further}
+        file = load_recipe(None, keys)
         from pipeline.commands.export import adopt_and_export  # noqa: PLC0415
 
         outcome = adopt_and_export(file, run)

@@ -6,11 +6,12 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli._app import JsonOption, app, present
+from pipeline.cli._options import given, with_recipe
 from pipeline.run_folder.torchrun import leads
 
 _WORDS = """
@@ -44,8 +45,16 @@ class Format(StrEnum):
     github = "github"
 
 
-@app.command(epilog=_WORDS)
+@app.command(
+    cls=with_recipe(
+        section="gate",
+        without=["limits"],
+        metavars={"on_inconclusive": "report|pass|fail|'retry N'"},
+    ),
+    epilog=_WORDS,
+)
 def gate(
+    ctx: typer.Context,
     measured: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -57,30 +66,6 @@ def gate(
         Path | None,
         typer.Option(help=r"TOML file with \[limits]; the recipe's \[gate] when left out."),
     ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(
-            help="The older release: a measurement, a run folder or a bundle (gate.baseline)."
-        ),
-    ] = None,
-    bundle: Annotated[
-        list[str] | None,
-        typer.Option(help="Judge only this bundle; may be repeated (gate.bundles)."),
-    ] = None,
-    on_inconclusive: Annotated[
-        str | None,
-        typer.Option(
-            metavar="report|pass|fail|'retry N'",
-            help="Report it with exit code 3, count it as one of the others, or measure again, "
-            "longer, up to N times (gate.on_inconclusive).",
-        ),
-    ] = None,
-    allow_estimate: Annotated[
-        bool | None,
-        typer.Option(
-            "--allow-estimate", help="Judge estimates too, of no device (gate.allow_estimate)."
-        ),
-    ] = None,
     format: Annotated[
         Format, typer.Option(help="For a person, a machine, a pull request or a CI system.")
     ] = Format.table,
@@ -91,15 +76,11 @@ def gate(
     from pipeline.commands.gate import gate_only  # noqa: PLC0415
     from pipeline.gating.formats import FORMATS, markdown  # noqa: PLC0415
 
-    asked: dict[str, Any] = {
-        "baseline": baseline,
-        "bundles": bundle,
-        "on_inconclusive": _spelt_out(on_inconclusive),
-        "allow_estimate": allow_estimate,
-    }
-    given = {key: value for key, value in asked.items() if value is not None}
+    changes = {place.removeprefix("gate."): value for place, value in given(ctx).items()}
+    if "on_inconclusive" in changes:
+        changes["on_inconclusive"] = _spelt_out(changes["on_inconclusive"])
     try:
-        verdict, outcome = gate_only(measured or [], budget, given)
+        verdict, outcome = gate_only(measured or [], budget, changes)
     except CompressError as error:
         # A release pipeline tells four answers apart; the kinds of bad input are one of them.
         raise UsageError(str(error)) from error
@@ -129,9 +110,7 @@ def _add_to(summary: Path, text: str) -> None:
         say(f"{summary}: the summary of the step could not be written: {error.strerror}")
 
 
-def _spelt_out(word: str | None) -> str | None:
+def _spelt_out(word: str) -> str:
     """ "retry", "retry:2" and "retry=2" as a recipe has them."""
-    if word is None:
-        return None
     spelt = word.replace(":", " ").replace("=", " ")
     return "retry 1" if spelt == "retry" else spelt

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._options import RecipeOption, given, with_recipe
 from pipeline.cli._recipes import RecipeArgument, recipe_file
 
 
 @app.command(
+    cls=with_recipe(
+        RecipeOption("study.seeds"), RecipeOption("study.jobs"), RecipeOption("study.teachers")
+    ),
     epilog="Examples:  compress study digits-study --seeds 5  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
     "compress study digits-study --set stages.0.epochs=40 --run runs/shorter "
     "--teachers runs/digits-study/teachers",
 )
 def study(
+    ctx: typer.Context,
     recipe: RecipeArgument,
     run: RunOption = None,
-    seeds: Annotated[
-        int | None, typer.Option(help="How many seeds each arm is trained with (study.seeds).")
-    ] = None,
     arms: Annotated[
         str | None, typer.Option(help="Only these arms: alone,kd,smskd-tcp (study.arms).")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(help="Arms at once; as many as there are cores for if unset (study.jobs)."),
-    ] = None,
-    teachers: Annotated[
-        str | None,
-        typer.Option(
-            help="Folder of the teachers, for studies that ask for the same ones to share "
-            "(study.teachers)."
-        ),
     ] = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
@@ -48,12 +39,7 @@ def study(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides: dict[str, Any] = {
-        "study.seeds": seeds,
-        "study.jobs": jobs,
-        "study.teachers": teachers,
-    }
-    overrides = {place: value for place, value in overrides.items() if value is not None}
+    overrides = given(ctx)
     if arms is not None:
         overrides["study.arms"] = [name.strip() for name in arms.split(",")]
     overrides.update(map(parse_override, set or []))

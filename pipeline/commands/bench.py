@@ -65,11 +65,11 @@ def bench_only(
 
     Args:
         path: the run folder; None takes the one used last.
-        changes: keys of the recipe's bench section that the command line gave.
+        changes: what the command line gave of the recipe, by place.
         only: names of bundles; None takes all.
     """
     run = open_run(path)
-    asked = run.recipe_with("bench", changes).bench
+    asked = run.recipe_with(changes).bench
     check_against(asked)
     console = progress_console()
     with run.locked():

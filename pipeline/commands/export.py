@@ -43,12 +43,11 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
 
     Args:
         path: the run folder; None takes the one used last.
-        changes: keys of the recipe's export section that the command line gave.
+        changes: what the command line gave of the recipe, by place.
     """
     console = progress_console()
     run = open_run(path, remarks_on(console))
-    overrides = {f"export.{key}": value for key, value in changes.items()}
-    file = load_recipe(run.recipe_path, overrides)
+    file = load_recipe(run.recipe_path, changes)
     check_code(file, run.path, remarks_on(console))
     asked = file.recipe
     check_names(RecipeFile(asked))

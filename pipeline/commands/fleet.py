@@ -176,7 +176,7 @@ def bench_fleet(
     Args:
         path: the run folder; None takes the one used last.
         hosts: where.
-        changes: keys of the bench section that the command line gave; a host's own go before them.
+        changes: what the command line gave of the recipe, by place; a host's own go before it.
         only: names of bundles; None takes all that a host can run.
 
     Returns:
@@ -290,7 +290,8 @@ def _bench_one(
     *,
     under_way: Activity,
 ) -> _HostBench:
-    asked = run.recipe_with("bench", {**changes, **host.bench, "host": host.url}).bench
+    own = {f"bench.{key}": value for key, value in {**host.bench, "host": host.url}.items()}
+    asked = run.recipe_with({**changes, **own}).bench
     check_against(asked)
     names = only
     if host.target and not only:

@@ -270,11 +270,12 @@ def _keys_at(kind: Any, place: Place) -> list[str]:
     """The keys that a table knows at a place within it."""
     for part in place:
         # What is no key of the table is a number or a name in a row of tables.
-        kind = _table_in(_hints(kind).get(str(part), kind))
-    return list(_hints(kind))
+        kind = _table_in(hints_of(kind).get(str(part), kind))
+    return list(hints_of(kind))
 
 
-def _hints(kind: Any) -> dict[str, Any]:
+def hints_of(kind: Any) -> dict[str, Any]:
+    """The keys of a table of the recipe and their types, in its order; empty if it is no table."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
     if is_dataclass(kind) and isinstance(kind, type):
@@ -288,7 +289,7 @@ def _table_in(annotation: Any) -> Any:
     if get_origin(annotation) in {list, tuple, dict, Union, types.UnionType}:
         for inner in reversed(get_args(annotation)):
             table = _table_in(inner)
-            if _hints(table):
+            if hints_of(table):
                 return table
     return annotation
 

@@ -267,16 +267,16 @@ class ExportRecipe(Section):
     """Which bundles are made: every target × format × precision that the target takes.
 
     Attributes:
-        targets: names of targets, or paths of target profiles.
-        formats: export formats; None takes what the target prefers.
-        precisions: number formats; None takes what the target prefers; ["auto"] tries all of them
-            and says which one ships.
-        max_drop: percentage points of validation accuracy that lower precision may cost; given,
-            operators are kept in floating point until it holds. With "auto" one point, if unset.
-        max_trials: bundles of a format that are tried for that at most.
-        tolerated_drop: percentage points of test accuracy beyond which a bundle of lower precision
-            is no bundle: it fails where all of the loss's 95 % interval is above.
-        embed_preprocessing: graphs take uint8 images (N, H, W, C) and prepare them themselves.
+        targets: device class, or path of a target profile.
+        formats: export format: onnx, openvino; if unset what the target prefers.
+        precisions: number format: fp32, fp16, bf16, int8; auto: try them, time them against each
+            other and say which ships. If unset what the target prefers.
+        max_drop: points of validation accuracy that lower precision may cost; operators stay in
+            floating point until it holds. If unset 1 with auto, and otherwise no matter.
+        max_trials: bundles of a format tried for that at most.
+        tolerated_drop: points of test accuracy beyond which a bundle of lower precision is
+            refused: it fails where all of the loss's 95 % interval is above.
+        embed_preprocessing: models take uint8 images, NHWC, and prepare them themselves.
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
     """
 
@@ -396,13 +396,13 @@ class GateRecipe(Section):
     """The budget that a release must keep.
 
     Attributes:
-        bundles: names of the bundles it holds for; None holds every student bundle to it.
+        bundles: judge only this bundle; if unset every student bundle.
         limits: by metric; `compress gate --help` lists the metrics.
-        baseline: the older release: a measurement, a run folder, or a bundle.
-        on_inconclusive: what to make of a figure that neither keeps nor breaks its limit:
-            "report" it (exit code 3), count it as "pass" or "fail", or "retry N": measure again,
-            and longer, up to N times.
-        allow_estimate: judge estimates too.
+        baseline: the older release: a measurement, a run folder or a bundle.
+        on_inconclusive: what to make of a figure that neither keeps nor breaks its limit: report
+            it (exit code 3), count it as pass or fail, or retry N: measure again, and longer, up
+            to N times.
+        allow_estimate: judge estimates too, of no device.
     """
 
     bundles: Names | None = None
@@ -434,18 +434,18 @@ class StudyRecipe(Section):
     """What `compress study` compares, and over how many seeds.
 
     Attributes:
-        seeds: how many: the recipe's seed and those that follow it.
+        seeds: how many seeds each arm is trained with: the recipe's and those that follow it.
         arms: names of the arms; None takes all.
         orders: further arms: the stages in another order, by their methods' names.
         stage_counts: further arms: the first so many stages, on the whole budget.
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
-        teachers: folder of the teachers, which studies that ask for the same ones may share; None
-            keeps them in the study's own.
+        teachers: folder of the teachers, for studies that ask for the same ones to share; if
+            unset the study's own.
         sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
             stages, or else "at".
         threads: of each arm's process; sums in another order give other last digits, so figures
             depend on it.
-        jobs: arms at once; None takes as many as there are cores for. Figures do not depend on it.
+        jobs: arms at once; if unset as many as there are cores for. Figures do not depend on it.
     """
 
     seeds: Few = 3

@@ -171,10 +171,9 @@ class RunFolder:
                 "choose another folder with --run, or delete this one"
             ) from error
 
-    def recipe_with(self, section: str, changes: Mapping[str, Any]) -> Recipe:
-        """The recipe with some keys of one section replaced, and validated again."""
-        overrides = {f"{section}.{key}": value for key, value in changes.items()}
-        return load_recipe(self.recipe_path, overrides).recipe
+    def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
+        """The recipe with some keys replaced, by their places, and validated again."""
+        return load_recipe(self.recipe_path, changes).recipe
 
     def record(self) -> dict[str, Any]:
         """The content of run.json.

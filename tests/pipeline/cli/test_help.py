@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -12,11 +14,12 @@ from deploy_targets.targets import target_names
 from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.cli import COMMANDS, app
 from pipeline.cli._app import EXIT_CODES
+from pipeline.cli._options import given, with_recipe
 from pipeline.data import DATASETS
 from pipeline.gating.metrics import METRICS
 from pipeline.models import MODELS
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.keys import keys_of
 from smskd.methods import METHODS
 
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.
@@ -24,6 +27,15 @@ NOT_IN_A_RECIPE = {
     "recipe", "run", "set", "json", "bundle", "fleet", "measured", "format", "trust_code",
     "verbose", "log_file", "traceback",
 }  # fmt: skip
+
+
+# Keys of a command's own section that have no option, and why.
+KEYS_WITHOUT_OPTION = {"gate.limits": "a table of tables: it is what a budget file is for"}
+
+
+def parameters_of(command: str) -> list[Any]:
+    found = get_command(app).commands[command]  # type: ignore[attr-defined]
+    return [one for one in found.get_params(typer.Context(found)) if one.name != "help"]
 
 
 def help_of(*command: str) -> str:
@@ -71,25 +83,56 @@ def test_every_exit_code_is_explained_and_every_explained_code_exists() -> None:
     [
         (name, parameter.name)
         for name in ("distill", "export", "bench", "gate")
-        for parameter in get_command(app).commands[name].params  # type: ignore[attr-defined]
+        for parameter in parameters_of(name)
         if parameter.name not in NOT_IN_A_RECIPE and parameter.name not in {"help", "budget"}
     ],
 )
 def test_every_option_names_its_place_in_the_recipe(command: str, option: str) -> None:
-    parameters = get_command(app).commands[command].params  # type: ignore[attr-defined]
-    (words,) = (parameter.help for parameter in parameters if parameter.name == option)
+    (words,) = (one.help for one in parameters_of(command) if one.name == option)
     named = re.search(r"\(([\w.]+)[),:]", words)
     assert named, words
     key = named[1].replace(".N.", ".0.")
     assert is_a_key(key), key
 
 
-@pytest.mark.parametrize("section", ["export", "bench"])
+@pytest.mark.parametrize("section", ["export", "bench", "gate"])
 def test_every_key_of_these_sections_has_an_option(section: str) -> None:
-    parameters = get_command(app).commands[section].params  # type: ignore[attr-defined]
+    parameters = parameters_of(section)
     named = {key for one in parameters for key in re.findall(r"\(([\w.]+)[),:]", one.help or "")}
-    keys = {f"{section}.{key}" for key in Recipe.model_fields[section].annotation.model_fields}
-    assert keys <= named
+    keys = {key.place for key in keys_of(section)}
+    assert len(keys) > 3
+    assert keys - named == {key for key in KEYS_WITHOUT_OPTION if key.startswith(f"{section}.")}
+
+
+@pytest.mark.parametrize("section", ["export", "bench", "gate", "study"])
+def test_the_recipe_explains_every_key_in_a_line(section: str) -> None:
+    unexplained = [key.place for key in keys_of(section) if not key.words]
+    assert unexplained == []
+
+
+def test_what_was_given_is_told_from_what_was_left_out() -> None:
+    """A value that is the default too was given all the same, and "no" is an answer."""
+    found: list[dict[str, object]] = []
+    taker = typer.Typer()
+
+    @taker.command(cls=with_recipe(section="bench"))
+    def bench(ctx: typer.Context, host: str | None = None) -> None:
+        found.append({**given(ctx), "own": host})
+
+    words = ["--queries", "1000", "--no-accuracy", "--percentile", "50", "--percentile", "99.9"]
+    assert CliRunner().invoke(taker, [*words, "--host", "local"]).exit_code == 0
+    assert found == [
+        {
+            "bench.queries": 1000,
+            "bench.accuracy": False,
+            "bench.percentiles": [50.0, 99.9],
+            "own": "local",
+        }
+    ]
+    assert CliRunner().invoke(taker, []).exit_code == 0
+    assert found[1] == {"own": None}
+    assert CliRunner().invoke(taker, ["--queries", "many"]).exit_code == 2
+    assert CliRunner().invoke(taker, ["--quries", "5"]).exit_code == 2
 
 
 def is_a_key(key: str) -> bool:

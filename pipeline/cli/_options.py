@@ -1,0 +1,145 @@
+"""Options that are keys of the recipe: the recipe alone says what each is called, of which type it
+is and what it does, and the parser's own context says which of them were given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import typer
+from typer.core import TyperCommand
+
+if TYPE_CHECKING:
+    from pipeline.recipe.keys import RecipeKey
+
+_GIVEN = "pipeline.recipe"
+_TYPED = {"COMMANDLINE", "ENVIRONMENT"}
+
+
+@dataclass(frozen=True)
+class RecipeOption:
+    """An option that is a key of the recipe.
+
+    Attributes:
+        place: of the key: "teacher.weights".
+        name: of the option: "teacher_weights"; if unset that of the key, in the singular where it
+            takes several.
+        help: what it does; if unset what the recipe says of the key. The place is added.
+    """
+
+    place: str
+    name: str | None = None
+    help: str | None = None
+
+
+class RecipeCommand(TyperCommand):
+    """A command that takes keys of the recipe beside its own parameters.
+
+    They are looked up when somebody asks for this command's parameters: no other command waits for
+    the recipe. A parameter of its own stands in for a key's option of the same name.
+
+    Attributes:
+        section: of the recipe, all of whose keys are options.
+        without: keys of the section that are no options.
+        options: further keys.
+        metavars: what stands for a value in the help, by the option's name.
+    """
+
+    section: ClassVar[str | None] = None
+    without: ClassVar[Collection[str]] = ()
+    options: ClassVar[tuple[RecipeOption, ...]] = ()
+    metavars: ClassVar[Mapping[str, str]] = {}
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """All parameters: arguments, then keys of the recipe, then the command's own options."""
+        every = super().get_params(ctx)
+        own = {parameter.name: parameter for parameter in every}
+        in_order = [own.get(name, made) for name, made in self._of_recipe.items()]
+        arguments = [one for one in every if one.param_type_name == "argument"]
+        others = [one for one in every if one not in (*arguments, *in_order)]
+        return [*arguments, *in_order, *others]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; `given` tells it what was given of the recipe."""
+        own = {parameter.name for parameter in self.params}
+        places = {name: key.place for name, key in self._keys.items() if name not in own}
+        values = {name: ctx.params.pop(name) for name in places}
+        ctx.meta[_GIVEN] = {
+            places[name]: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if ctx.get_parameter_source(name).name in _TYPED
+        }
+        return super().invoke(ctx)
+
+    @cached_property
+    def _keys(self) -> dict[str, RecipeKey]:
+        """The keys that are options, by the names of their parameters."""
+        from pipeline.recipe.keys import key_at, keys_of  # noqa: PLC0415 - only where it is needed
+
+        section = keys_of(self.section) if self.section else []
+        keys = {_name_of(key): key for key in section if key.name not in self.without}
+        for option in self.options:
+            key = key_at(option.place)
+            keys[option.name or _name_of(key)] = replace(key, words=option.help or key.words)
+        return keys
+
+    @cached_property
+    def _of_recipe(self) -> dict[str, Any]:
+        """Parameters for the keys, by name, as Typer makes them of a function that has them."""
+
+        def function() -> None:
+            """Never called."""
+
+        function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(
+                    name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=_annotation(name, key, self.metavars.get(name)),
+                )
+                for name, key in self._keys.items()
+            ]
+        )
+        maker = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        maker.command()(function)
+        return {str(one.name): one for one in typer.main.get_command(maker).params}
+
+
+def with_recipe(
+    *options: RecipeOption,
+    section: str | None = None,
+    without: Collection[str] = (),
+    metavars: Mapping[str, str] | None = None,
+) -> type[RecipeCommand]:
+    """The class of a command that takes keys of the recipe; see `RecipeCommand`."""
+    members = {
+        "section": section,
+        "without": without,
+        "options": options,
+        "metavars": metavars or {},
+    }
+    return type("RecipeCommand", (RecipeCommand,), members)
+
+
+def given(ctx: typer.Context) -> dict[str, Any]:
+    """What the command line gave of the recipe, by place: {"bench.threads": 2}."""
+    return dict(ctx.meta[_GIVEN])
+
+
+def _name_of(key: RecipeKey) -> str:
+    return key.name.removesuffix("s") if key.is_list else key.name
+
+
+def _annotation(name: str, key: RecipeKey, metavar: str | None) -> Any:
+    words = f"{key.words[:1].upper()}{key.words[1:].rstrip('.')}"
+    repeats = "; may be repeated" if key.is_list else ""
+    word = name.replace("_", "-")
+    flags = f"--{word}/--no-{word}" if key.type is bool else f"--{word}"
+    option = typer.Option(flags, help=f"{words}{repeats} ({key.place}).", metavar=metavar)
+    kind: Any = list[key.type] if key.is_list else key.type  # type: ignore[name-defined]
+    return Annotated[kind | None, option]

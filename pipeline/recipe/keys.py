@@ -1,0 +1,78 @@
+"""The recipe's keys, one by one: of which type each is, and what its section says of it."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.explanations import explanations
+from pipeline.recipe.file import hints_of
+from pipeline.recipe.sections import Recipe
+
+
+@dataclass(frozen=True)
+class RecipeKey:
+    """A key of the recipe.
+
+    Attributes:
+        place: its dotted place: "bench.threads".
+        type: of its value, or of an item where it is a list; text where it is a choice of words.
+        is_list: whether it takes several.
+        words: what its section says of it, a line; empty where it says nothing.
+    """
+
+    place: str
+    type: type
+    is_list: bool
+    words: str
+
+    @property
+    def name(self) -> str:
+        """Within its table."""
+        return self.place.rpartition(".")[2]
+
+
+def keys_of(section: str) -> list[RecipeKey]:
+    """All keys of a section, in its order."""
+    return [key_at(f"{section}.{name}") for name in hints_of(_table_at([section]))]
+
+
+def key_at(place: str) -> RecipeKey:
+    """The key at a dotted place.
+
+    Raises:
+        KeyError: when there is none.
+    """
+    *tables, name = place.split(".")
+    table = _table_at(tables)
+    hint = _bare(hints_of(table)[name])
+    is_list = typing.get_origin(hint) is list
+    item = _bare(typing.get_args(hint)[0]) if is_list else hint
+    if typing.get_origin(item) is typing.Literal:
+        item = type(typing.get_args(item)[0])
+    return RecipeKey(place, item, is_list, _words(table, name))
+
+
+def _table_at(place: list[str]) -> type:
+    table: Any = Recipe
+    for name in place:
+        table = _bare(hints_of(table)[name])
+    return typing.cast(type, table)
+
+
+def _bare(hint: Any) -> Any:
+    """A type without its limits, and without None."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _bare(typing.get_args(hint)[0])
+    if typing.get_origin(hint) in {types.UnionType, typing.Union}:
+        parts = [part for part in typing.get_args(hint) if part is not types.NoneType]
+        return _bare(parts[0]) if len(parts) == 1 else hint
+    return hint
+
+
+def _words(table: type, name: str) -> str:
+    """From the class that declares the key, or one above it that explains it."""
+    every = (explanations(kind).get(name) for kind in table.__mro__)
+    return next((words for words in every if words), "")
