@@ -50,6 +50,12 @@ def written_at(run: RunFolder) -> dict[str, int]:
     }
 
 
+def trials_told(err: str) -> list[str]:
+    """A line for each trial; what is under way for long is told of besides."""
+    lines = [line for line in err.splitlines() if "left at most" in line]
+    return [line for line in lines if "under way for" not in line]
+
+
 @dataclass(frozen=True)
 class Shipped:
     """A run in which `compress export --precision auto` was called, and what it said."""
@@ -97,7 +103,7 @@ def test_what_ships_is_written_down_and_its_bundle_stands_and_keeps_the_limit(
 
 
 def test_every_trial_is_told_with_how_many_are_left(shipped: Shipped) -> None:
-    lines = [line for line in shipped.err.splitlines() if "left at most" in line]
+    lines = trials_told(shipped.err)
     assert len(lines) == read_shipping(shipped.run.shipping_path).trials
     assert "onnx fp32: " in lines[0]
     assert lines[0].endswith("11 left at most")
@@ -246,7 +252,7 @@ def test_operators_that_do_not_bear_8_bits_are_kept_and_named(hostile: Shipped) 
     assert all("Conv" in name for name in int8.excluded)
     manifest = open_bundle(hostile.run.bundles / int8.bundle).manifest
     assert set(int8.excluded) <= set(manifest.format_facts["quantization"]["excluded"])
-    trials = [line for line in hostile.err.splitlines() if "left at most" in line]
+    trials = trials_told(hostile.err)
     assert any("cannot be made" in line for line in trials)
     assert any("operators kept" in line for line in trials)
 
