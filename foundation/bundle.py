@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.digests import Checked, digest_of, state_of, trust
+from foundation.digests import CheckedFiles, digest_of, state_of, trust
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from foundation.manifest import (
@@ -110,11 +110,13 @@ class Bundle:
             ) from error
         return images, logits
 
-    def checked(self) -> Checked:
+    def checked(self) -> CheckedFiles:
         """What another process of this machine need not find out again."""
         names = (MANIFEST, *self.manifest.files)
         files = (digest_of(self.folder / name) for name in names)
-        return Checked(self.manifest_sha256, {state: digest for digest, state in files if state})
+        return CheckedFiles(
+            self.manifest_sha256, {state: digest for digest, state in files if state}
+        )
 
     def check_unchanged(self) -> None:
         """Make sure that every file still is what was opened; what did not change is not read.
@@ -169,7 +171,7 @@ def read_manifest(folder: Path) -> Manifest:
         ) from error
 
 
-def open_bundle(folder: Path, checked: Checked | None = None) -> Bundle:
+def open_bundle(folder: Path, checked: CheckedFiles | None = None) -> Bundle:
     """Read a bundle and check every file against its recorded checksum.
 
     Files that are not listed are left alone, if the model does not load them;

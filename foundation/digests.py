@@ -34,7 +34,7 @@ _READING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedFiles:
     """What whoever checked a bundle tells a process that is to load just this one.
 
     Attributes:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 N = TypeVar("N", int, float)
 
 
-class Limit:
+class Constraint:
     """Refuses values; None is no value, and so no matter."""
 
     def check(self, value: Any) -> None:
@@ -39,7 +39,7 @@ class Limit:
         return {"type": "function-after", "function": call, "schema": handler(source)}
 
 
-class Within(Limit):
+class Within(Constraint):
     """A number in a range; `above`: without its lower end.
 
     The upper ends are far beyond what anybody can want, so that a slip of the pen is told at once
@@ -55,7 +55,7 @@ class Within(Limit):
             raise ValueError(f"must be {lower} {self.high:,}")
 
 
-class NotEmpty(Limit):
+class NotEmpty(Constraint):
     """A list that has an item."""
 
     def check(self, value: list[Any]) -> None:
@@ -63,7 +63,7 @@ class NotEmpty(Limit):
             raise ValueError("list should have at least 1 item after validation, not 0")
 
 
-class Passing(Limit):
+class Passing(Constraint):
     """What a function takes without a ValueError."""
 
     def __init__(self, look: Callable[[Any], object]) -> None:
@@ -108,11 +108,11 @@ def _problems(hint: Any, value: Any, name: str) -> Iterator[str]:
             yield from _problems(typing.get_args(inner)[0], item, f"{name}[{number}]")
 
 
-def _limits_of(hint: Any) -> list[Limit]:
+def _limits_of(hint: Any) -> list[Constraint]:
     """The limits beside a type, and beside what `X | None` may be."""
     if typing.get_origin(hint) is typing.Annotated:
         inner, *beside = typing.get_args(hint)
-        return [one for one in beside if isinstance(one, Limit)] + _limits_of(inner)
+        return [one for one in beside if isinstance(one, Constraint)] + _limits_of(inner)
     return [limit for part in _union_parts(hint) for limit in _limits_of(part)]
 
 

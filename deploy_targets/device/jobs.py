@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from deploy_targets.device.options import RuntimeOptions, SamplingOptions
-from foundation.digests import Checked
+from foundation.digests import CheckedFiles
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class EngineJob(RuntimeOptions):
 
     bundle: str
     runtime: str = field()
-    checked: Checked | None = None
+    checked: CheckedFiles | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

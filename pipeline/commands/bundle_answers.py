@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deploy_targets.device.runtimes import RUNTIMES
 from foundation.bundle import Bundle
 from foundation.confinement import ProcessLimits, run_confined
-from foundation.digests import Checked
+from foundation.digests import CheckedFiles
 from foundation.errors import HostError, ModelMismatchError
 from foundation.records import as_dict, build
 
@@ -75,7 +75,7 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     from deploy_targets.device.engine import load_engine  # noqa: PLC0415
     from deploy_targets.device.jobs import EngineJob  # noqa: PLC0415
 
-    folder, checked = str(Path(job["bundle"])), build(Checked, job["checked"])
+    folder, checked = str(Path(job["bundle"])), build(CheckedFiles, job["checked"])
     engine = load_engine(
         EngineJob(bundle=folder, runtime=job["runtime"], threads=1, checked=checked)
     )
