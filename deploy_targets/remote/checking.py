@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Checked:
+class DeviceCheck:
     """What a check of a device found."""
 
     host: str
@@ -52,7 +52,7 @@ class Checked:
         return all(finding.state != "problem" for finding in self.findings)
 
 
-def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None) -> Checked:
+def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None) -> DeviceCheck:
     """Look at a device: is all there that a measurement needs, and is it in a state for one.
 
     Args:
@@ -80,7 +80,7 @@ def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None)
         _heat(state.temperature_c, state.throttled),
         _load(state.load_average, facts.usable_cores),
     ]
-    return Checked(url, facts, findings)
+    return DeviceCheck(url, facts, findings)
 
 
 def _architecture(facts: Facts, arch: str | None) -> Finding:

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 
 from deploy_targets.hosts.host_names import EXAMPLE
 from deploy_targets.remote import checking, provisioning
-from deploy_targets.remote.checking import Checked
+from deploy_targets.remote.checking import DeviceCheck
 from deploy_targets.remote.provisioning import SetUp, packages_for
 from deploy_targets.remote.register import Known, known_devices
 from deploy_targets.targets import load_target
@@ -71,7 +71,7 @@ class HostChecked:
 
     host: str
     good: bool
-    found: Checked | None = None
+    found: DeviceCheck | None = None
     error: str | None = None
     exit_code: int = 0
 
@@ -191,7 +191,7 @@ def check(
     """
     console = progress_console()
 
-    def one(host: FleetHost) -> Checked:
+    def one(host: FleetHost) -> DeviceCheck:
         needs, arch = _needs(host.target or target, bundle)
         with at_work(console, f"looking at {host.name}"):
             return checking.check(host.url, needs, arch)
