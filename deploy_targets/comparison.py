@@ -116,10 +116,10 @@ class Comparison:
         yield from at_least(0, seconds=self.seconds)
         if len(self.candidates) < 2:
             yield f"candidates must be at least 2, but there are {len(self.candidates)}"
-        for number, one in enumerate(self.candidates):
-            if len(one.round_ms) != self.rounds:
-                yield f"candidates[{number}] has {len(one.round_ms)} rounds of {self.rounds}"
-            if (one.against_baseline is None) != (number == 0):
+        for number, candidate in enumerate(self.candidates):
+            if len(candidate.round_ms) != self.rounds:
+                yield f"candidates[{number}] has {len(candidate.round_ms)} rounds of {self.rounds}"
+            if (candidate.against_baseline is None) != (number == 0):
                 yield f"candidates[{number}]: the first, and no other, is the baseline"
 
     @property
@@ -129,7 +129,11 @@ class Comparison:
 
     def of(self, manifest_sha256: str) -> Candidate | None:
         """The candidate that is exactly this bundle; the last of several."""
-        every = [one for one in self.candidates if one.bundle.manifest_sha256 == manifest_sha256]
+        every = [
+            candidate
+            for candidate in self.candidates
+            if candidate.bundle.manifest_sha256 == manifest_sha256
+        ]
         return every[-1] if every else None
 
 
@@ -145,14 +149,14 @@ def ratio_to_baseline(
     Raises:
         ValueError: when there are too few rounds for an interval.
     """
-    logs = [math.log(own / other) for own, other in zip(round_ms, baseline_ms, strict=True)]
-    found = signed_rank_interval(logs, confidence)
+    logs = [math.log(own / baseline) for own, baseline in zip(round_ms, baseline_ms, strict=True)]
+    interval = signed_rank_interval(logs, confidence)
     return Ratio(
-        estimate=math.exp(found.estimate),
-        low=math.exp(found.low),
-        high=math.exp(found.high),
+        estimate=math.exp(interval.estimate),
+        low=math.exp(interval.low),
+        high=math.exp(interval.high),
         confidence=confidence,
-        verdict=_verdict_of(found.low, found.high),
+        verdict=_verdict_of(interval.low, interval.high),
     )
 
 

@@ -51,7 +51,7 @@ def signed_rank_interval(differences: Sequence[float], confidence: float) -> Int
             f"but got {len(differences)}"
         )
     averages = sorted(
-        (one + other) / 2 for i, one in enumerate(differences) for other in differences[i:]
+        (first + second) / 2 for i, first in enumerate(differences) for second in differences[i:]
     )
     outside = _rank_sum_quantile(len(differences), (1 - confidence) / 2)
     return Interval(statistics.median(averages), averages[outside], averages[-1 - outside])

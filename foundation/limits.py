@@ -112,7 +112,7 @@ def _limits_of(hint: Any) -> list[Constraint]:
     """The limits beside a type, and beside what `X | None` may be."""
     if typing.get_origin(hint) is typing.Annotated:
         inner, *beside = typing.get_args(hint)
-        return [one for one in beside if isinstance(one, Constraint)] + _limits_of(inner)
+        return [marker for marker in beside if isinstance(marker, Constraint)] + _limits_of(inner)
     return [limit for part in _union_parts(hint) for limit in _limits_of(part)]
 
 

@@ -146,9 +146,9 @@ class RuntimeRange:
 
     def allows(self, version: str) -> bool:
         """Whether a version, such as "1.32.0" or "2026.4.1-rc1", is within the range."""
-        found = version_numbers(version)
+        parsed = version_numbers(version)
         newest = version_numbers(self.max_version or "")
-        return found >= version_numbers(self.min_version) and found[: len(newest)] <= newest
+        return parsed >= version_numbers(self.min_version) and parsed[: len(newest)] <= newest
 
 
 @dataclass(frozen=True)
@@ -264,12 +264,12 @@ def _spec_problems(manifest: Manifest) -> Iterator[str]:
         name = manifest.input.name
         yield f"input {name!r} is of {batch} images, not of {BATCH_AXIS!r} or a number"
     image: list[int | str] = [shape.channels, shape.height, shape.width]
-    wanted = ("float32", "NCHW", [*batch, *image])
+    expected_input = ("float32", "NCHW", [*batch, *image])
     if shape.embedded:
-        wanted = ("uint8", "NHWC", [*batch, shape.height, shape.width, shape.channels])
+        expected_input = ("uint8", "NHWC", [*batch, shape.height, shape.width, shape.channels])
     classes: list[int | str] = [*batch, len(manifest.classes)]
     for which, spec, expected in (
-        ("input", manifest.input, wanted),
+        ("input", manifest.input, expected_input),
         ("output", manifest.output, ("float32", "NC", classes)),
     ):
         if (spec.dtype, spec.layout, spec.shape) != expected or not spec.name:

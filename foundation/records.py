@@ -46,34 +46,34 @@ class RecordError(ValueError):
     """What was read does not fit the record; the message names the key."""
 
 
-def read_record(path: Path, record: type[T], what: str, advice: str) -> T:
+def read_record(path: Path, record: type[T], description: str, advice: str) -> T:
     """Read a JSON file as a record.
 
     Args:
         path: the file.
         record: a dataclass, as `build` takes it. Of its fields `kind` and `schema_version`, where
             it has them, the defaults are what the file must say.
-        what: the file holds, in words: "a measurement".
+        description: what the file holds, in words: "a measurement".
         advice: what to do where it is another; the end of the message.
 
     Raises:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is anything else than such a record.
     """
-    return record_in(read_json(path, advice), path, record, what, advice)
+    return record_in(read_json(path, advice), path, record, description, advice)
 
 
-def record_in(raw: object, path: Path, record: type[T], what: str, advice: str) -> T:
+def record_in(raw: object, path: Path, record: type[T], description: str, advice: str) -> T:
     """What was read from a file, as a record; arguments and errors as `read_record`."""
     marks = _marks_of(record)
     if marks and not (isinstance(raw, dict) and all(_is_same(raw.get(k), marks[k]) for k in marks)):
         version = marks.get("schema_version")
         of = "" if version is None else f" of schema version {version}"
-        raise CorruptFileError(f"{path}: not {what}{of}; {advice}")
+        raise CorruptFileError(f"{path}: not {description}{of}; {advice}")
     try:
         return build(record, raw)
     except RecordError as error:
-        raise CorruptFileError(f"{path}: not {what} ({error}); {advice}") from error
+        raise CorruptFileError(f"{path}: not {description} ({error}); {advice}") from error
 
 
 def build(record: type[T], raw: object, key: str = "") -> T:

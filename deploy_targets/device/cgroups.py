@@ -102,10 +102,16 @@ def _quota(group: Path) -> float | None:
     if not quota:
         quota = text(group / "cpu.cfs_quota_us") or ""
         period = text(group / "cpu.cfs_period_us") or ""
-    taken, of = number(quota), number(period)
-    if quota == _UNLIMITED or taken is None or of is None or taken <= 0 or of <= 0:
+    quota_us, period_us = number(quota), number(period)
+    if (
+        quota == _UNLIMITED
+        or quota_us is None
+        or period_us is None
+        or quota_us <= 0
+        or period_us <= 0
+    ):
         return None
-    return taken / of
+    return quota_us / period_us
 
 
 def _stat(group: Path, key: str) -> float | None:

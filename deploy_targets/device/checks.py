@@ -99,8 +99,8 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
 def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
     parts = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(one.right), np.uint8), count=one.n)
-        for one in counts
+        np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
+        for counted in counts
     ]
     right = np.concatenate(parts)
     correct, n = int(right.sum()), len(right)

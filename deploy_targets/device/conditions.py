@@ -43,14 +43,14 @@ class Watch:
 
     def now(self, at: str) -> Conditions:
         """The machine at this moment; the share of other processes is that since the last call."""
-        found = facts.collect(self._root)
+        machine = facts.collect(self._root)
         return Conditions(
             at=at,
             governor=_governor(self._root, self._cpus),
-            frequency_mhz=_slowest_mhz(self._root, self._cpus) or found.frequency_mhz,
-            temperature_c=found.temperature_c,
+            frequency_mhz=_slowest_mhz(self._root, self._cpus) or machine.frequency_mhz,
+            temperature_c=machine.temperature_c,
             throttled=self._throttled(),
-            load_average=found.load_average,
+            load_average=machine.load_average,
             other_cpu=self._other_cpu(),
             swap_mb=_swap_mb(self._root),
             held_back=self._held_back(),
@@ -86,10 +86,10 @@ def worst_of(seen: Sequence[Conditions]) -> Conditions:
     """One for several of the same time: the slowest, the hottest, the busiest, all periods."""
 
     def over(name: str, choose: object) -> object:
-        values = [value for one in seen if (value := getattr(one, name)) is not None]
+        values = [value for moment in seen if (value := getattr(moment, name)) is not None]
         return choose(values) if values and callable(choose) else None
 
-    shares = [one.other_cpu for one in seen if one.other_cpu is not None]
+    shares = [moment.other_cpu for moment in seen if moment.other_cpu is not None]
     worst = {
         "frequency_mhz": over("frequency_mhz", min),
         "temperature_c": over("temperature_c", max),
@@ -121,11 +121,11 @@ def _cpu_folders(root: Path, cpus: Sequence[int] | None) -> list[Path]:
 
 
 def _governor(root: Path, cpus: Sequence[int] | None) -> str | None:
-    found = {
+    governors = {
         facts.name_of(text(folder / "cpufreq/scaling_governor"))
         for folder in _cpu_folders(root, cpus)
     }
-    return ", ".join(sorted(name for name in found if name)) or None
+    return ", ".join(sorted(name for name in governors if name)) or None
 
 
 def _slowest_mhz(root: Path, cpus: Sequence[int] | None) -> float | None:
@@ -145,14 +145,14 @@ def _swap_mb(root: Path) -> float | None:
 
 def _is_too_hot(root: Path) -> bool | None:
     """Whether a thermal zone is where the kernel begins to slow the machine down."""
-    found: bool | None = None
+    too_hot: bool | None = None
     for zone in (root / "sys/class/thermal").glob("thermal_zone*"):
         now = number_in(zone / "temp")
         for kind in zone.glob("trip_point_*_type"):
             limit = number_in(zone / kind.name.replace("_type", "_temp"))
             if text(kind) == "passive" and now is not None and limit is not None and limit > 0:
-                found = bool(found) or now >= limit
-    return found
+                too_hot = bool(too_hot) or now >= limit
+    return too_hot
 
 
 def _throttle_events(root: Path) -> float | None:
@@ -169,15 +169,15 @@ def _throttle_events(root: Path) -> float | None:
 
 
 def _pi_flags(root: Path) -> int | None:
-    said = text(root / _FIRMWARE)
+    reading = text(root / _FIRMWARE)
     if (
-        said is None
+        reading is None
         and root == ROOT
         and (text(root / "proc/device-tree/model") or "").startswith("Raspberry Pi")
     ):
-        said = _vcgencmd()
+        reading = _vcgencmd()
     try:
-        return int(said, 16) if said else None
+        return int(reading, 16) if reading else None
     except ValueError:
         return None
 

@@ -160,9 +160,9 @@ def filled(images: NDArray[Any], batch: int, first: int = 0) -> NDArray[Any]:
     return np.ascontiguousarray(images[(first + np.arange(batch)) % len(images)])
 
 
-def _hint(asked: str, precision: str) -> str:
+def _hint(precision_hint: str, precision: str) -> str:
     """What the runtime is told: "f32" means "as the bundle says", and it may say bf16."""
-    return "bf16" if asked == "f32" and precision == "bf16" else asked
+    return "bf16" if precision_hint == "f32" and precision == "bf16" else precision_hint
 
 
 def _run(session: Session, bundle: Bundle, batch: NDArray[Any]) -> NDArray[np.float32]:

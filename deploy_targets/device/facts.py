@@ -126,9 +126,9 @@ def resident_mb(field: str, root: Path = ROOT) -> float | None:
     return mib(fields(root / "proc/self/status").get(field))
 
 
-def name_of(said: str | None) -> str | None:
+def name_of(raw_name: str | None) -> str | None:
     """A name as firmware has it, without what cannot be shown."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in said or "")
+    shown = "".join(letter if letter.isprintable() else " " for letter in raw_name or "")
     return " ".join(shown.split())[:_LONGEST_NAME] or None
 
 
@@ -166,8 +166,8 @@ def _temperature_c(root: Path) -> float | None:
 
 
 def _load_average(root: Path) -> float | None:
-    said = text(root / "proc/loadavg")
-    return number(said.split()[0]) if said else None
+    loadavg = text(root / "proc/loadavg")
+    return number(loadavg.split()[0]) if loadavg else None
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ def text(path: Path) -> str | None:
         return None
 
 
-def number(said: str | None) -> float | None:
+def number(raw: str | None) -> float | None:
     """What a text says, if that is a number."""
     try:
-        return float(said) if said is not None else None
+        return float(raw) if raw is not None else None
     except ValueError:
         return None
 
@@ -30,15 +30,15 @@ def number_in(path: Path) -> float | None:
 
 def fields(path: Path) -> dict[str, str]:
     """`key : value` lines; of a repeated key (one a core) the first counts."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for line in (text(path) or "").splitlines():
         key, colon, value = line.partition(":")
         if colon:
-            found.setdefault(key.strip(), value.strip())
-    return found
+            values.setdefault(key.strip(), value.strip())
+    return values
 
 
-def mib(said: str | None) -> float | None:
+def mib(size: str | None) -> float | None:
     """MiB of a text such as "1234 kB"."""
-    kib = number(said.removesuffix("kB")) if said else None
+    kib = number(size.removesuffix("kB")) if size else None
     return None if kib is None else kib / 1024

@@ -179,19 +179,19 @@ class Latency:
         yield from at_least(2, n=self.n)
         yield from at_least(0, warmup_n=self.warmup_n, min=self.min)
         yield from ascending(min=self.min, mean=self.mean, max=self.max)
-        for name, one in self.percentiles.items():
+        for name, estimate in self.percentiles.items():
             if not (_PERCENTILE.fullmatch(name) and is_percentile(float(name[1:]))):
                 yield f"percentiles must have names such as p99.9, but got {name[:80]!r}"
                 return
-            yield from ascending(min=self.min, **{f"{name}.low": one.low})
-            yield from ascending(**{f"{name}.high": one.high}, max=self.max)
+            yield from ascending(min=self.min, **{f"{name}.low": estimate.low})
+            yield from ascending(**{f"{name}.high": estimate.high}, max=self.max)
         in_order = sorted(self.percentiles, key=lambda name: float(name[1:]))
         yield from ascending(**{name: self.percentiles[name].value for name in in_order})
 
     def value_of(self, percentile: str) -> float | None:
         """Of "p50" and the like; None where the sample does not carry it."""
-        found = self.percentiles.get(percentile)
-        return None if found is None else found.value
+        estimate = self.percentiles.get(percentile)
+        return None if estimate is None else estimate.value
 
     @property
     def p50(self) -> float | None:

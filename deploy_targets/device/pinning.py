@@ -17,18 +17,18 @@ LAST_CORE = 8191
 _LONGEST, _SHOWN = 10_000, 60
 
 
-def parse_cores(said: str) -> list[int]:
+def parse_cores(core_list: str) -> list[int]:
     """The cores of "0,2-3", in order and each once.
 
     Raises:
         ValueError: when it is no list of cores.
     """
     cores: set[int] = set()
-    for part in said.replace(" ", "").split(",") if len(said) <= _LONGEST else [""]:
+    for part in core_list.replace(" ", "").split(",") if len(core_list) <= _LONGEST else [""]:
         match = _PART.fullmatch(part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
-            shown = said if len(said) <= _SHOWN else f"{said[:_SHOWN]}…"
+            shown = core_list if len(core_list) <= _SHOWN else f"{core_list[:_SHOWN]}…"
             raise ValueError(f"must be 'auto' or cores such as '0,1' or '0-3', but got {shown!r}")
         if last > LAST_CORE:
             raise ValueError(f"must name cores from 0 to {LAST_CORE}, but got {last}")
@@ -36,24 +36,24 @@ def parse_cores(said: str) -> list[int]:
     return sorted(cores)
 
 
-def check_cores(said: str) -> None:
+def check_cores(core_list: str) -> None:
     """Make sure that cores are named as `pin` takes them.
 
     Raises:
-        ValueError: when they are not; without what was said.
+        ValueError: when they are not; the message leaves the text itself out.
     """
-    if said not in {AUTO, ANY}:
+    if core_list not in {AUTO, ANY}:
         try:
-            parse_cores(said)
+            parse_cores(core_list)
         except ValueError as error:
             raise ValueError(str(error).partition(", but got")[0]) from error
 
 
-def pin(said: str | None, threads: int | None) -> list[int] | None:
+def pin(core_list: str | None, threads: int | None) -> list[int] | None:
     """Keep this process, and what it starts, on some cores.
 
     Args:
-        said: as in a job.
+        core_list: "0,2-3", "auto" or "any", as in a job; None as "any".
         threads: that the runtime will have; None for one for each core.
 
     Returns:
@@ -62,12 +62,16 @@ def pin(said: str | None, threads: int | None) -> list[int] | None:
     Raises:
         UsageError: when a core is not there, or the system cannot pin.
     """
-    if said in {None, ANY}:
+    if core_list in {None, ANY}:
         return None
     if not hasattr(os, "sched_setaffinity"):
         raise UsageError("pin: this system cannot keep a process on cores; leave --pin out")
     usable = sorted(os.sched_getaffinity(0))
-    cores = fastest(usable, threads or len(usable)) if said == AUTO else parse_cores(said or "")
+    cores = (
+        fastest(usable, threads or len(usable))
+        if core_list == AUTO
+        else parse_cores(core_list or "")
+    )
     absent = sorted(set(cores) - set(usable))
     if absent:
         raise UsageError(

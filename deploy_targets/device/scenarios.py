@@ -74,8 +74,8 @@ def series_of(job: Job, lanes: Sequence[Run], batches: Sequence[NDArray[Any]]) -
         lanes: as many ways to run the model as the scenario has streams.
         batches: what is asked, in turns.
     """
-    given, scenario = itertools.cycle(batches), job.full_scenario()
-    calls: list[Query] = [_query(lane, given) for lane in lanes]
+    inputs, scenario = itertools.cycle(batches), job.full_scenario()
+    calls: list[Query] = [_query(lane, inputs) for lane in lanes]
     if scenario.name == MULTI_STREAM:
         return OneByOne(_Together(calls))
     if scenario.name == OFFLINE:
@@ -85,8 +85,8 @@ def series_of(job: Job, lanes: Sequence[Run], batches: Sequence[NDArray[Any]]) -
     return OneByOne(calls[0])
 
 
-def _query(lane: Run, given: Iterator[NDArray[Any]]) -> Query:
-    return lambda: lane(next(given))
+def _query(lane: Run, inputs: Iterator[NDArray[Any]]) -> Query:
+    return lambda: lane(next(inputs))
 
 
 class OneByOne:
@@ -119,10 +119,10 @@ class _Together:
         self._pool = ThreadPoolExecutor(max(1, len(self._others)))
 
     def __call__(self) -> None:
-        others = [self._pool.submit(call) for call in self._others]
+        futures = [self._pool.submit(call) for call in self._others]
         self._first()
-        for other in others:
-            other.result()
+        for future in futures:
+            future.result()
 
 
 class Offline:

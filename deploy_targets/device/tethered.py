@@ -27,18 +27,18 @@ def hold(*, one_line: bool) -> None:
         one_line: the process reads a single line and waits for the end after it: that is given.
     """
     link = os.dup(0)
-    ours, theirs = os.pipe()
-    os.dup2(ours, 0)
-    os.close(ours)
-    threading.Thread(target=_pass_on, args=(link, theirs, one_line), daemon=True).start()
+    reading_end, writing_end = os.pipe()
+    os.dup2(reading_end, 0)
+    os.close(reading_end)
+    threading.Thread(target=_pass_on, args=(link, writing_end, one_line), daemon=True).start()
 
 
-def _pass_on(link: int, theirs: int, one_line: bool) -> None:
+def _pass_on(link: int, pipe: int, one_line: bool) -> None:
     with contextlib.suppress(OSError):
         while content := os.read(link, _CHUNK):
-            _write(theirs, content)
+            _write(pipe, content)
             if one_line and content.endswith(b"\n"):
-                os.close(theirs)
+                os.close(pipe)
                 one_line = False
     # Without a word, from within: nobody is left to hear one, and a runtime may be at work.
     os.kill(os.getpid(), signal.SIGKILL)

@@ -35,9 +35,11 @@ def summarise(
 ) -> Latency:
     """Percentiles, mean and range, in milliseconds, of at least one sample in nanoseconds."""
     ordered = sorted(sample / _NS_PER_MS for sample in samples_ns)
-    found = {f"p{percent:g}": percentile_of(ordered, percent) for percent in percents}
+    estimates = {f"p{percent:g}": percentile_of(ordered, percent) for percent in percents}
     return Latency(
-        percentiles={name: one for name, one in found.items() if one is not None},
+        percentiles={
+            name: estimate for name, estimate in estimates.items() if estimate is not None
+        },
         mean=statistics.fmean(ordered),
         min=ordered[0],
         max=ordered[-1],

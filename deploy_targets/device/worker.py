@@ -68,10 +68,10 @@ def measure_bundle(job: Job, emit: Emit) -> None:
     # Offline is throughput already.
     if not job.done.throughput and scenario.name != OFFLINE:
         batch = filled(engine.images, job.throughput_batch)
-        found = timing.measure_throughput(
+        throughput = timing.measure_throughput(
             lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
         )
-        _send(emit, "throughput", found)
+        _send(emit, "throughput", throughput)
     _progress(emit, "checking")
     parity = engine.parity()
     if job.evaluation is not None:
@@ -113,8 +113,8 @@ def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
     # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
     series = series_of(job, engine.session.lanes(), batches)
     _progress(emit, "warming up")
-    call, given = engine.run, itertools.cycle(batches)
-    warmed = timing.warm_up(lambda: call(next(given)), job.max_seconds * _WARMUP_SHARE)
+    call, inputs = engine.run, itertools.cycle(batches)
+    warmed = timing.warm_up(lambda: call(next(inputs)), job.max_seconds * _WARMUP_SHARE)
     _send(emit, "warm", warmed)
     watch = Watch(engine.pinned)
     _send(emit, "conditions", replace(watch.now("before"), other_cpu=None))

@@ -148,10 +148,10 @@ class DeviceProcess:
         return error
 
     def _reason(self, code: int) -> str:
-        said = self._errors.text()
-        reason = self._why(code, said, self._heard) if self._why else None
+        stderr = self._errors.text()
+        reason = self._why(code, stderr, self._heard) if self._why else None
         return reason or (
-            f"the measuring process {_end(code)} before it had a result{_last_words(said)}"
+            f"the measuring process {_end(code)} before it had a result{_last_words(stderr)}"
         )
 
     def leave(self) -> None:
@@ -276,6 +276,6 @@ def _end(code: int) -> str:
     return f"was killed by {name}{hint}"
 
 
-def _last_words(said: str) -> str:
-    last = next((line.strip() for line in reversed(said.split("\n")) if line.strip()), None)
+def _last_words(stderr: str) -> str:
+    last = next((line.strip() for line in reversed(stderr.split("\n")) if line.strip()), None)
     return f"; its last words: {last[:300]}" if last else "; it said nothing"

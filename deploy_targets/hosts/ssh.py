@@ -117,8 +117,8 @@ def _brought(session: DeviceSession, job: EngineJob) -> dict[str, str]:
     paths = {"bundle": session.bring(f"bundles/{_short(folder / MANIFEST)}", bundle)}
     if evaluation := getattr(job, "evaluation", None):
         tree = f"evaluation/{_short(Path(evaluation))}"
-        there = session.bring(tree, {"images.npz": Path(evaluation)})
-        paths["evaluation"] = f"{there}/images.npz"
+        remote_folder = session.bring(tree, {"images.npz": Path(evaluation)})
+        paths["evaluation"] = f"{remote_folder}/images.npz"
     return paths
 
 

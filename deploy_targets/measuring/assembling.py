@@ -160,7 +160,7 @@ class Brought:
         return Done(
             queries=sum(len(part.ns) for part in timed),
             timed_s=sum(part.span_ns for part in timed) / 1e9,
-            images=sum(one.n for one in self.records["counted"]),
+            images=sum(counted.n for counted in self.records["counted"]),
             throughput=bool(self.records["throughput"]),
             memory=bool(self.records["memory"]),
         )
@@ -172,8 +172,8 @@ class Brought:
 
     def facts(self) -> Facts:
         """Of the machine, when the first process began."""
-        found: Facts = self.records["facts"][0]
-        return found
+        facts: Facts = self.records["facts"][0]
+        return facts
 
     def figures(
         self, precision: str, power: dict[str, str], labels_sha256: str | None = None
@@ -183,7 +183,7 @@ class Brought:
         result: DeviceResult = seen["result"][-1]
         timed: list[Timed] = seen["timed"]
         samples = [ns for part in timed for ns in part.ns]
-        warmup_n = sum(one.n for one in seen["warm"])
+        warmup_n = sum(warmup.n for warmup in seen["warm"])
         return {
             "runtime": result.runtime,
             "scenario": scenario,
@@ -210,11 +210,11 @@ class Brought:
 
 
 def _energy(consumed: Sequence[Consumed]) -> Energy | None:
-    images = sum(one.images for one in consumed)
+    images = sum(part.images for part in consumed)
     if not images:
         return None
-    parts = [one.joules / one.images for one in consumed]
-    return Energy(sum(one.joules for one in consumed) / images, consumed[-1].source, parts)
+    parts = [part.joules / part.images for part in consumed]
+    return Energy(sum(part.joules for part in consumed) / images, consumed[-1].source, parts)
 
 
 def _throughput(

@@ -158,23 +158,23 @@ def compare(
     ]
     machine = open_host(host)
     measured_on = HostMeasured(name=machine.name, facts=machine.facts())
-    kept = Journal.open(journal, _identity(contestants, machine, options))
+    open_journal = Journal.open(journal, _identity(contestants, machine, options))
     logger.info(
         "%s in turns on %s: %s, %d launches of it kept before",
-        [str(one.bundle.folder) for one in contestants], without_password(machine.name), options,
-        len(kept.messages),
+        [str(contestant.bundle.folder) for contestant in contestants],
+        without_password(machine.name), options, len(open_journal.messages),
     )  # fmt: skip
     try:
         try:
-            _restore(contestants, kept, options)
+            _restore(contestants, open_journal, options)
         except RecordError as error:
             say = remark or (lambda _: None)
             say(f"{journal}: what was kept of an earlier comparison is left out ({error})")
-            kept.begin_anew()
-        with kept.of_unchanged([one.bundle for one in contestants]):
-            _play_all(contestants, machine, options, kept, tell)
+            open_journal.begin_anew()
+        with open_journal.of_unchanged([contestant.bundle for contestant in contestants]):
+            _play_all(contestants, machine, options, open_journal, tell)
     finally:
-        kept.close()
+        open_journal.close()
     logger.info("timing in turns took %.1f s", time.monotonic() - start)
     return Comparison(
         host=measured_on,
@@ -182,7 +182,7 @@ def compare(
         fresh=options.fresh,
         candidates=_candidates(contestants),
         seconds=round(time.monotonic() - start, 3),
-        started_at=kept.begun_at,
+        started_at=open_journal.begun_at,
     )
 
 
@@ -190,7 +190,7 @@ def _identity(
     contestants: Sequence[_Contestant], machine: Host, options: CompareOptions
 ) -> dict[str, Any]:
     """What makes it the same comparison when it is asked for again."""
-    manifests = [one.bundle.manifest_sha256 for one in contestants]
+    manifests = [contestant.bundle.manifest_sha256 for contestant in contestants]
     return {"kind": KIND, "host": machine.name, "files": manifests, **asdict(options)}
 
 
@@ -198,27 +198,27 @@ def _play_all(
     contestants: Sequence[_Contestant],
     machine: Host,
     options: CompareOptions,
-    kept: Journal,
+    journal: Journal,
     tell: Progress,
 ) -> None:
     """All rounds, or those that are not kept from an earlier call."""
     launches = options.rounds if options.fresh else 1
     rounds = options.rounds // launches
     try:
-        for launch in range(len(kept.messages), launches):
+        for launch in range(len(journal.messages), launches):
             with ExitStack() as stack:
                 order = _from_either_end(contestants, launch)
                 row = _load_all(order, machine, options, stack, tell)
                 for index in range(rounds):
                     tell({"step": "round", "number": launch + index + 1, "of": options.rounds})
                     _play_round(_from_either_end(row, index), options, machine)
-            kept.add(_played(contestants, _TURNS_A_ROUND * rounds))
+            journal.add(_played(contestants, _TURNS_A_ROUND * rounds))
             logger.debug("launch %d of %d is played", launch + 1, launches)
     except HostError as error:
-        if kept.path is None or not kept.messages:
+        if journal.path is None or not journal.messages:
             raise
         raise HostError(
-            f"{error}; the {len(kept.messages)} rounds timed until then are kept, the same call "
+            f"{error}; the {len(journal.messages)} rounds timed until then are kept, the same call "
             "goes on"
         ) from error
 
@@ -227,8 +227,8 @@ def _played(contestants: Sequence[_Contestant], turns: int) -> Message:
     """The last turns of each, and what its server said of itself."""
     return {
         "kind": ROUNDS,
-        "turns": [one.turns[-turns:] for one in contestants],
-        "ready": [as_dict(one.ready) for one in contestants],
+        "turns": [contestant.turns[-turns:] for contestant in contestants],
+        "ready": [as_dict(contestant.ready) for contestant in contestants],
     }
 
 
@@ -240,14 +240,14 @@ class _Played:
     ready: list[Ready]
 
 
-def _restore(contestants: Sequence[_Contestant], kept: Journal, options: CompareOptions) -> None:
+def _restore(contestants: Sequence[_Contestant], journal: Journal, options: CompareOptions) -> None:
     """Give back what was played before.
 
     Raises:
         RecordError: when it is not what an earlier call played; nothing is given back then.
     """
     turns = _TURNS_A_ROUND * (1 if options.fresh else options.rounds)
-    launches = [build(_Played, content_of(message)) for message in kept.messages]
+    launches = [build(_Played, content_of(message)) for message in journal.messages]
     for played in launches:
         if not len(played.turns) == len(played.ready) == len(contestants):
             raise RecordError(f"it has rounds of {len(played.turns)} bundles")
@@ -255,9 +255,9 @@ def _restore(contestants: Sequence[_Contestant], kept: Journal, options: Compare
             if len(own) != turns or any(min(turn, default=0) <= 0 for turn in own):
                 raise RecordError(f"it has rounds of other than {turns} turns")
     for played in launches:
-        for one, own, ready in zip(contestants, played.turns, played.ready, strict=True):
-            one.turns += own
-            one.ready = one.ready or ready
+        for contestant, own, ready in zip(contestants, played.turns, played.ready, strict=True):
+            contestant.turns += own
+            contestant.ready = contestant.ready or ready
 
 
 def _load_all(
@@ -270,16 +270,16 @@ def _load_all(
     """Start a server for each, one after the other: a warm-up wants the machine alone."""
     row = []
     launches, of = options.rounds if options.fresh else 1, len(contestants)
-    for number, one in enumerate(contestants, start=1):
-        name = one.bundle.manifest.name
-        if one.ready is None:
+    for number, contestant in enumerate(contestants, start=1):
+        name = contestant.bundle.manifest.name
+        if contestant.ready is None:
             tell({"step": "loading", "bundle": name, "number": number, "of": of})
         job = part_of(
             ServerJob,
             options,
-            bundle=str(one.bundle.folder.resolve()),
-            checked=one.bundle.checked(),
-            runtime=runtime_for(one.bundle.manifest.format, options.runtime),
+            bundle=str(contestant.bundle.folder.resolve()),
+            checked=contestant.bundle.checked(),
+            runtime=runtime_for(contestant.bundle.manifest.format, options.runtime),
             warmup_seconds=options.max_seconds * _WARMUP_SHARE / (of * launches),
         )
         server = stack.enter_context(machine.serve(job))
@@ -287,8 +287,8 @@ def _load_all(
         ready = build_answer(Ready, answer, machine.name, "ready")
         if ready.runtime.name != job.runtime:
             raise not_understood(machine.name, f"ready: it runs in {ready.runtime.name}")
-        one.ready = one.ready or ready
-        row.append((one, server))
+        contestant.ready = contestant.ready or ready
+        row.append((contestant, server))
     return row
 
 
@@ -296,7 +296,7 @@ def _play_round(row: Sequence[_Served], options: CompareOptions, machine: Host) 
     """Through the bundles and back again."""
     turns = _TURNS_A_ROUND * len(row) * options.rounds
     turn = Turn(queries=options.queries, max_seconds=options.max_seconds / turns)
-    for one, server in (*row, *reversed(row)):
+    for contestant, server in (*row, *reversed(row)):
         server.send(turn)
         answer = _answer(server, "samples", turn.max_seconds, machine)
         samples = build_answer(Samples, answer, machine.name, "samples").ns
@@ -304,7 +304,7 @@ def _play_round(row: Sequence[_Served], options: CompareOptions, machine: Host) 
             raise not_understood(
                 machine.name, f"samples: {len(samples)} queries, but {options.queries} were asked"
             )
-        one.turns.append(samples)
+        contestant.turns.append(samples)
 
 
 def _from_either_end(row: Sequence[T], index: int) -> Sequence[T]:
@@ -325,21 +325,24 @@ def _answer(server: Server, kind: str, seconds: float, machine: Host) -> Message
 def _candidates(contestants: Sequence[_Contestant]) -> list[Candidate]:
     baseline_ms = _round_ms(contestants[0].turns)
     return [
-        _candidate(one, baseline_ms if index else None) for index, one in enumerate(contestants)
+        _candidate(contestant, baseline_ms if index else None)
+        for index, contestant in enumerate(contestants)
     ]
 
 
-def _candidate(one: _Contestant, baseline_ms: Sequence[float] | None) -> Candidate:
-    assert one.ready is not None
-    round_ms = _round_ms(one.turns)
+def _candidate(contestant: _Contestant, baseline_ms: Sequence[float] | None) -> Candidate:
+    assert contestant.ready is not None
+    round_ms = _round_ms(contestant.turns)
     return Candidate(
-        bundle=describe(one.bundle),
-        runtime=one.ready.runtime,
-        latency_ms=summarise([ns for turn in one.turns for ns in turn], one.ready.warmup_n),
+        bundle=describe(contestant.bundle),
+        runtime=contestant.ready.runtime,
+        latency_ms=summarise(
+            [ns for turn in contestant.turns for ns in turn], contestant.ready.warmup_n
+        ),
         round_ms=round_ms,
-        parity=one.ready.parity,
+        parity=contestant.ready.parity,
         against_baseline=ratio_to_baseline(round_ms, baseline_ms) if baseline_ms else None,
-        round_percentiles_ms=_round_percentiles_ms(one.turns),
+        round_percentiles_ms=_round_percentiles_ms(contestant.turns),
     )
 
 
@@ -359,7 +362,7 @@ def _round_percentiles_ms(turns: Sequence[Sequence[int]]) -> dict[str, list[floa
     ]
     fewest = min(map(len, rounds))
     return {
-        f"p{percent:g}": [nearest_rank(one, percent) for one in rounds]
+        f"p{percent:g}": [nearest_rank(samples, percent) for samples in rounds]
         for percent in _PERCENTILES
         if fewest >= fewest_queries(percent)
     }

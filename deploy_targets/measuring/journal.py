@@ -54,10 +54,10 @@ class Journal:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         if path is None:
             return cls(None, now)
-        (head, *kept), length = _whole_lines(path)
+        (head, *messages), length = _whole_lines(path)
         if not _is_of(head, job):
-            head, kept, length = {"job": job, "begun_at": now}, [], 0
-        journal = cls(path, head["begun_at"], kept, job)
+            head, messages, length = {"job": job, "begun_at": now}, [], 0
+        journal = cls(path, head["begun_at"], messages, job)
         with no_space_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             # A link there leads elsewhere, and nothing of ours lies behind it.
@@ -142,7 +142,7 @@ def _is_of(head: Any, job: dict[str, Any]) -> bool:
 def _whole_lines(path: Path) -> tuple[list[Any], int]:
     """The lines of a journal that were written to their end, of which the first is None where there
     is none, and how many bytes they are."""
-    found: list[Any] = []
+    lines: list[Any] = []
     length = 0
     try:
         if path.is_symlink():
@@ -156,8 +156,8 @@ def _whole_lines(path: Path) -> tuple[list[Any], int]:
         except ValueError:
             break
         is_message = isinstance(message, dict) and isinstance(message.get("kind"), str)
-        if not line.endswith(b"\n") or (found and not is_message):
+        if not line.endswith(b"\n") or (lines and not is_message):
             break
-        found.append(message)
+        lines.append(message)
         length += len(line)
-    return found or [None], length
+    return lines or [None], length

@@ -111,27 +111,28 @@ def measure(
     job = _job(bundle, options)
     digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
     brought = Brought(job, machine.name, images)
-    kept = Journal.open(journal, _identity(bundle, machine, job))
+    open_journal = Journal.open(journal, _identity(bundle, machine, job))
     name = without_password(machine.name)
     logger.info(
         "%s on %s: %s, threads %s, pinned %s, %s, %d messages of it kept before",
-        bundle.folder, name, job.runtime, job.threads, job.pin, job.scenario, len(kept.messages),
+        bundle.folder, name, job.runtime, job.threads, job.pin, job.scenario,
+        len(open_journal.messages),
     )  # fmt: skip
     try:
-        _restore(brought, kept, remark or _unheard)
-        with kept.of_unchanged([bundle]):
+        _restore(brought, open_journal, remark or _unheard)
+        with open_journal.of_unchanged([bundle]):
             if not brought.is_whole:
-                _stream(machine, brought, kept, on_progress)
-            _start_again(machine, brought, kept, options.max_seconds * _STARTS_SHARE)
+                _stream(machine, brought, open_journal, on_progress)
+            _start_again(machine, brought, open_journal, options.max_seconds * _STARTS_SHARE)
     finally:
-        kept.close()
+        open_journal.close()
     logger.info("%s on %s: took %.1f s", bundle.folder, name, time.monotonic() - start)
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
         **brought.figures(bundle.manifest.precision, options.power, digest),
         seconds=round(time.monotonic() - start, 3),
-        started_at=kept.begun_at,
+        started_at=open_journal.begun_at,
     )
 
 
@@ -152,9 +153,9 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
 def _identity(bundle: Bundle, machine: Host, job: Job) -> dict[str, Any]:
     """What makes it the same measurement when it is asked for again."""
     evaluated = [sha256_of(Path(job.evaluation))] if job.evaluation else []
-    files, asked = [bundle.manifest_sha256, *evaluated], as_dict(job)
-    del asked["checked"]
-    return {"kind": "job", "host": machine.name, "files": files, **asked}
+    files, settings = [bundle.manifest_sha256, *evaluated], as_dict(job)
+    del settings["checked"]
+    return {"kind": "job", "host": machine.name, "files": files, **settings}
 
 
 def _restore(brought: Brought, journal: Journal, remark: Remark) -> None:
@@ -188,11 +189,11 @@ def _stream(
                 f"{machine.name}: the measuring process ended without a result; try again"
             )
     except HostError as error:
-        kept = brought.done.queries
-        if journal.path is None or not kept:
+        queries = brought.done.queries
+        if journal.path is None or not queries:
             raise
         raise HostError(
-            f"{error}; the {kept:,} queries timed until then are kept, the same call goes on"
+            f"{error}; the {queries:,} queries timed until then are kept, the same call goes on"
         ) from error
 
 

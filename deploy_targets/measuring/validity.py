@@ -75,7 +75,9 @@ def judge(
         *_of_machine(conditions, power or {}),
         *wrong_precision(runtime, precision),
     ]
-    unavailable = [name for name in _TELLS if all(getattr(one, name) is None for one in conditions)]
+    unavailable = [
+        name for name in _TELLS if all(getattr(moment, name) is None for moment in conditions)
+    ]
     if len(samples) < FEWEST:
         unavailable.append(f"stationarity (needs {FEWEST} queries, had {len(samples)})")
     return Validity(SUSPECT if reasons else VALID, reasons, unavailable)
@@ -92,21 +94,21 @@ def change_point(values: Sequence[float]) -> tuple[int, float]:
     """
     n = len(values)
     # U[t] is how many of the pairs across t rise, less those that fall.
-    found = [
+    differences = [
         abs(sum((a < b) - (a > b) for a in values[:t] for b in values[t:])) for t in range(1, n)
     ]
-    largest = max(found, default=0)
+    largest = max(differences, default=0)
     chance = 2 * math.exp(-6 * largest**2 / (n**3 + n**2)) if n else 1.0
-    return (found.index(largest) + 1 if found else 0), min(1.0, chance)
+    return (differences.index(largest) + 1 if differences else 0), min(1.0, chance)
 
 
 def wrong_precision(runtime: RuntimeUsed, precision: str) -> list[str]:
     """Why what ran is not what a bundle of that precision is; empty where it is."""
-    ran, wanted = runtime.executed_precision.summary, _PRECISIONS.get(precision)
-    if ran == "unknown" or wanted in {None, ran} or (wanted == "f32" and ran == "f16"):
+    ran, expected = runtime.executed_precision.summary, _PRECISIONS.get(precision)
+    if ran == "unknown" or expected in {None, ran} or (expected == "f32" and ran == "f16"):
         return []
     # Some of its layers may have been kept in higher precision, even most.
-    if wanted == "int8" and {"u8", "i8"} & set(runtime.executed_precision.operators):
+    if expected == "int8" and {"u8", "i8"} & set(runtime.executed_precision.operators):
         return []
     if runtime.precision_hint == "auto" and precision != "int8":
         return []
@@ -114,7 +116,7 @@ def wrong_precision(runtime: RuntimeUsed, precision: str) -> list[str]:
 
 
 def _cold(warmed: Sequence[Warmed]) -> list[str]:
-    if all(one.steady for one in warmed):
+    if all(warmup.steady for warmup in warmed):
         return []
     return ["the time for warming up was over before queries stopped getting faster"]
 
@@ -168,14 +170,16 @@ def _late(parts: Sequence[Timed], scenario: Scenario) -> list[str]:
 
 def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list[str]:
     reasons = []
-    others = [one.other_cpu for one in conditions if one.other_cpu is not None]
+    others = [moment.other_cpu for moment in conditions if moment.other_cpu is not None]
     if others and max(others) > _OTHERS:
         reasons.append(f"other processes took {max(others):.0%} of the CPU")
-    if any(one.throttled for one in conditions):
-        hottest = [one.temperature_c for one in conditions if one.temperature_c is not None]
+    if any(moment.throttled for moment in conditions):
+        hottest = [
+            moment.temperature_c for moment in conditions if moment.temperature_c is not None
+        ]
         at = f" (at {max(hottest):.0f} °C)" if hottest else ""
         reasons.append(f"the machine slowed itself down, for heat or want of power{at}")
-    held_back = sum(one.held_back or 0 for one in conditions if one.at == DURING)
+    held_back = sum(moment.held_back or 0 for moment in conditions if moment.at == DURING)
     if held_back:
         times = "1 period" if held_back == 1 else f"{held_back} periods"
         reasons.append(
@@ -183,16 +187,20 @@ def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list
             "more, or fewer threads"
         )
     # A clock may fall as soon as there is nothing to do, which is no matter.
-    clocks = [(one.frequency_mhz, one.at) for one in conditions if one.frequency_mhz is not None]
+    clocks = [
+        (moment.frequency_mhz, moment.at)
+        for moment in conditions
+        if moment.frequency_mhz is not None
+    ]
     highest = max((mhz for mhz, _ in clocks), default=0.0)
     lowest = min((mhz for mhz, at in clocks if at != "after"), default=highest)
     if lowest < highest * _CLOCK_FELL:
         reasons.append(f"the clock was as low as {lowest:.0f} MHz, and {highest:.0f} at best")
-    swapped = [one.swap_mb for one in conditions if one.swap_mb is not None]
+    swapped = [moment.swap_mb for moment in conditions if moment.swap_mb is not None]
     if swapped and swapped[-1] - swapped[0] > _SWAPPED_MB:
         reasons.append(f"{swapped[-1] - swapped[0]:.0f} MiB were swapped out meanwhile")
-    governors = {one.governor for one in conditions if one.governor is not None}
+    governors = {moment.governor for moment in conditions if moment.governor is not None}
     if "governor" in power and governors and governors != {power["governor"]}:
-        found = ", ".join(sorted(governors))
-        reasons.append(f"the governor was {found}; the target's profile has {power['governor']}")
+        names = ", ".join(sorted(governors))
+        reasons.append(f"the governor was {names}; the target's profile has {power['governor']}")
     return reasons

@@ -100,8 +100,8 @@ def read_target(path: Path) -> Target:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is no target.
     """
-    kept = read_record(path, _TargetFile, "a target", "export again")
-    target = Target(**{one.name: getattr(kept, one.name) for one in fields(Target)})
+    stored = read_record(path, _TargetFile, "a target", "export again")
+    target = Target(**{field.name: getattr(stored, field.name) for field in fields(Target)})
     try:
         _check(path, target)
     except RecipeError as error:

@@ -183,10 +183,10 @@ class TrialFiles:
         if self._folder is None or not (file := self._file(self._folder, candidate)).is_file():
             return None
         try:
-            kept = read_record(file, _TrialFile, "a trial", "delete it")
+            stored = read_record(file, _TrialFile, "a trial", "delete it")
         except CorruptFileError:
             return None
-        return (None, kept.error) if kept.error else (kept.trial(), "")
+        return (None, stored.error) if stored.error else (stored.trial(), "")
 
     def _file(self, folder: Path, candidate: ModelVariant) -> Path:
         text = json.dumps([candidate.as_dict(), self._context], sort_keys=True)

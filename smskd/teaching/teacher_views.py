@@ -80,8 +80,8 @@ class TeacherViews:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.facts: dict[str, Any] = read_json(folder / _FACTS, _DELETE)
-        what = "the facts of kept teacher views"
-        facts = record_in(self.facts, folder / _FACTS, ViewsFacts, what, _DELETE)
+        description = "the facts of kept teacher views"
+        facts = record_in(self.facts, folder / _FACTS, ViewsFacts, description, _DELETE)
         self.views, self.samples, self.feature_count = facts.views, facts.samples, facts.features
         self._embedding_name = ["embedding"] if facts.embedding else []
 

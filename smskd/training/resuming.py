@@ -110,9 +110,9 @@ def load_resume(
             "choose another folder, or delete this file to begin the stage anew"
         )
     try:
-        kept = build(ResumeFacts, facts)
+        stored = build(ResumeFacts, facts)
         moments = _moments(tensors, optimizer)
-        scales = _scales(kept.scaler, scaler)
+        scales = _scales(stored.scaler, scaler)
     except (KeyError, ValueError, TypeError) as error:
         raise CorruptFileError(
             f"{path}: not a whole state of a stage ({error}); delete it to begin the stage anew"
@@ -122,7 +122,7 @@ def load_resume(
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     if scaler is not None and scales:
         scaler.load_state_dict(scales)
-    return ResumeState(kept.epoch, kept.history)
+    return ResumeState(stored.epoch, stored.history)
 
 
 def _misfit(expected: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> str | None:

@@ -97,7 +97,7 @@ class Runtime(Protocol):
 RUNTIMES: Registry[type[Runtime]] = Registry("runtime", __name__)
 
 
-def runtime_for(export_format: str, asked: str | None = None) -> str:
+def runtime_for(export_format: str, requested: str | None = None) -> str:
     """Name of the runtime that takes an export format: the first that does, or the one asked for.
 
     Raises:
@@ -109,14 +109,14 @@ def runtime_for(export_format: str, asked: str | None = None) -> str:
         by_format.setdefault(runtime.format, name)
     if export_format not in by_format:
         raise unknown_name("export format", export_format, by_format)
-    if asked is None:
+    if requested is None:
         return by_format[export_format]
-    if RUNTIMES.get(asked).format != export_format:
+    if RUNTIMES.get(requested).format != export_format:
         raise UsageError(
-            f"runtime {asked!r} takes models of format {RUNTIMES.get(asked).format}, but this one "
-            f"is {export_format}; ask for {by_format[export_format]!r}"
+            f"runtime {requested!r} takes models of format {RUNTIMES.get(requested).format}, but "
+            f"this one is {export_format}; ask for {by_format[export_format]!r}"
         )
-    return asked
+    return requested
 
 
 def open_runtime(name: str) -> Runtime:
@@ -141,12 +141,12 @@ def check_version(bundle: Bundle, name: str, version: str) -> None:
     Raises:
         HostError: when it is another.
     """
-    wanted = bundle.manifest.runtime
-    is_it = RUNTIMES.get(wanted.name).package == RUNTIMES.get(name).package
-    if is_it and not wanted.allows(version):
+    required = bundle.manifest.runtime
+    is_it = RUNTIMES.get(required.name).package == RUNTIMES.get(name).package
+    if is_it and not required.allows(version):
         raise HostError(
-            f"{bundle.folder}: is for {wanted}, but this host has {version}; install one of these "
-            "there, or export for a target that allows it"
+            f"{bundle.folder}: is for {required}, but this host has {version}; install one of "
+            "these there, or export for a target that allows it"
         )
 
 

@@ -101,9 +101,9 @@ class OrtSession:
 
     def _zeros(self, session: Any) -> NDArray[Any]:
         """An input that the model takes: its free sizes are 1."""
-        (taken,) = (i for i in session.get_inputs() if i.name == self._input_name)
-        sizes = [size if isinstance(size, int) else 1 for size in taken.shape]
-        return np.zeros(sizes, _INPUTS[taken.type])
+        (model_input,) = (i for i in session.get_inputs() if i.name == self._input_name)
+        sizes = [size if isinstance(size, int) else 1 for size in model_input.shape]
+        return np.zeros(sizes, _INPUTS[model_input.type])
 
 
 def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:

@@ -53,10 +53,10 @@ class OpenVinoSession:
         self._library, self._model = library, model
         self._core = library.Core()
         self._compiled = self._compile(model.batch)
-        taken = self._compiled.input(model.input_name)
-        shape = taken.partial_shape
-        self._shape = tuple(taken.shape) if shape.is_static else None
-        self._type = taken.element_type.to_dtype()
+        model_input = self._compiled.input(model.input_name)
+        shape = model_input.partial_shape
+        self._shape = tuple(model_input.shape) if shape.is_static else None
+        self._type = model_input.element_type.to_dtype()
         self._for_any: Any = None
         self.run = self._lane()
 
@@ -75,10 +75,10 @@ class OpenVinoSession:
     def _compile(self, batch: int | None) -> Any:
         """The model for a batch size, or for any that it takes."""
         graph = self._core.read_model(str(self._model.path))
-        taken = graph.input(self._model.input_name)
-        first, *others = list(taken.partial_shape)
-        if batch is not None and first.is_dynamic and all(one.is_static for one in others):
-            graph.reshape({taken: [batch, *(one.get_length() for one in others)]})
+        model_input = graph.input(self._model.input_name)
+        first, *others = list(model_input.partial_shape)
+        if batch is not None and first.is_dynamic and all(axis.is_static for axis in others):
+            graph.reshape({model_input: [batch, *(axis.get_length() for axis in others)]})
         settings: dict[str, Any] = {
             "NUM_STREAMS": self._model.streams,
             "INFERENCE_NUM_THREADS": self._model.threads,
@@ -93,20 +93,20 @@ class OpenVinoSession:
         if shape is None:
             return of_any_size
         request = self._compiled.create_infer_request()
-        given = self._compiled.output(self._model.output_name)
-        taken = np.empty(shape, self._type)
+        output = self._compiled.output(self._model.output_name)
+        buffer = np.empty(shape, self._type)
         request.set_tensor(
             self._compiled.input(self._model.input_name),
-            self._library.Tensor(taken, shared_memory=True),
+            self._library.Tensor(buffer, shared_memory=True),
         )
 
         def run(batch: NDArray[Any]) -> NDArray[np.float32]:
             if batch.shape != shape:
                 return of_any_size(batch)
-            np.copyto(taken, batch)
+            np.copyto(buffer, batch)
             request.infer(share_outputs=True)
             # The next inference writes over it.
-            logits: NDArray[np.float32] = request.get_tensor(given).data.copy()
+            logits: NDArray[np.float32] = request.get_tensor(output).data.copy()
             return logits
 
         return run
@@ -120,8 +120,8 @@ class OpenVinoSession:
                 self._for_any = self._for_any or self._compile(None)
                 request = self._for_any.create_infer_request()
             inputs = {self._model.input_name: batch}
-            found = request.infer(inputs, share_inputs=True)
-            logits: NDArray[np.float32] = found[self._model.output_name]
+            results = request.infer(inputs, share_inputs=True)
+            logits: NDArray[np.float32] = results[self._model.output_name]
             return logits
 
         return run
@@ -133,6 +133,6 @@ def _precision(node: Any) -> str:
     With weights that are stored in halves it says "f16" of itself, though it widens them and
     computes in what its features come in.
     """
-    told = str(node.get_rt_info()["runtimePrecision"].astype(str)).lower()
+    precision = str(node.get_rt_info()["runtimePrecision"].astype(str)).lower()
     features = node.input(0).get_element_type().get_type_name()
-    return "f32" if told == "f16" and features == "f32" else told
+    return "f32" if precision == "f16" and features == "f32" else precision
