@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.options import RuntimeOptions, SamplingOptions
+from deploy_targets.measuring.compare import CompareOptions
+from deploy_targets.measuring.measure import MeasureOptions
 from deploy_targets.targets import load_target
 from foundation.errors import CorruptFileError, MissingFileError, UnknownNameError
-from pipeline.benching.bench import bench
+from foundation.records import part_of
+from pipeline.benching.bench import bench, measured_as
 from pipeline.gating.gate import gate, read_measurements
 from pipeline.gating.verdict import read_verdict
 from pipeline.recipe.sections import BenchRecipe
@@ -37,6 +43,32 @@ def test_another_way_of_measuring_is_measured(own: RunFolder) -> None:
     assert (before.runtime.threads, after["runtime"]["threads"]) == (1, 2)
     assert after["latency_ms"]["n"] == 5
     assert set(heard) == {"local-onnx-int8"}
+
+
+def test_how_a_bundle_was_measured_can_be_asked_for_again(own: RunFolder) -> None:
+    """All of it: what the command line gave stands in no recipe."""
+    settings = BenchRecipe(
+        threads=1, queries=5, min_seconds=0, max_seconds=0.2, seed=7, accuracy=False,
+        percentiles=[75.0], throughput_batch=3,
+    )  # fmt: skip
+    (path,) = bench(own, settings, silent, print, ["local-onnx-int8"])
+    assert measured_as(own, path) == settings
+
+
+def test_every_option_reaches_the_device_as_the_recipe_has_it() -> None:
+    settings = BenchRecipe(
+        threads=3, precision_hint="auto", runtime="openvino", pin="0-1", scenario="server",
+        rate=50.0, batch=2, streams=4, seed=9, percentiles=[75.0], queries=7, min_seconds=0.5,
+        max_seconds=3.0, throughput_batch=5,
+    )  # fmt: skip
+    job = part_of(Job, part_of(MeasureOptions, settings), bundle="b")
+    names = [field.name for kind in (RuntimeOptions, SamplingOptions) for field in fields(kind)]
+    sent = {name: getattr(job, name) for name in names}
+    assert sent == {name: getattr(settings, name) for name in names}
+    assert all(value != getattr(BenchRecipe(), name) for name, value in sent.items())
+    server = part_of(ServerJob, part_of(CompareOptions, settings), bundle="b")
+    for field in fields(RuntimeOptions):
+        assert getattr(server, field.name) == sent[field.name]
 
 
 def test_a_bundle_that_was_spoilt_is_refused_even_if_it_was_measured(
