@@ -57,8 +57,8 @@ SetOption = Annotated[
 ]
 
 
-def _trust(given: bool) -> None:
-    if given:
+def _trust(trusted: bool) -> None:
+    if trusted:
         os.environ["COMPRESS_TRUST_CODE"] = "1"
 
 

@@ -72,8 +72,8 @@ def _log_to(file: Path | None) -> None:
     _Wishes.file = file or _Wishes.file
 
 
-def _show_tracebacks(wanted: bool) -> None:
-    if wanted:
+def _show_tracebacks(shown: bool) -> None:
+    if shown:
         os.environ[TRACEBACK] = "1"
 
 
@@ -121,4 +121,6 @@ def options() -> list[Any]:
     """The parameters to add to a command, as the parser has them."""
     taker = typer.Typer(add_completion=False)
     taker.command()(_options)
-    return [one for one in typer.main.get_command(taker).params if one.name != "help"]
+    return [
+        parameter for parameter in typer.main.get_command(taker).params if parameter.name != "help"
+    ]

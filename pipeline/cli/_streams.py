@@ -90,5 +90,8 @@ def _likeness(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]
-    alike = (_ALIKE.get(one) or one.encode("ascii", "backslashreplace").decode() for one in letters)
+    alike = (
+        _ALIKE.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+        for letter in letters
+    )
     return "".join(alike), error.end

@@ -33,8 +33,8 @@ def _temporary_home() -> Path:
     folder = Path(tempfile.gettempdir()) / f"compress-home-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid():
             folder.chmod(0o700)
             return folder
     except OSError:

@@ -16,17 +16,17 @@ def show_versions(*, as_json: bool) -> None:
     from foundation.records import as_dict  # noqa: PLC0415 - numpy
     from pipeline.commands.versions import versions  # noqa: PLC0415
 
-    found = versions()
+    installed = versions()
     if not leads():
         return
     if as_json:
-        dump(as_dict(found), sys.stdout, indent=2, allow_nan=False)
+        dump(as_dict(installed), sys.stdout, indent=2, allow_nan=False)
         sys.stdout.write("\n")
         return
-    print(f"compress {found.compress or 'from its sources'}")
-    print(f"python {found.python}")
-    print(f"platform {found.platform}")
-    for name, release in found.libraries.items():
+    print(f"compress {installed.compress or 'from its sources'}")
+    print(f"python {installed.python}")
+    print(f"platform {installed.platform}")
+    for name, release in installed.libraries.items():
         print(f"{name} {release or '(not installed)'}")
 
 
@@ -34,7 +34,9 @@ def version_options() -> list[Any]:
     """The parameters that the program itself has beside its commands, as the parser has them."""
     taker = typer.Typer(add_completion=False)
     taker.command()(_options)
-    return [one for one in typer.main.get_command(taker).params if one.name != "help"]
+    return [
+        parameter for parameter in typer.main.get_command(taker).params if parameter.name != "help"
+    ]
 
 
 def _options(

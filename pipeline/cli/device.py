@@ -138,9 +138,9 @@ def clean(
     _end(carry_out(hosts, cache_only=cache), json)
 
 
-def _end(found: tuple[Outcome, CompressError | None], json: bool) -> None:
+def _end(result: tuple[Outcome, CompressError | None], json: bool) -> None:
     """Show what came of it, then fail as the first device did."""
-    outcome, error = found
+    outcome, error = result
     present(outcome, json)
     if error is not None:
         raise error

@@ -77,7 +77,7 @@ def bench_only(
         held = HeldAgainst()
         if asked.against:
             held = _held_shown(run, asked, console, only, measurements)
-    found = BenchOutcome(
+    outcome = BenchOutcome(
         run=str(run.path),
         measurements=measurements,
         ratios=held.ratios,
@@ -85,7 +85,7 @@ def bench_only(
     )
     shown = [measurement_table(measurements), process_table(measurements)]
     shown += [ratio_table(held.ratios)] if held.ratios else []
-    return Outcome(as_dict(found), shown)
+    return Outcome(as_dict(outcome), shown)
 
 
 def bench_shown(
@@ -127,13 +127,15 @@ def held_against(
     measurements: Sequence[Measurement],
 ) -> HeldAgainst:
     """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
-    other = user_path(asked.against or "")
-    if not is_bundle(other):
-        return HeldAgainst(stored_ratios(measurements, read_baseline(other).measurements))
+    baseline = user_path(asked.against or "")
+    if not is_bundle(baseline):
+        return HeldAgainst(stored_ratios(measurements, read_baseline(baseline).measurements))
     comparisons = [
-        read_comparison(path) for path in time_against(run, other, asked, on_progress, only)
+        read_comparison(path) for path in time_against(run, baseline, asked, on_progress, only)
     ]
-    return HeldAgainst([r for one in comparisons for r in ratios_in_turns(one)], comparisons)
+    return HeldAgainst(
+        [r for comparison in comparisons for r in ratios_in_turns(comparison)], comparisons
+    )
 
 
 def _held_shown(

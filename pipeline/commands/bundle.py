@@ -104,7 +104,7 @@ def verify(
     target = load_target(emulate) if emulate else None
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
         verification = _Verification(path, Path(scratch), target, say)
-        checks, failed = _carried_out(verification.steps(), verification.told)
+        checks, failed = _carried_out(verification.steps(), verification.message_of)
     content = as_dict(Verification(bundle=str(path), passed=failed is None, checks=checks))
     rows = [[check.what, check.state, check.found] for check in checks]
     table = table_of(f"Bundle {path}", ["check", "", "found"], rows)
@@ -133,23 +133,23 @@ def unpack_bundle(packed: Path, out: Path | None) -> Outcome:
 
 
 def _carried_out(
-    steps: Mapping[str, Callable[[], str]], told: Callable[[Exception], str]
+    steps: Mapping[str, Callable[[], str]], message_of: Callable[[Exception], str]
 ) -> tuple[list[VerificationCheck], CompressError | None]:
     """The steps one after another; what comes after one that fails cannot be trusted, nor run."""
     checks: list[VerificationCheck] = []
     failed: CompressError | None = None
-    for what, step in steps.items():
+    for name, step in steps.items():
         if failed:
-            checks.append(VerificationCheck(what, "not reached", ""))
+            checks.append(VerificationCheck(name, "not reached", ""))
             continue
         try:
-            checks.append(VerificationCheck(what, "ok", step()))
+            checks.append(VerificationCheck(name, "ok", step()))
         except _SkippedError as reason:
-            checks.append(VerificationCheck(what, "skipped", told(reason)))
+            checks.append(VerificationCheck(name, "skipped", message_of(reason)))
         except CompressError as error:
-            failed = type(error)(told(error))
+            failed = type(error)(message_of(error))
             failed.__cause__ = error
-            checks.append(VerificationCheck(what, "failed", told(error)))
+            checks.append(VerificationCheck(name, "failed", message_of(error)))
     return checks, failed
 
 
@@ -179,7 +179,7 @@ class _Verification:
             steps[f"emulated {self.target.name}"] = self.emulated
         return {"packed file": self.packed_file, **steps} if self.path.is_file() else steps
 
-    def told(self, error: Exception) -> str:
+    def message_of(self, error: Exception) -> str:
         """The message, with what the user named in the place of the folder it was unpacked to."""
         return str(error).replace(str(self.folder.resolve()), str(self.path))
 
@@ -275,14 +275,14 @@ def _tolerance(recorded: Any, path: Path) -> Tolerance:
         ) from error
 
 
-def _hold(parity: ExportParity, limits: Tolerance, what: str) -> None:
+def _hold(parity: ExportParity, limits: Tolerance, figures: str) -> None:
     # Written so that a limit that is not a number is kept by nothing.
-    kept = (
+    holds = (
         parity.relative_error <= limits.relative_error
         and parity.top1_agreement >= limits.top1_agreement
         and parity.signal_to_noise_db >= limits.signal_to_noise_db
     )
-    if not kept:
+    if not holds:
         raise ModelMismatchError(
-            f"{what}; it was held to {as_dict(limits)}: do not use it on this device"
+            f"{figures}; it was held to {as_dict(limits)}: do not use it on this device"
         )

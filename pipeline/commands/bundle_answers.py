@@ -34,13 +34,13 @@ class Answers:
     together: NDArray[np.float32] | None
 
 
-def answers_of(bundle: Bundle, runtime: str, what: str) -> Answers:
+def answers_of(bundle: Bundle, runtime: str, name: str) -> Answers:
     """Ask a bundle's model.
 
     Args:
         bundle: whole and unchanged.
         runtime: that runs it.
-        what: the bundle's name, for messages.
+        name: the bundle's, for messages.
 
     Raises:
         HostError: when the runtime is not here, or is another release than the bundle is for.
@@ -54,7 +54,7 @@ def answers_of(bundle: Bundle, runtime: str, what: str) -> Answers:
     checked = as_dict(bundle.checked())
     job = {"bundle": str(bundle.folder.resolve()), "runtime": runtime, "checked": checked}
     limits = ProcessLimits.for_model(bundle.model_bytes)
-    reply = run_confined(__name__, job, limits, what, ModelMismatchError)
+    reply = run_confined(__name__, job, limits, name, ModelMismatchError)
     together = reply["together"]
     return Answers(
         str(reply["version"]),

@@ -135,7 +135,9 @@ def recipes_table(name: str | None) -> Outcome:
     Raises:
         UnknownNameError: when there is none of that name.
     """
-    recipes = [shipped_recipe(each) for each in (shipped_names() if name is None else [name])]
+    recipes = [
+        shipped_recipe(recipe_name) for recipe_name in (shipped_names() if name is None else [name])
+    ]
     content = as_dict(RecipesShown(recipes=recipes))
     if name is not None:
         text = Path(recipes[0].path).read_text(encoding="utf-8")
@@ -150,10 +152,10 @@ def recipes_table(name: str | None) -> Outcome:
 def targets_table(name: str | None) -> Outcome:
     """All targets, or one whole, with where each fact is from."""
     names = target_names() if name is None else [name]
-    content = as_dict(TargetsShown(targets=[_target_shown(each) for each in names]))
+    content = as_dict(TargetsShown(targets=[_target_shown(target_name) for target_name in names]))
     if name is not None:
         return Outcome(content, [_target_facts(load_target(name), is_shipped(name))])
-    rows = [_target_row(each, load_target(each)) for each in target_names()]
+    rows = [_target_row(target_name, load_target(target_name)) for target_name in target_names()]
     columns = ["target", "arch", "cores", "peak GOP/s, FP32 · INT8", "runtimes", "precisions", ""]
     notes = [
         "peak: theoretical, of the cores that are used; – where the clock is not known",
@@ -175,7 +177,9 @@ def _target_row(name: str, target: Target) -> list[str]:
         name,
         target.arch,
         str(target.cores or "–"),
-        " · ".join(number(peak.get(each), 0) for each in ("fp32", "int8")) if peak else "–",
+        " · ".join(number(peak.get(precision), 0) for precision in ("fp32", "int8"))
+        if peak
+        else "–",
         ", ".join(target.runtime_names),
         ", ".join(target.precisions),
         f"{yours}{alias}{target.description}",
@@ -196,7 +200,10 @@ def _target_facts(target: Target, shipped: bool) -> Any:
         [f"peak {key.upper()}", f"{rate:,.1f} GOP/s", "per cycle × clock × cores used"]
         for key, rate in _peak(target).items()
     ]
-    rows += [["runtime", f"{one.name} {one.version}", one.source] for one in target.runtimes]
+    rows += [
+        ["runtime", f"{runtime.name} {runtime.version}", runtime.source]
+        for runtime in target.runtimes
+    ]
     scheme = {key: value for key, value in content["quantization"].items() if key != "reason"}
     rows.append(["INT8", _words(scheme), target.quantization.reason])
     whose = "" if shipped else " (yours)"
@@ -260,8 +267,8 @@ def models_table(pattern: str | None = None) -> Outcome:
     Raises:
         UnknownNameError: when there is none such.
     """
-    library, slash, wanted = (pattern or "*").partition("/")
-    return _library_models(library, wanted or "*") if slash else _own_models(library)
+    library, slash, names = (pattern or "*").partition("/")
+    return _library_models(library, names or "*") if slash else _own_models(library)
 
 
 def _own_models(pattern: str) -> Outcome:
@@ -304,7 +311,7 @@ def datasets_table() -> Outcome:
     from pipeline.data import DATASETS  # noqa: PLC0415 - scikit-learn
 
     datasets = [DatasetShown(name, _summary(load)) for name, load in DATASETS.items()]
-    rows = [[one.name, one.summary] for one in datasets]
+    rows = [[dataset.name, dataset.summary] for dataset in datasets]
     content = as_dict(DatasetsShown(datasets=datasets))
     return Outcome(content, [table_of("Datasets", ["dataset", "what it is"], rows)])
 

@@ -132,7 +132,7 @@ def set_up(
         What came of it, and the first error.
     """
 
-    def one(host: FleetHost) -> SetUp:
+    def set_up_host(host: FleetHost) -> SetUp:
         name = host.target or target
         packages = packages_for(load_target(name) if name else None, runtimes)
         with at_work(console, f"setting up {host.name}") as under_way:
@@ -144,17 +144,17 @@ def set_up(
             return provisioning.set_up(host.url, packages, say, wheels, from_here=from_here)
 
     def row(done: SetUp) -> list[str]:
-        there = ", ".join(f"{name} {version}" for name, version in done.runtimes.items())
-        return [there, ", ".join(done.made) or "nothing to do", done.folder]
+        installed = ", ".join(f"{name} {version}" for name, version in done.runtimes.items())
+        return [installed, ", ".join(done.made) or "nothing to do", done.folder]
 
-    found, failures = _collect(hosts, one)
+    done_hosts, failures = _collect(hosts, set_up_host)
     content = DevicesSetUp(
         hosts=[
-            *(HostSetUp(name, done) for name, done in found.items()),
-            *(HostSetUp(name, None, *_told(error)) for name, error in failures.items()),
+            *(HostSetUp(name, done) for name, done in done_hosts.items()),
+            *(HostSetUp(name, None, *_line_and_code(error)) for name, error in failures.items()),
         ]
     )
-    rows = {name: row(done) for name, done in found.items()}
+    rows = {name: row(done) for name, done in done_hosts.items()}
     shown = _shown("Set up", ["runtimes", "made now", "folder there"], rows, failures)
     return Outcome(as_dict(content), shown), next(iter(failures.values()), None)
 
@@ -164,14 +164,14 @@ def list_known() -> Outcome:
     known = known_devices()
     rows = [
         [
-            one.board or one.cpu or "–",
-            one.arch,
-            one.python,
-            ", ".join(f"{name} {version}" for name, version in one.runtimes.items()),
-            one.set_up_at[:10],
-            one.url,
+            machine.board or machine.cpu or "–",
+            machine.arch,
+            machine.python,
+            ", ".join(f"{name} {version}" for name, version in machine.runtimes.items()),
+            machine.set_up_at[:10],
+            machine.url,
         ]
-        for one in known
+        for machine in known
     ]
     columns = ["machine", "arch", "Python", "runtimes", "set up", "host"]
     empty = f"no device yet; set one up with `compress device setup --host {EXAMPLE}`"
@@ -191,26 +191,31 @@ def check(
     """
     console = progress_console()
 
-    def one(host: FleetHost) -> DeviceCheck:
+    def check_host(host: FleetHost) -> DeviceCheck:
         needs, arch = _needs(host.target or target, bundle)
         with at_work(console, f"looking at {host.name}"):
             return checking.check(host.url, needs, arch)
 
-    found, failures = _collect(hosts, one)
+    checked_hosts, failures = _collect(hosts, check_host)
     tables: list[RenderableType] = [
-        table_of(name, ["", "what", "found"], [[f.state, f.what, f.detail] for f in each.findings])
-        for name, each in found.items()
+        table_of(
+            name, ["", "what", "found"], [[f.state, f.what, f.detail] for f in checked.findings]
+        )
+        for name, checked in checked_hosts.items()
     ]
     lines = [f"{name}: {error}" for name, error in failures.items() if len(hosts) > 1]
     error = next(iter(failures.values()), None)
-    for name, each in found.items():
-        problem = next((f for f in each.findings if f.state == "problem"), None)
+    for name, checked in checked_hosts.items():
+        problem = next((f for f in checked.findings if f.state == "problem"), None)
         if problem and error is None:
             error = HostError(f"{name}: {problem.what}: {problem.detail}")
     content = DevicesChecked(
         hosts=[
-            *(HostChecked(name, each.good, each) for name, each in found.items()),
-            *(HostChecked(name, False, None, *_told(each)) for name, each in failures.items()),
+            *(HostChecked(name, checked.good, checked) for name, checked in checked_hosts.items()),
+            *(
+                HostChecked(name, False, None, *_line_and_code(failure))
+                for name, failure in failures.items()
+            ),
         ]
     )
     return Outcome(as_dict(content), [*tables, *map(safe, lines)]), error
@@ -221,18 +226,18 @@ def clean(hosts: Sequence[FleetHost], *, cache_only: bool) -> tuple[Outcome, Com
 
     console = progress_console()
 
-    def one(host: FleetHost) -> float:
+    def clear_host(host: FleetHost) -> float:
         with at_work(console, f"clearing {host.name}"):
             return provisioning.clean(host.url, cache_only=cache_only)
 
-    found, failures = _collect(hosts, one)
+    cleared, failures = _collect(hosts, clear_host)
     content = DevicesCleared(
         hosts=[
-            *(HostCleared(name, freed_mb) for name, freed_mb in found.items()),
-            *(HostCleared(name, None, *_told(error)) for name, error in failures.items()),
+            *(HostCleared(name, freed_mb) for name, freed_mb in cleared.items()),
+            *(HostCleared(name, None, *_line_and_code(error)) for name, error in failures.items()),
         ]
     )
-    rows = {name: [f"{freed_mb:,.1f}"] for name, freed_mb in found.items()}
+    rows = {name: [f"{freed_mb:,.1f}"] for name, freed_mb in cleared.items()}
     shown = _shown("Cleared", ["MB freed"], rows, failures)
     return Outcome(as_dict(content), shown), next(iter(failures.values()), None)
 
@@ -243,7 +248,7 @@ def named_or_known(hosts: Sequence[FleetHost]) -> Sequence[FleetHost]:
     Raises:
         UsageError: when there are none of either.
     """
-    hosts = hosts or [FleetHost(one.url, one.url) for one in known_devices()]
+    hosts = hosts or [FleetHost(machine.url, machine.url) for machine in known_devices()]
     if not hosts:
         raise UsageError(f"no device is known here; name one with --host {EXAMPLE}")
     return hosts
@@ -264,16 +269,16 @@ def _needs(target: str | None, bundle: Path | None) -> tuple[list[RuntimeRange],
 def _collect(
     hosts: Sequence[FleetHost], work: Callable[[FleetHost], T]
 ) -> tuple[dict[str, T], dict[str, CompressError]]:
-    found, failures = {}, {}
+    results, failures = {}, {}
     for host in hosts:
         try:
-            found[host.name] = work(host)
+            results[host.name] = work(host)
         except CompressError as error:
             failures[host.name] = error
-    return found, failures
+    return results, failures
 
 
-def _told(error: CompressError) -> tuple[str, int]:
+def _line_and_code(error: CompressError) -> tuple[str, int]:
     return str(error), error.exit_code
 
 

@@ -39,10 +39,10 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     run = start_run(path, file.recipe, remarks_on(console))
     with run.locked():
         train(run, file, console)
-    found = DistillOutcome(
+    outcome = DistillOutcome(
         run=str(run.path), networks=run.record()["networks"], remarks=run.remarks()
     )
-    content = as_dict(found)
+    content = as_dict(outcome)
     return Outcome(content, [stage_table(run), *pruned_lines(run), f"student: {run.student}"])
 
 
@@ -85,8 +85,8 @@ def stage_table(run: RunFolder) -> Table:
 def pruned_lines(run: RunFolder) -> list[str]:
     """What each pruning of the student left, a line each."""
     costs = [
-        (one["before_stage"], one["before"], one["after"])
-        for one in run.record()["networks"]["student"].get("pruned", [])
+        (pruning["before_stage"], pruning["before"], pruning["after"])
+        for pruning in run.record()["networks"]["student"].get("pruned", [])
     ]
     return [
         f"pruned before stage {stage}: {before['parameters']:,} → {after['parameters']:,} "

@@ -55,10 +55,10 @@ def examine() -> Outcome:
         *_silence(facts),
         _disk(Path.cwd()),
     ]
-    rows = [[one.state, one.what, one.detail] for one in findings]
+    rows = [[finding.state, finding.what, finding.detail] for finding in findings]
     table = table_of("Doctor", ["", "what", "found"], rows)
     content = as_dict(Examination(facts=facts, findings=findings))
-    return Outcome(content, [table], all(one.state != "problem" for one in findings))
+    return Outcome(content, [table], all(finding.state != "problem" for finding in findings))
 
 
 def _libraries() -> list[Finding]:
@@ -66,16 +66,16 @@ def _libraries() -> list[Finding]:
     for distribution, (module, purpose) in _LIBRARIES.items():
         try:
             importlib.import_module(module)
-            found = Finding("ok", distribution, f"{version(distribution)}: {purpose}")
+            finding = Finding("ok", distribution, f"{version(distribution)}: {purpose}")
         except (ImportError, PackageNotFoundError, OSError) as error:
             reason = str(error).partition("\n")[0]
-            found = Finding(
+            finding = Finding(
                 "problem",
                 distribution,
                 f"does not import ({reason}), so this will not work: {purpose}; "
                 f"`pip install {distribution}`",
             )
-        findings.append(found)
+        findings.append(finding)
     return findings
 
 
@@ -108,8 +108,8 @@ def _processor(facts: Facts) -> list[Finding]:
 
 
 def _has_int8(features: list[str]) -> bool:
-    wanted = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
-    return bool(wanted & set(features))
+    int8_features = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+    return bool(int8_features & set(features))
 
 
 def _accelerator() -> Finding:

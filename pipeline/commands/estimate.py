@@ -79,13 +79,15 @@ def estimate_only(
     used = threads or profile.threads or profile.cores or 1
     bundles = _chosen(run, only, profile)
     known = [
-        one for each in [run, *map(open_run, calibrate_with)] for one in _measured(each, profile)
+        measurement
+        for measured_run in [run, *map(open_run, calibrate_with)]
+        for measurement in _measured(measured_run, profile)
     ]
     with at_work(progress_console(), f"estimating on {target}"):
         estimates = [estimate(bundle, profile, used, known) for bundle in bundles]
     with run.locked():
-        for one in estimates:
-            _keep(run, one)
+        for bundle_estimate in estimates:
+            _keep(run, bundle_estimate)
     content = as_dict(Estimates(run=str(run.path), estimates=estimates))
     columns, rows = estimate_rows(estimates)
     table = table_of("Estimate: computed, not measured", columns, rows)
@@ -114,13 +116,17 @@ def estimate(bundle: Bundle, target: Target, threads: int, known: Sequence[_Know
     least = roofline(work, target, threads)
     manifest, clock = describe(bundle), target.clock_mhz is not None
     others = [
-        one for one in known if one.measurement.bundle.manifest_sha256 != manifest.manifest_sha256
+        reference
+        for reference in known
+        if reference.measurement.bundle.manifest_sha256 != manifest.manifest_sha256
     ]
-    alike = [one for one in others if _is_alike(one.measurement, bundle, threads)]
-    chosen, found = alike or others, None
+    alike = [reference for reference in others if _is_alike(reference.measurement, bundle, threads)]
+    chosen, calibration = alike or others, None
     if chosen:
-        found = calibrate([one.observation for one in chosen], 1.0 if alike else _NEARLY)
-        latency = found.predict(least.ms, least.operators)
+        calibration = calibrate(
+            [reference.observation for reference in chosen], 1.0 if alike else _NEARLY
+        )
+        latency = calibration.predict(least.ms, least.operators)
     elif clock:
         latency = unmeasured(least.ms)
     else:
@@ -137,14 +143,14 @@ def estimate(bundle: Bundle, target: Target, threads: int, known: Sequence[_Know
         latency_ms=latency,
         basis=Basis(
             roofline_ms=least.ms if clock else None,
-            macs=sum(one.macs for one in work),
-            bytes=sum(one.bytes for one in work),
+            macs=sum(operator.macs for operator in work),
+            bytes=sum(operator.bytes for operator in work),
             operators=least.operators,
             compute_share=least.compute_share,
-            efficiency=_efficiency(found) if clock else None,
-            overhead_us=found.overhead_ms * 1e3 if found else 0.0,
-            calibrated_by=[one.name for one in chosen],
-            confidence=CONFIDENCE if found else None,
+            efficiency=_efficiency(calibration) if clock else None,
+            overhead_us=calibration.overhead_ms * 1e3 if calibration else 0.0,
+            calibrated_by=[reference.name for reference in chosen],
+            confidence=CONFIDENCE if calibration else None,
             notes=_notes(target, bool(chosen), bool(alike)),
         ),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -152,7 +158,7 @@ def estimate(bundle: Bundle, target: Target, threads: int, known: Sequence[_Know
 
 
 def _remarks(estimates: Sequence[Estimate]) -> list[str]:
-    return list(dict.fromkeys(note for one in estimates for note in one.basis.notes))
+    return list(dict.fromkeys(note for estimate in estimates for note in estimate.basis.notes))
 
 
 def _notes(target: Target, calibrated: bool, alike: bool) -> list[str]:
@@ -167,8 +173,12 @@ def _notes(target: Target, calibrated: bool, alike: bool) -> list[str]:
     return notes
 
 
-def _efficiency(found: Calibration | None) -> float:
-    return found.efficiency / found.factor.value if found else UNMEASURED_EFFICIENCY[1]
+def _efficiency(calibration: Calibration | None) -> float:
+    return (
+        calibration.efficiency / calibration.factor.value
+        if calibration
+        else UNMEASURED_EFFICIENCY[1]
+    )
 
 
 def _chosen(run: RunFolder, only: Sequence[str] | None, target: Target) -> list[Bundle]:
@@ -177,15 +187,15 @@ def _chosen(run: RunFolder, only: Sequence[str] | None, target: Target) -> list[
         if name not in folders:
             raise unknown_name("bundle", name, folders)
     bundles = [open_bundle(folders[name]) for name in only or folders]
-    taken = [one for one in bundles if only or one.manifest.format in target.formats]
+    runnable = [bundle for bundle in bundles if only or bundle.manifest.format in target.formats]
     # What was made for it says most; without that, what was made for another will do.
-    own = [one for one in taken if one.manifest.target == target.name]
-    if not taken:
+    own = [bundle for bundle in runnable if bundle.manifest.target == target.name]
+    if not runnable:
         raise MissingFileError(
             f"{run.bundles}: no bundle that target {target.name} takes; make some with "
             f"`compress export --target {target.name}`"
         )
-    return taken if only else own or taken
+    return runnable if only else own or runnable
 
 
 def _measured(run: RunFolder, target: Target) -> list[_Known]:
@@ -193,14 +203,14 @@ def _measured(run: RunFolder, target: Target) -> list[_Known]:
     folders = {sha256_of(folder / MANIFEST): folder for folder in run.bundle_folders()}
     known = []
     for path in run.measurement_paths():
-        one = read_measurement(path)
-        folder = folders.get(one.bundle.manifest_sha256)
-        p50 = one.latency_ms.p50
-        if folder is None or p50 is None or not _is_of(one.host.facts, target):
+        measurement = read_measurement(path)
+        folder = folders.get(measurement.bundle.manifest_sha256)
+        p50 = measurement.latency_ms.p50
+        if folder is None or p50 is None or not _is_of(measurement.host.facts, target):
             continue
-        least = roofline(graph_costs(open_bundle(folder)), target, one.runtime.threads)
+        least = roofline(graph_costs(open_bundle(folder)), target, measurement.runtime.threads)
         name = f"{run.path.name}/{path.stem}"
-        known.append(_Known(name, one, Observation(least.ms, least.operators, p50)))
+        known.append(_Known(name, measurement, Observation(least.ms, least.operators, p50)))
     return known
 
 
@@ -215,10 +225,10 @@ def _is_of(host: Facts, target: Target) -> bool:
     return (host.cpu, host.features) == (here.cpu, here.features) and core_name() == target.cpu
 
 
-def _is_alike(one: Measurement, bundle: Bundle, threads: int) -> bool:
-    asked = bundle.manifest
+def _is_alike(measurement: Measurement, bundle: Bundle, threads: int) -> bool:
+    manifest = bundle.manifest
     return (
-        one.runtime.name == runtime_for(asked.format)
-        and (one.bundle.precision == "int8") == (asked.precision == "int8")
-        and one.runtime.threads == threads
+        measurement.runtime.name == runtime_for(manifest.format)
+        and (measurement.bundle.precision == "int8") == (manifest.precision == "int8")
+        and measurement.runtime.threads == threads
     )

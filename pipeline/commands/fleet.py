@@ -137,7 +137,9 @@ def read_fleet(path: Path) -> list[FleetHost]:
         ) from error
     if not entries:
         raise RecipeError(f"{path}: names no host")
-    return [FleetHost(name, one.url, one.target, one.bench) for name, one in entries.items()]
+    return [
+        FleetHost(name, entry.url, entry.target, entry.bench) for name, entry in entries.items()
+    ]
 
 
 def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
@@ -148,18 +150,18 @@ def chosen_hosts(urls: Sequence[str], fleet: Path | None) -> list[FleetHost]:
         HostError: when one has a password in it.
     """
     hosts = [*(read_fleet(fleet) if fleet else []), *(FleetHost(url, url) for url in urls)]
-    for one in hosts:
-        refuse_password(one.url)
-    for one in hosts:
-        twice = [other.name for other in hosts if other.url == one.url]
+    for host in hosts:
+        refuse_password(host.url)
+    for host in hosts:
+        twice = [entry.name for entry in hosts if entry.url == host.url]
         if len(twice) > 1:
             raise UsageError(
-                f"{one.url}: named {len(twice)} times ({', '.join(twice)}); once will do"
+                f"{host.url}: named {len(twice)} times ({', '.join(twice)}); once will do"
             )
         # What comes of a host is known by its name.
-        if sum(other.name == one.name for other in hosts) > 1:
+        if sum(entry.name == host.name for entry in hosts) > 1:
             raise UsageError(
-                f"{one.name}: the name of two hosts, {one.url} among them; "
+                f"{host.name}: the name of two hosts, {host.url} among them; "
                 f"give the host in {fleet} another name"
             )
     return hosts
@@ -192,14 +194,19 @@ def bench_fleet(
             return _bench_one(run, host, changes, only, say, under_way=under_way)
 
     with run.locked():
-        found = in_parallel(hosts, work, say)
-    done = [_done(host, found[host.name]) for host in hosts]
-    good = [one for host in hosts if isinstance(one := found[host.name], _HostBench)]
-    measurements = [measured for one in good for measured in one.measurements]
-    ratios = [ratio for one in good for ratio in one.held.ratios]
+        results = in_parallel(hosts, work, say)
+    done = [_done(host, results[host.name]) for host in hosts]
+    benched = [result for host in hosts if isinstance(result := results[host.name], _HostBench)]
+    measurements = [measurement for result in benched for measurement in result.measurements]
+    ratios = [ratio for result in benched for ratio in result.held.ratios]
     rows = [
-        [one.host, "failed" if one.error else "done", str(len(one.measured)), one.error or ""]
-        for one in done
+        [
+            host_done.host,
+            "failed" if host_done.error else "done",
+            str(len(host_done.measured)),
+            host_done.error or "",
+        ]
+        for host_done in done
     ]
     summary = table_of("Hosts", ["host", "", "bundles", "error"], rows)
     outcome = FleetOutcome(
@@ -207,15 +214,15 @@ def bench_fleet(
         hosts=done,
         measurements=measurements,
         ratios=ratios,
-        comparisons=[turns for one in good for turns in one.held.comparisons],
+        comparisons=[comparison for result in benched for comparison in result.held.comparisons],
     )
     tables = [
         *([measurement_table(measurements)] if measurements else []),
         *([ratio_table(ratios)] if ratios else []),
     ]
     shown = [*tables, summary]
-    failed = [one for one in found.values() if isinstance(one, CompressError)]
-    return Outcome(as_dict(outcome), shown), next(iter(failed), None)
+    failures = [result for result in results.values() if isinstance(result, CompressError)]
+    return Outcome(as_dict(outcome), shown), next(iter(failures), None)
 
 
 def in_parallel(
@@ -226,7 +233,7 @@ def in_parallel(
     Returns:
         By the host's name, what came of the work or the error that it ended in.
     """
-    found: dict[str, A | CompressError] = {}
+    results: dict[str, A | CompressError] = {}
 
     def ask(host: FleetHost) -> str | CompressError:
         try:
@@ -237,15 +244,15 @@ def in_parallel(
     def queue(group: list[FleetHost]) -> None:
         for host in group:
             try:
-                found[host.name] = work(host)
+                results[host.name] = work(host)
             except CompressError as error:
-                found[host.name] = error
+                results[host.name] = error
                 say(f"{host.name}: {error}")
 
     groups: dict[str, list[FleetHost]] = {}
     for host, machine in zip(hosts, _at_once(ask, hosts), strict=True):
         if isinstance(machine, CompressError):
-            found[host.name] = machine
+            results[host.name] = machine
             say(f"{host.name}: {machine}")
         else:
             groups.setdefault(machine, []).append(host)
@@ -254,7 +261,7 @@ def in_parallel(
             names = ", ".join(host.name for host in group)
             say(f"the same machine, so one after the other: {names}")
     _at_once(queue, list(groups.values()))
-    return found
+    return results
 
 
 def _at_once(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
@@ -262,14 +269,14 @@ def _at_once(work: Callable[[A], B], items: Sequence[A]) -> list[B]:
     done: dict[int, B] = {}
     failures: list[BaseException] = []
 
-    def one(number: int, item: A) -> None:
+    def carry_out(number: int, item: A) -> None:
         try:
             done[number] = work(item)
         except BaseException as error:
             failures.append(error)
 
     threads = [
-        threading.Thread(target=one, args=(number, item), daemon=True)
+        threading.Thread(target=carry_out, args=(number, item), daemon=True)
         for number, item in enumerate(items)
     ]
     for thread in threads:
@@ -296,7 +303,7 @@ def _bench_one(
     names = only
     if host.target and not only:
         folders = run.bundle_folders()
-        names = [one.name for one in folders if read_manifest(one).target == host.target]
+        names = [folder.name for folder in folders if read_manifest(folder).target == host.target]
         if not names:
             raise HostError(
                 f"{host.name}: the run has no bundle for target {host.target!r}; make one with "
@@ -324,8 +331,8 @@ def _bench_one(
     return _HostBench(measurements, held_against(run, asked, turns, only, measurements))
 
 
-def _done(host: FleetHost, found: _HostBench | CompressError) -> HostDone:
-    if isinstance(found, CompressError):
-        return HostDone(host.name, host.url, [], str(found), found.exit_code)
-    names = [one.bundle.name for one in found.measurements]
+def _done(host: FleetHost, result: _HostBench | CompressError) -> HostDone:
+    if isinstance(result, CompressError):
+        return HostDone(host.name, host.url, [], str(result), result.exit_code)
+    names = [measurement.bundle.name for measurement in result.measurements]
     return HostDone(host.name, host.url, names, None, 0)

@@ -43,14 +43,14 @@ def gate_only(
     files = [path for path in paths if path.is_file() or path.suffix == ".json"]
     folders = [path for path in paths if path not in files]
     runs = [open_run(path, say) for path in folders] or ([] if files else [open_run(None, say)])
-    asked = None if budget is None else read_budget(budget)
+    common_rules = None if budget is None else read_budget(budget)
     verdicts = []
     for run in runs:
-        rules = changed_budget(asked or run.recipe().gate, changes)
+        rules = changed_budget(common_rules or run.recipe().gate, changes)
         with run.locked(to_read=True):
             verdicts.append(gate_shown(run, rules, console))
     if files:
-        verdicts.append(_gate_files(files, asked, changes))
+        verdicts.append(_gate_files(files, common_rules, changes))
     verdict = _joined(verdicts)
     outcome = Outcome(
         as_dict(verdict),
@@ -95,13 +95,13 @@ def changed_budget(rules: GateRecipe, changes: Mapping[str, Any]) -> GateRecipe:
 
 
 def _gate_files(
-    files: Sequence[Path], asked: GateRecipe | None, changes: Mapping[str, Any]
+    files: Sequence[Path], budget: GateRecipe | None, changes: Mapping[str, Any]
 ) -> Verdict:
-    if asked is None:
+    if budget is None:
         raise UsageError(
             f"{files[0]}: measurements alone have no budget; give one with --budget budget.toml"
         )
-    rules = changed_budget(asked, changes)
+    rules = changed_budget(budget, changes)
     if rules.retries:
         raise UsageError(
             f'{files[0]}: on_inconclusive = "{rules.on_inconclusive}" measures again, for which '
@@ -116,7 +116,7 @@ def _joined(verdicts: Sequence[Verdict]) -> Verdict:
     """One verdict over all; they differ in their words for inconclusive only by their recipes."""
     if len(verdicts) == 1:
         return verdicts[0]
-    asked = {one.on_inconclusive for one in verdicts}
-    checks = [check for one in verdicts for check in one.checks]
-    joined = verdict_of(checks, asked.pop() if len(asked) == 1 else "report")
-    return replace(joined, judged=[path for one in verdicts for path in one.judged])
+    reactions = {verdict.on_inconclusive for verdict in verdicts}
+    checks = [check for verdict in verdicts for check in verdict.checks]
+    joined = verdict_of(checks, reactions.pop() if len(reactions) == 1 else "report")
+    return replace(joined, judged=[path for verdict in verdicts for path in verdict.judged])

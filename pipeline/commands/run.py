@@ -56,19 +56,19 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         with at_work(console, "report: drawn and written"):
             written = report(run)
             headline = gather(run).headline
-    found = RunOutcome(
+    outcome = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],
         remarks=run.remarks(),
-        report=[str(one) for one in written],
+        report=[str(report_path) for report_path in written],
         verdict=verdict,
     )
     shown: list[RenderableType] = [stage_table(run), *pruned_lines(run)]
     shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
-    lines = [*headline_lines(headline), *(f"report: {one}" for one in written)]
+    lines = [*headline_lines(headline), *(f"report: {report_path}" for report_path in written)]
     return Outcome(
-        as_dict(found),
+        as_dict(outcome),
         [*shown, *lines],
         passed=verdict is None or verdict.passed,
         inconclusive=verdict is not None and verdict.verdict == INCONCLUSIVE,

@@ -101,8 +101,8 @@ def schema_of(record: type, name: str) -> Schema:
         if default is not None:
             top["properties"][key] = {**top["properties"][key], "const": default}
             top["required"] = sorted({*top["required"], key})
-    found = {"$schema": DIALECT, "$id": f"{name}.schema.json", "title": name, **top}
-    return {**found, "$defs": dict(sorted(definitions.items()))} if definitions else found
+    schema = {"$schema": DIALECT, "$id": f"{name}.schema.json", "title": name, **top}
+    return {**schema, "$defs": dict(sorted(definitions.items()))} if definitions else schema
 
 
 def schemas() -> dict[str, Schema]:

@@ -44,10 +44,10 @@ def teacher_values(recipe: Recipe) -> Values:
     """
     data = recipe_values(recipe.data)
     seen = {key: value for key, value in data.items() if key not in _NOT_FOR_A_TEACHER}
-    ours, own = recipe.data.image_size, recipe.data.teacher_image_size
+    size, teacher_size = recipe.data.image_size, recipe.data.teacher_image_size
     sizes = {
-        "image_size": None if ours is None else max(ours, own or 0),
-        "teacher_image_size": own or ours,
+        "image_size": None if size is None else max(size, teacher_size or 0),
+        "teacher_image_size": teacher_size or size,
     }
     teacher = {key: value for key, value in _teacher_section(recipe).items() if key != "taps"}
     return {
@@ -72,21 +72,21 @@ def _without_expectation(section: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key != "expect_top1"}
 
 
-def first_difference(there: Values, here: Values) -> str | None:
+def first_difference(bound: Values, here: Values) -> str | None:
     """The first place at which two bindings differ, with both values; None where they are equal."""
-    return next(_differences(there, here, ""), None)
+    return next(_differences(bound, here, ""), None)
 
 
-def _differences(there: Any, here: Any, place: str) -> Iterator[str]:
-    if isinstance(there, Mapping) and isinstance(here, Mapping):
-        for key in {**there, **here}:
+def _differences(bound: Any, here: Any, place: str) -> Iterator[str]:
+    if isinstance(bound, Mapping) and isinstance(here, Mapping):
+        for key in {**bound, **here}:
             inner = f"{place}.{key}" if place else key
-            yield from _differences(there.get(key), here.get(key), inner)
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        for number, both in enumerate(zip(there, here, strict=True)):
+            yield from _differences(bound.get(key), here.get(key), inner)
+    elif isinstance(bound, list) and isinstance(here, list) and len(bound) == len(here):
+        for number, both in enumerate(zip(bound, here, strict=True)):
             yield from _differences(*both, f"{place}[{number}]")
-    elif there != here:
-        yield f"{place} is {_shown(there)} there, {_shown(here)} here"
+    elif bound != here:
+        yield f"{place} is {_shown(bound)} there, {_shown(here)} here"
 
 
 def _shown(value: Any) -> str:

@@ -181,8 +181,10 @@ class RunFolder:
         Raises:
             CorruptFileError: when it is not the record of a run.
         """
-        what = f"the record of a run of schema version {SCHEMA_VERSION}"
-        return read_table(self.record_path, RunRecord, what, "choose another folder with --run")
+        description = f"the record of a run of schema version {SCHEMA_VERSION}"
+        return read_table(
+            self.record_path, RunRecord, description, "choose another folder with --run"
+        )
 
     def note(self, **facts: Any) -> None:
         """Add facts to run.json; of several processes, the leading one does."""
@@ -434,10 +436,10 @@ def _latest_run() -> Path:
 
 
 def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
-    there, here = binding(run.recipe()), binding(recipe)
-    if _is_moved(run, there["data"]["name"], recipe.data.name):
-        there["data"]["name"] = recipe.data.name
-    difference = first_difference(there, here)
+    bound, now = binding(run.recipe()), binding(recipe)
+    if _is_moved(run, bound["data"]["name"], recipe.data.name):
+        bound["data"]["name"] = recipe.data.name
+    difference = first_difference(bound, now)
     if difference:
         raise RunMismatchError(
             f"{run.path}: made by another recipe: {difference}; choose another folder with "
@@ -447,13 +449,13 @@ def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
 
 def _check_same_code(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
     """Refuse networks whose code is not what it was; before anything has learned, it may change."""
-    bound, there = binding(recipe), run.record().get("code", {})
-    here = {role: code for role, code in code_of(recipe).items() if role in bound}
-    changed = [role for role in here if there.get(role) != here[role]]
+    roles, before = binding(recipe), run.record().get("code", {})
+    now = {role: code for role, code in code_of(recipe).items() if role in roles}
+    changed = [role for role in now if before.get(role) != now[role]]
     if changed and (run.teacher.exists() or run.stages.exists()):
         raise code_changed(run, changed[0], getattr(recipe, changed[0]).model)
-    if here != there:
-        run.note(code=here)
+    if now != before:
+        run.note(code=now)
 
 
 def code_changed(run: RunFolder, role: str, model: str) -> RunMismatchError:
@@ -508,7 +510,7 @@ def _commit() -> str | None:
 def _git(*arguments: str) -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     try:
-        asked = subprocess.run(command, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError:  # no git here
         return None
-    return asked.stdout.strip() if asked.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None

@@ -37,8 +37,8 @@ def process_output_kept(run: RunFolder, name: str) -> Iterator[None]:
         output = process_output_of(error)
         if not output.strip() or not _keep(run, path, output):
             raise
-        told = type(error)(f"{error}; what it said is in {path}")
-        raise told from error
+        error_with_path = type(error)(f"{error}; what it said is in {path}")
+        raise error_with_path from error
     if not run.logs.is_symlink():
         with suppress(OSError):
             path.unlink(missing_ok=True)

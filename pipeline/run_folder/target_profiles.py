@@ -29,7 +29,9 @@ def remember_target(run: RunFolder, name_or_path: str, target: Target) -> list[s
         write_target(path, target)
     if before is None or before == target:
         return []
-    others = [one.name for one in fields(Target) if _of(before, one.name) != _of(target, one.name)]
+    others = [
+        field.name for field in fields(Target) if _of(before, field.name) != _of(target, field.name)
+    ]
     return [
         f"target {target.name}: {name_or_path} is another profile than the one of that name which "
         f"this run's bundles were made for (other: {', '.join(others)}), and takes its place"
