@@ -29,7 +29,7 @@ Progress = Callable[[str, dict[str, Any]], None]
 
 def bench(
     run: RunFolder,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     on_progress: Progress,
     say: Callable[[str], None],
     only: Sequence[str] | None = None,
@@ -43,7 +43,7 @@ def bench(
 
     Args:
         run: the run folder, with bundles in it.
-        asked: where and how.
+        settings: where and how.
         on_progress: told the bundle's name and what is happening.
         say: told what is left out.
         only: names of bundles; None takes all that are for the host's architecture.
@@ -58,12 +58,13 @@ def bench(
         HostError: when the host fails.
     """
     paths = []
-    for bundle in _chosen(run, only, asked, say):
-        path = run.bench / f"{name_with_host(bundle.folder.name, asked.host)}{_variant(asked)}.json"
-        how = {"manifest": bundle.manifest_sha256, **_measured_by(asked)}
-        time_it = partial(_measure, run, bundle, asked, on_progress=on_progress)
-        name = _step_name(path)
-        timed_step(run, name, path, time_it, write_measurement, depends_on=how, again=again)
+    for bundle in _chosen(run, only, settings, say):
+        name = name_with_host(bundle.folder.name, settings.host)
+        path = run.bench / f"{name}{_variant(settings)}.json"
+        how = {"manifest": bundle.manifest_sha256, **_measured_by(settings)}
+        time_it = partial(_measure, run, bundle, settings, on_progress=on_progress)
+        step = _step_name(path)
+        timed_step(run, step, path, time_it, write_measurement, depends_on=how, again=again)
         paths.append(path)
     return paths
 
@@ -83,14 +84,14 @@ def _step_name(path: Path) -> str:
     return f"bench {path.stem}"
 
 
-def _measured_by(asked: BenchRecipe) -> dict[str, Any]:
+def _measured_by(settings: BenchRecipe) -> dict[str, Any]:
     """What a measurement depends on; comparisons with other bundles come after it."""
-    values: dict[str, Any] = recipe_values(asked)
+    values: dict[str, Any] = recipe_values(settings)
     return {key: value for key, value in values.items() if key not in {"against", "rounds"}}
 
 
 def _chosen(
-    run: RunFolder, only: Sequence[str] | None, asked: BenchRecipe, say: Callable[[str], None]
+    run: RunFolder, only: Sequence[str] | None, settings: BenchRecipe, say: Callable[[str], None]
 ) -> list[Bundle]:
     """Every bundle to measure."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
@@ -101,18 +102,20 @@ def _chosen(
             raise unknown_name("bundle", name, folders)
     names = only or list(folders)
     bundles = {name: open_bundle(folders[name]) for name in names}
-    if asked.runtime and not only:
-        taken = RUNTIMES.get(asked.runtime).format
-        for name in [name for name in names if bundles[name].manifest.format != taken]:
-            say(f"left out {name}: runtime {asked.runtime} takes models of format {taken}")
+    if settings.runtime and not only:
+        format_taken = RUNTIMES.get(settings.runtime).format
+        for name in [name for name in names if bundles[name].manifest.format != format_taken]:
+            say(
+                f"left out {name}: runtime {settings.runtime} takes models of format {format_taken}"
+            )
             del bundles[name]
     if not only:
-        bundles = _of_architecture(run, open_host(asked.host).facts().arch, bundles, say)
+        bundles = _of_architecture(run, open_host(settings.host).facts().arch, bundles, say)
     if not bundles:
         raise MissingFileError(
-            f"{run.bundles}: no bundle for the architecture of host {asked.host!r}"
-            f"{f' and runtime {asked.runtime}' if asked.runtime else ''}; export for a target "
-            "that it is, or name a bundle with --bundle"
+            f"{run.bundles}: no bundle for the architecture of host {settings.host!r}"
+            f"{f' and runtime {settings.runtime}' if settings.runtime else ''}; export for a "
+            "target that it is, or name a bundle with --bundle"
         )
     return list(bundles.values())
 
@@ -133,7 +136,7 @@ def _of_architecture(
 def _measure(
     run: RunFolder,
     bundle: Bundle,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     *,
     on_progress: Progress,
     journal: Path,
@@ -142,23 +145,23 @@ def _measure(
     profile = target_of(run, bundle.manifest.target)
     options = part_of(
         MeasureOptions,
-        asked,
-        **left_to_target(asked, profile),
-        evaluation=_evaluation_images(run, bundle.manifest.role) if asked.accuracy else None,
+        settings,
+        **left_to_target(settings, profile),
+        evaluation=_evaluation_images(run, bundle.manifest.role) if settings.accuracy else None,
         power=profile.power if profile else {},
     )
 
     def tell(facts: dict[str, Any]) -> None:
         on_progress(bundle.folder.name, facts)
 
-    return measure(bundle, asked.host, options, tell, journal, remark=remark)
+    return measure(bundle, settings.host, options, tell, journal, remark=remark)
 
 
-def left_to_target(asked: RuntimeOptions, profile: Target | None) -> dict[str, Any]:
+def left_to_target(options: RuntimeOptions, profile: Target | None) -> dict[str, Any]:
     """Options of the runtime that are the target's where they are unset."""
     return {
-        "threads": asked.threads or (profile.threads if profile else None),
-        "pin": _cores_for(asked.pin, profile),
+        "threads": options.threads or (profile.threads if profile else None),
+        "pin": _cores_for(options.pin, profile),
     }
 
 
@@ -169,13 +172,13 @@ def _cores_for(pin: str | None, profile: Target | None) -> str | None:
     return None if pin == ANY else pin
 
 
-def _variant(asked: BenchRecipe) -> str:
+def _variant(settings: BenchRecipe) -> str:
     """What tells a file from that of the plain measurement; nothing for that one."""
     plain = BenchRecipe()
     words = [
-        asked.scenario if asked.scenario != plain.scenario else "",
-        f"batch{asked.batch}" if (asked.batch or 1) > 1 else "",
-        asked.runtime or "",
+        settings.scenario if settings.scenario != plain.scenario else "",
+        f"batch{settings.batch}" if (settings.batch or 1) > 1 else "",
+        settings.runtime or "",
     ]
     return "".join(f".{word}" for word in words if word)
 

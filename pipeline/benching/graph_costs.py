@@ -77,7 +77,7 @@ class _Graph:
 
     def _product(self, node: Any) -> Work:
         kind = node.get_type_name()
-        left, weights = (list(one.get_shape()) for one in node.inputs()[:2])
+        left, weights = (list(port.get_shape()) for port in node.inputs()[:2])
         result = _count(node.output(0).get_shape())
         if kind == "MatMul":
             depth = left[-2] if node.get_attributes()["transpose_a"] else left[-1]
@@ -94,10 +94,10 @@ class _Graph:
         )
 
     def _mover(self, node: Any) -> Work:
-        moving = [one for one in node.inputs() if not self._is_fixed(one)]
-        moved = sum(_count(one.get_shape()) for one in moving)
-        moved += sum(_count(one.get_shape()) for one in node.outputs())
-        low = any(_behind_scaling(_source(one)) == "FakeQuantize" for one in moving)
+        moving = [port for port in node.inputs() if not self._is_fixed(port)]
+        moved = sum(_count(port.get_shape()) for port in moving)
+        moved += sum(_count(port.get_shape()) for port in node.outputs())
+        low = any(_behind_scaling(_source(port)) == "FakeQuantize" for port in moving)
         return Work(
             kind=node.get_type_name(),
             macs=0,
@@ -107,7 +107,7 @@ class _Graph:
 
     def _moves(self, node: Any) -> bool:
         """Whether it is about feature maps; arithmetic with a constant is folded into others."""
-        moving = [one for one in node.inputs() if not self._is_fixed(one)]
+        moving = [port for port in node.inputs() if not self._is_fixed(port)]
         arithmetic = node.get_type_name() in {"Add", "Subtract", "Multiply"}
         return len(node.output(0).get_shape()) > 2 and (len(moving) > 1 or not arithmetic)
 

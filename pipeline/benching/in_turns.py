@@ -34,8 +34,8 @@ def is_bundle(path: Path) -> bool:
 
 def time_against(
     run: RunFolder,
-    other: Path,
-    asked: BenchRecipe,
+    baseline: Path,
+    settings: BenchRecipe,
     on_progress: Progress,
     only: Sequence[str] | None = None,
     *,
@@ -47,10 +47,10 @@ def time_against(
 
     Args:
         run: the run folder, with bundles in it.
-        other: a bundle's folder or a packed bundle: the baseline.
-        asked: where and how.
+        baseline: a bundle's folder or a packed bundle.
+        settings: where and how.
         on_progress: told the bundle's name and what is happening.
-        only: names of the run's bundles; None takes the one of the other's name, or the only one.
+        only: names of the run's bundles; None takes the one of that name, or the only one.
         again: time them anew all the same.
 
     Returns:
@@ -61,9 +61,11 @@ def time_against(
         UsageError: when it is not clear which bundles are meant.
         HostError: when the host fails.
     """
-    with opened(other) as baseline:
-        names = list(only) if only else [_counterpart(run, baseline)]
-        return [_timed(run, name, baseline, asked, on_progress, again=again) for name in names]
+    with opened(baseline) as baseline_bundle:
+        names = list(only) if only else [_counterpart(run, baseline_bundle)]
+        return [
+            _timed(run, name, baseline_bundle, settings, on_progress, again=again) for name in names
+        ]
 
 
 def comparison_path(run: RunFolder, name: str, host: str, baseline_sha256: str) -> Path:
@@ -75,24 +77,24 @@ def _timed(
     run: RunFolder,
     name: str,
     baseline: Bundle,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     on_progress: Progress,
     *,
     again: bool,
 ) -> Path:
     bundle = open_bundle(_folder(run, name))
     manifests = [baseline.manifest_sha256, bundle.manifest_sha256]
-    path = comparison_path(run, name, asked.host, manifests[0])
+    path = comparison_path(run, name, settings.host, manifests[0])
     profile = target_of(run, bundle.manifest.target)
     options = part_of(
         CompareOptions,
-        asked,
-        **left_to_target(asked, profile),
-        queries=max(MIN_QUERIES, asked.queries // _SHARE_A_TURN),
+        settings,
+        **left_to_target(settings, profile),
+        queries=max(MIN_QUERIES, settings.queries // _SHARE_A_TURN),
     )
     depends_on = {
         "manifests": manifests,
-        "host": asked.host,
+        "host": settings.host,
         "options": asdict(options),
         "schema": SCHEMA_VERSION,
     }
@@ -101,7 +103,7 @@ def _timed(
         def tell(facts: dict[str, Any]) -> None:
             on_progress(name, facts)
 
-        return compare([baseline, bundle], asked.host, options, tell, journal, remark=remark)
+        return compare([baseline, bundle], settings.host, options, tell, journal, remark=remark)
 
     step = f"compare {path.stem}"
     return timed_step(

@@ -59,12 +59,12 @@ class RecipeCommand(TyperCommand):
         every = super().get_params(ctx)
         own = {parameter.name: parameter for parameter in every}
         in_order = [own.get(name, made) for name, made in self._of_recipe.items()]
-        arguments = [one for one in every if one.param_type_name == "argument"]
-        others = [one for one in every if one not in (*arguments, *in_order)]
+        arguments = [parameter for parameter in every if parameter.param_type_name == "argument"]
+        others = [parameter for parameter in every if parameter not in (*arguments, *in_order)]
         return [*arguments, *in_order, *others]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; `given` tells it what was given of the recipe."""
+        """Run the command; `recipe_changes` tells it what was given of the recipe."""
         own = {parameter.name for parameter in self.params}
         places = {name: key.place for name, key in self._keys.items() if name not in own}
         values = {name: ctx.params.pop(name) for name in places}
@@ -107,7 +107,9 @@ class RecipeCommand(TyperCommand):
         )
         maker = typer.Typer(add_completion=False, rich_markup_mode="rich")
         maker.command()(function)
-        return {str(one.name): one for one in typer.main.get_command(maker).params}
+        return {
+            str(parameter.name): parameter for parameter in typer.main.get_command(maker).params
+        }
 
 
 def with_recipe(
@@ -126,7 +128,7 @@ def with_recipe(
     return type("RecipeCommand", (RecipeCommand,), members)
 
 
-def given(ctx: typer.Context) -> dict[str, Any]:
+def recipe_changes(ctx: typer.Context) -> dict[str, Any]:
     """What the command line gave of the recipe, by place: {"bench.threads": 2}."""
     return dict(ctx.meta[_GIVEN])
 

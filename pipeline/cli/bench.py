@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunArgument, app, present
-from pipeline.cli._options import given, with_recipe
+from pipeline.cli._options import recipe_changes, with_recipe
 
 
 @app.command(
@@ -50,7 +50,7 @@ def bench(
     """
     from pipeline.commands.bench import bench_only  # noqa: PLC0415
 
-    changes = given(ctx)
+    changes = recipe_changes(ctx)
     if host:
         changes["bench.host"] = host[0]
     if fleet or len(host or []) > 1:

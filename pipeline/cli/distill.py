@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
-from pipeline.cli._options import RecipeOption, given, with_recipe
+from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
 _OPTIONS = (
@@ -89,7 +89,7 @@ def distill(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides = given(ctx)
+    overrides = recipe_changes(ctx)
     if tap:
         # One name stands for both networks.
         overrides["student.taps"] = [name.partition("=")[0] for name in tap]
@@ -101,8 +101,8 @@ def distill(
     file = load_recipe(path, overrides)
     if epochs is not None:
         count = len(file.recipe.stages)
-        each = {f"stages.{number}.epochs": epochs for number in range(count)}
-        file = load_recipe(path, {**overrides, **each})
+        epochs_of_stages = {f"stages.{number}.epochs": epochs for number in range(count)}
+        file = load_recipe(path, {**overrides, **epochs_of_stages})
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.commands.distill import distill_only  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
-from pipeline.cli._options import RecipeOption, given, with_recipe
+from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 
 _OF_FOREIGN = (
     RecipeOption(
@@ -70,7 +70,7 @@ def export(
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
     from pipeline.training.foreign_models import foreign_source, run_to_export  # noqa: PLC0415
 
-    changes, further = given(ctx), dict(map(parse_override, set or []))
+    changes, further = recipe_changes(ctx), dict(map(parse_override, set or []))
     foreign = foreign_source(source, model)
     if foreign is None:
         others = {

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, app, present
-from pipeline.cli._options import given, with_recipe
+from pipeline.cli._options import recipe_changes, with_recipe
 from pipeline.run_folder.torchrun import leads
 
 _WORDS = """
@@ -76,7 +76,7 @@ def gate(
     from pipeline.commands.gate import gate_only  # noqa: PLC0415
     from pipeline.gating.formats import FORMATS, markdown  # noqa: PLC0415
 
-    changes = {place.removeprefix("gate."): value for place, value in given(ctx).items()}
+    changes = {place.removeprefix("gate."): value for place, value in recipe_changes(ctx).items()}
     if "on_inconclusive" in changes:
         changes["on_inconclusive"] = _spelt_out(changes["on_inconclusive"])
     try:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
-from pipeline.cli._options import RecipeOption, given, with_recipe
+from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import RecipeArgument, recipe_file
 
 
@@ -39,7 +39,7 @@ def study(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides = given(ctx)
+    overrides = recipe_changes(ctx)
     if arms is not None:
         overrides["study.arms"] = [name.strip() for name in arms.split(",")]
     overrides.update(map(parse_override, set or []))

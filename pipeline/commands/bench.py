@@ -69,14 +69,14 @@ def bench_only(
         only: names of bundles; None takes all.
     """
     run = open_run(path)
-    asked = run.recipe_with(changes).bench
-    check_against(asked)
+    settings = run.recipe_with(changes).bench
+    check_against(settings)
     console = progress_console()
     with run.locked():
-        measurements = bench_shown(run, asked, console, only)
+        measurements = bench_shown(run, settings, console, only)
         held = HeldAgainst()
-        if asked.against:
-            held = _held_shown(run, asked, console, only, measurements)
+        if settings.against:
+            held = _held_shown(run, settings, console, only, measurements)
     outcome = BenchOutcome(
         run=str(run.path),
         measurements=measurements,
@@ -89,7 +89,7 @@ def bench_only(
 
 
 def bench_shown(
-    run: RunFolder, asked: BenchRecipe, console: Console, only: Sequence[str] | None = None
+    run: RunFolder, settings: BenchRecipe, console: Console, only: Sequence[str] | None = None
 ) -> list[Measurement]:
     """Measure with a live line, and give what was measured."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
@@ -103,35 +103,35 @@ def bench_shown(
                 console.print(f"  measuring {bundle}")
             progress.update(task, description=f"measuring {bundle}: {facts.get('step', '')}")
 
-        paths = bench(run, asked, show, lambda line: console.print(f"  {line}"), only)
+        paths = bench(run, settings, show, lambda line: console.print(f"  {line}"), only)
     return [read_measurement(path) for path in paths]
 
 
-def check_against(asked: BenchRecipe) -> None:
+def check_against(settings: BenchRecipe) -> None:
     """Make sure that what bundles are to be held against is there, before anything is measured.
 
     Raises:
         MissingFileError: when it is not.
     """
-    if asked.against and not user_path(asked.against).exists():
+    if settings.against and not user_path(settings.against).exists():
         raise MissingFileError(
-            f"{asked.against}: no such bundle or measurement to hold this run against"
+            f"{settings.against}: no such bundle or measurement to hold this run against"
         )
 
 
 def held_against(
     run: RunFolder,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     on_progress: Callable[[str, dict[str, Any]], None],
     only: Sequence[str] | None,
     measurements: Sequence[Measurement],
 ) -> HeldAgainst:
     """Hold a run's bundles against another bundle, in turns, or against a stored measurement."""
-    baseline = user_path(asked.against or "")
+    baseline = user_path(settings.against or "")
     if not is_bundle(baseline):
         return HeldAgainst(stored_ratios(measurements, read_baseline(baseline).measurements))
     comparisons = [
-        read_comparison(path) for path in time_against(run, baseline, asked, on_progress, only)
+        read_comparison(path) for path in time_against(run, baseline, settings, on_progress, only)
     ]
     return HeldAgainst(
         [r for comparison in comparisons for r in ratios_in_turns(comparison)], comparisons
@@ -140,16 +140,16 @@ def held_against(
 
 def _held_shown(
     run: RunFolder,
-    asked: BenchRecipe,
+    settings: BenchRecipe,
     console: Console,
     only: Sequence[str] | None,
     measurements: Sequence[Measurement],
 ) -> HeldAgainst:
     with live_lines(console) as lines:
-        task = lines.add_task("in turns", total=asked.rounds, figures="")
+        task = lines.add_task("in turns", total=settings.rounds, figures="")
 
         def show(bundle: str, facts: dict[str, Any]) -> None:
             done = facts["number"] - 1 if facts["step"] == "round" else 0
             lines.update(task, description=f"{bundle} in turns", completed=done)
 
-        return held_against(run, asked, show, only, measurements)
+        return held_against(run, settings, show, only, measurements)

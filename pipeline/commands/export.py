@@ -49,10 +49,10 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
     run = open_run(path, remarks_on(console))
     file = load_recipe(run.recipe_path, changes)
     check_code(file, run.path, remarks_on(console))
-    asked = file.recipe
-    check_names(RecipeFile(asked))
+    recipe = file.recipe
+    check_names(RecipeFile(recipe))
     with run.locked():
-        folders = export_shown(run, asked, console)
+        folders = export_shown(run, recipe, console)
     return _bundle_outcome(run, folders)
 
 

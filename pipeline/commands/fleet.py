@@ -298,8 +298,8 @@ def _bench_one(
     under_way: Activity,
 ) -> _HostBench:
     own = {f"bench.{key}": value for key, value in {**host.bench, "host": host.url}.items()}
-    asked = run.recipe_with({**changes, **own}).bench
-    check_against(asked)
+    settings = run.recipe_with({**changes, **own}).bench
+    check_against(settings)
     names = only
     if host.target and not only:
         folders = run.bundle_folders()
@@ -317,18 +317,18 @@ def _bench_one(
             seen.add(bundle)
             say(f"{host.name}: measuring {bundle}")
 
-    paths = bench(run, asked, show, lambda line: say(f"{host.name}: {line}"), names)
+    paths = bench(run, settings, show, lambda line: say(f"{host.name}: {line}"), names)
     measurements = [read_measurement(path) for path in paths]
-    if not asked.against:
+    if not settings.against:
         return _HostBench(measurements, HeldAgainst())
 
     def turns(bundle: str, facts: dict[str, Any]) -> None:
         step = f"{facts['step']} {facts['number']} of {facts['of']}"
         under_way.now = f"{host.name}: {bundle} in turns: {step}"
         if facts["step"] == "round" and facts["number"] == 1:
-            say(f"{host.name}: {bundle} in turns with {asked.against}")
+            say(f"{host.name}: {bundle} in turns with {settings.against}")
 
-    return _HostBench(measurements, held_against(run, asked, turns, only, measurements))
+    return _HostBench(measurements, held_against(run, settings, turns, only, measurements))
 
 
 def _done(host: FleetHost, result: _HostBench | CompressError) -> HostDone:

@@ -14,7 +14,7 @@ from deploy_targets.targets import target_names
 from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.cli import COMMANDS, app
 from pipeline.cli._app import EXIT_CODES
-from pipeline.cli._options import given, with_recipe
+from pipeline.cli._options import recipe_changes, with_recipe
 from pipeline.data import DATASETS
 from pipeline.gating.metrics import METRICS
 from pipeline.models import MODELS
@@ -117,7 +117,7 @@ def test_what_was_given_is_told_from_what_was_left_out() -> None:
 
     @taker.command(cls=with_recipe(section="bench"))
     def bench(ctx: typer.Context, host: str | None = None) -> None:
-        found.append({**given(ctx), "own": host})
+        found.append({**recipe_changes(ctx), "own": host})
 
     words = ["--queries", "1000", "--no-accuracy", "--percentile", "50", "--percentile", "99.9"]
     assert CliRunner().invoke(taker, [*words, "--host", "local"]).exit_code == 0
