@@ -126,7 +126,9 @@ def _loaded(source: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(source, load_external_data=False)
     except Exception as error:  # the protocol buffers' own, or the text formats'
-        raise CorruptFileError(f"{source}: not an ONNX file ({first_line(error)})") from error
+        raise CorruptFileError(
+            f"{source}: not an ONNX file, or a torn one; copy it anew, or export it again"
+        ) from error
     try:
         onnx.load_external_data_for_model(model, str(source.parent))
     except Exception as error:  # missing, too short, or outside the folder

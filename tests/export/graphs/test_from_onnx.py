@@ -317,6 +317,7 @@ def test_what_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(CorruptFileError, match=r"odd\.onnx: not an ONNX file") as caught:
         import_onnx(tmp_path / "odd.onnx", SHAPE, tmp_path / "out.onnx", 20)
     assert "\n" not in str(caught.value)
+    assert "DecodeError" not in str(caught.value)
     with pytest.raises(MissingFileError, match=r"nope\.onnx: no such file"):
         onnx_predictor(tmp_path / "nope.onnx")
 
