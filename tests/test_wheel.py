@@ -192,6 +192,7 @@ def test_help_and_recipes_are_there_without_a_clone(installed: Environment, tmp_
     assert all(path.is_relative_to(installed.folder) for path in paths.values())
 
 
+@pytest.mark.slow
 def test_the_main_job_runs_from_another_folder(installed: Environment, tmp_path: Path) -> None:
     installed.run_short_road(tmp_path)
 

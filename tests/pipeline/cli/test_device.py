@@ -98,6 +98,7 @@ def test_several_hosts_measure_and_one_that_fails_does_not_lose_the_others(
     assert len(steps) == 2
 
 
+@pytest.mark.slow
 def test_several_hosts_hold_a_bundle_against_the_last_release(
     own: RunFolder, device: FakeDevice, second: FakeDevice, compress, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_the_same_again_does_nothing_and_another_limit_chooses_anew(
             assert after[name] == before[name], name
 
 
+@pytest.mark.slow
 def test_exports_with_and_without_a_choice_do_not_get_into_each_others_way(
     shipped: Shipped, forked, tmp_path: Path
 ) -> None:
@@ -204,6 +205,7 @@ def test_only_the_precisions_that_are_asked_for_are_tried(
     assert said.err.count("(done before)") == shipping.trials
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_and_ends_the_same(
     own: RunFolder, elsewhere: Shipped, doomed: dict[str, str], forked, tmp_path: Path
 ) -> None:

@@ -292,6 +292,7 @@ def test_a_graph_that_got_worse_does_not_take_the_place_of_the_one_before(
     assert json.loads((run.bundles / "local-onnx-fp32/bundle.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_of_a_run_and_with_more_space_it_is_made(
     small_disk, brought: Path, forked
 ) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline.run_folder.folder import RunFolder
 from smskd.training.results import METRICS
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_its_own_code_and_with_more_space_it_goes_on(
     small_disk, compress, road, tiny: str, tmp_path: Path
 ) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from foundation.bundle import open_bundle
 from pipeline.run_folder.folder import RunFolder
 
 SIZES = ("--set", "data.image_size=8", "--set", "data.teacher_image_size=16")
 
 
+@pytest.mark.slow
 def test_a_student_of_small_images_ships_while_its_teacher_sees_larger_ones(
     compress, tiny: str, tmp_path: Path
 ) -> None:

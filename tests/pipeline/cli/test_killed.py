@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from smskd.checkpoints.files import load_tensors
 from smskd.training.results import METRICS
 
@@ -46,6 +48,7 @@ def kill_in(stage: Path, process: subprocess.Popen[bytes]) -> bool:
     raise AssertionError(f"{stage}: no epoch was saved in {PATIENCE_S} s")
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_every_stage_ends_with_the_weights_of_one_that_never_stopped(
     tmp_path: Path, tiny: str, doomed: dict[str, str]
 ) -> None:

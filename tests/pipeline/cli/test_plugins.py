@@ -27,6 +27,7 @@ def install_what_the_docs_show(site: Path) -> None:
     (facts / "entry_points.txt").write_text(groups)
 
 
+@pytest.mark.slow
 def test_a_method_and_a_weighting_of_another_package_are_known_and_train(
     compress, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ def test_the_student_is_built_again_where_torch_pruning_is_not(
     assert torch.allclose(torch.tensor(said.json()), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_a_pruning_ends_with_the_weights_of_one_that_never_stopped(
     whole: RunFolder, tmp_path: Path, doomed: dict[str, str]
 ) -> None:

@@ -97,6 +97,7 @@ class TestWhatIsFound:
         assert not list((study.path / "logs").iterdir())
 
 
+@pytest.mark.slow
 def test_one_after_the_other_gives_the_same_figures(
     study, small: str, compress, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def in_group(stat: Path, process: subprocess.Popen[bytes]) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.slow
 def test_a_killed_study_ends_with_the_figures_of_one_that_never_stopped(
     study, small: str, doomed: dict[str, str], compress, tmp_path: Path
 ) -> None:
@@ -256,6 +258,7 @@ def test_a_damaged_result_is_told_of_and_the_others_stand(study, compress, tmp_p
     assert len(json.loads(folder.findings.read_text())["arms"]["smskd-tcp"]["runs"]) == 2
 
 
+@pytest.mark.slow
 def test_studies_that_differ_in_their_stages_share_their_teachers(
     study, small: str, compress, tmp_path: Path
 ) -> None:

@@ -155,6 +155,7 @@ class TestAgain:
         assert run.record()["steps"]["adopt"]["depends_on"] != finished["depends_on"]
         trained_student(run)
 
+    @pytest.mark.slow
     def test_a_graph_that_does_not_fit_leaves_the_one_before(
         self, network: nn.Module, tmp_path: Path
     ) -> None:
