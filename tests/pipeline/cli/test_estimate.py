@@ -143,6 +143,7 @@ def test_an_estimate_that_would_rest_on_nothing_is_refused(
     assert own.estimate_paths() == []
 
 
+@pytest.mark.slow
 def test_a_run_keeps_a_profile_that_lies_outside_and_knows_it_without_the_file(
     own: RunFolder, forked, tmp_path: Path
 ) -> None:

@@ -88,6 +88,7 @@ def test_further_bundles_are_made_of_its_run_alone(brought: Path, forked) -> Non
     assert made == {"local-onnx-fp32", "local-openvino-fp32"}
 
 
+@pytest.mark.slow
 def test_the_same_again_does_nothing_and_other_weights_of_the_same_name_are_taken(
     brought: Path, forked
 ) -> None:

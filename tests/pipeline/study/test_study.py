@@ -193,6 +193,7 @@ def test_an_arm_that_fails_keeps_no_other_from_being_trained(
         assert "sakd, seed 0" in (tmp_path / "runs/small" / report).read_text()
 
 
+@pytest.mark.slow
 def test_what_happened_in_a_process_is_in_the_log_and_behind_the_error(
     small: str, python, tmp_path: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_weights_in_the_cache_are_loaded(cache: Path, which: str) -> None:
 
 
 @needs_timm
+@pytest.mark.slow
 def test_weights_in_the_hubs_own_cache_are_loaded(tmp_path: Path) -> None:
     """In a process of its own, for the hub reads its place when it is imported."""
     published = build_model(SMALL, 1000, 3).state_dict()
