@@ -137,6 +137,7 @@ def test_a_bundle_against_itself_is_neither_faster_nor_slower_in_fresh_processes
     pytest.fail(f"a bundle is said to differ from itself: {ratio}")
 
 
+@pytest.mark.slow
 def test_rounds_that_were_done_before_a_cut_are_not_timed_again(
     onnx_bundle, openvino_bundle, tmp_path
 ):

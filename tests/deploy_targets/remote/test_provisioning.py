@@ -124,6 +124,7 @@ def test_a_folder_that_is_not_ours_is_left_alone(device, tmp_path):
     assert [path.name for path in mine.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_on_the_device_is_told_and_with_room_the_set_up_goes_on(
     small_disk, device, tmp_path
 ):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import onnx
+import pytest
 
 from foundation.bundle import open_bundle
 from pipeline.run_folder.folder import RunFolder
@@ -60,6 +61,7 @@ def test_a_target_gets_its_own_bundles_in_its_own_scheme(
         assert activation_types(own.bundles / "local-onnx-int8/model.onnx") == {uint8}
 
 
+@pytest.mark.slow
 def test_one_bundle_for_a_profile_of_ones_own_without_the_teacher(
     own: RunFolder, forked, tmp_path: Path
 ) -> None:
@@ -77,6 +79,7 @@ def test_one_bundle_for_a_profile_of_ones_own_without_the_teacher(
     assert (own.bench / "board-onnx-fp32@local.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_bundle_that_prepares_images_itself_is_as_accurate_on_a_device(
     own: RunFolder, forked, tmp_path: Path
 ) -> None:

@@ -405,6 +405,7 @@ except NoSpaceError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_does_not_kill_and_with_more_space_it_goes_on(
     small_disk: tuple[Path, Callable[[str], None]],
 ) -> None:
