@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from foundation import logs
+from pipeline.cli._parameters import parameters_of
 from pipeline.run_folder.torchrun import leads
 
 TRACEBACK = "COMPRESS_TRACEBACK"
@@ -119,8 +120,4 @@ def _options(
 
 def options() -> list[Any]:
     """The parameters to add to a command, as the parser has them."""
-    taker = typer.Typer(add_completion=False)
-    taker.command()(_options)
-    return [
-        parameter for parameter in typer.main.get_command(taker).params if parameter.name != "help"
-    ]
+    return parameters_of(_options)

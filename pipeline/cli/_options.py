@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperCommand
 
+from pipeline.cli._parameters import parameters_of
+
 if TYPE_CHECKING:
     from pipeline.recipe.keys import RecipeKey
 
@@ -105,11 +107,7 @@ class RecipeCommand(TyperCommand):
                 for name, key in self._keys.items()
             ]
         )
-        maker = typer.Typer(add_completion=False, rich_markup_mode="rich")
-        maker.command()(function)
-        return {
-            str(parameter.name): parameter for parameter in typer.main.get_command(maker).params
-        }
+        return {str(parameter.name): parameter for parameter in parameters_of(function)}
 
 
 def with_recipe(

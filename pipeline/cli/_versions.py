@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli._parameters import parameters_of
 from pipeline.run_folder.torchrun import leads
 
 
@@ -32,11 +33,7 @@ def show_versions(*, as_json: bool) -> None:
 
 def version_options() -> list[Any]:
     """The parameters that the program itself has beside its commands, as the parser has them."""
-    taker = typer.Typer(add_completion=False)
-    taker.command()(_options)
-    return [
-        parameter for parameter in typer.main.get_command(taker).params if parameter.name != "help"
-    ]
+    return parameters_of(_options)
 
 
 def _options(
