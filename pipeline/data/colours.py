@@ -8,7 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageCms, features
 
-from pipeline.data.opening import UnseenError, Viewing
+from pipeline.data.opening import WHITE_IS_ZERO, UnseenError, Viewing
 
 _DEEP = ("I", "F")
 
@@ -20,7 +20,7 @@ def to_rgb(image: Image.Image, viewing: Viewing) -> Image.Image:
         UnseenError: when its values or colours cannot be brought to that.
     """
     if is_deep(image):
-        return Image.fromarray(_to_eight_bits(np.asarray(image), viewing.grey_bits)).convert("RGB")
+        return _deep_to_rgb(image, viewing)
     if image.has_transparency_data:
         image = _on_ground(image, viewing.ground)
     elif image.mode == "P":
@@ -33,6 +33,19 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode.partition(";")[0] in _DEEP
 
 
+def _deep_to_rgb(image: Image.Image, viewing: Viewing) -> Image.Image:
+    """Grey of more than eight bits, on the ground where one of its values means clear."""
+    values = np.asarray(image)
+    grey = _to_eight_bits(values, viewing.grey_bits)
+    if image.info.get(WHITE_IS_ZERO):
+        grey = 255 - grey
+    rgb = np.repeat(grey[..., None], 3, axis=2)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        rgb[values == clear] = viewing.ground
+    return Image.fromarray(rgb)
+
+
 def _to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Grey values of so many bits as uint8, rounded: the largest becomes 255.
 
@@ -41,8 +54,9 @@ def _to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """
     lowest, highest = float(values.min()), float(values.max())
     top = 2**bits - 1 if bits else 1
-    # What is rounded to black or to white is no less right.
-    if not (lowest >= -top / 511 and highest <= top * 512 / 511):
+    # Of floating point: what is rounded to black or to white is no less right.
+    slack = top / 511 if values.dtype.kind == "f" else 0.0
+    if not (lowest >= -slack and highest <= top + slack):
         if not (lowest >= 0 and highest < 2**16):
             raise UnseenError(
                 f"its grey values go from {lowest:g} to {highest:g}, and cannot be seen as shades "

@@ -22,8 +22,14 @@ from pipeline.data.kinds import FORMATS
 MOST_MEGAPIXELS = 1000
 """The highest limit that can be set."""
 
+WHITE_IS_ZERO = "white_is_zero"
+"""What `Image.info` has of a TIFF whose grey counts from white; Pillow turns it over itself where
+it has eight bits or fewer."""
+
 _BYTES_A_PIXEL = 8  # at most; a file of more has something else in it
 _FEW_BYTES, _MOST_PNG_BYTES = 2**26, 2**28
+_RGB_16 = "RGB;16B"
+_PHOTOMETRIC = 262  # the tag of a TIFF that says what its values mean
 _TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 
 
@@ -78,6 +84,8 @@ def opened(source: Path | BytesIO, viewing: Viewing) -> Iterator[Image.Image]:
             _check_bytes(_bytes_of(file), viewing)
             with _opened(file) as image:
                 _check_pixels(image.size, viewing)
+                _shorten_clear_colour(image)
+                _note_white_is_zero(image)
                 yield image
     except UnseenError:
         raise
@@ -111,6 +119,24 @@ def _opened(file: BufferedReader | BytesIO) -> Image.Image:
         if plain is None:
             raise
         return Image.open(plain, formats=("PNG",))
+
+
+def _shorten_clear_colour(image: Image.Image) -> None:
+    """Of RGB of 16 bits the upper 8 are read; the colour that means clear is shortened likewise.
+
+    Pillow would hold its lower 8 bits against them.
+    """
+    clear = image.info.get("transparency")
+    tiles = getattr(image, "tile", [])  # which raw pixels lie where
+    if isinstance(clear, tuple) and any(_RGB_16 in tile for tile in tiles):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
+def _note_white_is_zero(image: Image.Image) -> None:
+    """Note beside the picture, where its parts keep it, that a TIFF counts from white."""
+    tags = getattr(image, "tag_v2", None)
+    if tags is not None and tags.get(_PHOTOMETRIC) == 0:
+        image.info[WHITE_IS_ZERO] = True
 
 
 def _without_texts(file: BufferedReader | BytesIO) -> BytesIO | None:

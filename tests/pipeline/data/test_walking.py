@@ -184,6 +184,24 @@ class TestANameThatIsNotUtf8:
             load(photos)
 
 
+class TestAnOddName:
+    NAMES = ("a b.png", "new\nline.png", "tab\t.png", "ünï.png", "e\u0301.png", "日本.png",
+             "[red]x.png", "-dash.png", "q'uo\"te.png", "%s{0}.PNG")  # fmt: skip
+
+    def test_of_a_file_is_read_and_of_the_folder_too(self, photos: Path) -> None:
+        for number, name in enumerate(self.NAMES):
+            (photos / f"train/dark/0{number}.png").rename(photos / "train/dark" / name)
+        odd = photos.rename(photos.parent / "odd [bold]ü\n2")
+        remarks(odd)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_is_told_letter_for_letter(self, photos: Path, name: str) -> None:
+        (photos / "train/dark" / name).write_bytes(b"")
+        with pytest.raises(UnreadableImageError, match="it is empty") as caught:
+            load(photos)
+        assert name in str(caught.value)
+
+
 def test_a_line_of_images_that_repeat_names_one_of_each(photos: Path) -> None:
     shutil.copy(photos / "train/dark/03.png", photos / "test/dark/00.png")
     shutil.copy(photos / "train/dark/05.png", photos / "train/light/05.png")
