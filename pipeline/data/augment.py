@@ -14,19 +14,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.data.draws import uniform
-from pipeline.data.images import Ids, Images
-from pipeline.data.policies import changed_by_policy
+from pipeline.data.draws import Purpose, numbers, uniform
+from pipeline.data.images import Ids, Images, picture_of
+from pipeline.data.jitter import jittered, jitters
+from pipeline.data.policies import POLICIES
 from pipeline.recipe.sections import AugmentRecipe
 
 Draws = NDArray[np.float64]
 
-_DRAWS = 9
+_DRAWS = 8
 _ASPECT = math.log(4 / 3)
 
 
 def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRecipe) -> Images:
-    """One view of each image: pixels are moved first, then the policy has its turn.
+    """One view of each image: pixels are moved first, then colours change, then the policy acts.
+
+    Any thread may do it, and several at once.
 
     Args:
         images: uint8, shape (N, H, W, C).
@@ -47,9 +50,25 @@ def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRec
         images = _flipped(images, draws[:, 2] < 0.5)
     if recipe.rotate:
         images = _rotated(images, (2 * draws[:, 3] - 1) * recipe.rotate)
-    if recipe.policy != "none":
-        images = changed_by_policy(images, draws[:, 8], recipe)
+    if recipe.policy != "none" or jitters(recipe):
+        images = _pictures_changed(images, ids, seed, view, recipe)
     return images
+
+
+def _pictures_changed(
+    images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRecipe
+) -> Images:
+    """Each image by itself: its colours, then what the policy draws."""
+    policy = POLICIES.get(recipe.policy)
+    changed = np.empty_like(images)
+    for index, sample in enumerate(ids.tolist()):
+        picture = picture_of(images[index])
+        if jitters(recipe):
+            draws = numbers(seed, sample, view, Purpose.COLOURS)
+            picture = jittered(picture, draws, recipe)
+        picture = policy(picture, numbers(seed, sample, view, Purpose.POLICY), recipe)
+        changed[index] = np.asarray(picture).reshape(images.shape[1:])
+    return changed
 
 
 def _shifted(images: Images, draws: Draws, most: int) -> Images:

@@ -6,7 +6,7 @@ Reading a recipe needs neither torch nor a runtime, so every command can do it a
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -44,7 +44,14 @@ Rate = Annotated[float, Within(0, 1000, above=True)]
 Positive = Annotated[float, Within(0, 1e6, above=True)]
 NotNegative = Annotated[float, Within(0, 1e6)]
 ChannelMean = Annotated[float, Within(-1e6, 1e6)]
+Change = Annotated[float, Within(0, 10)]
 Names = Annotated[list[str], Field(min_length=1)]
+
+AUGMENT_PRESETS: dict[str, dict[str, float | bool]] = {
+    "imagenet": {"crop_min_area": 0.08, "flip": True},
+    "cifar": {"shift": 4, "flip": True},
+}
+"""What a preset of `data.augment` sets, where a key is not written down."""
 
 
 class Section(BaseModel):
@@ -102,27 +109,44 @@ class AugmentRecipe(Section):
     """How a training image is varied; each view of a sample draws anew.
 
     Attributes:
+        preset: values for the keys that are not written down: "imagenet" (crop_min_area = 0.08,
+            flip), "cifar" (shift = 4, flip), or "none".
         shift: largest shift in pixels, in each direction; the border is filled with zeros.
         flip: mirror left and right, half of the time.
         rotate: largest turn in degrees, both ways.
         crop_min_area: cut out a box with at least this share of the image's area, of an aspect
             from 3/4 to 4/3, and stretch it to the whole size; None cuts nothing out.
-        policy: changes of shape and colour drawn from a list: RandAugment, or TrivialAugment.
+        brightness, contrast, saturation: largest change, as a share; 0.4 makes it 0.6 to 1.4 times
+            as much.
+        hue: largest turn of the wheel of colours, as a share of it.
+        policy: changes of shape and colour drawn from a list: randaugment, trivialaugment, augmix.
         operations: changes an image, for RandAugment.
         magnitude: how strong they are, for RandAugment.
         mix: mix the images of a batch: MixUp, CutMix, or either by the batch.
         mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
     """
 
+    preset: Literal["none", "imagenet", "cifar"] = "none"
     shift: Annotated[int, Within(0, 8192)] = 0
     flip: bool = False
     rotate: Annotated[float, Within(0, 360)] = 0.0
     crop_min_area: Fraction | None = None
-    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    brightness: Change = 0.0
+    contrast: Change = 0.0
+    saturation: Change = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    policy: str = "none"
     operations: Few = 2
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
     mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
     mix_alpha: Positive = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fills_in_its_preset(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return AUGMENT_PRESETS.get(str(content.get("preset")), {}) | content
 
 
 class DataRecipe(Section):

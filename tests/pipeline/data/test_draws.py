@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 
-from pipeline.data.draws import uniform
+from pipeline.data.draws import Purpose, numbers, uniform
 
 
 def test_numbers_are_in_range_and_evenly_spread() -> None:
@@ -35,3 +37,14 @@ def test_no_two_samples_share_a_number() -> None:
 
 def test_the_largest_seed_is_taken() -> None:
     assert uniform(2**32 - 1, np.arange(3), 2**20, 1).shape == (3, 1)
+
+
+def test_a_stream_gives_the_numbers_of_the_table() -> None:
+    table = uniform(2**32 - 1, np.array([0, 7, 2**40]), 3, 6)
+    for row, sample in zip(table, (0, 7, 2**40), strict=True):
+        assert list(islice(numbers(2**32 - 1, sample, 3), 6)) == row.tolist()
+
+
+def test_no_two_purposes_share_a_number() -> None:
+    streams = [list(islice(numbers(1, 2, 3, purpose), 1000)) for purpose in (0, *Purpose)]
+    assert len({number for stream in streams for number in stream}) == 1000 * len(streams)

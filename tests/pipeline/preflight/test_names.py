@@ -32,6 +32,11 @@ def test_every_name_in_a_shipped_recipe_is_known(name: str) -> None:
     ("text", "where", "words"),
     [
         ('[data]\nname = "digit"', "line 2, data.name", "dataset 'digit', did you mean 'digits'"),
+        (
+            '[data.augment]\npolicy = "randaugmnt"',
+            "line 2, data.augment.policy",
+            "policy 'randaugmnt', did you mean 'randaugment'",
+        ),
         ('[teacher]\nmodel = "resnet21"', "line 2, teacher.model", "model 'resnet21', did you"),
         ('[student]\nmodel = "resnet9"', "line 2, student.model", "did you mean 'resnet8'"),
         ('[[stages]]\nmethods = "rkdd"', "line 2, stages[0].methods[0]", "did you mean 'rkd'"),

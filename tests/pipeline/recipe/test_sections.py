@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from foundation.errors import RecipeError
-from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.file import dump_recipe, load_recipe
+from pipeline.recipe.sections import AugmentRecipe, Recipe
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,30 @@ def test_one_key_of_a_table_does_not_change_the_others() -> None:
 def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe().seed = 3
+
+
+class TestAPresetOfAugmentation:
+    def test_sets_what_is_not_written_down(self) -> None:
+        augment = load_recipe(None, {"data.augment.preset": "imagenet"}).recipe.data.augment
+        assert (augment.crop_min_area, augment.flip, augment.shift) == (0.08, True, 0)
+        augment = load_recipe(None, {"data.augment.preset": "cifar"}).recipe.data.augment
+        assert (augment.crop_min_area, augment.flip, augment.shift) == (None, True, 4)
+
+    def test_leaves_what_is_written_down(self) -> None:
+        changes = {"preset": "imagenet", "flip": False, "crop_min_area": 0.35}
+        augment = load_recipe(None, {"data.augment": changes}).recipe.data.augment
+        assert (augment.crop_min_area, augment.flip) == (0.35, False)
+
+    def test_of_none_changes_nothing(self) -> None:
+        augment = load_recipe(None, {"data.augment.preset": "none"}).recipe.data.augment
+        assert augment == AugmentRecipe()
+
+    def test_comes_back_from_the_recipe_that_a_run_keeps(self, tmp_path) -> None:
+        recipe = load_recipe(None, {"data.augment.preset": "cifar", "data.augment.shift": 2}).recipe
+        path = tmp_path / "recipe.toml"
+        path.write_text(dump_recipe(recipe))
+        assert load_recipe(path).recipe == recipe
+
+    def test_that_is_unknown_is_refused(self) -> None:
+        with pytest.raises(RecipeError, match="'none', 'imagenet' or 'cifar'"):
+            load_recipe(None, {"data.augment.preset": "imagenette"})
