@@ -17,7 +17,7 @@ from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.parallel import mean_over_processes, whole_batch, whole_signals
 from smskd.precision import full_precision
-from smskd.stage import MethodSpec, Stage
+from smskd.stage import LabelLossName, MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability
 
 S = TypeVar("S", bound=Stage)
@@ -62,6 +62,24 @@ def feature_reference_loss(
         return weights.new_zeros(())
     joint = mean_over_processes(torch.stack(sizes))
     return (torch.stack(distances) / joint.clamp_min(1e-12)).sum()
+
+
+def label_loss(logits: Tensor, labels: Tensor, kind: LabelLossName, smoothing: float) -> Tensor:
+    """How far logits are from the labels: a scalar.
+
+    Args:
+        logits: shape (N, classes).
+        labels: classes, shape (N,), or their probabilities, shape (N, classes).
+        kind: "ce": the cross-entropy. "bce": that of each class against the rest, meaned over
+            samples and classes (Wightman et al. 2021, arXiv 2110.00476).
+        smoothing: share of each label that is spread evenly over all classes.
+    """
+    if kind == "ce":
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+    classes = logits.shape[1]
+    truth = F.one_hot(labels, classes) if labels.dim() == 1 else labels
+    smooth = truth.to(logits.dtype) * (1 - smoothing) + smoothing / classes
+    return F.binary_cross_entropy_with_logits(logits, smooth)
 
 
 def make_method(spec: MethodSpec) -> Method:
@@ -145,8 +163,11 @@ class Objective(nn.Module):
             reference: what the reference says, or None in the first stage.
             progress: where the stage stands.
         """
-        cross_entropy = F.cross_entropy(full_precision(student.logits), batch.labels)
-        losses = {"ce": self.ce_weight * cross_entropy}
+        stage = self.stage
+        of_labels = label_loss(
+            full_precision(student.logits), batch.labels, stage.label_loss, stage.label_smoothing
+        )
+        losses: dict[str, Tensor] = {stage.label_loss: self.ce_weight * of_labels}
         if teacher is not None:
             losses |= self._method_losses(student, teacher, batch, progress)
         if reference is not None and teacher is not None:

@@ -8,18 +8,20 @@ from typing import Any, Literal, get_args
 
 from foundation.errors import unknown_name
 
-OptimizerName = Literal["sgd", "adamw"]
-ScheduleName = Literal["cosine", "constant"]
+OptimizerName = Literal["sgd", "adamw", "lamb"]
+ScheduleName = Literal["cosine", "step", "constant"]
+LabelLossName = Literal["ce", "bce"]
 KeepName = Literal["last", "best"]
 QuantizeName = Literal["none", "int8"]
 _POSITIVE = ("lr", "reference_temperature", "max_grad_norm")
 _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
-    "warmup_epochs",
+    "norm_weight_decay", "warmup_epochs",
 )  # fmt: skip
 _CHOICES = {
     "optimizer": OptimizerName,
     "schedule": ScheduleName,
+    "label_loss": LabelLossName,
     "keep": KeepName,
     "quantize": QuantizeName,
 }
@@ -49,12 +51,17 @@ class Stage:
         epochs: passes over the training data.
         ce_weight: weight λ_ce of the cross-entropy with the labels; None takes what the methods
             have beside them in their papers, see `smskd.objective.spelled_out`.
+        label_loss: what λ_ce weighs: "ce", the cross-entropy, or "bce", that of each class by
+            itself, meaned over them.
+        label_smoothing: share of each label that is spread evenly over all classes.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
         weighting: how TCP weighs the reference loss per sample: a registered weighting.
         optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov).
-        schedule: the course of the learning rate, after `warmup_epochs` of linear rise.
+        norm_weight_decay: of norms and biases, which have one axis; None decays them as the rest.
+        schedule: the course of the learning rate, after `warmup_epochs` of linear rise; "step" is a
+            tenth of it after each `step_epochs`, counted from the start.
         max_grad_norm: clips the joint gradient of student and methods; None leaves it.
         accumulate: batches whose gradients make one optimizer step.
         ema_decay: the stage hands on a running mean of the student's weights, of which each step
@@ -71,6 +78,8 @@ class Stage:
     methods: str | tuple[MethodSpec, ...] = ()
     epochs: int = 10
     ce_weight: float | None = None
+    label_loss: LabelLossName = "ce"
+    label_smoothing: float = 0.0
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
@@ -79,7 +88,9 @@ class Stage:
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    norm_weight_decay: float | None = None
     schedule: ScheduleName = "cosine"
+    step_epochs: int = 30
     warmup_epochs: float = 0.0
     max_grad_norm: float | None = None
     accumulate: int = 1
@@ -90,8 +101,8 @@ class Stage:
     def __post_init__(self) -> None:
         if isinstance(self.methods, str):
             object.__setattr__(self, "methods", (MethodSpec(self.methods),))
-        if self.epochs < 1:
-            raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
+        self._check_counts()
+        self._check_shares()
         for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -100,10 +111,6 @@ class Stage:
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} must not be negative, but got {name}={value}")
-        if self.accumulate < 1:
-            raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
         names = [method.name for method in self.method_specs]
         if len(set(names)) < len(names):
             raise ValueError(f"a stage has each method once, but got methods={names}")
@@ -114,6 +121,22 @@ class Stage:
             raise ValueError(
                 "a stage that quantises hears logits alone, "
                 f"but got {self.reference_feature_weight=}; leave it out"
+            )
+
+    def _check_counts(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
+        if self.step_epochs < 1:
+            raise ValueError(f"a step has at least one epoch, but got {self.step_epochs=}")
+        if self.accumulate < 1:
+            raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")
+
+    def _check_shares(self) -> None:
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must lie from 0 to below 1, but got {self.label_smoothing=}"
             )
 
     @property

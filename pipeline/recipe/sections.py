@@ -77,6 +77,9 @@ class TrainingRecipe(Stage):
     lr: Rate = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
+    norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    step_epochs: Epochs = 30
     warmup_epochs: NotNegative = 0.0
     max_grad_norm: Positive | None = None
     accumulate: Batch = 1

@@ -11,6 +11,7 @@ from torch import nn
 
 from smskd.methods import Pace
 from smskd.stage import Stage
+from smskd.training.lamb import Lamb
 
 _PACE = "pace"
 
@@ -25,7 +26,9 @@ def make_optimizer(
         parameters: all of them.
         paces: those among them that learn at a pace of their own.
     """
-    groups = _groups(list(parameters), paces)
+    groups = _groups(list(parameters), paces, stage.norm_weight_decay)
+    if stage.optimizer == "lamb":
+        return Lamb(groups, stage.lr, stage.weight_decay)
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=stage.lr, weight_decay=stage.weight_decay)
     return torch.optim.SGD(
@@ -37,12 +40,20 @@ def make_optimizer(
     )
 
 
-def _groups(parameters: list[nn.Parameter], paces: Sequence[Pace]) -> list[dict[str, Any]]:
+def _groups(
+    parameters: list[nn.Parameter], paces: Sequence[Pace], norm_weight_decay: float | None
+) -> list[dict[str, Any]]:
     """Those at the stage's pace first; each group with its share of the stage's rate."""
     apart = {parameter for pace in paces for parameter in pace.parameters}
     together = [parameter for parameter in parameters if parameter not in apart]
+    norms: list[dict[str, Any]] = []
+    if norm_weight_decay is not None:
+        of_one_axis = [parameter for parameter in together if parameter.dim() <= 1]
+        together = [parameter for parameter in together if parameter.dim() > 1]
+        norms = [{"params": of_one_axis, _PACE: 1.0, "weight_decay": norm_weight_decay}]
     return [
         {"params": together, _PACE: 1.0},
+        *norms,
         *(
             {"params": pace.parameters, _PACE: pace.rate, "weight_decay": pace.weight_decay}
             for pace in paces
@@ -69,5 +80,7 @@ def learning_rate(stage: Stage, epoch: float) -> float:
         return stage.lr * epoch / stage.warmup_epochs
     if stage.schedule == "constant" or stage.warmup_epochs >= stage.epochs:
         return stage.lr
+    if stage.schedule == "step":
+        return stage.lr * math.pow(0.1, epoch // stage.step_epochs)
     progress = (epoch - stage.warmup_epochs) / (stage.epochs - stage.warmup_epochs)
     return stage.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

@@ -18,6 +18,7 @@ from smskd.methods.kd import kd_loss
 from smskd.objective import (
     Objective,
     feature_reference_loss,
+    label_loss,
     make_method,
     reference_loss,
     spelled_out,
@@ -300,3 +301,34 @@ def test_an_unknown_setting_is_found_before_training(
 def test_an_unknown_weighting_is_found_before_training() -> None:
     with pytest.raises(UnknownNameError, match="unknown weighting 'tpc', did you mean 'tcp'"):
         Objective(Stage("kd", weighting="tpc"), pair())
+
+
+def test_smoothed_labels_are_worked_out_by_hand() -> None:
+    # A tenth of (1, 0) is spread over both: (0.95, 0.05), and −ln of the softmax is ln(1 + e∓1).
+    logits, labels = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+    expected = 0.95 * math.log1p(math.exp(-1)) + 0.05 * math.log1p(math.exp(1))
+    assert label_loss(logits, labels, "ce", 0.1).item() == pytest.approx(expected)
+
+
+def test_classes_by_themselves_are_worked_out_by_hand() -> None:
+    # For truth (0.95, 0.05) and σ(1), σ(0): the mean over both classes.
+    logits, labels = torch.tensor([[1.0, 0.0]]), torch.tensor([0])
+    first = 0.95 * math.log1p(math.exp(-1)) + 0.05 * math.log1p(math.exp(1))
+    expected = (first + math.log(2)) / 2
+    assert label_loss(logits, labels, "bce", 0.1).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["ce", "bce"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_classes_and_their_probabilities_are_one_and_the_same(kind, smoothing: float) -> None:
+    certain = F.one_hot(LABELS, 3).float()
+    losses = [label_loss(STUDENT.logits, labels, kind, smoothing) for labels in (LABELS, certain)]
+    assert losses[0].item() == pytest.approx(losses[1].item())
+    assert label_loss(STUDENT.logits, MIXED, kind, smoothing).isfinite()
+
+
+def test_a_stage_takes_its_own_loss_of_the_labels() -> None:
+    losses = losses_of(Stage("kd", ce_weight=2.0, label_loss="bce", label_smoothing=0.1))
+    assert "ce" not in losses
+    expected = 2 * label_loss(STUDENT.logits, LABELS, "bce", 0.1)
+    assert losses["bce"].item() == pytest.approx(expected.item())

@@ -48,6 +48,7 @@ def test_a_stage_is_anchored_unless_it_says_otherwise(
         ("reference_feature_weight", -0.1),
         ("momentum", -0.1),
         ("weight_decay", -0.1),
+        ("norm_weight_decay", -0.1),
         ("warmup_epochs", -1.0),
     ],
 )
@@ -63,6 +64,17 @@ def test_an_optimizer_step_has_at_least_one_batch(value: int) -> None:
     ):
         Stage("kd", accumulate=value)
     assert Stage("kd", accumulate=1).accumulate == Stage("kd").accumulate == 1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_labels_are_smoothed_by_a_share(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"from 0 to below 1, .*label_smoothing={value}"):
+        Stage("kd", label_smoothing=value)
+
+
+def test_a_step_has_an_epoch() -> None:
+    with pytest.raises(ValueError, match="step_epochs=0"):
+        Stage("kd", step_epochs=0)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.1])
@@ -84,7 +96,13 @@ def test_zero_switches_a_part_off(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "wrong", "right"),
-    [("optimizer", "adamW", "adamw"), ("schedule", "cosin", "cosine"), ("keep", "bset", "best")],
+    [
+        ("optimizer", "adamW", "adamw"),
+        ("schedule", "cosin", "cosine"),
+        ("keep", "bset", "best"),
+        ("label_loss", "bec", "bce"),
+        ("optimizer", "lamp", "lamb"),
+    ],
 )
 def test_a_misspelt_choice_brings_up_the_nearest(name: str, wrong: str, right: str) -> None:
     with pytest.raises(UnknownNameError, match=f"{name} '{wrong}', did you mean '{right}'"):

@@ -33,7 +33,7 @@ from pipeline.recipe.sections import AugmentRecipe, Recipe
         ("student.weights_key", "model_ema", "but there are no weights"),
         ("stages.0.lr", float("inf"), "finite"),
         ("stages.0.momentum", 1.0, "less than 1"),
-        ("stages.0.optimizer", "lion", "'sgd' or 'adamw'"),
+        ("stages.0.optimizer", "lion", "'sgd', 'adamw' or 'lamb'"),
         ("stages.0.methods", [], "at least 1"),
         ("stages.0.methods", ["kd", "kd"], "each method once"),
         ("teacher.training.methods", [{"name": "kd"}], "at most 0"),

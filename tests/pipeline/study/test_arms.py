@@ -31,8 +31,9 @@ weighting = "constant"
 methods = "rkd"
 epochs = 4
 """
-OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "schedule", "warmup_epochs",
-             "max_grad_norm", "accumulate", "ema_decay", "keep")  # fmt: skip
+OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "norm_weight_decay", "schedule",
+             "step_epochs", "warmup_epochs", "max_grad_norm", "accumulate", "ema_decay", "keep",
+             "label_loss", "label_smoothing")  # fmt: skip
 
 
 def values_of(stage: StageRecipe) -> dict[str, Any]:

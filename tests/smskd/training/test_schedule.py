@@ -56,3 +56,21 @@ def test_adamw_has_the_rate_and_the_weight_decay() -> None:
     optimizer = make_optimizer(stage, nn.Linear(1, 1).parameters())
     assert isinstance(optimizer, torch.optim.AdamW)
     assert {"lr": 0.3, "weight_decay": 0.01}.items() <= optimizer.param_groups[0].items()
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"), [(0.0, 0.0), (1.0, 0.4), (2.9, 0.8), (3.0, 0.08), (6.5, 0.008)]
+)
+def test_steps_take_a_tenth_each(epoch: float, expected: float) -> None:
+    stage = Stage(epochs=9, lr=0.8, schedule="step", step_epochs=3, warmup_epochs=2.0)
+    assert learning_rate(stage, epoch) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb"])
+def test_norms_and_biases_can_have_a_weight_decay_of_their_own(optimizer: str) -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    stage = Stage(optimizer=optimizer, weight_decay=0.3, norm_weight_decay=0.0)
+    weights, norms = make_optimizer(stage, network.parameters()).param_groups
+    assert (weights["weight_decay"], norms["weight_decay"]) == (0.3, 0.0)
+    assert weights["params"] == [network[0].weight]
+    assert norms["params"] == [network[0].bias, network[1].weight, network[1].bias]
