@@ -28,11 +28,11 @@ from foundation.manifest import (
     BATCH_AXIS,
     SCHEMA_VERSION,
     Manifest,
-    Preprocessing,
     RuntimeRange,
     TensorSpec,
     parse_manifest,
 )
+from foundation.preprocessing import Preprocessing
 
 __all__ = [
     "BATCH_AXIS", "CARD", "MANIFEST", "PROBE", "SCHEMA_VERSION", "Bundle", "Manifest",

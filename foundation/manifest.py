@@ -11,9 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from foundation.preprocessing import Preprocessing
 from foundation.records import build
 
 SCHEMA_VERSION = 2
@@ -24,74 +22,6 @@ LEADING_NUMBERS = re.compile(r"\d+(\.\d+)*")
 _NAME = re.compile(r"\w[\w.+@ -]*")
 _MOST_FILES, _LONGEST_PATH, _DEEPEST_PATH = 1000, 512, 16
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a uint8 image becomes the model's input: `(pixel / 255 - mean) / std`, then to NCHW.
-
-    Attributes:
-        height, width, channels: size of the image that the model takes.
-        mean, std: one value a channel, on the scale 0..1.
-        resize: how another size is brought to it, as a Pillow filter name.
-        embedded: all of this but resizing is done inside the graph, which takes the images.
-    """
-
-    height: int
-    width: int
-    channels: int
-    mean: list[float]
-    std: list[float]
-    resize: str = "bilinear"
-    embedded: bool = False
-
-    def problems(self) -> Iterator[str]:
-        """What of it cannot be."""
-        if min(self.height, self.width, self.channels) < 1:
-            yield f"an image of {self.height} × {self.width} × {self.channels} cannot be"
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != self.channels:
-                yield f"{name} is {values}, but there are {self.channels} channels"
-        if min(self.std, default=1.0) <= 0:
-            yield f"std is {self.std}, but must be above 0"
-
-    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Normalise images.
-
-        Args:
-            images: uint8, shape (N, height, width, channels).
-
-        Returns:
-            float32, shape (N, channels, height, width), C-contiguous.
-
-        Raises:
-            ValueError: when the shape or dtype is another.
-        """
-        self.check(images)
-        mean = np.asarray(self.mean, np.float32)
-        std = np.asarray(self.std, np.float32)
-        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
-        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """What the model takes: the images themselves if `embedded`, `apply(images)` if not.
-
-        Raises:
-            ValueError: when the shape or dtype is another than (N, height, width, channels) uint8.
-        """
-        if not self.embedded:
-            return self.apply(images)
-        self.check(images)
-        return np.ascontiguousarray(images)
-
-    def check(self, images: NDArray[Any]) -> None:
-        """Raise a ValueError unless images are uint8 (N, height, width, channels)."""
-        expected = (self.height, self.width, self.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
-            raise ValueError(
-                f"images must be uint8 (N, {', '.join(map(str, expected))}), "
-                f"but got {images.dtype} {images.shape}"
-            )
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,18 @@ _OPTIONS = (
         "Percent of the test images that the teacher is known to answer rightly; an error where it "
         "does not here",
     ),
+    RecipeOption(
+        "teacher.preprocessing",
+        "teacher_preprocessing",
+        "Prepare the teacher's images as torchvision:WEIGHTS, timm:MODEL, imagenet, inception or a "
+        "file has it; pretrained weights bring their own",
+    ),
+    RecipeOption(
+        "data.preprocessing.source",
+        "preprocessing",
+        "Prepare images as one of these has it, for weights of one's own; a fresh student's are "
+        "prepared as the teacher's",
+    ),
     RecipeOption("teacher.training.epochs", "teacher_epochs", "Epochs of the teacher's training"),
     RecipeOption(
         "data.teacher_views",

@@ -11,6 +11,12 @@ from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 
 _OF_FOREIGN = (
     RecipeOption(
+        "data.preprocessing.source",
+        "preprocessing",
+        help="Of a network from elsewhere: prepare images as torchvision:WEIGHTS, timm:MODEL, "
+        "imagenet, inception or a file has it; pretrained weights bring their own",
+    ),
+    RecipeOption(
         "student.weights_key",
         help="Of weights: which of several sets in the file, such as model_ema",
     ),
@@ -28,6 +34,8 @@ _OF_FOREIGN = (
     "compress export runs/digits --target local --format onnx --precision int8  ·  "
     "compress export runs/digits --target local --precision auto --max-drop 0.5  ·  "
     "compress export weights.pt --model torchvision/resnet18 --data folder:photos --target rpi  ·  "
+    "compress export weights.pt --model torchvision/resnet50 --preprocessing "
+    "torchvision:IMAGENET1K_V2 --data folder:photos  ·  "
     "compress export mine.models:net --data folder:photos  ·  "
     "compress export model.onnx --data folder:photos --precision auto",
 )
@@ -76,6 +84,7 @@ def export(
         others = {
             "--data": data,
             "--image-size": image_size,
+            "--preprocessing": changes.get("data.preprocessing.source"),
             "--weights-key": changes.get("student.weights_key"),
             "--expect-top1": changes.get("student.expect_top1"),
             "--set": set,

@@ -24,6 +24,7 @@ class Dataset:
         classes: names, in the order of the labels.
         skipped: image files that were passed over because they cannot be decoded.
         remarks: what was decided by looking at the files, and what was left out, a line each.
+        grey_bits: bits that grey values of more than eight were taken to have.
     """
 
     train: ImageSet
@@ -31,6 +32,7 @@ class Dataset:
     classes: list[str]
     skipped: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    grey_bits: int = 16
 
 
 Loader = Callable[[str, DataRecipe], Dataset]

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
-from pipeline.data import sides_of
 from pipeline.data.augment import augmented
-from pipeline.data.images import Ids, Images, ImageSet, Resized, blocks
+from pipeline.data.framing import Fit, Framing
+from pipeline.data.images import Ids, Images, ImageSet, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.prefetch import prefetched
 from pipeline.recipe.sections import AugmentRecipe
@@ -28,15 +28,15 @@ class TrainBatches:
 
     Args:
         images: what is learned from.
-        preprocessing: its mean and deviation bring uint8 to the network's input.
+        preprocessing: from a picture to the student's input.
         augment: how a view of an image may vary.
         batch_size: images a batch, of all processes together; all batches of a pass are of one
             size, give or take an image, for a small last one would upset batch-norm. At most so
             many; more only where a process would be left with a single image, which batch-norm
             cannot normalise.
         seed: the run's seed.
-        student_size, teacher_size: height and width of what each sees; None as the images lie.
-            They are varied and mixed as they lie, so both see the same.
+        teacher: from a picture to the teacher's input; None as the student's. Pictures are fitted
+            as the student's at the larger of both sizes, varied and mixed: both see the same.
         views: so many fixed views of each image; None draws new ones in every epoch.
         view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
@@ -55,8 +55,7 @@ class TrainBatches:
         batch_size: int,
         seed: int,
         *,
-        student_size: int | tuple[int, int] | None = None,
-        teacher_size: int | tuple[int, int] | None = None,
+        teacher: Preprocessing | None = None,
         views: int | None = None,
         view_seed: int = 0,
         share: tuple[int, int] = (0, 1),
@@ -70,7 +69,8 @@ class TrainBatches:
             )
         self.images, self.preprocessing, self.augment = images, preprocessing, augment
         self.batch_size, self.seed = batch_size, seed
-        self.student_size, self.teacher_size = student_size, teacher_size
+        self.teacher = teacher or preprocessing
+        self.framing = _larger(Fit.of(preprocessing), self.teacher)
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
         self.fingerprint = fingerprint
@@ -143,7 +143,7 @@ class TrainBatches:
     ) -> Iterator[tuple[Ids, Tensor, Tensor]]:
         """Ids, images and labels of one part after the other; images varied and normalised."""
         seed, number = (self.seed, epoch) if view is None else (self.view_seed, view)
-        for ids, images in _read_ahead(self.images, parts):
+        for ids, images in _read_ahead(self.images, parts, self.framing):
             varied = augmented(images, ids, seed, number, self.augment)
             labels = torch.from_numpy(self.images.labels[ids])
             yield ids, normalised(varied, self.preprocessing), labels
@@ -157,37 +157,48 @@ class TrainBatches:
         return result, mixed_labels(labels[:-1], labels[1:], keep, self.classes)
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
-        student, teacher = _resized(images, self.student_size), None
-        sides = (
-            tuple(images.shape[2:]) if self.teacher_size is None else sides_of(self.teacher_size)
-        )
-        if sides != tuple(student.shape[2:]):
-            teacher = _resized(images, self.teacher_size)
+        student, teacher = _resized(images, self.preprocessing), None
+        if _input_of(self.teacher) != _input_of(self.preprocessing):
+            at_size = _resized(images, self.teacher)
+            teacher = _renormalised(at_size, self.preprocessing, self.teacher)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
 class EvaluationBatches:
-    """All images once, in order, as they are, at the size that the preprocessing asks for."""
+    """Images of all pictures once, in order, as the preprocessing asks for them."""
 
     def __init__(self, images: ImageSet, preprocessing: Preprocessing) -> None:
-        self.images = Resized(images, preprocessing.height, preprocessing.width)
-        self.preprocessing = preprocessing
+        self.images, self.preprocessing = images, preprocessing
 
     def __len__(self) -> int:
         return sum(1 for _ in blocks(len(self.images.labels)))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
-        for ids, images in _read_ahead(self.images, blocks(len(labels))):
+        fit = Fit.of(self.preprocessing)
+        for ids, images in _read_ahead(self.images, blocks(len(labels)), fit):
             yield normalised(images, self.preprocessing), torch.from_numpy(labels[ids])
 
 
-def _read_ahead(images: ImageSet, parts: Iterable[Ids]) -> Iterator[tuple[Ids, Images]]:
+def _read_ahead(
+    images: ImageSet, parts: Iterable[Ids], framing: Framing
+) -> Iterator[tuple[Ids, Images]]:
     """The images of each part; while one is used, the next are decoded.
 
     Only reading runs ahead: augmenting ahead as well made training on few cores slower.
     """
-    return prefetched(lambda ids: (ids, images.read(ids)), parts)
+    return prefetched(lambda ids: (ids, images.read(ids, framing)), parts)
+
+
+def _larger(fit: Fit, teacher: Preprocessing) -> Fit:
+    """The student's fit at a size from which the teacher's images can be made too."""
+    return fit.at(max(fit.height, teacher.height), max(fit.width, teacher.width))
+
+
+def _input_of(preprocessing: Preprocessing) -> tuple[object, ...]:
+    """What of a preprocessing makes two networks' inputs of one view differ."""
+    shape = preprocessing.height, preprocessing.width
+    return *shape, preprocessing.mean, preprocessing.std
 
 
 def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
@@ -205,10 +216,22 @@ def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
     return scaled.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
-def _resized(images: Tensor, size: int | tuple[int, int] | None) -> Tensor:
-    """Images of shape (N, C, H, W) at another height and width; one number is both."""
-    if size is None or tuple(images.shape[2:]) == sides_of(size):
+def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Images of shape (N, C, H, W) at the height and width that a network takes."""
+    size = (preprocessing.height, preprocessing.width)
+    if tuple(images.shape[2:]) == size:
         return images
-    return F.interpolate(
-        images, sides_of(size), mode="bilinear", antialias=True, align_corners=False
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _renormalised(images: Tensor, before: Preprocessing, now: Preprocessing) -> Tensor:
+    """Images with another mean and deviation than they were normalised with."""
+    if (before.mean, before.std) == (now.mean, now.std):
+        return images
+    old_mean, old_std, mean, std = (
+        torch.tensor(values, dtype=torch.float64)
+        for values in (before.mean, before.std, now.mean, now.std)
     )
+    scale, offset = old_std / std, (old_mean - mean) / std
+    shape = (1, -1, 1, 1)
+    return torch.addcmul(offset.float().view(shape), images, scale.float().view(shape))

@@ -8,6 +8,7 @@ import numpy as np
 
 from foundation.errors import RecipeError
 from pipeline.data import Dataset
+from pipeline.data.framing import Framing
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, blocks
 
 # Of a unit in 2**16, as Pillow weighs red, green and blue (ITU-R 601-2); a grey stays what it is.
@@ -25,8 +26,8 @@ class Recoloured:
     def labels(self) -> Labels:
         return self.images.labels
 
-    def read(self, ids: Ids) -> Images:
-        return recoloured(self.images.read(ids), self.channels)
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        return recoloured(self.images.read(ids, framing), self.channels)
 
 
 def recoloured(pixels: Images, channels: int) -> Images:
@@ -61,7 +62,7 @@ def with_channels(dataset: Dataset, channels: int | None) -> Dataset:
 
 
 def _recoloured_set(images: ImageSet, channels: int) -> ImageSet:
-    if not isinstance(images, ArrayImages):
+    if not isinstance(images, ArrayImages) or images.source is not None:
         return Recoloured(images, channels)
     parts = [recoloured(images.pixels[ids], channels) for ids in blocks(len(images.labels))]
     return ArrayImages(np.concatenate(parts), images.labels)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import Dataset, sides_of
+from pipeline.data.fitting import fit_at
+from pipeline.data.framing import Fit, Framing, Window, framed, keeps_all
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
 from pipeline.data.kinds import a_few, shown
 from pipeline.data.opening import UnseenError, Viewing
@@ -56,23 +58,31 @@ class Split:
 
 
 class DecodedImages:
-    """Images that are decoded each time they are read, for sets that do not fit in memory."""
+    """Pictures that are decoded each time they are read.
+
+    Args:
+        encoded: the pictures.
+        labels: class of each, shape (N,).
+        framing: how images are taken of them unless another framing is asked for.
+        viewing: how they are seen.
+    """
 
     def __init__(
         self,
         encoded: EncodedImages,
         labels: Labels,
-        size: int | tuple[int, int],
+        framing: Framing,
         viewing: Viewing | None = None,
     ) -> None:
-        self.encoded, self.labels, self.size = encoded, labels, sides_of(size)
+        self.encoded, self.labels, self.framing = encoded, labels, framing
         self.viewing = viewing or Viewing()
 
-    def read(self, ids: Ids) -> Images:
-        pixels = np.empty((len(ids), *self.size, 3), np.uint8)
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        framing = framing or self.framing
+        pixels = np.empty((len(ids), framing.height, framing.width, 3), np.uint8)
 
         def put(place: int) -> None:
-            pixels[place] = decode(self.encoded, int(ids[place]), self.size, self.viewing)
+            pixels[place] = decode(self.encoded, int(ids[place]), framing, self.viewing, place)
 
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(put, range(len(ids))):
@@ -83,25 +93,30 @@ class DecodedImages:
 def decode(
     encoded: EncodedImages,
     index: int,
-    size: int | tuple[int, int],
+    framing: Framing,
     viewing: Viewing | None = None,
+    place: int = 0,
 ) -> Images:
-    """One image as uint8 (height, width, 3); one number is both.
+    """One image as uint8 (framing.height, framing.width, 3).
+
+    Args:
+        encoded: the pictures.
+        index: number of the picture.
+        framing: where in it the image is taken.
+        viewing: how it is seen.
+        place: its number among those that are read at once, which the framing may go by.
 
     Raises:
         UnreadableImageError: when it cannot be decoded.
     """
-    height, width = sides_of(size)
     try:
-        rgb = viewed(encoded.open(index), max(height, width), viewing or Viewing())
+        view = viewed(encoded.open(index), viewing or Viewing(), partial(framing.window, place))
     except UnseenError as error:
         raise UnreadableImageError(
             f"{encoded.name(index)}: not a readable image ({error}); take it away, "
             'or set on_bad_image = "skip" in [data]'
         ) from error
-    if rgb.size != (width, height):
-        rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(rgb)
+    return framed(view.picture, view.window, framing, view.height, view.width)
 
 
 def dataset_of(
@@ -111,30 +126,32 @@ def dataset_of(
     size: int | tuple[int, int] | None,
     recipe: DataRecipe,
 ) -> Dataset:
-    """A dataset of two splits, decoded into memory where they fit.
+    """A dataset of two splits, whose images are in memory where they fit.
 
     Args:
         train, test: the splits.
         classes: names of the classes.
-        size: height and width that images are brought to, or one number for both; None decides
-            it by looking.
-        recipe: says how images are seen, and what to do with one that cannot be decoded.
+        size: height and width of the images, or one number for both; None decides it by looking.
+        recipe: says how pictures are seen and fitted, and what to do with one that cannot be
+            decoded.
 
     Raises:
-        UnreadableImageError: when an image cannot be decoded, and is not to be passed over.
+        UnreadableImageError: when a picture cannot be decoded, and is not to be passed over.
         DataLayoutError: when passing over leaves a class without images.
     """
     survey = _survey(train, recipe)
     if size is None and survey.size is None:
         raise UnreadableImageError(f"{shown(train.where)}: not one readable image")
-    edges = sides_of(size or survey.size or 0)
-    parts = [_loaded(part, classes, edges, recipe, survey.viewing) for part in (train, test)]
+    sides = sides_of(size or survey.size or 0)
+    fit = fit_at(sides_of(recipe.image_size or sides), recipe.preprocessing).at(*sides)
+    parts = [_loaded(part, classes, fit, recipe, survey.viewing) for part in (train, test)]
     skipped = [name for part in parts for name in part.skipped]
-    remarks = [*survey.remarks(edges, size is not None), *_skipped_remark(skipped)]
+    remarks = [*survey.remarks(fit, size is not None), *_skipped_remark(skipped)]
     train_images, test_images = parts[0].images, parts[1].images
     if isinstance(train_images, ArrayImages) and isinstance(test_images, ArrayImages):
         remarks += repeats(train_images, test_images, parts[0].name, parts[1].name)
-    return Dataset(train_images, test_images, classes, tuple(skipped), tuple(remarks))
+    bits = survey.viewing.grey_bits
+    return Dataset(train_images, test_images, classes, tuple(skipped), tuple(remarks), bits)
 
 
 def _survey(train: Split, recipe: DataRecipe) -> Survey:
@@ -167,13 +184,13 @@ class _Loaded:
 
 
 def _loaded(
-    split: Split, classes: list[str], size: tuple[int, int], recipe: DataRecipe, viewing: Viewing
+    split: Split, classes: list[str], fit: Fit, recipe: DataRecipe, viewing: Viewing
 ) -> _Loaded:
-    images: ImageSet = DecodedImages(split.images, split.labels, size, viewing)
+    images: ImageSet = DecodedImages(split.images, split.labels, fit, viewing)
     ids = np.arange(len(split.labels))
     skipped: list[str] = []
     if recipe.on_bad_image == "skip":
-        readable = _readable(split.images, size, viewing)
+        readable = _readable(split.images, fit, viewing)
         skipped = [split.images.name(index) for index in np.flatnonzero(~readable).tolist()]
         ids = np.flatnonzero(readable)
         images = Subset(images, ids)
@@ -181,24 +198,42 @@ def _loaded(
             raise DataLayoutError(
                 f"{shown(split.where)}: not one readable image of class {classes[missing]!r}"
             )
-    if len(images.labels) * size[0] * size[1] * 3 <= _IN_MEMORY_BYTES:
-        images = _in_memory(images, size)
+    if len(images.labels) * fit.height * fit.width * 3 <= _IN_MEMORY_BYTES:
+        images = _in_memory(images, fit)
     return _Loaded(images, split, ids, skipped)
 
 
-def _in_memory(images: ImageSet, size: tuple[int, int]) -> ArrayImages:
-    pixels = np.empty((len(images.labels), *size, 3), np.uint8)
+def _in_memory(images: ImageSet, fit: Fit) -> ArrayImages:
+    """All images of a set in memory; where they are whole pictures, no file is read again."""
+    pixels = np.empty((len(images.labels), fit.height, fit.width, 3), np.uint8)
+    watched = _Watched(fit)
     for ids in blocks(len(pixels), _BLOCK):
-        pixels[ids[0] : ids[-1] + 1] = images.read(ids)
-    return ArrayImages(pixels, images.labels)
+        pixels[ids[0] : ids[-1] + 1] = images.read(ids, watched)
+    if watched.keeps_all:
+        return ArrayImages(pixels, images.labels)
+    return ArrayImages(pixels, images.labels, fit, images)
 
 
-def _readable(encoded: EncodedImages, size: tuple[int, int], viewing: Viewing) -> NDArray[np.bool_]:
-    """Which images can be decoded: shape (N,), bool."""
+class _Watched:
+    """A fit that notes whether every picture stayed as it is."""
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit, self.keeps_all = fit, True
+        self.height, self.width = fit.height, fit.width
+        self.resize, self.antialias, self.pad_colour = fit.resize, fit.antialias, fit.pad_colour
+
+    def window(self, place: int, height: int, width: int) -> Window:
+        if not keeps_all(self.fit, height, width):
+            self.keeps_all = False
+        return self.fit.window(place, height, width)
+
+
+def _readable(encoded: EncodedImages, fit: Fit, viewing: Viewing) -> NDArray[np.bool_]:
+    """Which pictures can be decoded: shape (N,), bool."""
 
     def is_readable(index: int) -> bool:
         try:
-            decode(encoded, index, size, viewing)
+            decode(encoded, index, fit, viewing)
         except UnreadableImageError:
             return False
         return True

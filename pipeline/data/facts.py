@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +28,10 @@ class DataFacts:
     Attributes:
         name: the dataset, as `public_name` has it: this goes with every bundle.
         classes: names, in the order of the logits.
-        preprocessing: from a uint8 image to the student's input, which is what ships.
+        preprocessing: from a picture to the student's input, which is what ships.
         counts: images in train, student_train, validation and test.
         skipped: image files that were passed over, by their places in the dataset.
-        teacher_size: height and width of what the teacher sees, where it is not the student's.
+        teachers_own: from a picture to the teacher's input, where it is not the student's.
         fingerprint: of the dataset's files; see `pipeline.data.fingerprint`.
     """
 
@@ -40,7 +40,7 @@ class DataFacts:
     preprocessing: Preprocessing
     counts: dict[str, int]
     skipped: list[str]
-    teacher_size: int | None = None
+    teachers_own: Preprocessing | None = None
     fingerprint: str | None = None
 
     def problems(self) -> Iterator[str]:
@@ -49,18 +49,20 @@ class DataFacts:
         if missing:
             yield f"counts says nothing of {', '.join(missing)}"
         yield from at_least(0, **self.counts)
-        yield from at_least(1, classes=len(self.classes), teacher_size=self.teacher_size)
+        yield from at_least(1, classes=len(self.classes))
 
     @property
     def teacher_preprocessing(self) -> Preprocessing:
-        """From a uint8 image to the teacher's input."""
-        if self.teacher_size is None:
-            return self.preprocessing
-        return replace(self.preprocessing, height=self.teacher_size, width=self.teacher_size)
+        """From a picture to the teacher's input."""
+        return self.teachers_own or self.preprocessing
+
+    def seen_by(self, role: str) -> Preprocessing:
+        """From a picture to the input of "student" or "teacher"."""
+        return self.teacher_preprocessing if role == "teacher" else self.preprocessing
 
     def images_for(self, role: str, name: str) -> str:
-        """The file with the images for a use (`CALIBRATION`, ...) at the size that a role sees."""
-        return f"teacher-{name}" if role == "teacher" and self.teacher_size else name
+        """The file with the images for a use (`CALIBRATION`, ...) as a role sees them."""
+        return f"teacher-{name}" if role == "teacher" and self.teachers_own else name
 
 
 def public_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Sets of labelled images: how the road reads them, wherever they lie."""
+"""Sets of labelled pictures: how the road takes images of them, wherever they lie."""
 
 from __future__ import annotations
 
@@ -10,40 +10,61 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.data.framing import Framing, framed, keeps_all
+
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Ids = NDArray[np.int64]
 
 _BLOCK = 256
+_REMEMBERED_BYTES = 2**30
 
 
 class ImageSet(Protocol):
-    """Labelled images of one size.
+    """Labelled pictures.
 
     Attributes:
-        labels: class of every image, shape (N,).
+        labels: class of every picture, shape (N,).
     """
 
     @property
     def labels(self) -> Labels: ...
 
-    def read(self, ids: Ids) -> Images:
-        """The images with these numbers (0..N−1): uint8, shape (len(ids), H, W, C).
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        """Images of the pictures with these numbers (0..N−1): uint8, shape (len(ids), H, W, C).
 
         Several threads may read at once.
+
+        Args:
+            ids: the numbers.
+            framing: where in the pictures the images are taken, from their original pixels; None
+                takes them as the set has them of itself.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ArrayImages:
-    """Images that lie in memory: pixels uint8 (N, H, W, C) and labels (N,)."""
+    """Images that lie in memory.
+
+    Attributes:
+        pixels: uint8, shape (N, H, W, C).
+        labels: shape (N,).
+        framing: how they were taken from `source`, where there is one.
+        source: the pictures that they were taken from; None where they are pictures themselves.
+    """
 
     pixels: Images
     labels: Labels
+    framing: Framing | None = None
+    source: ImageSet | None = None
 
-    def read(self, ids: Ids) -> Images:
-        return self.pixels[ids]
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        if framing is None or framing == self.framing:
+            return self.pixels[ids]
+        if self.source is not None:
+            return self.source.read(ids, framing)
+        return framed_pixels(self.pixels[ids], framing)
 
 
 class Subset:
@@ -59,38 +80,105 @@ class Subset:
         self.ids: Ids = np.asarray(images.ids[ids] if isinstance(images, Subset) else ids, np.int64)
         self.labels: Labels = images.labels[ids]
 
-    def read(self, ids: Ids) -> Images:
-        return self.images.read(self.ids[ids])
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        return self.images.read(self.ids[ids], framing)
 
 
-def in_memory(images: ImageSet) -> bool:
-    """Whether images, or those that they are a part of, lie in memory."""
-    return isinstance(images.images if isinstance(images, Subset) else images, ArrayImages)
+class Framed:
+    """Another set's pictures, taken in a framing unless another one is asked for."""
 
-
-class Resized:
-    """Another set's images at a size of their own; those that have it are left as they are."""
-
-    def __init__(self, images: ImageSet, height: int, width: int) -> None:
-        self.images, self.height, self.width = images, height, width
+    def __init__(self, images: ImageSet, framing: Framing) -> None:
+        self.images, self.framing = images, framing
 
     @property
     def labels(self) -> Labels:
         return self.images.labels
 
-    def read(self, ids: Ids) -> Images:
-        return resized(self.images.read(ids), self.height, self.width)
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        return self.images.read(ids, framing or self.framing)
 
 
-def resized(pixels: Images, height: int, width: int) -> Images:
-    """Images at another size, bilinear as Pillow does it: uint8, shape (N, height, width, C)."""
-    n, old_height, old_width, channels = pixels.shape
-    if (old_height, old_width) == (height, width):
+class Remembered:
+    """Another set's pictures; images in one framing are kept once they were taken.
+
+    Args:
+        images: the pictures.
+        framing: the framing.
+        channels: of an image.
+    """
+
+    def __init__(self, images: ImageSet, framing: Framing, channels: int) -> None:
+        self.images, self.framing = images, framing
+        count = len(images.labels)
+        self._pixels = np.empty((count, framing.height, framing.width, channels), np.uint8)
+        self._is_kept = np.zeros(count, np.bool_)
+
+    @property
+    def labels(self) -> Labels:
+        return self.images.labels
+
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        if framing is not None and framing != self.framing:
+            return self.images.read(ids, framing)
+        # Two threads may take the same image: both take the same pixels.
+        new = np.asarray(ids)[~self._is_kept[ids]]
+        if len(new):
+            self._pixels[new] = self.images.read(new, self.framing)
+            self._is_kept[new] = True
+        return self._pixels[ids]
+
+
+def remembered(images: ImageSet, framing: Framing) -> ImageSet:
+    """A set whose images in one framing are taken once, where they fit in memory and are not there
+    already."""
+    pictures = _whole_set(images)
+    if isinstance(pictures, ArrayImages):
+        shape = pictures.pixels.shape[1:3]
+        if framing == pictures.framing or (pictures.source is None and keeps_all(framing, *shape)):
+            return images
+    if not len(images.labels):
+        return images
+    channels = images.read(np.arange(1), framing).shape[3]
+    size = len(images.labels) * framing.height * framing.width * channels
+    return Remembered(images, framing, channels) if size <= _REMEMBERED_BYTES else images
+
+
+def in_memory(images: ImageSet, *framings: Framing) -> bool:
+    """Whether all pictures, or those that they are a part of, lie in memory.
+
+    Args:
+        images: the set.
+        framings: images in these alone are asked for; any where there are none.
+    """
+    pictures = _whole_set(images)
+    if not isinstance(pictures, ArrayImages):
+        return False
+    has_these = bool(framings) and all(framing == pictures.framing for framing in framings)
+    return pictures.source is None or has_these
+
+
+def _whole_set(images: ImageSet) -> ImageSet:
+    """The set that a part is of, as it lies."""
+    while isinstance(images, Subset | Framed):
+        images = images.images
+    return images
+
+
+def framed_pixels(pixels: Images, framing: Framing) -> Images:
+    """Images of pictures that are arrays: uint8, shape (N, framing.height, framing.width, C).
+
+    Args:
+        pixels: uint8, shape (N, H, W, C) with one or three channels.
+        framing: where in them they are taken.
+    """
+    n, height, width, channels = pixels.shape
+    if keeps_all(framing, height, width):
         return pixels
-    result = np.empty((n, height, width, channels), np.uint8)
+    result = np.empty((n, framing.height, framing.width, channels), np.uint8)
     for index, image in enumerate(pixels):
-        picture = picture_of(image).resize((width, height), Image.Resampling.BILINEAR)
-        result[index] = np.asarray(picture).reshape(height, width, channels)
+        window = framing.window(index, height, width)
+        taken = framed(picture_of(image), window, framing, height, width)
+        result[index] = taken.reshape(result.shape[1:])
     return result
 
 

@@ -11,7 +11,10 @@ from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
 from pipeline.data import Dataset, sides_of
 from pipeline.data.cut import STUDENT, VALIDATION, absent, cut
-from pipeline.data.images import ImageSet, Resized, Subset, blocks, spread
+from pipeline.data.fitting import as_recipe, fit_at
+from pipeline.data.framing import Fit
+from pipeline.data.images import Framed, ImageSet, Subset, blocks, spread
+from pipeline.models.preparation import Preparation
 from pipeline.recipe.sections import DataRecipe
 
 _STATISTICS_IMAGES = 10_000
@@ -19,17 +22,18 @@ _STATISTICS_IMAGES = 10_000
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a dataset, as they lie: at the larger of student's and teacher's size.
+    """The parts of a dataset, as pictures.
 
-    `for_student` and `for_teacher` bring a part to the size that each sees.
+    `for_student` and `for_teacher` take of a part what each sees.
 
     Attributes:
         train: what the teacher learns from.
         student_train: the part of it that the student learns from.
         validation: held out for every choice.
         test: touched once, for the final word.
-        preprocessing: from uint8 to the student's input; mean and deviation are those of `train`.
-        teacher_preprocessing: the same at the size that the teacher sees.
+        preprocessing: from a picture to the student's input; mean and deviation are those of
+            `train`, unless they are known.
+        teacher_preprocessing: the same for the teacher.
         remarks: what somebody may not expect of the cut, a line each.
     """
 
@@ -43,17 +47,24 @@ class Splits:
     remarks: tuple[str, ...] = ()
 
     def for_student(self, images: ImageSet) -> ImageSet:
-        """A part at the student's size."""
-        return Resized(images, self.preprocessing.height, self.preprocessing.width)
+        """A part as the student sees it."""
+        return Framed(images, Fit.of(self.preprocessing))
 
     def for_teacher(self, images: ImageSet) -> ImageSet:
-        """A part at the teacher's size."""
-        size = self.teacher_preprocessing
-        return Resized(images, size.height, size.width)
+        """A part as the teacher sees it."""
+        return Framed(images, Fit.of(self.teacher_preprocessing))
 
 
-def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
+def split(
+    dataset: Dataset, recipe: DataRecipe, teacher: Preparation | None = None, source: str = ""
+) -> Splits:
     """Cut a dataset by the recipe's `split_seed`, class by class.
+
+    Args:
+        dataset: the dataset.
+        recipe: the data section, with all that is known of the student's images.
+        teacher: what is known of the teacher's images; the rest, or all, is as the student's.
+        source: where that which is known was taken from, in words.
 
     Raises:
         DataLayoutError: when there are too few images to cut.
@@ -68,7 +79,7 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         _, student_ids = cut(labels, train_ids, STUDENT, recipe, classes)
         remarks += absent(labels[student_ids], STUDENT, classes)
     train = Subset(dataset.train, train_ids)
-    preprocessing = _with_statistics(_preprocessing(train, recipe.image_size), recipe)
+    preprocessing = _preprocessing(train, recipe, dataset.grey_bits, source)
     return Splits(
         train=train,
         student_train=Subset(dataset.train, student_ids),
@@ -76,48 +87,80 @@ def split(dataset: Dataset, recipe: DataRecipe) -> Splits:
         test=dataset.test,
         classes=dataset.classes,
         preprocessing=preprocessing,
-        teacher_preprocessing=at_size(preprocessing, recipe.teacher_image_size),
+        teacher_preprocessing=_of_teacher(preprocessing, recipe, teacher or Preparation()),
         remarks=tuple(remarks),
     )
 
 
-def at_size(preprocessing: Preprocessing, size: int | list[int] | None) -> Preprocessing:
-    """The same mean and deviation for images of another height and width; None leaves them."""
-    if size is None:
-        return preprocessing
-    height, width = sides_of(size)
-    return replace(preprocessing, height=height, width=width)
-
-
-def _with_statistics(measured: Preprocessing, recipe: DataRecipe) -> Preprocessing:
-    """The mean and deviation that the recipe gives, where it gives any."""
+def _preprocessing(
+    train: ImageSet, recipe: DataRecipe, grey_bits: int, source: str
+) -> Preprocessing:
+    """From a picture to the student's input; what nobody says is measured on the images."""
+    size = recipe.image_size
+    shape = train.read(np.arange(1)).shape[1:3] if size is None else sides_of(size)
+    fit = fit_at((shape[0], shape[1]), recipe.preprocessing)
+    mean, std = _statistics(Framed(train, fit))
     for name, values in (("mean", recipe.mean), ("std", recipe.std)):
-        if values is not None and len(values) != measured.channels:
+        if values is not None and len(values) != len(mean):
             raise RecipeError(
                 f"data.{name} = {values} has {len(values)} values, but the images have "
-                f"{measured.channels} channels; give one value a channel"
+                f"{len(mean)} channels; give one value a channel"
             )
-    return replace(measured, mean=recipe.mean or measured.mean, std=recipe.std or measured.std)
+    return Preprocessing(
+        height=fit.height,
+        width=fit.width,
+        channels=len(mean),
+        mean=recipe.mean or mean,
+        std=recipe.std or std,
+        resize=fit.resize,
+        fit=fit.fit,
+        resize_to=None if fit.resize_to is None else list(fit.resize_to),
+        antialias=fit.antialias,
+        pad_colour=list(fit.pad_colour),
+        ground=list(recipe.ground),
+        grey_bits=grey_bits,
+        source=source,
+    )
 
 
-def _preprocessing(train: ImageSet, size: int | list[int] | None) -> Preprocessing:
+def _statistics(images: ImageSet) -> tuple[list[float], list[float]]:
     """Mean and deviation of a sample of the images, worked out block by block."""
     sums: list[NDArray[np.int64]] = []
-    ids = spread(len(train.labels), _STATISTICS_IMAGES)
+    ids = spread(len(images.labels), _STATISTICS_IMAGES)
     for block in blocks(len(ids)):
-        pixels = train.read(ids[block])
+        pixels = images.read(ids[block])
         rows = pixels.reshape(-1, pixels.shape[3]).astype(np.int64)
         sums.append(np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)]))
     count, total, squares = np.sum(sums, axis=0)
     mean = total / count
     # A channel that never varies would be divided by zero.
     deviation = np.maximum(np.sqrt(np.maximum(squares / count - mean**2, 0)) / 255, 1e-3)
-    _, height, width, channels = pixels.shape
-    as_they_lie = Preprocessing(
-        height=height,
-        width=width,
-        channels=channels,
-        mean=[round(float(value), 6) for value in mean / 255],
-        std=[round(float(value), 6) for value in deviation],
+    return _rounded(mean / 255), _rounded(deviation)
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float]:
+    return [round(float(value), 6) for value in values]
+
+
+def _of_teacher(student: Preprocessing, recipe: DataRecipe, teacher: Preparation) -> Preprocessing:
+    """From a picture to the teacher's input: the student's, but for what is known of it."""
+    size = recipe.teacher_image_size
+    own = replace(teacher, size=(size, size)) if size else teacher
+    known = own.over(Preparation.of(student))
+    sides = known.size or (student.height, student.width)
+    fit = fit_at(sides, as_recipe(known))
+    own_preprocessing = replace(
+        student,
+        height=fit.height,
+        width=fit.width,
+        mean=list(known.mean or student.mean),
+        std=list(known.std or student.std),
+        resize=fit.resize,
+        fit=fit.fit,
+        resize_to=None if fit.resize_to is None else list(fit.resize_to),
+        antialias=fit.antialias,
+        pad_colour=list(fit.pad_colour),
     )
-    return at_size(as_they_lie, size)
+    if own_preprocessing == student:
+        return student
+    return replace(own_preprocessing, source=known.source or student.source)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.data.framing import Fit
 from pipeline.data.images import spread
 from pipeline.data.kinds import shown
 from pipeline.data.opening import UnseenError, Viewing
@@ -27,6 +28,29 @@ class Glanced(Protocol):
     def name(self, index: int) -> str: ...
 
     def open(self, index: int) -> Path | BytesIO: ...
+
+
+def _squashed(fit: Fit) -> str:
+    return f"they are squashed to {fit.height}×{fit.width}"
+
+
+def _cropped(fit: Fit) -> str:
+    high, wide = fit.resize_to or (fit.height, fit.width)
+    return (
+        f"they are brought to {high}×{wide} by their tighter side, and their middle of "
+        f"{fit.height}×{fit.width} is cut out"
+    )
+
+
+def _padded(fit: Fit) -> str:
+    return f"they are fitted into {fit.height}×{fit.width} on {list(fit.pad_colour)}"
+
+
+_IN_WORDS: dict[str, Callable[[Fit], str]] = {
+    "squash": _squashed,
+    "crop": _cropped,
+    "pad": _padded,
+}
 
 
 @dataclass(frozen=True)
@@ -49,17 +73,17 @@ class Survey:
         sides = sorted(min(picture.size) for picture in self.glances)
         return sides[(len(sides) - 1) // 2] if sides else None
 
-    def remarks(self, size: tuple[int, int], is_asked: bool) -> Iterator[str]:
+    def remarks(self, fit: Fit, is_asked: bool) -> Iterator[str]:
         """What was decided by looking, a line each.
 
         Args:
-            size: height and width that images are brought to.
-            is_asked: whether somebody said so.
+            fit: how pictures become images.
+            is_asked: whether somebody said at which size.
         """
         if self.glances:
             if not is_asked:
-                yield self._size_remark(size[0])
-            yield from self._shape_remarks(size)
+                yield self._size_remark(fit.height)
+            yield from self._shape_remarks(fit)
             yield from self._colour_remarks()
 
     def _size_remark(self, size: int) -> str:
@@ -73,18 +97,15 @@ class Survey:
             )
         return f"images are taken at {size}×{size}, {why}; data.image_size sets another size"
 
-    def _shape_remarks(self, size: tuple[int, int]) -> Iterator[str]:
+    def _shape_remarks(self, fit: Fit) -> Iterator[str]:
         looked_at = len(self.glances)
-        high, wide = size
-        if squashed := sum(
+        high, wide = fit.height, fit.width
+        if others := sum(
             picture.size[0] * high != picture.size[1] * wide for picture in self.glances
         ):
             shape = "square" if high == wide else f"of the shape {high}×{wide}"
-            yield (
-                f"{squashed} of {looked_at} images are not {shape}; they are squashed to "
-                f"{high}×{wide}"
-            )
-        size_asked = min(size)
+            yield f"{others} of {looked_at} images are not {shape}; {_IN_WORDS[fit.fit](fit)}"
+        size_asked = min(high, wide)
         width, height = min((picture.size for picture in self.glances), key=min)
         if min(width, height) * 4 <= min(size_asked, self.size or size_asked):
             yield f"the smallest image is {width}×{height} ({self.smallest}); it is enlarged"

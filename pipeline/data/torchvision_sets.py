@@ -12,23 +12,19 @@ import numpy as np
 
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import no_space_named, user_path
-from pipeline.data import Dataset, load_size
-from pipeline.data.images import ArrayImages, ImageSet, Resized
-from pipeline.recipe.sections import DataRecipe
+from pipeline.data import Dataset
+from pipeline.data.images import ArrayImages, ImageSet
 
 _PATIENCE = 20.0  # seconds without an answer
 
 
-def load_from_torchvision(
-    reader: Any, argument: str, recipe: DataRecipe, files: Path, by_hand: str
-) -> Dataset:
+def load_from_torchvision(reader: Any, argument: str, files: Path, by_hand: str) -> Dataset:
     """A dataset that torchvision reads, fetched first where its files are not there.
 
     Args:
         reader: a class of torchvision.datasets with `data`, `targets` and `classes`, that checks
             what it unpickles.
         argument: folder that holds the dataset's own folder; data/ if empty.
-        recipe: the data section.
         files: the dataset's own folder, relative to that.
         by_hand: what to put there where there is no network.
 
@@ -38,8 +34,7 @@ def load_from_torchvision(
     """
     root = user_path(argument or "data")
     train, test = (_read(reader, root, part, root / files, by_hand) for part in (True, False))
-    size = load_size(recipe)
-    return Dataset(_images(train, size), _images(test, size), [str(name) for name in train.classes])
+    return Dataset(_images(train), _images(test), [str(name) for name in train.classes])
 
 
 def _read(reader: Any, root: Path, train: bool, files: Path, by_hand: str) -> Any:
@@ -63,12 +58,11 @@ def _read(reader: Any, root: Path, train: bool, files: Path, by_hand: str) -> An
         ) from error
 
 
-def _images(part: Any, size: int | None) -> ImageSet:
+def _images(part: Any) -> ImageSet:
     pixels, labels = np.asarray(part.data), np.asarray(part.targets, np.int64)
     if pixels.ndim == 3:
         pixels = pixels[..., None]
-    images = ArrayImages(pixels, labels)
-    return images if size is None else Resized(images, size, size)
+    return ArrayImages(pixels, labels)
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """One picture as a viewer shows it: upright, its first frame, in sRGB, on a ground.
 
-Memory is bounded: pixels under way in all threads together are counted, JPEGs are decoded at a
-fraction of their size, and other large pictures are brought to RGB strip by strip.
+Memory is bounded: pixels under way in all threads together are counted, and where an image needs
+less than all of them, JPEGs are decoded at a fraction of their size, and other pictures are brought
+to RGB strip by strip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,13 +18,20 @@ import numpy as np
 from PIL import Image
 
 from pipeline.data.colours import changes_colours, is_deep, to_rgb
+from pipeline.data.framing import Window
 from pipeline.data.opening import Viewing, opened
 
-_LARGE = 4_000_000  # pixels; above it a picture is decoded or reduced in part
-_GAP = 3  # a reduced picture is still so much larger than what is made of it
+_STRIP = 4_000_000  # pixels; of a picture that is reduced, so many are brought to RGB at once
 _FEW = 250_000  # pixels that are not counted
 _UNDER_WAY = 64_000_000  # pixels, in all threads together
+_SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
 _ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+_ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,24 +43,51 @@ _TURNS = {
 }
 
 
-def viewed(source: Path | BytesIO, size: int, viewing: Viewing) -> Image.Image:
-    """A picture as RGB, at least of the given size where it is; larger ones may be reduced.
+@dataclass(frozen=True)
+class View:
+    """One picture, ready to take an image of.
+
+    Attributes:
+        picture: as RGB; smaller than it is where the window allows.
+        window: where the image is taken.
+        height, width: of the picture as it is, upright.
+    """
+
+    picture: Image.Image
+    window: Window
+    height: int
+    width: int
+
+
+def viewed(source: Path | BytesIO, viewing: Viewing, place: Callable[[int, int], Window]) -> View:
+    """A picture as RGB, upright.
+
+    Args:
+        source: its file.
+        viewing: what the file leaves open.
+        place: where an image is taken of a picture of this height and width.
 
     Raises:
         UnseenError: when it cannot be shown.
     """
     with opened(source, viewing) as image:
-        whole = image.width * image.height
-        if whole > _LARGE:
-            image.draft(None, (size * _GAP, size * _GAP))
+        turn = _turn_of(image)
+        width, height = image.size if turn not in _SIDEWAYS else image.size[::-1]
+        window = place(height, width)
+        stored_width, whole = image.width, image.width * image.height
+        if window.reduction > 1:
+            least = -(-image.width // window.reduction), -(-image.height // window.reduction)
+            image.draft(None, least)
         # A progressive JPEG is held whole, however small it comes out.
         held = whole if "progressive" in image.info else image.width * image.height
         with _UNDER_WAY_NOW.room_for(held):
             image.load()
-            rgb = _upright(image, _reduced(image, size, viewing))
+            already = max(1, round(stored_width / image.width))
+            rgb = _reduced(image, window.reduction // already, viewing)
             if held >= _FEW:
                 image.close()  # or its pixels were held for longer than they are counted
-            return rgb
+            upright = rgb if turn is None else rgb.transpose(turn)
+            return View(upright, window, height, width)
 
 
 @dataclass(frozen=True)
@@ -104,29 +139,28 @@ def _shows_ground(image: Image.Image) -> bool:
     return bool(np.asarray(image.convert("RGBA").getchannel("A")).min() < 255)
 
 
-def _reduced(image: Image.Image, size: int, viewing: Viewing) -> Image.Image:
-    """The picture as RGB; a large one by a whole factor smaller, strip by strip."""
+def _reduced(image: Image.Image, factor: int, viewing: Viewing) -> Image.Image:
+    """The picture as RGB, by a whole factor smaller; that is done strip by strip."""
     width, height = image.size
-    factor = min(width, height) // (size * _GAP)
-    if width * height <= _LARGE or factor < 2:
+    if factor < 2:
         return to_rgb(image, viewing)
     small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
-    rows = factor * max(1, _LARGE // (width * factor))
+    rows = factor * max(1, _STRIP // (width * factor))
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
         small.paste(to_rgb(strip, viewing).reduce(factor), (0, top // factor))
     return small
 
 
-def _upright(image: Image.Image, rgb: Image.Image) -> Image.Image:
-    """Turned as its camera was held; a TIFF is turned already when it is decoded."""
-    if image.info.keys().isdisjoint(_ORIENTED):
-        return rgb
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How to turn a picture as its camera was held; a TIFF is turned when it is decoded."""
+    turned_when_decoded = _ORIENTATION in getattr(image, "tag_v2", ())
+    if turned_when_decoded or image.info.keys().isdisjoint(_ORIENTED):
+        return None
     try:
-        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # what stands beside a picture may be broken in ways of its own
-        return rgb
-    return rgb if turn is None else rgb.transpose(turn)
+        return None
 
 
 class _PixelsUnderWay:

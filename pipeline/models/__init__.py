@@ -27,6 +27,7 @@ from foundation.errors import (
     unknown_name,
 )
 from foundation.registry import Registry
+from pipeline.models.preparation import Preparation
 
 Factory = Callable[..., nn.Module]
 """Makes a network: called with `num_classes`, and with `in_channels` where it takes that."""
@@ -47,6 +48,7 @@ class Library:
         needed: gives the settings that a model's pretrained weights are for, by its builder's
             names, where they are not its own.
         unstored: gives a model's settings that change what it computes and that no weights carry.
+        preparation: gives how the images were prepared that pretrained weights were trained on.
     """
 
     names: Callable[[], list[str]]
@@ -55,6 +57,9 @@ class Library:
     fetch: Callable[[str, str], dict[str, Tensor]]
     needed: Callable[[str, str], dict[str, Any]] = field(default=lambda _model, _weights: {})
     unstored: Callable[[str], tuple[str, ...]] = field(default=lambda _model: ())
+    preparation: Callable[[str, str], Preparation] = field(
+        default=lambda _model, _weights: Preparation()
+    )
 
 
 LIBRARIES: Registry[Library] = Registry("model library", "pipeline.models.libraries")
@@ -169,6 +174,23 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
     if weights_name not in weights_names:
         raise unknown_name(f"weights of {model}", weights_name, weights_names)
     return library.fetch(name, weights_name)
+
+
+def preparation_of(model: str, weights: str | None) -> Preparation | None:
+    """How the images were prepared that a library's pretrained weights were trained on.
+
+    None where the weights are no library's, which says nothing of others.
+    """
+    if weights is None or not names_weights(weights):
+        return None
+    library_name, _, weights_name = weights.partition(":")
+    owner, _, name = model.partition("/")
+    library = LIBRARIES.get(library_name)
+    # What is wrong with these names, who builds the network says.
+    is_its_own = owner == library_name and name in library.names()
+    if not is_its_own or weights_name not in library.weights(name):
+        return None
+    return library.preparation(name, weights_name)
 
 
 def _of_library(name: str, where: str) -> Factory:

@@ -152,18 +152,66 @@ class AugmentRecipe(Section):
         return AUGMENT_PRESETS.get(str(content.get("preset")), {}) | content
 
 
+_NOT_ANTIALIASED = ("nearest", "bilinear")  # as `foundation.preprocessing`, which imports numpy
+
+
+class PreprocessingRecipe(Section):
+    """How pictures become a network's images; what is not said here comes with the network's
+    weights, and then with the teacher's.
+
+    Attributes:
+        source: take what is not said from elsewhere, for weights of one's own:
+            "torchvision:IMAGENET1K_V1" or "torchvision:ResNet50_Weights.IMAGENET1K_V2",
+            "timm:NAME", "imagenet", "inception", or a file of such keys, such as a bundle.json.
+        fit: crop keeps a picture's shape and cuts out its middle; squash gives it the shape of the
+            image; pad keeps its shape and fills what is left.
+        crop_pct: side of the middle that is cut out, as a share of the side that the picture is
+            brought to: 0.875 brings it to 256 for an image of 224.
+        resize_to: the same as a number of pixels, or [height, width].
+        resize: the filter that resamples.
+        antialias: false resamples without widening the filter, as OpenCV and TensorFlow do; for
+            nearest and bilinear.
+        pad_colour: red, green and blue of 0..255 that pad fills with.
+    """
+
+    source: str | None = None
+    fit: Literal["squash", "crop", "pad"] | None = None
+    crop_pct: Annotated[float, Within(0, 1, above=True)] | None = None
+    resize_to: Side | Sides | None = None
+    resize: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None = None
+    antialias: bool | None = None
+    pad_colour: Annotated[list[Shade], Field(min_length=3, max_length=3)] | None = None
+
+    @model_validator(mode="after")
+    def _has_one_size_before_the_cut(self) -> Self:
+        if self.crop_pct is not None and self.resize_to is not None:
+            raise ValueError("crop_pct and resize_to say the same thing; leave out one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _can_do_without_antialiasing(self) -> Self:
+        if self.antialias is False and (self.resize or "bilinear") not in _NOT_ANTIALIASED:
+            raise ValueError(
+                f'resize = "{self.resize}" always antialiases; antialias = false goes with '
+                f"{' and '.join(_NOT_ANTIALIASED)}"
+            )
+        return self
+
+
 class DataRecipe(Section):
     """What is learned from.
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
         image_size: height and width of what the student sees, and of what ships: one number, or
-            [height, width] where they differ; None takes the
-            dataset's own.
+            [height, width] where they differ; None takes what the weights were trained with, or
+            the dataset's own.
         teacher_image_size: height and width of what the teacher sees; None takes the student's.
+        preprocessing: how pictures become images.
         channels: 1 reads images as grey, 3 as red, green and blue; None as the dataset has them.
         mean, std: of each channel on the scale 0..1, where weights from elsewhere were trained with
-            others than the training images have; None takes the training images'.
+            others than the training images have; None takes those that come with the weights, or
+            the training images'.
         split_seed: decides which images are train, validation and test, apart from the run's
             seed, so that runs of several seeds share one test set.
         val_fraction: part of the training images that is held out for every choice.
@@ -188,6 +236,7 @@ class DataRecipe(Section):
     name: str = "digits"
     image_size: Side | Sides | None = None
     teacher_image_size: Side | None = None
+    preprocessing: PreprocessingRecipe = PreprocessingRecipe()
     channels: Literal[1, 3] | None = None
     mean: Annotated[list[ChannelMean], Field(min_length=1)] | None = None
     std: Annotated[list[Positive], Field(min_length=1)] | None = None
@@ -258,10 +307,13 @@ class TeacherRecipe(NetworkRecipe):
             it by more than chance and a point ends in an error.
         taps: names of submodules whose features are compared with the student's, in order; None
             finds them.
+        preprocessing: where the preparation of its images is taken from, for weights of one's own;
+            as data.preprocessing.source.
         training: how it is trained when no weights are given.
     """
 
     model: str = "resnet20"
+    preprocessing: str | None = None
     training: TrainingRecipe = TrainingRecipe()
 
 

@@ -45,8 +45,11 @@ def teacher_values(recipe: Recipe) -> Values:
     data = recipe_values(recipe.data)
     seen = {key: value for key, value in data.items() if key not in _NOT_FOR_A_TEACHER}
     size, teacher_size = recipe.data.image_size, recipe.data.teacher_image_size
+    least = teacher_size or 0
     sizes = {
-        "image_size": None if size is None else max(size, teacher_size or 0),
+        "image_size": max(size, least)
+        if isinstance(size, int)
+        else size and [max(side, least) for side in size],
         "teacher_image_size": teacher_size or size,
     }
     teacher = {key: value for key, value in _teacher_section(recipe).items() if key != "taps"}

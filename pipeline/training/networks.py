@@ -72,7 +72,6 @@ def new_network(
     facts: DataFacts,
     seed: int,
     role: str,
-    image_size: int | None = None,
     *,
     say: Say = to_nobody,
 ) -> nn.Module:
@@ -83,13 +82,12 @@ def new_network(
         facts: what the data is.
         seed: the run's seed.
         role: "teacher" or "student".
-        image_size: height and width of what it sees; None takes the data's.
         say: told what was decided about it that nobody asked for.
 
     Raises:
         ModelMismatchError: when it does not run on images of this size and kind.
     """
-    shape, model = facts.preprocessing, spec.model
+    shape, model = facts.seen_by(role), spec.model
     settings = {**settings_for(model, spec.weights), **spec.settings}
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, role))
@@ -97,7 +95,7 @@ def new_network(
     network = bare_network(network, model, say)
     if spec.weights is not None:
         _remark_on_unstored_settings(network, spec, role, say)
-    check_runs(network, model, facts, image_size)
+    check_runs(network, model, facts, role)
     return network
 
 
@@ -121,17 +119,14 @@ def _remark_on_unstored_settings(
         )
 
 
-def check_runs(
-    network: nn.Module, model: str, facts: DataFacts, image_size: int | None = None
-) -> None:
+def check_runs(network: nn.Module, model: str, facts: DataFacts, role: str = "student") -> None:
     """Make sure that a network takes the data's images and knows its classes.
 
     Raises:
         ModelMismatchError: when it does not.
     """
-    shape = facts.preprocessing
-    height, width = (image_size, image_size) if image_size else (shape.height, shape.width)
-    images = torch.zeros(2, shape.channels, height, width)
+    shape = facts.seen_by(role)
+    images = torch.zeros(2, shape.channels, shape.height, shape.width)
     try:
         logits = dry_pass(network, images)
     except CompressError:
@@ -252,5 +247,4 @@ def _network_for_weights(run: RunFolder, role: str, spec: NetworkSpec, weights: 
     if None not in (recorded, code) and recorded != code:
         raise code_changed(run, role, spec.model)
     recipe = run.recipe()
-    size = recipe.data.teacher_image_size if role == "teacher" else None
-    return new_network(spec, read_facts(run.data), recipe.seed, role, size)
+    return new_network(spec, read_facts(run.data), recipe.seed, role)

@@ -38,10 +38,10 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
         ModelMismatchError: when networks and methods do not go together.
         UnknownNameError: when a network has no such tap.
     """
-    shape = facts.preprocessing
-    size = recipe.data.teacher_image_size
-    images = torch.zeros(2, shape.channels, shape.height, shape.width)
-    teacher_images = torch.zeros(2, shape.channels, size, size) if size else images
+    images, teacher_images = (
+        torch.zeros(2, shape.channels, shape.height, shape.width)
+        for shape in (facts.preprocessing, facts.teacher_preprocessing)
+    )
     make_current_pair = partial(
         make_pair,
         student,

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from foundation.bundle import Preprocessing
 from foundation.errors import DataLayoutError, RunMismatchError
-from pipeline.data import load_dataset, sides_of
+from pipeline.data import load_dataset
 from pipeline.data.batches import EvaluationBatches, TrainBatches
 from pipeline.data.channels import with_channels
 from pipeline.data.dataset_files import files_of
@@ -34,9 +35,12 @@ from pipeline.data.fingerprint import (
     take_snapshot,
     write_snapshot,
 )
-from pipeline.data.images import ImageSet, in_memory, sample_of
+from pipeline.data.fitting import Preparations, preparations
+from pipeline.data.framing import Fit
+from pipeline.data.images import ImageSet, in_memory, remembered, sample_of
 from pipeline.data.splits import Splits, split
 from pipeline.recipe.file import RecipeFile, recipe_values
+from pipeline.recipe.sections import DataRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
 
@@ -51,8 +55,19 @@ class TrainingData:
     """The data of a run; loaded when it is first needed, so that a finished run loads nothing."""
 
     def __init__(self, file: RecipeFile) -> None:
-        self.file, self.recipe = file, file.recipe.data
+        self.file = file
         self._snapshot: Snapshot | None = None
+        self._seen: dict[tuple[int, Role], ImageSet] = {}
+
+    @cached_property
+    def preparations(self) -> Preparations:
+        """What is known of how both networks' images are prepared."""
+        return preparations(self.file.recipe)
+
+    @property
+    def recipe(self) -> DataRecipe:
+        """The data section, with all that is known of the student's images."""
+        return self.preparations.data
 
     def look(self, before: Snapshot | None = None) -> Snapshot | None:
         """The dataset's files as they are; None where there are none, or it does not tell which.
@@ -77,7 +92,10 @@ class TrainingData:
             RunMismatchError: when they are not.
         """
         splits = self.splits
-        if all(in_memory(part) for part in (splits.train, splits.validation, splits.test)):
+        seen_as = {Fit.of(splits.preprocessing), Fit.of(splits.teacher_preprocessing)}
+        framings = seen_as if self.recipe.augment.crop_min_area is None else ()
+        parts = (splits.train, splits.validation, splits.test)
+        if all(in_memory(part, *framings) for part in parts):
             return
         self._check_still_there()
 
@@ -115,13 +133,15 @@ class TrainingData:
         dataset = load_dataset(self.recipe, self.file.where("data", "name"))
         dataset = with_channels(dataset, self.recipe.channels)
         self._check_still_there()
-        splits = split(dataset, self.recipe)
+        known = self.preparations
+        splits = split(dataset, self.recipe, known.teacher, known.student.source or "")
         logger.info(
             "data %s: read in %.1f s; images to train %d, validate %d, test %d, passed over %d",
             self.recipe.name, time.monotonic() - began, len(splits.train.labels),
             len(splits.validation.labels), len(splits.test.labels), len(dataset.skipped),
         )  # fmt: skip
-        return splits, dataset.skipped, (*dataset.remarks, *splits.remarks)
+        remarks = (*known.remarks, *dataset.remarks, *splits.remarks)
+        return splits, dataset.skipped, remarks
 
     def batches(
         self,
@@ -148,17 +168,14 @@ class TrainingData:
                 "the least; add some, or look at data.student_fraction and data.val_fraction"
             )
         recipe, splits = self.recipe, self.splits
-        student_size = None if recipe.image_size is None else sides_of(recipe.image_size)
-        teacher_size = recipe.teacher_image_size or student_size
         alone = learner == "teacher"
         return TrainBatches(
             images,
-            splits.preprocessing,
+            splits.teacher_preprocessing if alone else splits.preprocessing,
             recipe.augment,
             recipe.batch_size,
             seed,
-            student_size=teacher_size if alone else student_size,
-            teacher_size=teacher_size,
+            teacher=splits.teacher_preprocessing,
             views=None if alone else recipe.teacher_views,
             view_seed=recipe.split_seed,
             share=share,
@@ -167,11 +184,16 @@ class TrainingData:
         )
 
     def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:
-        """All images of one part, as they are, at the size that student or teacher sees."""
+        """All images of one part, unvaried, as student or teacher sees them."""
+        preprocessing = self._preprocessing_of(role)
+        key = (id(images), role)
+        if key not in self._seen:
+            self._seen[key] = remembered(images, Fit.of(preprocessing))
+        return EvaluationBatches(self._seen[key], preprocessing)
+
+    def _preprocessing_of(self, role: Role) -> Preprocessing:
         splits = self.splits
-        return EvaluationBatches(
-            images, splits.preprocessing if role == "student" else splits.teacher_preprocessing
-        )
+        return splits.preprocessing if role == "student" else splits.teacher_preprocessing
 
 
 def prepare(run: RunFolder, data: TrainingData) -> None:
@@ -182,7 +204,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
     """
     recipe = data.recipe
     state = compare_with_run(run, data)
-    recipe_facts = recipe_values(recipe)
+    recipe_facts = recipe_values(recipe) | {"teachers": recipe_values(data.preparations.teacher)}
     if state.fingerprint is not None:  # wherever it lies
         recipe_facts["name"] = recipe.name.partition(":")[0]
     with run.step("data", recipe=recipe_facts, files=state.fingerprint) as step:
@@ -204,7 +226,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
                 for part in ("train", "student_train", "validation", "test")
             },
             skipped=[public_place(place, recipe.name) for place in data.skipped],
-            teacher_size=splits.teacher_preprocessing.height if differs else None,
+            teachers_own=splits.teacher_preprocessing if differs else None,
             fingerprint=state.fingerprint,
         )
         uses = {

@@ -26,8 +26,6 @@ from smskd.training.results import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
-_SEEN_BY = {"student": "preprocessing", "teacher": "teacher_preprocessing"}
-
 
 def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
     """Leave the teacher's weights and what it is worth in the run folder.
@@ -42,8 +40,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
     with run.step("teacher", weights=weights_identity(spec.weights)) as step:
         if step.needed:
             facts = read_facts(run.data)
-            size = recipe.data.teacher_image_size
-            network = new_network(spec, facts, recipe.seed, "teacher", size, say=step.remark)
+            network = new_network(spec, facts, recipe.seed, "teacher", say=step.remark)
             # A student that does not fit is told of now, not after the teacher's training.
             student = new_student(recipe, facts)
             check_pairing(recipe, facts, network, student)
@@ -113,7 +110,7 @@ def note_network(
         for part, images in parts.items()
     }
     logger.info("%s %s: %s", role, model, worth)
-    shape = getattr(read_facts(run.data), _SEEN_BY[role])
+    shape = read_facts(run.data).seen_by(role)
     images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     networks = run.record().get("networks", {})
     networks[role] = {"model": model, **cost_of(network, images), **worth, **more}

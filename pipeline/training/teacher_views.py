@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,7 @@ def _made_from(pair: Pair, batches: TrainBatches, recipe: Recipe) -> dict[str, A
         "image_shape": list(sample.shape[1:]),
         "augment": recipe_values(batches.augment),
         "view_seed": batches.view_seed,
-        "mean": batches.preprocessing.mean,
-        "std": batches.preprocessing.std,
-        "teacher_size": batches.teacher_size,
+        "framing": asdict(batches.framing),
+        "teacher_preprocessing": asdict(batches.teacher),
         "precision": recipe.engine.precision,
     }

@@ -12,12 +12,12 @@ from pipeline.recipe.sections import DataRecipe
 
 
 @DATASETS.register("cifar10")
-def cifar10(argument: str, recipe: DataRecipe) -> Dataset:
+def cifar10(argument: str, _recipe: DataRecipe) -> Dataset:
     """CIFAR-10 (Krizhevsky 2009): 10 classes of 32×32 photos; fetched to data/, or NAME:PATH."""
     from torchvision.datasets import CIFAR10  # noqa: PLC0415 - seconds, only when it is loaded
 
     by_hand = f"put {CIFAR10.filename} from {CIFAR10.url} beside it by hand"
-    return load_from_torchvision(CIFAR10, argument, recipe, Path(CIFAR10.base_folder), by_hand)
+    return load_from_torchvision(CIFAR10, argument, Path(CIFAR10.base_folder), by_hand)
 
 
 @FILES.register("cifar10")

@@ -12,12 +12,12 @@ from pipeline.recipe.sections import DataRecipe
 
 
 @DATASETS.register("cifar100")
-def cifar100(argument: str, recipe: DataRecipe) -> Dataset:
+def cifar100(argument: str, _recipe: DataRecipe) -> Dataset:
     """CIFAR-100 (Krizhevsky 2009): 100 classes of 32×32 photos; fetched to data/, or NAME:PATH."""
     from torchvision.datasets import CIFAR100  # noqa: PLC0415 - seconds, only when it is loaded
 
     by_hand = f"put {CIFAR100.filename} from {CIFAR100.url} beside it by hand"
-    return load_from_torchvision(CIFAR100, argument, recipe, Path(CIFAR100.base_folder), by_hand)
+    return load_from_torchvision(CIFAR100, argument, Path(CIFAR100.base_folder), by_hand)
 
 
 @FILES.register("cifar100")

@@ -12,14 +12,14 @@ from pipeline.recipe.sections import DataRecipe
 
 
 @DATASETS.register("fashion-mnist")
-def fashion_mnist(argument: str, recipe: DataRecipe) -> Dataset:
+def fashion_mnist(argument: str, _recipe: DataRecipe) -> Dataset:
     """Fashion-MNIST (Xiao et al. 2017): 10 classes, 28×28 grey; fetched to data/, or NAME:PATH."""
     from torchvision.datasets import FashionMNIST  # noqa: PLC0415 - seconds, only when it is loaded
 
     names = ", ".join(name for name, _ in FashionMNIST.resources)
     by_hand = f"put {names} from {FashionMNIST.mirrors[0]} into it by hand"
     files = Path("FashionMNIST/raw")
-    return load_from_torchvision(FashionMNIST, argument, recipe, files, by_hand)
+    return load_from_torchvision(FashionMNIST, argument, files, by_hand)
 
 
 @FILES.register("fashion-mnist")

@@ -7,9 +7,8 @@ from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.dataset_files import FILES, DatasetFiles
+from pipeline.data.fitting import USUAL
 from pipeline.recipe.sections import DataRecipe
-
-_SIZE = 224
 
 
 @DATASETS.register("imagenet")
@@ -27,7 +26,10 @@ def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
                 "ILSVRC2012_img_val.tar from https://image-net.org (they need an account) and "
                 f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG"
             )
-    return load_class_folders(root, recipe, load_sides(recipe) or _SIZE, ("train", "val"))
+    return load_class_folders(root, recipe, load_sides(recipe), ("train", "val"))
+
+
+USUAL.register("imagenet")("imagenet")
 
 
 @FILES.register("imagenet")

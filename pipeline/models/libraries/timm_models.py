@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from foundation.errors import ModelMismatchError
+from foundation.errors import ModelMismatchError, unknown_name
 from pipeline.models import LIBRARIES, Library
 from pipeline.models.libraries._weights import fetched, reading
+from pipeline.models.preparation import SOURCES, Preparation
 
 PRETRAINED = "pretrained"
 
@@ -50,6 +52,56 @@ def fetch(name: str, tag: str) -> dict[str, Tensor]:
     return tensors
 
 
+def preparation(name: str, tag: str) -> Preparation:
+    """How the images were prepared that published weights were trained on."""
+    if tag == PRETRAINED:
+        config = _timm().models.get_pretrained_cfg(name)
+        tag = config.tag
+    else:
+        config = _configs(name)[tag]
+    return _preparation_of(config, f"{name}.{tag}" if tag else name)
+
+
+@SOURCES.register("timm")
+def preparation_named(name: str, model: str) -> Preparation:
+    """The same by name: of a model, "resnet50" or "resnet50.a1_in1k", or of the weights of the
+    model that it is for, "a1_in1k" or "pretrained".
+
+    Raises:
+        UnknownNameError: when there are no such weights.
+    """
+    base, _, tag = name.partition(".")
+    if base in names():
+        if tag and tag not in _configs(base):
+            raise unknown_name(f"weights of timm/{base}", tag, list(_configs(base)))
+        return preparation(base, tag or PRETRAINED)
+    own = model.removeprefix("timm/")
+    if own != model and name in weights(own):
+        return preparation(own, name)
+    raise unknown_name("model of timm", name, names())
+
+
+_FITS = {"center": "crop", "squash": "squash", "border": "pad"}
+
+
+def _preparation_of(config: Any, name: str) -> Preparation:
+    channels, height, width = config.input_size
+    share, mean = config.crop_pct or 1.0, tuple(config.mean)
+    red, green, blue = (round(255 * value) for value in (*mean, *mean, *mean)[:3])
+    return Preparation(
+        size=(height, width),
+        channels=channels,
+        fit=_FITS[config.crop_mode],
+        resize_to=(math.floor(height / share), math.floor(width / share)),
+        resize=config.interpolation,
+        antialias=True,
+        pad_colour=(red, green, blue),
+        mean=mean,
+        std=tuple(config.std),
+        source=f"timm's {name}",
+    )
+
+
 def _configs(name: str) -> dict[str, Any]:
     """What timm knows of each of a model's pretrained weights, by tag."""
     configs = _timm().models.get_arch_pretrained_cfgs(name)
@@ -79,4 +131,4 @@ def _timm() -> Any:
         ) from error
 
 
-LIBRARIES.register("timm")(Library(names, build, weights, fetch))
+LIBRARIES.register("timm")(Library(names, build, weights, fetch, preparation=preparation))

@@ -10,8 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from foundation.errors import unknown_name
 from pipeline.models import LIBRARIES, Library
 from pipeline.models.libraries._weights import fetched, reading
+from pipeline.models.preparation import SOURCES, Preparation
 
 # These two have heads in the middle, whose logits they give too, unless told otherwise. And they
 # may take RGB into another scale themselves, as their published weights want it.
@@ -81,6 +83,64 @@ def unstored(name: str) -> tuple[str, ...]:
     return (_TRANSFORM,) if name in _WITH_SIDE_HEADS else ()
 
 
+def preparation(name: str, weights_name: str) -> Preparation:
+    """How the images were prepared that published weights were trained on."""
+    return _preparation_of(_torchvision().get_model_weights(name)[weights_name])
+
+
+@SOURCES.register("torchvision")
+def preparation_named(name: str, model: str) -> Preparation:
+    """The same by name: of the weights of a torchvision model, "IMAGENET1K_V1", or of any model,
+    "ResNet50_Weights.IMAGENET1K_V1" or "resnet50".
+
+    Raises:
+        UnknownNameError: when there are no such weights.
+    """
+    models = _torchvision()
+    own = model.removeprefix("torchvision/") if model.startswith("torchvision/") else None
+    if "." in name:
+        try:
+            return _preparation_of(models.get_weight(name))
+        except (KeyError, ValueError):
+            raise unknown_name(
+                "weights of torchvision", name, [str(weights) for weights in _all_weights(own)]
+            ) from None
+    if name in names():
+        return preparation(name, "DEFAULT")
+    known = weights(own) if own in names() else []
+    if own is None or name not in known:
+        raise unknown_name(
+            f"weights of {model}" if own else "model of torchvision", name, known or names()
+        )
+    return preparation(own, name)
+
+
+def _all_weights(name: str | None) -> list[Any]:
+    models = _torchvision()
+    return [*models.get_model_weights(name)] if name in names() else []
+
+
+def _preparation_of(published: Any) -> Preparation:
+    seen = published.transforms()
+    height, width = _both(seen.crop_size)
+    return Preparation(
+        size=(height, width),
+        channels=3,
+        fit="crop",
+        resize_to=_both(seen.resize_size),
+        resize=seen.interpolation.value,
+        antialias=bool(seen.antialias),
+        mean=tuple(seen.mean),
+        std=tuple(seen.std),
+        source=f"torchvision's {published}",
+    )
+
+
+def _both(size: list[int]) -> tuple[int, int]:
+    """Height and width of a size that torchvision writes as one number or two."""
+    return size[0], size[-1]
+
+
 def _torchvision() -> Any:
     return importlib.import_module("torchvision.models")
 
@@ -106,4 +166,6 @@ def _take_channels(network: nn.Module, channels: int) -> None:
     network.set_submodule(place, fresh)
 
 
-LIBRARIES.register("torchvision")(Library(names, build, weights, fetch, needed, unstored))
+LIBRARIES.register("torchvision")(
+    Library(names, build, weights, fetch, needed, unstored, preparation)
+)

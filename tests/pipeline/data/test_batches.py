@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,7 +40,8 @@ def train(count: int = 21, batch_size: int = 8, seed: int = 0, **augment: int) -
 
 def of_noise(count: int = 30, batch_size: int = 8, seed: int = 0, **settings) -> TrainBatches:
     augment = settings.pop("augment", AugmentRecipe(shift=2, flip=True))
-    return TrainBatches(noise(count), COLOUR, augment, batch_size, seed, **settings)
+    preprocessing = settings.pop("preprocessing", COLOUR)
+    return TrainBatches(noise(count), preprocessing, augment, batch_size, seed, **settings)
 
 
 def at(batches: TrainBatches, epoch: int) -> list[Batch]:
@@ -205,37 +207,51 @@ class TestFixedViews:
             of_noise(views=2, augment=AugmentRecipe(mix="cutmix"))
 
 
+def at_size(size: int) -> Preprocessing:
+    return replace(COLOUR, height=size, width=size)
+
+
 class TestSizes:
     def test_the_teacher_sees_the_same_view_at_its_own_size(self) -> None:
         (whole,) = of_noise(batch_size=30)
-        (batch,) = of_noise(batch_size=30, student_size=4, teacher_size=6)
+        (batch,) = of_noise(batch_size=30, preprocessing=at_size(4), teacher=at_size(8))
         assert torch.equal(batch.ids, whole.ids)
-        for images, size in ((batch.images, 4), (batch.teacher_images, 6)):
-            expected = F.interpolate(whole.images, (size, size), mode="bilinear", antialias=True)
-            torch.testing.assert_close(images, expected)
+        assert torch.equal(batch.teacher_images, whole.images)
+        expected = F.interpolate(whole.images, (4, 4), mode="bilinear", antialias=True)
+        torch.testing.assert_close(batch.images, expected)
 
     @pytest.mark.parametrize(
         ("student", "teacher", "expected"),
-        [(None, None, (8, None)), (4, None, (4, 8)), (None, 12, (8, 12)), (4, 4, (4, None)),
-         (8, None, (8, None)), (4, 8, (4, 8))],
+        [(8, None, (8, None)), (4, 8, (4, 8)), (8, 12, (8, 12)), (4, 4, (4, None)),
+         (12, 8, (12, 8))],
     )  # fmt: skip
-    def test_none_is_as_the_images_lie_and_one_of_the_same_size_is_not_given_twice(
-        self, student: int | None, teacher: int | None, expected: tuple[int, int | None]
+    def test_none_is_the_students_and_one_of_the_same_size_is_not_given_twice(
+        self, student: int, teacher: int | None, expected: tuple[int, int | None]
     ) -> None:
-        batch = next(iter(of_noise(student_size=student, teacher_size=teacher)))
+        own = None if teacher is None else at_size(teacher)
+        batch = next(iter(of_noise(preprocessing=at_size(student), teacher=own)))
         given = batch.teacher_images
         assert (batch.images.shape[2], None if given is None else given.shape[3]) == expected
+
+    def test_the_teacher_has_its_own_mean_and_deviation(self) -> None:
+        teacher = replace(at_size(4), mean=[0.5, 0.1, 0.2], std=[0.5, 0.4, 1.0])
+        (batch,) = of_noise(batch_size=30, teacher=teacher)
+        (expected,) = of_noise(batch_size=30, preprocessing=teacher, teacher=COLOUR)
+        torch.testing.assert_close(batch.teacher_images, expected.images, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(expected.teacher_images, batch.images, atol=1e-5, rtol=1e-5)
 
     def test_images_that_were_mixed_are_so_for_the_teacher_too(self) -> None:
         augment = AugmentRecipe(mix="cutmix")
         (whole,) = of_noise(batch_size=30, augment=augment)
-        (batch,) = of_noise(batch_size=30, augment=augment, student_size=4)
+        (batch,) = of_noise(
+            batch_size=30, augment=augment, preprocessing=at_size(4), teacher=COLOUR
+        )
         assert torch.equal(batch.teacher_images, whole.images)
         expected = F.interpolate(whole.images, (4, 4), mode="bilinear", antialias=True)
         torch.testing.assert_close(batch.images, expected)
 
     def test_what_is_recorded_of_a_view_is_at_both_sizes(self) -> None:
-        batches = of_noise(views=1, student_size=4)
+        batches = of_noise(views=1, preprocessing=at_size(4), teacher=COLOUR)
         trained = {
             int(i): image
             for batch in batches

@@ -10,6 +10,7 @@ from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import decoding
 from pipeline.data.class_folders import list_classes
 from pipeline.data.decoding import DecodedImages, dataset_of, decode
+from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages
 from pipeline.data.listing import Listing
 from pipeline.recipe.sections import DataRecipe
@@ -29,14 +30,14 @@ def load(photos: Path, size: int | None = None, **settings):
 def test_every_kind_of_image_becomes_rgb(tmp_path: Path, mode: str, colour, name: str) -> None:
     image = Image.new(mode, (8, 8), colour)
     image.save(tmp_path / name)
-    pixels = decode(Listing(tmp_path, [name]), 0, 8)
+    pixels = decode(Listing(tmp_path, [name]), 0, Fit(8, 8))
     assert (pixels.shape, pixels.dtype) == ((8, 8, 3), np.uint8)
     np.testing.assert_allclose(pixels, np.asarray(image.convert("RGB")), atol=2)
 
 
 def test_a_file_that_is_gone_is_told_of_by_name(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"gone\.png.*gone, or a link that"):
-        decode(Listing(tmp_path, ["gone.png"]), 0, 8)
+        decode(Listing(tmp_path, ["gone.png"]), 0, Fit(8, 8))
 
 
 def test_images_on_disk_read_as_those_in_memory(photos: Path, monkeypatch) -> None:

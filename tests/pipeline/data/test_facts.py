@@ -70,7 +70,7 @@ def test_images_come_back_as_they_were_written(tmp_path: Path, images) -> None:
 def test_the_teachers_size_and_files_are_its_own_only_where_they_differ() -> None:
     assert FACTS.teacher_preprocessing == FACTS.preprocessing
     assert FACTS.images_for("teacher", "test.npz") == FACTS.images_for("student", "test.npz")
-    other = replace(FACTS, teacher_size=16)
+    other = replace(FACTS, teachers_own=Preprocessing(16, 16, 1, [0.5], [0.25]))
     assert other.teacher_preprocessing == Preprocessing(16, 16, 1, [0.5], [0.25])
     assert other.images_for("teacher", "test.npz") == "teacher-test.npz"
     assert other.images_for("student", "test.npz") == "test.npz"

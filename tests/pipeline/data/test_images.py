@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from pipeline.data.images import ArrayImages, Resized, Subset, blocks, resized, sample_of
+from pipeline.data.framing import Fit
+from pipeline.data.images import (
+    ArrayImages,
+    Framed,
+    Remembered,
+    Subset,
+    blocks,
+    framed_pixels,
+    in_memory,
+    remembered,
+    sample_of,
+)
 
 
 @pytest.fixture
@@ -50,21 +60,71 @@ def test_blocks_hold_every_number_once_in_order() -> None:
     assert list(blocks(0)) == []
 
 
-class TestResizing:
-    @pytest.mark.parametrize("channels", [1, 3])
-    def test_is_what_pillow_does(self, channels: int) -> None:
-        pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 7, channels), dtype=np.uint8)
-        found = resized(pixels, 4, 6)
-        assert (found.shape, found.dtype) == ((2, 4, 6, channels), np.uint8)
-        for image, small in zip(pixels, found, strict=True):
-            picture = Image.fromarray(image.squeeze()).resize((6, 4), Image.Resampling.BILINEAR)
-            np.testing.assert_array_equal(small.squeeze(), np.asarray(picture))
+HALF = Fit(2, 2)
 
-    def test_leaves_images_of_that_size_as_they_are(self, ten) -> None:
-        assert resized(ten.pixels, 3, 3) is ten.pixels
 
-    def test_happens_when_a_set_is_read(self, ten) -> None:
-        images = Resized(ten, 5, 4)
+class TestAFraming:
+    def test_is_taken_of_the_whole_pictures_unless_it_is_the_sets_own(self, ten) -> None:
+        small = ten.read(np.arange(10), HALF)
+        assert small.shape == (10, 2, 2, 1)
+        images = ArrayImages(small, ten.labels, HALF, ten)
         some = np.array([8, 1])
-        np.testing.assert_array_equal(images.read(some), resized(ten.pixels[some], 5, 4))
-        assert images.labels is ten.labels
+        assert np.shares_memory(images.read(np.array([3]), HALF), small) is False
+        np.testing.assert_array_equal(images.read(some), small[some])
+        np.testing.assert_array_equal(images.read(some, HALF), small[some])
+        np.testing.assert_array_equal(images.read(some, Fit(3, 3)), ten.pixels[some])
+        np.testing.assert_array_equal(images.read(some, Fit(6, 6)), ten.read(some, Fit(6, 6)))
+
+    def test_of_a_set_is_its_own_until_another_is_asked_for(self, ten) -> None:
+        images = Subset(Framed(ten, HALF), np.array([7, 2]))
+        some = np.array([1, 0])
+        np.testing.assert_array_equal(images.read(some), ten.read(np.array([2, 7]), HALF))
+        np.testing.assert_array_equal(images.read(some, Fit(3, 3)), ten.pixels[[2, 7]])
+        assert images.labels.tolist() == [1, 0]
+
+    def test_that_keeps_all_costs_no_copy(self, ten) -> None:
+        assert framed_pixels(ten.pixels, Fit(3, 3)) is ten.pixels
+
+
+class Counting:
+    """A set that counts what is read of it."""
+
+    def __init__(self, images: ArrayImages) -> None:
+        self.images, self.labels, self.count = images, images.labels, 0
+
+    def read(self, ids, framing=None):
+        self.count += len(ids)
+        return self.images.read(ids, framing)
+
+
+class TestRemembering:
+    def test_takes_each_image_once(self, ten) -> None:
+        counting = Counting(ten)
+        images = remembered(counting, HALF)
+        assert isinstance(images, Remembered)
+        before = counting.count
+        for some in ([3, 1, 3], [1, 9], [3]):
+            expected = ten.read(np.array(some), HALF)
+            np.testing.assert_array_equal(images.read(np.array(some)), expected)
+        # One that is asked for twice at once may be taken twice.
+        assert counting.count - before == 4
+        np.testing.assert_array_equal(images.read(np.array([3]), Fit(3, 3)), ten.pixels[[3]])
+
+    def test_is_needless_where_the_images_lie_in_memory(self, ten) -> None:
+        part = Subset(ten, np.array([7, 2]))
+        assert remembered(part, Fit(3, 3)) is part
+        own = ArrayImages(ten.read(np.arange(10), HALF), ten.labels, HALF, ten)
+        assert remembered(own, HALF) is own
+        assert isinstance(remembered(own, Fit(3, 3)), Remembered)
+
+    def test_and_so_where_they_are_too_many(self, ten, monkeypatch) -> None:
+        monkeypatch.setattr("pipeline.data.images._REMEMBERED_BYTES", 39)
+        assert remembered(ten, HALF) is ten
+
+
+def test_only_whole_pictures_in_memory_need_no_files(ten) -> None:
+    small = ArrayImages(ten.read(np.arange(10), HALF), ten.labels, HALF, Counting(ten))
+    assert in_memory(Subset(Framed(ten, HALF), np.arange(2)))
+    assert not in_memory(small)
+    assert in_memory(small, HALF) and not in_memory(small, HALF, Fit(3, 3))
+    assert not in_memory(Counting(ten))

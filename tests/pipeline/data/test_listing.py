@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data.decoding import DecodedImages
+from pipeline.data.framing import Fit
 from pipeline.data.images import Subset
 from pipeline.data.listing import Listing, Names
 
@@ -54,7 +55,9 @@ def test_a_long_listing_takes_few_bytes_a_file_and_reading_takes_no_more(
         listed, peak = tracemalloc.get_traced_memory()
         assert listed / count < 50
         assert peak / count < 60
-        images = Subset(DecodedImages(listing, np.arange(count) % 1000, 32), np.arange(count))
+        images = Subset(
+            DecodedImages(listing, np.arange(count) % 1000, Fit(32, 32)), np.arange(count)
+        )
         assert tracemalloc.get_traced_memory()[0] / count < 80
         read_some(images)  # what threads and decoders set up once
         before = tracemalloc.get_traced_memory()[0]

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from pipeline.data import viewing
+from pipeline.data.framing import Window
 from pipeline.data.opening import UnseenError, Viewing, set_up_pillow
 from pipeline.data.viewing import glance, viewed
 
@@ -35,8 +36,12 @@ STORED = {
 }
 
 
-def seen(path: Path, size: int = 8, **settings) -> np.ndarray:
-    return np.asarray(viewed(path, size, Viewing(**settings)))
+def whole(height: int, width: int) -> Window:
+    return Window((height, width))
+
+
+def seen(path: Path, **settings) -> np.ndarray:
+    return np.asarray(viewed(path, Viewing(**settings), whole).picture)
 
 
 def same_corners(pixels: np.ndarray) -> bool:
@@ -158,7 +163,7 @@ class TestATransparentPicture:
     def test_shows_the_ground(self, tmp_path: Path, name: str, ground) -> None:
         image, settings = self.pictures()[name]
         image.save(tmp_path / name, **settings)
-        pixels = seen(tmp_path / name, 4, ground=ground)
+        pixels = seen(tmp_path / name, ground=ground)
         np.testing.assert_array_equal(pixels[:, :2], np.broadcast_to(ground, (4, 2, 3)))
         assert (pixels[:, 2:] == (76 if name == "grey.png" else (255, 0, 0))).all()
 
@@ -230,11 +235,15 @@ def test_of_several_frames_the_first_is_seen(tmp_path: Path, name: str) -> None:
     assert several == (name != "a.mpo")
 
 
+def reducing(height: int, width: int) -> Window:
+    return Window((10, 10), reduction=12)
+
+
 class TestALargePicture:
     @pytest.fixture
     def large(self, monkeypatch: pytest.MonkeyPatch) -> Image.Image:
-        """A slope from black to white, and what counts as large made small."""
-        monkeypatch.setattr(viewing, "_LARGE", 10_000)
+        """A slope from black to white, and strips made small."""
+        monkeypatch.setattr(viewing, "_STRIP", 10_000)
         slope = np.linspace(0, 255, 600).astype(np.uint8)
         return Image.fromarray(np.broadcast_to(slope, (450, 600)).copy())
 
@@ -244,8 +253,8 @@ class TestALargePicture:
         image = large if mode != "I;16" else Image.fromarray(np.asarray(large).astype("<u2") * 257)
         (image if mode == "I;16" else image.convert(mode)).save(path)
         size = (10, 10)
-        reduced = viewed(path, 10, Viewing())
-        assert reduced.width < 600
+        reduced = viewed(path, Viewing(), reducing).picture
+        assert (reduced.height, reduced.width) == (38, 50)
         whole = large.resize(size, Image.Resampling.BILINEAR)
         result = np.asarray(reduced.resize(size, Image.Resampling.BILINEAR))[..., 0].astype(int)
         assert np.abs(result - np.asarray(whole)).max() <= (30 if mode == "1" else 3)
@@ -253,8 +262,10 @@ class TestALargePicture:
     @pytest.mark.parametrize("progressive", [False, True])
     def test_jpeg_is_decoded_smaller(self, tmp_path: Path, large, progressive: bool) -> None:
         large.save(tmp_path / "a.jpg", quality=95, progressive=progressive)
-        reduced = viewed(tmp_path / "a.jpg", 10, Viewing())
-        assert 30 <= reduced.width <= 75
+        view = viewed(tmp_path / "a.jpg", Viewing(), reducing)
+        reduced = view.picture
+        assert (view.height, view.width) == (450, 600)
+        assert 50 <= reduced.width <= 75
         whole = np.asarray(large.resize((10, 10), Image.Resampling.BILINEAR)).astype(int)
         small = np.asarray(reduced.resize((10, 10), Image.Resampling.BILINEAR))[..., 0]
         assert np.abs(small - whole).max() <= 3
@@ -377,7 +388,7 @@ class TestAFileThatIsNoPicture:
         Image.fromarray(noise).save(path)
         path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
         with pytest.raises(UnseenError, match="cut short or damaged"):
-            seen(path, 64)
+            seen(path)
 
     def test_says_nothing_in_a_librarys_words(self, tmp_path: Path, capfd, recwarn) -> None:
         set_up_pillow()  # as on import; the test runner undoes it

@@ -105,7 +105,8 @@ def test_a_network_may_see_images_of_its_own_size() -> None:
     for words in ("'torchvision/vit_b_32'", "(3, 32, 32)", "Expected 224", "data.image_size"):
         assert words in str(refused.value)
     assert "\n" not in str(refused.value)
-    new_network(NetworkSpec("torchvision/vit_b_32"), facts(size=32), 0, "teacher", image_size=224)
+    own = replace(facts(size=32), teachers_own=facts(size=224).preprocessing)
+    new_network(NetworkSpec("torchvision/vit_b_32"), own, 0, "teacher")
 
 
 @pytest.fixture

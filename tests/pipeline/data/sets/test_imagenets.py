@@ -10,7 +10,9 @@ from PIL import Image
 
 from foundation.errors import DataLayoutError, MissingFileError
 from pipeline.data import load_dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import DataRecipe, Recipe
+from pipeline.training.prepare import TrainingData
 
 CLASSES = ["n01443537", "n01629819"]
 
@@ -41,8 +43,15 @@ class TestImageNet:
         dataset = load("imagenet", root)
         assert dataset.classes == CLASSES
         assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
-        assert dataset.train.read(np.array([0])).shape == (1, 224, 224, 3)
         np.testing.assert_allclose(levels(dataset.test), [50, 150], atol=2)
+
+    def test_is_prepared_as_everybody_prepares_it(self, root: Path) -> None:
+        recipe = Recipe(data={"name": f"imagenet:{root}", "val_fraction": 0.4})
+        data = TrainingData(RecipeFile(recipe))
+        record = data.splits.preprocessing
+        assert (record.height, record.width, record.resize_to) == (224, 224, [256, 256])
+        assert (record.fit, record.mean) == ("crop", [0.485, 0.456, 0.406])
+        assert any("imagenet" in line for line in data.remarks)
 
     def test_is_read_at_the_asked_size(self, root: Path) -> None:
         train = load("imagenet", root, image_size=8, teacher_image_size=10).train

@@ -15,6 +15,7 @@ import torchvision
 
 from foundation.errors import CorruptFileError, MissingFileError
 from pipeline.data import load_dataset
+from pipeline.data.framing import Fit
 from pipeline.recipe.sections import DataRecipe
 
 CIFARS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -86,11 +87,11 @@ def test_cifar_is_read_from_its_batch_files(cifar) -> None:
     assert images[:, 5, 9].tolist() == [[3 * i, 3 * i + 1, 3 * i + 2] for i in range(4)]
 
 
-def test_cifar_is_read_at_the_asked_size(cifar) -> None:
+def test_cifar_is_read_at_any_size(cifar) -> None:
     name, root = cifar
-    dataset = load(name, root, image_size=16, teacher_image_size=48)
-    assert dataset.train.read(np.array([0])).shape == (1, 48, 48, 3)
-    assert dataset.train.read(np.array([1]))[0, 0, 0].tolist() == [3, 4, 5]
+    train = load(name, root).train
+    assert train.read(np.array([0]), Fit(48, 48)).shape == (1, 48, 48, 3)
+    assert train.read(np.array([1]), Fit(16, 16))[0, 0, 0].tolist() == [3, 4, 5]
 
 
 class Bomb:
@@ -176,7 +177,7 @@ def test_fashion_mnist_is_read_from_its_idx_files(fashion: Path) -> None:
     assert (images.shape, images.dtype) == ((10, 28, 28, 1), np.uint8)
     assert images[:, 0, 0, 0].tolist() == list(range(10))
     assert dataset.classes[:2] == ["T-shirt/top", "Trouser"]
-    assert load("fashion-mnist", fashion, image_size=32).train.read(np.array([3])).shape == (
+    assert load("fashion-mnist", fashion).train.read(np.array([3]), Fit(32, 32)).shape == (
         (1, 32, 32, 1)
     )
 

@@ -1,0 +1,188 @@
+"""How a recipe's pictures become its networks' images: what it says, and what weights bring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from foundation.registry import Registry
+from pipeline.data import sides_of
+from pipeline.data.framing import Fit
+from pipeline.models import names_weights, preparation_of
+from pipeline.models.preparation import KNOWN, Preparation, preparation_from
+from pipeline.recipe.sections import (
+    DataRecipe,
+    NetworkRecipe,
+    PreprocessingRecipe,
+    Recipe,
+    TeacherRecipe,
+)
+
+USUAL: Registry[str] = Registry("dataset's usual preparation", "pipeline.data.sets")
+"""By a dataset's name: the preparation that everybody uses for it, by its name in `KNOWN`."""
+
+_SOURCE = "data.preprocessing.source"
+
+
+@dataclass(frozen=True)
+class Preparations:
+    """How the images of both networks are prepared, as far as that is known before any is read.
+
+    Attributes:
+        data: the data section with all that is known of the student's filled in.
+        student, teacher: what is known of each; the rest is measured on the training images, and
+            a teacher of whom nothing is known sees what the student sees.
+        remarks: what was taken from where, a line each.
+    """
+
+    data: DataRecipe
+    student: Preparation
+    teacher: Preparation
+    remarks: tuple[str, ...]
+
+
+def preparations(recipe: Recipe) -> Preparations:
+    """What a recipe and the weights that it names say of the preparation of images.
+
+    What [data] says stays; then comes what [data.preprocessing] takes over from elsewhere, then
+    what the weights bring, and for a student that begins with fresh weights what the teacher's do.
+
+    Raises:
+        UnknownNameError, MissingFileError, CorruptFileError: as `preparation_from`.
+    """
+    data, explicit = recipe.data, _explicit(recipe.data)
+    named = _named(data.preprocessing.source, recipe.student.model, _SOURCE)
+    teachers = (
+        _named(recipe.teacher.preprocessing, recipe.teacher.model, "teacher.preprocessing")
+        or preparation_of(recipe.teacher.model, recipe.teacher.weights)
+        or named
+    )
+    own = named or preparation_of(recipe.student.model, recipe.student.weights)
+    is_fresh = recipe.student.weights is None
+    brought = own or (teachers if is_fresh else None) or _usual(data) or Preparation()
+    student = explicit.over(brought)
+    # Its size is the student's unless one is given: students are trained on what their size shows.
+    teacher = _explicit_of_teacher(data, explicit).over(teachers or student).over(student)
+    remarks = [*_remarks(recipe, brought, student, teachers, teacher)]
+    return Preparations(_filled_in(data, student), student, teacher, tuple(remarks))
+
+
+def fit_at(sides: tuple[int, int], recipe: PreprocessingRecipe) -> Fit:
+    """How pictures are fitted to a height and a width, as a recipe says."""
+    red, green, blue = recipe.pad_colour or Fit.pad_colour
+    return Fit(
+        *sides,
+        fit=recipe.fit or Fit.fit,
+        resize_to=_before_the_cut(sides, recipe),
+        resize=recipe.resize or Fit.resize,
+        antialias=recipe.antialias is not False,
+        pad_colour=(red, green, blue),
+    )
+
+
+def _before_the_cut(sides: tuple[int, int], recipe: PreprocessingRecipe) -> tuple[int, int] | None:
+    if recipe.resize_to is not None:
+        return sides_of(recipe.resize_to)
+    if recipe.crop_pct is None:
+        return None
+    return math.floor(sides[0] / recipe.crop_pct), math.floor(sides[1] / recipe.crop_pct)
+
+
+def _explicit(data: DataRecipe) -> Preparation:
+    """What the recipe itself says."""
+    fitting, size = data.preprocessing, data.image_size
+    sides = None if size is None else sides_of(size)
+    colour = fitting.pad_colour
+    before_the_cut = fitting.resize_to
+    return Preparation(
+        size=sides,
+        channels=data.channels,
+        fit=fitting.fit,
+        resize_to=None if before_the_cut is None else sides_of(before_the_cut),
+        crop_pct=fitting.crop_pct,
+        resize=fitting.resize,
+        antialias=fitting.antialias,
+        pad_colour=None if colour is None else (colour[0], colour[1], colour[2]),
+        mean=None if data.mean is None else tuple(data.mean),
+        std=None if data.std is None else tuple(data.std),
+    )
+
+
+def _explicit_of_teacher(data: DataRecipe, explicit: Preparation) -> Preparation:
+    size = data.teacher_image_size
+    return explicit if size is None else replace(explicit, size=(size, size))
+
+
+def _named(source: str | None, model: str, where: str) -> Preparation | None:
+    return None if source is None else preparation_from(source, model, where)
+
+
+def _usual(data: DataRecipe) -> Preparation | None:
+    name = dict(USUAL.items()).get(data.name.partition(":")[0])
+    return None if name is None else KNOWN[name]
+
+
+def as_recipe(known: Preparation, recipe: PreprocessingRecipe | None = None) -> PreprocessingRecipe:
+    """A section of a recipe that says how pictures are fitted, as far as it is known."""
+    values: dict[str, Any] = {
+        "fit": known.fit,
+        "resize_to": _listed(known.resize_to),
+        "crop_pct": known.crop_pct,
+        "resize": known.resize,
+        "antialias": known.antialias,
+        "pad_colour": _listed(known.pad_colour),
+    }
+    return (recipe or PreprocessingRecipe()).model_copy(update=values)
+
+
+def _filled_in(data: DataRecipe, known: Preparation) -> DataRecipe:
+    """A data section in which all that is known stands."""
+    size = known.size
+    values: dict[str, Any] = {
+        "image_size": size[0] if size and size[0] == size[1] else _listed(size),
+        "channels": known.channels,
+        "mean": _listed(known.mean),
+        "std": _listed(known.std),
+        "preprocessing": as_recipe(known, data.preprocessing),
+    }
+    return data.model_copy(update=values)
+
+
+def _listed(values: Sequence[Any] | None) -> list[Any] | None:
+    return None if values is None else list(values)
+
+
+def _remarks(
+    recipe: Recipe,
+    own: Preparation,
+    student: Preparation,
+    teachers: Preparation | None,
+    teacher: Preparation,
+) -> Iterator[str]:
+    if own.source is not None:
+        yield f"images are prepared as {own.source} has them: {student.in_words()}"
+    elif _is_guessed(recipe.student, student):
+        yield _guess(recipe.student)
+    if teachers is not None and teachers.source not in (None, own.source):
+        yield f"the teacher's are prepared as {teachers.source} has them: {teacher.in_words()}"
+    elif teachers is None and _is_guessed(recipe.teacher, teacher):
+        yield _guess(recipe.teacher)
+
+
+def _is_guessed(section: NetworkRecipe, known: Preparation) -> bool:
+    """Whether a network learned elsewhere from images of whose preparation nothing is known."""
+    is_a_file = section.model.lower().endswith(".onnx") or (
+        section.weights is not None and not names_weights(section.weights)
+    )
+    return is_a_file and known.fit is None
+
+
+def _guess(section: NetworkRecipe) -> str:
+    key = "teacher.preprocessing" if isinstance(section, TeacherRecipe) else _SOURCE
+    return (
+        f"{section.weights or section.model}: does not say how its images were prepared; taken is "
+        "the whole picture, squashed to the size, which is a guess; say how it was trained with "
+        f"{key} (--preprocessing) or [data.preprocessing]"
+    )
