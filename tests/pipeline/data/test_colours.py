@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipeline.data import viewing
+from pipeline.data.framing import Window
 from pipeline.data.opening import UnseenError, Viewing
 from pipeline.data.viewing import viewed
 
@@ -19,9 +21,14 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # a PNG's colour types
 UNSIGNED, SIGNED = 1, 2  # a TIFF's kinds of numbers
 
 
+def as_it_is(reduction: int, height: int, width: int) -> Window:
+    return Window((height, width), reduction=reduction)
+
+
 def seen(path: Path, **settings) -> list[list[int]]:
     """The pixels of a picture's first row."""
-    pixels = np.asarray(viewed(path, 8, Viewing(**settings)))
+    whole = partial(as_it_is, 1)
+    pixels = np.asarray(viewed(path, Viewing(**settings), whole).picture)
     return pixels[0].tolist()
 
 
@@ -123,13 +130,13 @@ class TestATiff:
 
     def test_in_which_white_is_zero_is_none_in_parts_either(self, tmp_path, monkeypatch) -> None:
         """A large picture is brought to RGB strip by strip."""
-        monkeypatch.setattr(viewing, "_LARGE", 100)
+        monkeypatch.setattr(viewing, "_STRIP", 100)
         content = bytearray(tiff(struct.pack("<60H", *[16384] * 60) * 60, 60, 16, 0))
         for tag in (257, 278):  # it is 60 pixels high
             place = content.index(struct.pack("<HHII", tag, 4, 1, 1))
             content[place + 8] = 60
         (tmp_path / "a.tif").write_bytes(content)
-        pixels = np.asarray(viewed(tmp_path / "a.tif", 4, Viewing()))
+        pixels = np.asarray(viewed(tmp_path / "a.tif", Viewing(), partial(as_it_is, 5)).picture)
         assert pixels.shape == (12, 12, 3)
         assert (pixels == 191).all()
 
