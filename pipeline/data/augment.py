@@ -6,8 +6,6 @@ sample can come back and a resumed run sees what an uninterrupted one would have
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -22,8 +20,7 @@ from pipeline.recipe.sections import AugmentRecipe
 
 Draws = NDArray[np.float64]
 
-_DRAWS = 8
-_ASPECT = math.log(4 / 3)
+_DRAWS = 4
 
 
 def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRecipe) -> Images:
@@ -42,8 +39,6 @@ def augmented(images: Images, ids: Ids, seed: int, view: int, recipe: AugmentRec
         uint8, shape (N, H, W, C).
     """
     draws = uniform(seed, ids, view, _DRAWS)
-    if recipe.crop_min_area is not None:
-        images = _cropped(images, draws[:, 4:8], recipe.crop_min_area)
     if recipe.shift:
         images = _shifted(images, draws[:, :2], recipe.shift)
     if recipe.flip:
@@ -87,41 +82,22 @@ def _shifted(images: Images, draws: Draws, most: int) -> Images:
 
 
 def _flipped(images: Images, chosen: NDArray[np.bool_]) -> Images:
-    # Each pixel as one item, all its channels together: copied far faster than byte by byte.
-    pixels = np.ascontiguousarray(images).view(f"V{images.shape[3]}")[..., 0]
-    flipped = pixels.copy()
-    flipped[chosen] = pixels[chosen][:, :, ::-1]
-    return flipped.view(np.uint8).reshape(images.shape)
+    flipped = images.copy()
+    flipped[chosen] = torch.from_numpy(images[chosen]).flip(2).numpy()
+    return flipped
 
 
 def _rotated(images: Images, degrees: Draws) -> Images:
     radians = np.deg2rad(degrees)
     cos, sin, zero = np.cos(radians), np.sin(radians), np.zeros_like(radians)
-    return _warped(images, [[cos, -sin, zero], [sin, cos, zero]], "zeros")
+    return _warped(images, [[cos, -sin, zero], [sin, cos, zero]])
 
 
-def _cropped(images: Images, draws: Draws, min_area: float) -> Images:
-    """Cut out a box of random area, shape and place, and stretch it to the old size.
-
-    Args:
-        draws: for area, aspect, place across and place down; shape (N, 4).
-        min_area: smallest area of the box, as a share of the image's.
-    """
-    area = min_area + (1 - min_area) * draws[:, 0]
-    # Nearly the whole image can be cut out in nearly its own shape only.
-    widest = np.minimum(_ASPECT, -np.log(area))
-    aspect = np.exp((2 * draws[:, 1] - 1) * widest)
-    width, height = np.sqrt(area * aspect), np.sqrt(area / aspect)
-    across, down = (2 * draws[:, 2] - 1) * (1 - width), (2 * draws[:, 3] - 1) * (1 - height)
-    zero = np.zeros_like(area)
-    return _warped(images, [[width, zero, across], [zero, height, down]], "border")
-
-
-def _warped(images: Images, affine: list[list[Draws]], beyond: str) -> Images:
+def _warped(images: Images, affine: list[list[Draws]]) -> Images:
     """Each image seen through its own affine map (2×3, in coordinates from −1 to 1)."""
     maps = torch.from_numpy(np.array(affine)).permute(2, 0, 1).float()
     pixels: Tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float()
     grid = F.affine_grid(maps, list(pixels.shape), align_corners=False)
-    sampled = F.grid_sample(pixels, grid, padding_mode=beyond, align_corners=False)
+    sampled = F.grid_sample(pixels, grid, align_corners=False)
     rounded: Images = sampled.round_().clamp_(0, 255).byte().permute(0, 2, 3, 1).numpy()
     return rounded

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,14 +15,18 @@ from torch import Tensor
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
 from pipeline.data.augment import augmented
+from pipeline.data.cropping import RandomCrop
+from pipeline.data.erasing import erase
 from pipeline.data.framing import Fit, Framing
 from pipeline.data.images import Ids, Images, ImageSet, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
-from pipeline.data.prefetch import prefetched
+from pipeline.data.normalising import normalise, normalised
+from pipeline.data.prefetch import in_pieces, prefetched
 from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
 _FEWEST = 2
+_CHUNK_BYTES = 2**21  # of the pixels that a thread makes at once
 
 
 class TrainBatches:
@@ -42,9 +48,11 @@ class TrainBatches:
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
         fingerprint: of the dataset's files, where it has any.
+        pin: images lie in pinned memory, from which a GPU takes them while the processor goes on.
 
     Raises:
-        RecipeError: when views are to be fixed and images mixed.
+        RecipeError: when views are to be fixed and images mixed; when crops of a size of their own
+            are to be taken for networks of two sizes.
     """
 
     def __init__(
@@ -61,19 +69,22 @@ class TrainBatches:
         share: tuple[int, int] = (0, 1),
         classes: int | None = None,
         fingerprint: str | None = None,
+        pin: bool = False,
     ) -> None:
         if views is not None and augment.mix != "none":
             raise RecipeError(
                 f'mix = "{augment.mix}" and {views} fixed views do not go together: a mixed image '
                 "does not come back; leave out one of them"
             )
-        self.images, self.preprocessing, self.augment = images, preprocessing, augment
+        self.images, self.augment = images, augment
         self.batch_size, self.seed = batch_size, seed
-        self.teacher = teacher or preprocessing
-        self.framing = _larger(Fit.of(preprocessing), self.teacher)
+        self.preprocessing = _at_crop_size(preprocessing, preprocessing, augment)
+        self.teacher = _at_crop_size(teacher or preprocessing, preprocessing, augment)
+        self.framing = _larger(Fit.of(self.preprocessing), self.teacher)
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
         self.fingerprint = fingerprint
+        self.pin = pin
         self.epoch = 0
 
     @property
@@ -143,10 +154,45 @@ class TrainBatches:
     ) -> Iterator[tuple[Ids, Tensor, Tensor]]:
         """Ids, images and labels of one part after the other; images varied and normalised."""
         seed, number = (self.seed, epoch) if view is None else (self.view_seed, view)
-        for ids, images in _read_ahead(self.images, parts, self.framing):
-            varied = augmented(images, ids, seed, number, self.augment)
-            labels = torch.from_numpy(self.images.labels[ids])
-            yield ids, normalised(varied, self.preprocessing), labels
+
+        def pieces_of(ids: Ids) -> list[Callable[[], tuple[Ids, Tensor]]]:
+            images = torch.empty(len(ids), *self._shape, pin_memory=self.pin)
+            return [
+                partial(self._fill, ids, images, some, seed, number) for some in self._pieces(ids)
+            ]
+
+        # All of the work is done ahead, by as many threads as there are cores: what one thread
+        # decodes, varies and normalises goes through its cache once.
+        for (ids, images), *_ in in_pieces(pieces_of, parts):
+            yield ids, images.permute(0, 3, 1, 2), torch.from_numpy(self.images.labels[ids])
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a view."""
+        return self.framing.height, self.framing.width, self.preprocessing.channels
+
+    def _pieces(self, ids: Ids) -> list[slice]:
+        """A batch in parts, each large enough to be worth a thread's while."""
+        size = max(1, _CHUNK_BYTES // math.prod(self._shape))
+        return [slice(start, start + size) for start in range(0, len(ids), size)]
+
+    def _fill(
+        self, ids: Ids, images: Tensor, some: slice, seed: int, view: int
+    ) -> tuple[Ids, Tensor]:
+        """Make some images of a batch where they belong: read, varied and normalised."""
+        own = ids[some]
+        pixels = self.images.read(own, self._framing(own, seed, view))
+        varied = augmented(pixels, own, seed, view, self.augment)
+        normalise(varied, self.preprocessing, images[some])
+        if self.augment.erase:
+            erase(images[some].numpy(), own, seed, view, self.augment.erase)
+        return ids, images
+
+    def _framing(self, ids: Ids, seed: int, view: int) -> Framing:
+        """Where in their pictures images are taken: each elsewhere, or all alike."""
+        if self.augment.crop_min_area is None:
+            return self.framing
+        return RandomCrop.of(self.framing, self.augment.crop_min_area, ids, seed, view)
 
     def _mixed(
         self, images: Tensor, labels: Tensor, epoch: int, number: int
@@ -183,11 +229,28 @@ class EvaluationBatches:
 def _read_ahead(
     images: ImageSet, parts: Iterable[Ids], framing: Framing
 ) -> Iterator[tuple[Ids, Images]]:
-    """The images of each part; while one is used, the next are decoded.
-
-    Only reading runs ahead: augmenting ahead as well made training on few cores slower.
-    """
+    """The images of each part; while one is used, the next are decoded."""
     return prefetched(lambda ids: (ids, images.read(ids, framing)), parts)
+
+
+def _at_crop_size(
+    network: Preprocessing, student: Preprocessing, augment: AugmentRecipe
+) -> Preprocessing:
+    """A network's preprocessing in training, where crops may have a size of their own.
+
+    Raises:
+        RecipeError: when the network and the student take images of different sizes.
+    """
+    size = augment.crop_size
+    if size is None:
+        return network
+    if (network.height, network.width) != (student.height, student.width):
+        raise RecipeError(
+            f"data.augment.crop_size = {size} is one size for both networks, but the teacher takes "
+            f"{network.height}×{network.width} and the student {student.height}×{student.width}; "
+            "leave it out, or give both one size"
+        )
+    return replace(network, height=size, width=size, resize_to=None, fit="squash")
 
 
 def _larger(fit: Fit, teacher: Preprocessing) -> Fit:
@@ -199,21 +262,6 @@ def _input_of(preprocessing: Preprocessing) -> tuple[object, ...]:
     """What of a preprocessing makes two networks' inputs of one view differ."""
     shape = preprocessing.height, preprocessing.width
     return *shape, preprocessing.mean, preprocessing.std
-
-
-def normalised(images: Images, preprocessing: Preprocessing) -> Tensor:
-    """What `preprocessing.apply` gives, rounding aside, and faster; images of any size.
-
-    Returns:
-        float32, shape (N, C, H, W), laid out with the channels last.
-    """
-    n, height, width, channels = images.shape
-    std = np.asarray(preprocessing.std, np.float64)
-    scale = np.tile(1 / (255 * std), width).astype(np.float32)
-    offset = np.tile(-np.asarray(preprocessing.mean, np.float64) / std, width).astype(np.float32)
-    rows = torch.from_numpy(np.ascontiguousarray(images)).view(n, height, width * channels)
-    scaled = torch.addcmul(torch.from_numpy(offset), rows.float(), torch.from_numpy(scale))
-    return scaled.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -25,6 +25,7 @@ from pipeline.data.viewing import viewed
 from pipeline.recipe.sections import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
+_FEW = 32  # images; who reads so few at once does so in threads of his own
 _BLOCK = 2048  # images that are under way at once when a whole set is gone through
 
 
@@ -84,6 +85,10 @@ class DecodedImages:
         def put(place: int) -> None:
             pixels[place] = decode(self.encoded, int(ids[place]), framing, self.viewing, place)
 
+        if len(ids) <= _FEW:
+            for place in range(len(ids)):
+                put(place)
+            return pixels
         with ThreadPoolExecutor() as pool:
             for _ in pool.map(put, range(len(ids))):
                 pass
@@ -116,7 +121,7 @@ def decode(
             f"{encoded.name(index)}: not a readable image ({error}); take it away, "
             'or set on_bad_image = "skip" in [data]'
         ) from error
-    return framed(view.picture, view.window, framing, view.height, view.width)
+    return framed(view.picture, view.window, framing)
 
 
 def dataset_of(

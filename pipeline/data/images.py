@@ -177,7 +177,8 @@ def framed_pixels(pixels: Images, framing: Framing) -> Images:
     result = np.empty((n, framing.height, framing.width, channels), np.uint8)
     for index, image in enumerate(pixels):
         window = framing.window(index, height, width)
-        taken = framed(picture_of(image), window, framing, height, width)
+        left, top, right, bottom = window.box or (0, 0, width, height)
+        taken = framed(picture_of(image[top:bottom, left:right]), window, framing)
         result[index] = taken.reshape(result.shape[1:])
     return result
 

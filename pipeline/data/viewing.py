@@ -17,8 +17,9 @@ from threading import Condition
 import numpy as np
 from PIL import Image
 
+from pipeline.data import upper_rows
 from pipeline.data.colours import changes_colours, is_deep, to_rgb
-from pipeline.data.framing import Window
+from pipeline.data.framing import Window, scaled_box
 from pipeline.data.opening import Viewing, opened
 
 _STRIP = 4_000_000  # pixels; of a picture that is reduced, so many are brought to RGB at once
@@ -48,7 +49,7 @@ class View:
     """One picture, ready to take an image of.
 
     Attributes:
-        picture: as RGB; smaller than it is where the window allows.
+        picture: the window's box of it, as RGB; smaller than it is where the window allows.
         window: where the image is taken.
         height, width: of the picture as it is, upright.
     """
@@ -70,20 +71,38 @@ def viewed(source: Path | BytesIO, viewing: Viewing, place: Callable[[int, int],
     Raises:
         UnseenError: when it cannot be shown.
     """
+    view = _viewed(source, viewing, place, whole=False)
+    if view is None:
+        view = _viewed(source, viewing, place, whole=True)
+    assert view is not None
+    return view
+
+
+def _viewed(
+    source: Path | BytesIO, viewing: Viewing, place: Callable[[int, int], Window], *, whole: bool
+) -> View | None:
+    """The picture; None where only part of it was decoded, and that does not do."""
     with opened(source, viewing) as image:
         turn = _turn_of(image)
         width, height = image.size if turn not in _SIDEWAYS else image.size[::-1]
         window = place(height, width)
-        stored_width, whole = image.width, image.width * image.height
-        if window.reduction > 1:
-            least = -(-image.width // window.reduction), -(-image.height // window.reduction)
-            image.draft(None, least)
+        stored_width, pixels = image.width, image.width * image.height
+        factor = max(window.reduction, window.draft)
+        if factor > 1:
+            image.draft(None, (max(1, image.width // factor), max(1, image.height // factor)))
+        box = None
+        if window.box is not None:
+            box = _stored_box(image.size, window.box, (height, width), turn)
         # A progressive JPEG is held whole, however small it comes out.
-        held = whole if "progressive" in image.info else image.width * image.height
+        held = pixels if "progressive" in image.info else image.width * image.height
         with _UNDER_WAY_NOW.room_for(held):
-            image.load()
+            if box is None or whole or not upper_rows.fit(image, box[3]):
+                image.load()
+            elif not upper_rows.load(image, box[3]):
+                return None
             already = max(1, round(stored_width / image.width))
-            rgb = _reduced(image, window.reduction // already, viewing)
+            part = image if box is None else image.crop(box)
+            rgb = _reduced(part, window.reduction // already, viewing)
             if held >= _FEW:
                 image.close()  # or its pixels were held for longer than they are counted
             upright = rgb if turn is None else rgb.transpose(turn)
@@ -161,6 +180,37 @@ def _turn_of(image: Image.Image) -> Image.Transpose | None:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # what stands beside a picture may be broken in ways of its own
         return None
+
+
+def _stored_box(
+    size: tuple[int, int],
+    box: tuple[int, int, int, int],
+    upright: tuple[int, int],
+    turn: Image.Transpose | None,
+) -> tuple[int, int, int, int]:
+    """Where a box of the upright picture lies in the picture as it is stored.
+
+    Args:
+        size: width and height of the picture as it is decoded, which may be smaller.
+        box: left, top, right and bottom in the upright picture.
+        upright: height and width of that.
+        turn: what makes it upright.
+    """
+    left, top, right, bottom = box
+    height, width = upright
+    stored = {
+        None: box,
+        Image.Transpose.FLIP_LEFT_RIGHT: (width - right, top, width - left, bottom),
+        Image.Transpose.FLIP_TOP_BOTTOM: (left, height - bottom, right, height - top),
+        Image.Transpose.ROTATE_180: (width - right, height - bottom, width - left, height - top),
+        Image.Transpose.TRANSPOSE: (top, left, bottom, right),
+        Image.Transpose.TRANSVERSE: (height - bottom, width - right, height - top, width - left),
+        # What makes it upright is taken back, so these two change places.
+        Image.Transpose.ROTATE_270: (top, width - right, bottom, width - left),
+        Image.Transpose.ROTATE_90: (height - bottom, left, height - top, right),
+    }[turn]
+    whole = (width, height) if turn not in _SIDEWAYS else (height, width)
+    return scaled_box(stored, whole, size)
 
 
 class _PixelsUnderWay:

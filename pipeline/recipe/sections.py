@@ -117,14 +117,17 @@ class AugmentRecipe(Section):
         shift: largest shift in pixels, in each direction; the border is filled with zeros.
         flip: mirror left and right, half of the time.
         rotate: largest turn in degrees, both ways.
-        crop_min_area: cut out a box with at least this share of the image's area, of an aspect
-            from 3/4 to 4/3, and stretch it to the whole size; None cuts nothing out.
+        crop_min_area: cut out a box with at least this share of the picture's area, of an aspect
+            from 3/4 to 4/3, and bring it to the image's size; None cuts nothing out.
+        crop_size: height and width of these crops, where training is to see another size than
+            what ships; None takes image_size.
         brightness, contrast, saturation: largest change, as a share; 0.4 makes it 0.6 to 1.4 times
             as much.
         hue: largest turn of the wheel of colours, as a share of it.
         policy: changes of shape and colour drawn from a list: randaugment, trivialaugment, augmix.
         operations: changes an image, for RandAugment.
         magnitude: how strong they are, for RandAugment.
+        erase: share of the images that lose a box of 2 to 33 % of their area.
         mix: mix the images of a batch: MixUp, CutMix, or either by the batch.
         mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
     """
@@ -134,6 +137,7 @@ class AugmentRecipe(Section):
     flip: bool = False
     rotate: Annotated[float, Within(0, 360)] = 0.0
     crop_min_area: Fraction | None = None
+    crop_size: Side | None = None
     brightness: Change = 0.0
     contrast: Change = 0.0
     saturation: Change = 0.0
@@ -141,8 +145,18 @@ class AugmentRecipe(Section):
     policy: str = "none"
     operations: Few = 2
     magnitude: Annotated[int, Field(ge=0, le=30)] = 9
+    erase: Annotated[float, Field(ge=0, le=1)] = 0.0
     mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
     mix_alpha: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _has_crops_of_that_size(self) -> Self:
+        if self.crop_size is not None and self.crop_min_area is None:
+            raise ValueError(
+                f"crop_size = {self.crop_size} is that of random crops, but crop_min_area is not "
+                "set; set it, or leave crop_size out"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -181,6 +181,7 @@ class TrainingData:
             share=share,
             classes=len(splits.classes),
             fingerprint=self.fingerprint,
+            pin=self.file.recipe.engine.takes_pinned,
         )
 
     def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:

@@ -37,3 +37,11 @@ def test_the_layout_can_be_left_alone() -> None:
 def test_inputs_that_are_no_images_have_no_layout() -> None:
     inputs = torch.randn(2, 5)
     assert torch.equal(Engine(accelerator="cpu").place_images(inputs, CPU), inputs)
+
+
+def test_batches_lie_in_pinned_memory_where_a_gpu_takes_them(monkeypatch) -> None:
+    for present in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda present=present: present)
+        assert Engine(accelerator="auto").takes_pinned is present
+        assert Engine(accelerator="cuda").takes_pinned is present
+        assert not Engine(accelerator="cpu").takes_pinned

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.data.augment import _cropped, _rotated, augmented
+from pipeline.data.augment import _rotated, augmented
 from pipeline.recipe.sections import AugmentRecipe
 
-EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0, crop_min_area=0.3, policy="randaugment")
+EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0, policy="randaugment")
 IDS = np.arange(40)
 
 
@@ -114,55 +114,3 @@ def test_turns_stay_within_their_bound_and_go_both_ways() -> None:
     assert abs(degrees).max() < 31
     assert degrees.min() < -25
     assert degrees.max() > 25
-
-
-class TestACrop:
-    def ramps(self, count: int, size: int = 65) -> np.ndarray:
-        """Images whose two channels say at which row and column a pixel lies."""
-        ramp = np.linspace(0, 255, size).round().astype(np.uint8)
-        rows = np.broadcast_to(ramp[:, None], (size, size))
-        return np.repeat(np.stack([rows, rows.T], axis=2)[None], count, axis=0)
-
-    def boxes(self, min_area: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Top, left, height and width of 500 boxes, as shares of the image."""
-        views = augmented(
-            self.ramps(500), np.arange(500), 0, 0, AugmentRecipe(crop_min_area=min_area)
-        ).astype(float)
-        first, last = views[:, 0, 0] / 255, views[:, -1, -1] / 255
-        spans = last - first
-        return first[:, 0], first[:, 1], spans[:, 0], spans[:, 1]
-
-    def test_takes_boxes_of_every_area_from_the_least_to_the_whole(self) -> None:
-        _, _, height, width = self.boxes(0.25)
-        area = height * width
-        assert 0.22 < area.min() < 0.3
-        assert 0.9 < area.max() <= 1
-        # The area is evenly spread.
-        assert abs(np.mean(area < 0.625) - 0.5) < 0.08
-
-    def test_keeps_the_aspect_between_three_quarters_and_four_thirds(self) -> None:
-        _, _, height, width = self.boxes(0.25)
-        aspect = width / height
-        assert 0.7 < aspect.min() < 0.8
-        assert 1.25 < aspect.max() < 1.4
-
-    def test_reaches_every_corner(self) -> None:
-        top, left, height, width = self.boxes(0.25)
-        for start, span in ((top, height), (left, width)):
-            place = start / (1 - span + 1e-9)
-            room = span < 0.8
-            assert place[room].min() < 0.05
-            assert place[room].max() > 0.95
-            assert abs(place[room].mean() - 0.5) < 0.06
-
-    def test_shows_nothing_from_beyond_the_image(self) -> None:
-        full = np.full((100, 9, 9, 1), 200, np.uint8)
-        views = augmented(full, np.arange(100), 0, 0, AugmentRecipe(crop_min_area=0.5))
-        assert (views == 200).all()
-
-    def test_of_the_whole_image_changes_nothing(self, images) -> None:
-        np.testing.assert_array_equal(_cropped(images, np.full((40, 4), 0.5), 1.0), images)
-
-    def test_of_nearly_all_of_the_image_keeps_the_least_area(self) -> None:
-        _, _, height, width = self.boxes(0.9)
-        assert (height * width).min() > 0.87

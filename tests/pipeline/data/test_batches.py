@@ -9,11 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from foundation.bundle import Preprocessing
-from foundation.errors import RecipeError
+from foundation.errors import RecipeError, UnreadableImageError
+from pipeline.data import batches as batches_module
 from pipeline.data.augment import augmented
-from pipeline.data.batches import EvaluationBatches, TrainBatches, normalised
+from pipeline.data.batches import EvaluationBatches, TrainBatches
+from pipeline.data.cropping import RandomCrop
+from pipeline.data.erasing import erase
+from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages
 from pipeline.data.mixing import drawn_mixing
+from pipeline.data.normalising import normalised
 from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
@@ -324,16 +329,65 @@ class TestSeveralProcesses:
         assert all(not first & second for first, second in pairwise([*ranks, ranks[0]]))
 
 
+EVERYTHING = AugmentRecipe(
+    shift=2, flip=True, rotate=9.0, crop_min_area=0.4, brightness=0.3, policy="trivialaugment",
+    erase=0.5,
+)  # fmt: skip
+
+
 def test_all_kinds_of_augmentation_reach_the_batches() -> None:
-    recipe = AugmentRecipe(
-        shift=2, flip=True, rotate=9.0, crop_min_area=0.4, policy="trivialaugment"
-    )
-    batches = of_noise(augment=recipe)
-    images = noise(30)
+    batches, images = of_noise(augment=EVERYTHING), noise(30)
+    erased_somewhere = False
     for batch in at(batches, 4):
         ids = batch.ids.numpy()
-        expected = augmented(images.pixels[ids], ids, 0, 4, recipe)
-        assert torch.equal(batch.images, normalised(expected, COLOUR))
+        crops = RandomCrop.of(Fit(8, 8), 0.4, ids, 0, 4)
+        views = augmented(images.read(ids, crops), ids, 0, 4, EVERYTHING)
+        expected = normalised(views, COLOUR)
+        unerased = expected.clone()
+        erase(expected.permute(0, 2, 3, 1).numpy(), ids, 0, 4, 0.5)
+        erased_somewhere |= not torch.equal(expected, unerased)
+        assert torch.equal(batch.images, expected)
+    assert erased_somewhere
+
+
+def test_a_batch_that_is_made_in_pieces_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = by_id(at(of_noise(augment=EVERYTHING), 2))
+    for size in (1, 3 * 8 * 8 * 3, 2**30):
+        monkeypatch.setattr(batches_module, "_CHUNK_BYTES", size)
+        assert same(by_id(at(of_noise(augment=EVERYTHING), 2)), whole)
+
+
+def test_what_fails_in_a_piece_is_told_where_the_batch_would_have_come() -> None:
+    class Torn(ArrayImages):
+        def read(self, ids, framing=None):
+            if 7 in ids:
+                raise UnreadableImageError("7.jpg: not a readable image")
+            return super().read(ids, framing)
+
+    images = Torn(noise(30).pixels, noise(30).labels)
+    batches = TrainBatches(images, COLOUR, AugmentRecipe(), 8, 0)
+    with pytest.raises(UnreadableImageError, match=r"7\.jpg"):
+        list(batches)
+
+
+class TestCropsOfASizeOfTheirOwn:
+    SMALL = AugmentRecipe(crop_min_area=0.3, crop_size=5)
+
+    def test_are_what_both_networks_learn_from(self) -> None:
+        for batch in of_noise(augment=self.SMALL):
+            assert batch.images.shape[2:] == (5, 5)
+            assert batch.seen_by_teacher.shape[2:] == (5, 5)
+
+    def test_are_cut_from_the_picture_at_once(self) -> None:
+        images = noise(30)
+        (batch, *_) = of_noise(augment=self.SMALL)
+        ids = batch.ids.numpy()
+        pixels = images.read(ids, RandomCrop.of(Fit(5, 5), 0.3, ids, 0, 0))
+        assert torch.equal(batch.images, normalised(pixels, replace(COLOUR, height=5, width=5)))
+
+    def test_need_networks_of_one_size(self) -> None:
+        with pytest.raises(RecipeError, match="the teacher takes 16×16 and the student 8×8"):
+            of_noise(augment=self.SMALL, teacher=replace(COLOUR, height=16, width=16))
 
 
 class TestEvaluation:

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 
 from foundation.bundle import Preprocessing
 from foundation.preprocessing import FILTERS, FITS, NOT_ANTIALIASED
-from pipeline.data.framing import Fit, Window, framed, keeps_all
+from pipeline.data.framing import Fit, Window, framed, keeps_all, scaled_box
 
 SHAPES = [(37, 64), (64, 37), (50, 50), (9, 90), (200, 31), (20, 21), (33, 100)]
 
@@ -33,7 +33,7 @@ def picture(height: int, width: int, channels: int = 3) -> Image.Image:
 
 def taken(image: Image.Image, framing: Fit) -> np.ndarray:
     window = framing.window(0, image.height, image.width)
-    return framed(image, window, framing, image.height, image.width)
+    return framed(image, window, framing)
 
 
 def furthest(first: np.ndarray, second: np.ndarray) -> int:
@@ -133,15 +133,22 @@ class TestAFitByHand:
         assert not keeps_all(Fit(8, 8), 8, 9)
 
 
-def test_a_box_is_taken_where_it_lies_even_of_a_picture_that_was_made_smaller() -> None:
-    image = picture(80, 120)
-    window = Window((10, 10), box=(40, 20, 80, 60))
-    fit = Fit(10, 10)
-    expected = image.crop((40, 20, 80, 60)).resize((10, 10), Image.Resampling.BILINEAR)
-    assert furthest(framed(image, window, fit, 80, 120), np.asarray(expected)) == 0
-    half = image.reduce(2)
-    small = half.resize((10, 10), Image.Resampling.BILINEAR, box=(20, 10, 40, 30))
-    assert furthest(framed(half, window, fit, 80, 120), np.asarray(small)) == 0
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("resize", ["bilinear", "bicubic", "nearest"])
+def test_a_box_is_resampled_by_itself(resize: str, channels: int) -> None:
+    part = picture(40, 60, channels)
+    for size in ((10, 12), (80, 90), (40, 60)):
+        window = Window(size, box=(40, 20, 80, 60))
+        expected = part.resize(size[::-1], Image.Resampling[resize.upper()])
+        ours = framed(part, window, Fit(*size, resize=resize))
+        assert furthest(ours, np.asarray(expected)) <= 1
+
+
+def test_a_box_lies_where_it_did_in_a_picture_that_was_made_smaller() -> None:
+    assert scaled_box((40, 20, 80, 60), (120, 80), (60, 40)) == (20, 10, 40, 30)
+    assert scaled_box((0, 0, 120, 80), (120, 80), (60, 40)) == (0, 0, 60, 40)
+    # At least a pixel, and within the picture.
+    assert scaled_box((119, 79, 120, 80), (120, 80), (15, 10)) == (14, 9, 15, 10)
 
 
 class TestTheRecord:

@@ -240,7 +240,7 @@ def test_mixing_and_fixed_views_are_refused_in_the_recipe() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("policy", "autoaugment"), ("magnitude", 31), ("magnitude", -1), ("operations", 0),
+    [("policy", 3), ("magnitude", 31), ("magnitude", -1), ("operations", 0),
      ("mix", "both"), ("mix_alpha", 0.0), ("crop_min_area", 0.0), ("crop_min_area", 1.5),
      ("magnitude", "9")],
 )  # fmt: skip
