@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from export.preparing import fitting_words, preparing_lines
 from foundation.bundle import PROBE, Manifest
 
 _COLOURS = {1: "grey", 3: "RGB"}
@@ -53,6 +54,8 @@ def model_card(manifest: Manifest, folder: Path) -> str:
         shape=manifest.preprocessing,
         colour=_COLOURS.get(manifest.preprocessing.channels, "its own"),
         precision=_PRECISIONS.get(manifest.precision, "a number format of its own"),
+        fitting=fitting_words(manifest.preprocessing),
+        preparing=preparing_lines(manifest.preprocessing),
         scheme=_scheme(quantization),
         reason=quantization.get("reason", ""),
         sizes=sizes,

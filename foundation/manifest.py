@@ -16,6 +16,7 @@ from foundation.records import build
 
 SCHEMA_VERSION = 2
 BATCH_AXIS = "batch"
+PICTURE_AXES = ("height", "width")
 
 LEADING_NUMBERS = re.compile(r"\d+(\.\d+)*")
 
@@ -32,7 +33,7 @@ class TensorSpec:
         name: in the graph.
         dtype: "float32" or "uint8".
         layout: a letter an axis: "NCHW", "NHWC" or "NC".
-        shape: sizes; "batch" where any number will do.
+        shape: sizes; "batch", "height" and "width" where any number will do.
     """
 
     name: str
@@ -196,7 +197,9 @@ def _spec_problems(manifest: Manifest) -> Iterator[str]:
     image: list[int | str] = [shape.channels, shape.height, shape.width]
     expected_input = ("float32", "NCHW", [*batch, *image])
     if shape.embedded:
-        expected_input = ("uint8", "NHWC", [*batch, shape.height, shape.width, shape.channels])
+        sides: list[int | str] = [shape.height, shape.width]
+        sides = [*PICTURE_AXES] if shape.resize_embedded else sides
+        expected_input = ("uint8", "NHWC", [*batch, *sides, shape.channels])
     classes: list[int | str] = [*batch, len(manifest.classes)]
     for which, spec, expected in (
         ("input", manifest.input, expected_input),

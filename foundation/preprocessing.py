@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+
+def middle(whole: int, part: int) -> int:
+    """Where the middle part of a length begins, as torchvision's CenterCrop has it; negative where
+    the part is longer."""
+    return -((part - whole) // 2) if part > whole else round((whole - part) / 2)
+
+
 FITS = ("squash", "crop", "pad")
 FILTERS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 NOT_ANTIALIASED = ("nearest", "bilinear")
@@ -111,13 +118,37 @@ class Preprocessing:
     def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
         """What the model takes: the images themselves if `embedded`, `apply(images)` if not.
 
+        A model that fits pictures itself is given each image as the middle of a picture in which
+        it finds just that.
+
         Raises:
             ValueError: when the shape or dtype is another than (N, height, width, channels) uint8.
         """
         if not self.embedded:
             return self.apply(images)
         self.check(images)
-        return np.ascontiguousarray(images)
+        return self._pictures_of(images) if self.resize_embedded else np.ascontiguousarray(images)
+
+    @property
+    def before_the_cut(self) -> tuple[int, int]:
+        """Height and width that a picture is brought to before the middle is cut out."""
+        high, wide = self.resize_to or (self.height, self.width)
+        return high, wide
+
+    def _pictures_of(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Pictures that need no resampling, and whose middle is the images."""
+        size = (self.height, self.width)
+        tops = [middle(*lengths) for lengths in zip(self.before_the_cut, size, strict=True)]
+        pictures = np.zeros((len(images), *self.before_the_cut, self.channels), np.uint8)
+        inner, outer = (
+            tuple(
+                slice(max(sign * start, 0), max(sign * start, 0) + min(whole, part))
+                for start, whole, part in zip(tops, self.before_the_cut, size, strict=True)
+            )
+            for sign in (-1, 1)
+        )
+        pictures[:, *outer] = images[:, *inner]
+        return pictures
 
     def check(self, images: NDArray[Any]) -> None:
         """Raise a ValueError unless images are uint8 (N, height, width, channels)."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from foundation.bundle import Preprocessing
+from foundation.preprocessing import Preprocessing, middle
 
 _LARGEST_WHOLE = 30_000_000  # pixels; a larger picture may be reduced before it is framed
 _GAP = 3  # a reduced picture is still so much larger than what is made of it
@@ -121,7 +121,7 @@ class Fit:
         if height * width > _LARGEST_WHOLE:
             reduction = max(1, min(height // (size[0] * _GAP), width // (size[1] * _GAP)))
         top, left = (
-            _start(whole, part) for whole, part in zip(size, (self.height, self.width), strict=True)
+            middle(whole, part) for whole, part in zip(size, (self.height, self.width), strict=True)
         )
         return Window(size, (top, left), reduction=reduction)
 
@@ -141,13 +141,6 @@ class Fit:
         if height * wide >= width * high:
             return high, max(1, round(high * width / height))
         return max(1, round(wide * height / width)), wide
-
-
-def _start(whole: int, part: int) -> int:
-    """Where the middle part of a length begins, as torchvision's CenterCrop has it."""
-    if part > whole:
-        return -((part - whole) // 2)
-    return round((whole - part) / 2)
 
 
 def framed(picture: Image.Image, window: Window, framing: Framing) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ REFUSED = {"torch", "onnx", "export", "foundation", "deploy_targets", "pipeline"
 
 
 def snippet_of(card: str) -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     return code
 
 
@@ -114,7 +114,7 @@ def test_names_cannot_break_the_card(bundles: Bundles) -> None:
     assert "\n# b" not in card
     shown = html.unescape(re.search(r"## Classes\n\n(.*?)\n\n", card, re.DOTALL)[1])  # type: ignore[index]
     assert shown == "0. a # b\n1. ```\n2. c | d\n3. é {{ m.name }}"
-    assert len(re.findall(r"^```", card, re.MULTILINE)) == 4
+    assert len(re.findall(r"^```", card, re.MULTILINE)) == 6
     assert "made for | x &#124; y &#96;&#96;&#96; |" in card
 
 
