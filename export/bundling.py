@@ -28,11 +28,13 @@ from export.checking.evidence import (
     hold_to_reference,
     keeping_failure,
 )
+from export.checking.fitting import hold_to_fit
 from export.formats import FORMATS, ExportFormat, Written
 from export.graphs.batches import batch_of, in_batches_of
 from export.graphs.cleaning import opset_of, set_metadata
 from export.graphs.embedding import embed_preprocessing
 from export.graphs.from_onnx import import_onnx
+from export.graphs.resizing import embed_fitting
 from export.graphs.to_onnx import export_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
 from export.requests import (
@@ -46,6 +48,7 @@ from export.runtimes import runtime_of
 from foundation.bundle import (
     BATCH_AXIS,
     CARD,
+    PICTURE_AXES,
     PROBE,
     Manifest,
     Preprocessing,
@@ -192,8 +195,8 @@ def make_bundle(
         else:
             written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
         logger.debug("%s: written after %.1f s", name, time.perf_counter() - began)
-        if request.embed_preprocessing:
-            written, preprocessing = _embedded(written, request.format, temporary, preprocessing)
+        if request.embedding != "none":
+            written, preprocessing = _embedded(written, request, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
 
         draft = BundleDraft(
@@ -205,6 +208,8 @@ def make_bundle(
             make_float = learnt.float_network if learnt else None
             floats = make_float() if make_float else None
             parity, accuracy = _judge(draft, source, reference, figures, floats)
+            if preprocessing.resize_embedded:
+                parity["resize"] = hold_to_fit(draft, source, batch)
             if precision != "fp32" and answers.test is not None:
                 right = figures.right["test"]
                 accuracy["drop"] = check_drop(answers.test, right, request.tolerated_drop, name)
@@ -284,12 +289,15 @@ def _calibration(
 
 
 def _embedded(
-    written: Written, export_format: str, folder: Path, preprocessing: Preprocessing
+    written: Written, request: BundleRequest, folder: Path, preprocessing: Preprocessing
 ) -> tuple[Written, Preprocessing]:
     model_file = folder / written.model_file
-    name = embed_preprocessing(export_format, model_file, preprocessing)
+    name = embed_preprocessing(request.format, model_file, preprocessing)
     embedded = replace(preprocessing, embedded=True)
-    if export_format == "onnx":
+    if request.embedding == "resize":
+        name = embed_fitting(request.format, model_file, preprocessing)
+        embedded = replace(embedded, resize_embedded=True)
+    if request.format == "onnx":
         set_metadata(model_file, {"preprocessing": json.dumps(asdict(embedded))})
     return replace(written, input_name=name), embedded
 
@@ -297,5 +305,6 @@ def _embedded(
 def _input_spec(name: str, preprocessing: Preprocessing, batch: int | None) -> TensorSpec:
     image, first = (preprocessing.height, preprocessing.width), batch or BATCH_AXIS
     if preprocessing.embedded:
-        return TensorSpec(name, "uint8", "NHWC", [first, *image, preprocessing.channels])
+        sides: list[int | str] = [*PICTURE_AXES] if preprocessing.resize_embedded else [*image]
+        return TensorSpec(name, "uint8", "NHWC", [first, *sides, preprocessing.channels])
     return TensorSpec(name, "float32", "NCHW", [first, preprocessing.channels, *image])

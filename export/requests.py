@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -13,6 +13,7 @@ from torch import nn
 
 from export.formats import FORMATS, ExportFormat
 from export.graphs.embedding import check_embeddable
+from export.graphs.resizing import check_fittable
 from export.learnt_quantization import LearntQuantization, takes_learnt
 from export.quantization import QuantizationScheme
 from export.runtimes import check_opset
@@ -38,6 +39,8 @@ class ExportSource:
         evaluation: uint8 images (N, H, W, C) of the test split with their labels (N,), if any.
         validation: the same of the validation split.
         origin: where the weights came from, as plain JSON values.
+        fit: takes a picture (H, W, C) of any size, uint8, and gives the image of it that is to be
+            prepared; a graph that fits pictures itself is held against it.
         learnt: the integers of a form of the model that was trained in INT8; INT8 bundles are
             made of them where their scheme allows.
     """
@@ -52,7 +55,10 @@ class ExportSource:
     validation: Labelled | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     learnt: LearntQuantization | None = None
+    fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
+
+Embedding = Literal["none", "normalise", "resize"]
 
 TOLERATED_DROP = 5.0
 """Points of accuracy on the test images that a lower precision may cost before it is refused."""
@@ -70,7 +76,8 @@ class BundleRequest:
         opset: ONNX operator set to export with; of a user's ONNX file, the newest allowed.
         runtime: which versions of its runtime the target has; None for all that are known to
             load what is written.
-        embed_preprocessing: the graph takes uint8 images (N, H, W, C) and prepares them itself.
+        embedding: what of the preparation the graph does itself: "none"; "normalise", for uint8
+            images (N, H, W, C); "resize", for uint8 pictures of any size too.
         tolerated_drop: points of accuracy on the test images that lower precision may cost.
     """
 
@@ -80,7 +87,7 @@ class BundleRequest:
     scheme: QuantizationScheme = field(default_factory=QuantizationScheme)
     opset: int = 20
     runtime: RuntimeRange | None = None
-    embed_preprocessing: bool = False
+    embedding: Embedding = "none"
     tolerated_drop: float = TOLERATED_DROP
 
 
@@ -101,8 +108,10 @@ def check_requests(source: ExportSource, requests: Sequence[BundleRequest]) -> N
     names = [bundle_name(source.role, request) for request in requests]
     for name, request in zip(names, requests, strict=True):
         format_for(source, request.format, request.precision, request.scheme)
-        if request.embed_preprocessing:
+        if request.embedding != "none":
             check_embeddable(request.format)
+        if request.embedding == "resize":
+            check_fittable(request.format, source.preprocessing)
         if request.runtime is not None:
             check_opset(request.runtime, request.opset, name)
         if names.count(name) > 1:

@@ -26,6 +26,7 @@ from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from foundation.manifest import (
     BATCH_AXIS,
+    PICTURE_AXES,
     SCHEMA_VERSION,
     Manifest,
     RuntimeRange,
@@ -35,8 +36,8 @@ from foundation.manifest import (
 from foundation.preprocessing import Preprocessing
 
 __all__ = [
-    "BATCH_AXIS", "CARD", "MANIFEST", "PROBE", "SCHEMA_VERSION", "Bundle", "Manifest",
-    "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle", "read_manifest",
+    "BATCH_AXIS", "CARD", "MANIFEST", "PICTURE_AXES", "PROBE", "SCHEMA_VERSION", "Bundle",
+    "Manifest", "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle", "read_manifest",
     "write_manifest",
 ]  # fmt: skip
 

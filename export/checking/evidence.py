@@ -185,6 +185,8 @@ def _first_divergence(draft: BundleDraft) -> Any:
             draft.format,
             draft.preprocessing.apply(pixels),
             draft.precision,
-            unprepared=pixels if draft.preprocessing.embedded else None,
+            unprepared=draft.preprocessing.prepare(pixels)
+            if draft.preprocessing.embedded
+            else None,
         )
     return None

@@ -87,7 +87,7 @@ def check_between_batches(
         largest = max(largest, parity.relative_error)
         limits = TOLERANCES.get(precision, _BETWEEN_BATCHES)
         limits = limits if math.isfinite(limits.relative_error) else _BETWEEN_BATCHES
-        if not _keeps(parity, limits):
+        if not keeps(parity, limits):
             raise ExportError(
                 f"{bundle}: answers the same images otherwise {way} than {first}: the same class "
                 f"for {parity.top1_agreement:.0%} of {parity.n}, {parity.relative_error:.1e} of "
@@ -98,7 +98,8 @@ def check_between_batches(
     return largest
 
 
-def _keeps(parity: ExportParity, limits: Tolerance) -> bool:
+def keeps(parity: ExportParity, limits: Tolerance) -> bool:
+    """Whether figures are within a tolerance."""
     # Written so that a figure that is not a number keeps nothing.
     return (
         parity.relative_error <= limits.relative_error

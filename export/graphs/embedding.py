@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -56,16 +57,16 @@ def _embed_onnx(model_file: Path, preprocessing: Preprocessing) -> str:
     model = onnx.load(model_file)
     entry = image_input(model)
     used_names = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    name = _free_name(INPUT_NAME, used_names)
+    name = free_name(INPUT_NAME, used_names)
     values = {
-        stage: _free_name(f"{name}_{stage}", used_names) for stage in ("chw", "float", "scaled")
+        stage: free_name(f"{name}_{stage}", used_names) for stage in ("chw", "float", "scaled")
     }
     # (x / 255 - mean) / std as one product and one sum, worked out in double precision.
     std = np.asarray(preprocessing.std, np.float64).reshape(-1, 1, 1)
     mean = np.asarray(preprocessing.mean, np.float64).reshape(-1, 1, 1)
     constants = {
-        _free_name(f"{name}_scale", used_names): 1 / (255 * std),
-        _free_name(f"{name}_offset", used_names): -mean / std,
+        free_name(f"{name}_scale", used_names): 1 / (255 * std),
+        free_name(f"{name}_offset", used_names): -mean / std,
     }
     scale, offset = constants
     # Turned while a pixel is still one byte, which is a quarter of the work.
@@ -111,22 +112,30 @@ def _embed_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
             [255 * value for value in preprocessing.mean]
         ).scale([255 * value for value in preprocessing.std])
         model = steps.build()
-        name = _free_name(INPUT_NAME, used_names)
+        name = free_name(INPUT_NAME, used_names)
         model.input().get_tensor().set_names({name})
         count_anew(model, known_names)
-        # Reading maps the weights' file into memory, so it cannot be written over.
-        with tempfile.TemporaryDirectory(dir=model_file.parent) as scratch:
-            # Weights that are halves stay so: asking again would halve the prelude's numbers too.
-            scratch_file = Path(scratch, model_file.name)
-            weights = model_file.with_suffix(".bin").stat().st_size
-            with writing(scratch_file, weights):
-                openvino.save_model(model, scratch_file, compress_to_fp16=False)
-            for written in Path(scratch).iterdir():
-                written.replace(model_file.parent / written.name)
+        save_in_place(model, model_file)
     return name
 
 
-def _free_name(name: str, used_names: set[str]) -> str:
+def save_in_place(model: Any, model_file: Path) -> None:
+    """Write an OpenVINO model over the file that it was read from."""
+    import openvino  # noqa: PLC0415
+
+    # Reading maps the weights' file into memory, so it cannot be written over.
+    with tempfile.TemporaryDirectory(dir=model_file.parent) as scratch:
+        # Weights that are halves stay so: asking again would halve the prelude's numbers too.
+        scratch_file = Path(scratch, model_file.name)
+        weights = model_file.with_suffix(".bin").stat().st_size
+        with writing(scratch_file, weights):
+            openvino.save_model(model, scratch_file, compress_to_fp16=False)
+        for written in Path(scratch).iterdir():
+            written.replace(model_file.parent / written.name)
+
+
+def free_name(name: str, used_names: set[str]) -> str:
+    """A name that is not used yet, which then is."""
     while name in used_names:
         name += "_"
     used_names.add(name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy_targets.estimating.roofline import Work
-from foundation.bundle import Bundle
+from foundation.bundle import PICTURE_AXES, Bundle
 from foundation.errors import ModelMismatchError
 
 _PRODUCTS = {"Convolution", "GroupConvolution", "MatMul"}
@@ -37,8 +37,10 @@ def graph_costs(bundle: Bundle) -> list[Work]:
 
     try:
         model = openvino.Core().read_model(str(bundle.model_path))
-        sizes = [1, *bundle.manifest.input.shape[1:]]
-        if model.inputs[0].partial_shape[0].is_dynamic:
+        high, wide = bundle.manifest.preprocessing.before_the_cut
+        of_picture = dict(zip(PICTURE_AXES, (high, wide), strict=True))
+        sizes = [1, *(of_picture.get(str(n), n) for n in bundle.manifest.input.shape[1:])]
+        if model.inputs[0].partial_shape.is_dynamic:
             model.reshape({model.inputs[0]: sizes})
         graph = _Graph(model)
         return list(graph.work())

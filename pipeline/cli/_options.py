@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -49,12 +50,30 @@ class RecipeCommand(TyperCommand):
         without: keys of the section that are no options.
         options: further keys.
         metavars: what stands for a value in the help, by the option's name.
+        bare: what options stand for that come without a value, each with its value: "--embed" is
+            ("--embed", "all"). They come with one where the next word is one of the key's.
     """
 
     section: ClassVar[str | None] = None
     without: ClassVar[Collection[str]] = ()
     options: ClassVar[tuple[RecipeOption, ...]] = ()
     metavars: ClassVar[Mapping[str, str]] = {}
+    bare: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give those options a value that come without one."""
+        words: list[str] = []
+        for word, following in zip_longest(args, args[1:], fillvalue=""):
+            stands_for = self.bare.get(word)
+            if stands_for is None or (word == stands_for[0] and following in self._choices(word)):
+                words.append(word)
+            else:
+                words += stands_for
+        return super().parse_args(ctx, words)
+
+    def _choices(self, flag: str) -> Collection[str]:
+        """The words that an option may be given."""
+        return self._keys[flag.removeprefix("--").replace("-", "_")].choices
 
     def get_params(self, ctx: Any) -> list[Any]:
         """All parameters: arguments, then keys of the recipe, then the command's own options."""
@@ -115,6 +134,7 @@ def with_recipe(
     section: str | None = None,
     without: Collection[str] = (),
     metavars: Mapping[str, str] | None = None,
+    bare: Mapping[str, tuple[str, str]] | None = None,
 ) -> type[RecipeCommand]:
     """The class of a command that takes keys of the recipe; see `RecipeCommand`."""
     members = {
@@ -122,6 +142,7 @@ def with_recipe(
         "without": without,
         "options": options,
         "metavars": metavars or {},
+        "bare": bare or {},
     }
     return type("RecipeCommand", (RecipeCommand,), members)
 

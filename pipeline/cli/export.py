@@ -29,7 +29,15 @@ _OF_FOREIGN = (
 
 
 @app.command(
-    cls=with_recipe(*_OF_FOREIGN, section="export"),
+    cls=with_recipe(
+        *_OF_FOREIGN,
+        section="export",
+        metavars={"embed_preprocessing": "[normalise|resize|none]"},
+        bare={
+            "--embed-preprocessing": ("--embed-preprocessing", "normalise"),
+            "--no-embed-preprocessing": ("--embed-preprocessing", "none"),
+        },
+    ),
     epilog="Examples:  compress export --target rpi  ·  "
     "compress export runs/digits --target local --format onnx --precision int8  ·  "
     "compress export runs/digits --target local --precision auto --max-drop 0.5  ·  "

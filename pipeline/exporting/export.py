@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from foundation.bundle import MANIFEST
 from foundation.errors import ExportError, UsageError
 from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
-from pipeline.data.images import ArrayImages
+from pipeline.data.framing import Fit
+from pipeline.data.images import ArrayImages, Images, framed_pixels
 from pipeline.exporting.learnt_integers import learnt_integers
 from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import AUTO, ExportRecipe
@@ -214,7 +216,7 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
     return ExportSource(
         model=_model(run, role),
         role=role,
-        preprocessing=facts.preprocessing if student else facts.teacher_preprocessing,
+        preprocessing=facts.seen_by(role),
         classes=facts.classes,
         calibration=images(CALIBRATION).pixels,
         probe_images=images(PROBE).pixels,
@@ -230,7 +232,14 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
             "versions": record["versions"],
         },
         learnt=learnt,
+        fit=partial(_fitted, Fit.of(facts.seen_by(role))),
     )
+
+
+def _fitted(fit: Fit, picture: Images) -> Images:
+    """The image of one picture (H, W, C)."""
+    image: Images = framed_pixels(picture[None], fit)[0]
+    return image
 
 
 def _model(run: RunFolder, role: Role) -> nn.Module | Path:

@@ -21,12 +21,14 @@ class RecipeKey:
         type: of its value, or of an item where it is a list; text where it is a choice of words.
         is_list: whether it takes several.
         words: what its section says of it, a line; empty where it says nothing.
+        choices: the words that it may be, where it is a choice of words.
     """
 
     place: str
     type: type
     is_list: bool
     words: str
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -50,9 +52,11 @@ def key_at(place: str) -> RecipeKey:
     hint = _bare(hints_of(table)[name])
     is_list = typing.get_origin(hint) is list
     item = _bare(typing.get_args(hint)[0]) if is_list else hint
+    choices: tuple[str, ...] = ()
     if typing.get_origin(item) is typing.Literal:
+        choices = tuple(map(str, typing.get_args(item)))
         item = type(typing.get_args(item)[0])
-    return RecipeKey(place, item, is_list, _words(table, name))
+    return RecipeKey(place, item, is_list, _words(table, name), choices)
 
 
 def _table_at(place: list[str]) -> type:

@@ -369,7 +369,8 @@ class ExportRecipe(Section):
         max_trials: bundles of a format tried for that at most.
         tolerated_drop: points of test accuracy beyond which a bundle of lower precision is
             refused: it fails where all of the loss's 95 % interval is above.
-        embed_preprocessing: models take uint8 images, NHWC, and prepare them themselves.
+        embed_preprocessing: what models do themselves of the preparation: none; normalise, for
+            uint8 images, NHWC; resize, for uint8 pictures of any size too; true is normalise.
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
     """
 
@@ -379,8 +380,15 @@ class ExportRecipe(Section):
     max_drop: Annotated[float, Within(0, 100)] | None = None
     max_trials: Few = 12
     tolerated_drop: Annotated[float, Within(0, 100)] = 5.0
-    embed_preprocessing: bool = False
+    embed_preprocessing: Literal["none", "normalise", "resize"] = "none"
     teacher: bool = True
+
+    @field_validator("embed_preprocessing", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return "normalise" if value else "none"
+        return value
 
     @property
     def limit(self) -> float | None:

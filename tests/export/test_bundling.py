@@ -209,7 +209,9 @@ def test_a_failed_parity_keeps_the_model_and_says_where(
         make_bundle(
             source,
             tmp_path / "spoilt.onnx",
-            BundleRequest("local", export_format, "fp32", SCHEME, embed_preprocessing=embed),
+            BundleRequest(
+                "local", export_format, "fp32", SCHEME, embedding="normalise" if embed else "none"
+            ),
             tmp_path / "b" / "local-x",
         )
     kept = tmp_path / "b" / "failed" / "local-x"

@@ -75,7 +75,7 @@ def test_the_snippets_of_embedded_preprocessing_take_the_bytes(
 ) -> None:
     wanted = [("onnx", "int8", "openvino"), ("openvino", "fp32", "onnxruntime")]
     requests = [
-        BundleRequest("board", name, precision, embed_preprocessing=True)
+        BundleRequest("board", name, precision, embedding="normalise")
         for name, precision, _ in wanted
     ]
     manifests = make_bundles(gray_source, requests, tmp_path)

@@ -32,7 +32,7 @@ def embedded(source: ExportSource, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("embedded")
     scheme = QuantizationScheme(reduce_range=True)  # right on every processor
     requests = [
-        BundleRequest("local", *kind.split("-"), scheme=scheme, embed_preprocessing=True)
+        BundleRequest("local", *kind.split("-"), scheme=scheme, embedding="normalise")
         for kind in EVERY
     ]
     manifests = make_bundles(uneven(source), requests, root)

@@ -162,7 +162,7 @@ def test_a_batch_of_one_that_cannot_be_freed_is_kept(
     kind: tuple[str, str], embed: bool, tmp_path: Path
 ) -> None:
     path = saved(stuck_to(brought(1), 1), tmp_path)
-    request = BundleRequest("local", *kind, embed_preprocessing=embed)
+    request = BundleRequest("local", *kind, embedding="normalise" if embed else "none")
     (manifest,) = make_bundles(source_of(path), [request], tmp_path / "b")
     assert manifest.input.batch == 1
     assert manifest.output.shape == [1, 3]

@@ -80,12 +80,19 @@ def test_one_bundle_for_a_profile_of_ones_own_without_the_teacher(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("embedding", "shape"),
+    [
+        (["--embed-preprocessing"], [16, 16, 1]),
+        (["--embed-preprocessing", "resize"], ["height", "width", 1]),
+    ],
+)
 def test_a_bundle_that_prepares_images_itself_is_as_accurate_on_a_device(
-    own: RunFolder, forked, tmp_path: Path
+    own: RunFolder, forked, tmp_path: Path, embedding: list[str], shape: list[int | str]
 ) -> None:
     plain = open_bundle(own.bundles / "local-onnx-fp32").manifest
     both = ["--format", "onnx", "--format", "openvino", "--precision", "fp32", "--no-teacher"]
-    said = forked("export", *both, "--embed-preprocessing", cwd=tmp_path)
+    said = forked("export", *both, *embedding, cwd=tmp_path)
     assert said.code == 0, said.err
     names = ("local-onnx-fp32", "local-openvino-fp32")
     quick = ["--threads", 1, "--queries", 20, "--max-seconds", 0.2, "--json"]
@@ -95,6 +102,6 @@ def test_a_bundle_that_prepares_images_itself_is_as_accurate_on_a_device(
     for name, one in zip(names, measured.json()["measurements"], strict=True):
         manifest = open_bundle(own.bundles / name).manifest
         assert (manifest.input.dtype, manifest.input.layout) == ("uint8", "NHWC")
-        assert manifest.input.shape[1:] == [16, 16, 1]
+        assert manifest.input.shape[1:] == shape
         assert manifest.accuracy["top1"] == plain.accuracy["top1"]
         assert one["accuracy"]["top1"] == plain.accuracy["top1"]

@@ -100,7 +100,7 @@ def test_finished_trials_are_taken_up_unless_something_they_depend_on_changed(
     assert [one.accuracy for one in again.trials] == [one.accuracy for one in first.trials]
     for other in (
         searched(trials_of(model, tmp_path), context="b"),
-        searched(trials_of(model, tmp_path, embed_preprocessing=True)),
+        searched(trials_of(model, tmp_path, embedding="normalise")),
     ):
         assert not any(one.resumed for one in other[0].trials)
 
@@ -161,7 +161,7 @@ def test_a_bundles_logits_are_those_of_the_original_for_any_number_of_images(
     embed: bool, tmp_path: Path
 ) -> None:
     model = network()
-    request = BundleRequest("local", "onnx", "fp32", embed_preprocessing=embed)
+    request = BundleRequest("local", "onnx", "fp32", embedding="normalise" if embed else "none")
     make_bundles(source_of(model), [request], tmp_path)
     pixels = images(70, 3)
     with torch.no_grad():
