@@ -37,8 +37,8 @@ from foundation.preprocessing import Preprocessing
 
 __all__ = [
     "BATCH_AXIS", "CARD", "MANIFEST", "PICTURE_AXES", "PROBE", "SCHEMA_VERSION", "Bundle",
-    "Manifest", "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle", "read_manifest",
-    "write_manifest",
+    "Manifest", "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle",
+    "read_manifest", "write_manifest",
 ]  # fmt: skip
 
 MANIFEST = "bundle.json"
