@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import Dataset, sides_of
+from pipeline.data.cache import PictureCache
 from pipeline.data.fitting import fit_at
 from pipeline.data.framing import Fit, Framing, Window, framed, keeps_all
 from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
@@ -21,7 +23,7 @@ from pipeline.data.kinds import a_few, shown
 from pipeline.data.opening import UnseenError, Viewing
 from pipeline.data.repeats import repeats
 from pipeline.data.survey import Survey, surveyed
-from pipeline.data.viewing import viewed
+from pipeline.data.viewing import View, viewed
 from pipeline.recipe.sections import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
@@ -66,6 +68,9 @@ class DecodedImages:
         labels: class of each, shape (N,).
         framing: how images are taken of them unless another framing is asked for.
         viewing: how they are seen.
+
+    Attributes:
+        cache: keeps what training cuts its crops from; None decodes each time.
     """
 
     def __init__(
@@ -77,13 +82,14 @@ class DecodedImages:
     ) -> None:
         self.encoded, self.labels, self.framing = encoded, labels, framing
         self.viewing = viewing or Viewing()
+        self.cache: PictureCache | None = None
 
     def read(self, ids: Ids, framing: Framing | None = None) -> Images:
         framing = framing or self.framing
         pixels = np.empty((len(ids), framing.height, framing.width, 3), np.uint8)
 
         def put(place: int) -> None:
-            pixels[place] = decode(self.encoded, int(ids[place]), framing, self.viewing, place)
+            pixels[place] = self._image(int(ids[place]), framing, place)
 
         if len(ids) <= _FEW:
             for place in range(len(ids)):
@@ -93,6 +99,14 @@ class DecodedImages:
             for _ in pool.map(put, range(len(ids))):
                 pass
         return pixels
+
+    def _image(self, index: int, framing: Framing, place: int) -> Images:
+        if self.cache is not None:
+            view_of = partial(viewed_in, self.encoded, index, self.viewing)
+            image = self.cache.image(index, framing, place, view_of)
+            if image is not None:
+                return image
+        return decode(self.encoded, index, framing, self.viewing, place)
 
 
 def decode(
@@ -114,14 +128,25 @@ def decode(
     Raises:
         UnreadableImageError: when it cannot be decoded.
     """
+    view = viewed_in(encoded, index, viewing or Viewing(), partial(framing.window, place))
+    return framed(view.picture, view.window, framing)
+
+
+def viewed_in(
+    encoded: EncodedImages, index: int, viewing: Viewing, place: Callable[[int, int], Window]
+) -> View:
+    """One picture of a set; see `pipeline.data.viewing.viewed`.
+
+    Raises:
+        UnreadableImageError: when it cannot be decoded.
+    """
     try:
-        view = viewed(encoded.open(index), viewing or Viewing(), partial(framing.window, place))
+        return viewed(encoded.open(index), viewing, place)
     except UnseenError as error:
         raise UnreadableImageError(
             f"{encoded.name(index)}: not a readable image ({error}); take it away, "
             'or set on_bad_image = "skip" in [data]'
         ) from error
-    return framed(view.picture, view.window, framing)
 
 
 def dataset_of(

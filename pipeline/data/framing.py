@@ -143,11 +143,14 @@ class Fit:
         return max(1, round(wide * height / width)), wide
 
 
-def framed(picture: Image.Image, window: Window, framing: Framing) -> NDArray[np.uint8]:
+def framed(
+    picture: Image.Image | NDArray[np.uint8], window: Window, framing: Framing
+) -> NDArray[np.uint8]:
     """One image of a picture.
 
     Args:
-        picture: the window's box of a picture, grey or RGB; may have been made smaller.
+        picture: the window's box of a picture, grey or RGB; may have been made smaller. As an
+            array its shape is (H, W) or (H, W, 3).
         window: where to take it.
         framing: with which filter, on which colour.
 
@@ -186,14 +189,22 @@ def scaled_box(
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _resampled(picture: Image.Image, window: Window, framing: Framing) -> NDArray[np.uint8]:
+def _resampled(
+    picture: Image.Image | NDArray[np.uint8], window: Window, framing: Framing
+) -> NDArray[np.uint8]:
     """All of a picture at the window's size."""
     high, wide = window.size
-    if picture.size == (wide, high):
-        return np.asarray(picture)
     resampling = Image.Resampling[framing.resize.upper()]
     if window.box is not None and framing.antialias and resampling is Image.Resampling.BILINEAR:
-        return _bilinear(np.array(picture), high, wide)
+        # A copy of a picture: torch takes nothing that cannot be written to.
+        pixels = (
+            np.ascontiguousarray(picture) if isinstance(picture, np.ndarray) else np.array(picture)
+        )
+        return pixels if pixels.shape[:2] == (high, wide) else _bilinear(pixels, high, wide)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    if picture.size == (wide, high):
+        return np.asarray(picture)
     if framing.antialias or resampling is Image.Resampling.NEAREST:
         return np.asarray(picture.resize((wide, high), resampling))
     # Pillow's resize always widens its filter; its transform looks at the nearest pixels alone.

@@ -178,7 +178,8 @@ def framed_pixels(pixels: Images, framing: Framing) -> Images:
     for index, image in enumerate(pixels):
         window = framing.window(index, height, width)
         left, top, right, bottom = window.box or (0, 0, width, height)
-        taken = framed(picture_of(image[top:bottom, left:right]), window, framing)
+        part = image[top:bottom, left:right]
+        taken = framed(part[..., 0] if channels == 1 else part, window, framing)
         result[index] = taken.reshape(result.shape[1:])
     return result
 

@@ -236,6 +236,10 @@ class DataRecipe(Section):
         grey_bits: bits that the grey values of images with more than 8 bits have: the largest
             becomes white; 0 is floating point from 0 to 1; None decides it by looking.
         max_megapixels: an image of more is not decoded, for it would take 4 MB a megapixel.
+        cache: a folder where training pictures are kept decoded, so that each is decoded once; None
+            decodes them in every epoch.
+        cache_side: pictures whose shorter side is longer are kept made smaller to it; None takes
+            twice the shorter side of image_size.
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.
@@ -262,12 +266,23 @@ class DataRecipe(Section):
     ground: Annotated[list[Shade], Field(min_length=3, max_length=3)] = [255, 255, 255]
     grey_bits: Literal[0, 8, 10, 12, 14, 16] | None = None
     max_megapixels: Annotated[float, Within(0, 1000, above=True)] = 100.0
+    cache: str | None = None
+    cache_side: Side | None = None
     batch_size: Batch = 64
     calibration_images: Count = 256
     evaluation_images: Count = 10_000
     augment: AugmentRecipe = AugmentRecipe()
     teacher_views: Annotated[int, Within(1, 10_000)] | None = None
     teacher_views_gb: NotNegative = 4.0
+
+    @model_validator(mode="after")
+    def _has_a_cache_of_that_size(self) -> Self:
+        if self.cache_side is not None and self.cache is None:
+            raise ValueError(
+                f"cache_side = {self.cache_side} is that of pictures in a cache, but there is "
+                "none; set cache, or leave cache_side out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _mixed_images_do_not_come_back(self) -> Self:

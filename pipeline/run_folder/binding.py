@@ -31,6 +31,7 @@ def training_values(recipe: Recipe) -> Values:
     bound = {section: values[section] for section in _TRAINED_BY}
     return {
         **bound,
+        "data": _wherever_it_is_kept(values["data"]),
         "teacher": _teacher_section(recipe),
         "student": _without_expectation(values["student"]),
     }
@@ -42,7 +43,7 @@ def teacher_values(recipe: Recipe) -> Values:
     Of the data section only that is left of which the teacher sees something: of the image sizes
     its own, and the larger one, at which images are decoded.
     """
-    data = recipe_values(recipe.data)
+    data = _wherever_it_is_kept(recipe_values(recipe.data))
     seen = {key: value for key, value in data.items() if key not in _NOT_FOR_A_TEACHER}
     size, teacher_size = recipe.data.image_size, recipe.data.teacher_image_size
     least = teacher_size or 0
@@ -68,6 +69,11 @@ def _teacher_section(recipe: Recipe) -> Values:
     if recipe.teacher.weights:
         del values["training"]
     return values
+
+
+def _wherever_it_is_kept(data: Values) -> Values:
+    """The data section; that pictures are kept decoded may make them smaller, but not where."""
+    return {key: bool(value) if key == "cache" else value for key, value in data.items()}
 
 
 def _without_expectation(section: Mapping[str, Any]) -> dict[str, Any]:

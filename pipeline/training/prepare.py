@@ -14,6 +14,7 @@ from foundation.bundle import Preprocessing
 from foundation.errors import DataLayoutError, RunMismatchError
 from pipeline.data import load_dataset
 from pipeline.data.batches import EvaluationBatches, TrainBatches
+from pipeline.data.caching import cache_pictures
 from pipeline.data.channels import with_channels
 from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import (
@@ -140,7 +141,10 @@ class TrainingData:
             self.recipe.name, time.monotonic() - began, len(splits.train.labels),
             len(splits.validation.labels), len(splits.test.labels), len(dataset.skipped),
         )  # fmt: skip
-        remarks = (*known.remarks, *dataset.remarks, *splits.remarks)
+        sides = splits.preprocessing.height, splits.preprocessing.width
+        note = cache_pictures(dataset, self.recipe, self.fingerprint, sides)
+        notes = [note] if note else []
+        remarks = (*known.remarks, *dataset.remarks, *splits.remarks, *notes)
         return splits, dataset.skipped, remarks
 
     def batches(
@@ -206,6 +210,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
     recipe = data.recipe
     state = compare_with_run(run, data)
     recipe_facts = recipe_values(recipe) | {"teachers": recipe_values(data.preparations.teacher)}
+    recipe_facts.pop("cache", None)
     if state.fingerprint is not None:  # wherever it lies
         recipe_facts["name"] = recipe.name.partition(":")[0]
     with run.step("data", recipe=recipe_facts, files=state.fingerprint) as step:

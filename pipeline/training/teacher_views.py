@@ -75,6 +75,7 @@ def _made_from(pair: Pair, batches: TrainBatches, recipe: Recipe) -> dict[str, A
         "images": hashlib.sha256(sample.tobytes()).hexdigest(),
         "image_shape": list(sample.shape[1:]),
         "augment": recipe_values(batches.augment),
+        "kept_smaller": None if recipe.data.cache is None else (recipe.data.cache_side or 0),
         "view_seed": batches.view_seed,
         "framing": asdict(batches.framing),
         "teacher_preprocessing": asdict(batches.teacher),

@@ -22,6 +22,7 @@ from pipeline.recipe.sections import AugmentRecipe, Recipe
         ("data.mean", [1e308], "from -1,000,000.0 to"),
         ("data.teacher_views", 10**12, "from 1 to 10,000"),
         ("data.augment.shift", -1, "from 0 to 8,192"),
+        ("data.cache_side", 256, "in a cache, but there is none"),
         ("data.augment.hue", 0.6, "less than or equal to 0.5"),
         ("data.augment.erase", 1.5, "less than or equal to 1"),
         ("data.augment.crop_size", 160, "crop_min_area is not set"),

@@ -54,6 +54,7 @@ def test_a_teachers_folder_takes_a_change_that_the_teacher_does_not_see(
         ({"data__val_fraction": 0.2}, "data.val_fraction is 0.1 there, 0.2 here"),
         ({"data__batch_size": 8}, "data.batch_size is 64 there, 8 here"),
         ({"data__augment__flip": True}, "data.augment.flip is False there, True here"),
+        ({"data__cache": "x"}, "data.cache is unset there, True here"),
         ({"data__image_size": 8}, "data.image_size is unset there, 8 here"),
         ({"data__teacher_image_size": 8}, "data.teacher_image_size is unset there, 8 here"),
         ({"engine__precision": "bf16"}, "engine.precision is 'fp32' there, 'bf16' here"),
@@ -83,6 +84,13 @@ def test_with_weights_from_elsewhere_it_does_not_matter_how_a_teacher_would_be_t
     other = asked(teacher__weights="w.pt", teacher__training__epochs=2)
     for binding in (teacher_values, training_values):
         assert first_difference(binding(one), binding(other)) is None
+
+
+@pytest.mark.parametrize("binding", [teacher_values, training_values])
+def test_where_pictures_are_kept_binds_nothing(binding: Binding) -> None:
+    bound, here = (binding(asked(data__cache=folder)) for folder in ("x", "y"))
+    assert first_difference(bound, here) is None
+    assert first_difference(bound, binding(asked(data__cache="x", data__cache_side=9)))
 
 
 @pytest.mark.parametrize("binding", [teacher_values, training_values])
