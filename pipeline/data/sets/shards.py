@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from foundation.documents import decoded
 from foundation.errors import DataLayoutError, UsageError
-from foundation.files import read_bounded, user_path
+from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_sides
+from pipeline.data.class_names import read_lines
 from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.kinds import a_few
@@ -20,7 +19,6 @@ from pipeline.data.walking import dataset_folder, is_there
 from pipeline.recipe.sections import DataRecipe
 
 _CLASSES = "classes.txt"
-_LARGEST_CLASSES = 1 << 24
 _MOST_NAMED = 5
 
 
@@ -73,7 +71,7 @@ def _classes(root: Path, train: TarImages) -> list[str]:
     """Names of the classes; each must have an image to learn from."""
     path = root / _CLASSES
     if path.is_file():
-        classes = _lines(path)
+        classes = read_lines(path)
         _check_labels(root, train, classes)
     else:
         classes = [str(label) for label in np.unique(train.labels)]
@@ -86,31 +84,6 @@ def _classes(root: Path, train: TarImages) -> list[str]:
     for missing in np.setdiff1d(np.arange(len(classes)), train.labels).tolist():
         raise DataLayoutError(f"{root}/train-*.tar: no image of class {classes[missing]!r}")
     return classes
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a file, of which each is a name of its own; the last ones may be empty."""
-    try:
-        text = decoded(read_bounded(path, _LARGEST_CLASSES))
-    except ValueError as error:
-        raise DataLayoutError(f"{path}: {error}") from error
-    if "\0" in text:
-        raise DataLayoutError(f"{path}: no text, or UTF-16; save it as UTF-8")
-    names = [name.strip() for name in re.split(r"\r\n|\n|\r", text.rstrip())]
-    line_of: dict[str, int] = {}
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise DataLayoutError(
-                f"{path} line {number}: empty; a line stands for a label, so take it out or "
-                "write a name there"
-            )
-        if name in line_of:
-            raise DataLayoutError(
-                f"{path} line {number}: {name!r} stands in line {line_of[name]} too; name each "
-                "class once"
-            )
-        line_of[name] = number
-    return names
 
 
 def _check_labels(root: Path, part: TarImages, classes: list[str]) -> None:
