@@ -19,7 +19,13 @@ from torch import nn
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
 from export.card import model_card
-from export.checking.accuracy_lost import FloatAnswers, accuracy_of, check_drop, named_rightly
+from export.checking.accuracy_lost import (
+    FloatAnswers,
+    accuracy_of,
+    agreement_with_float,
+    check_drop,
+    named_rightly,
+)
 from export.checking.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
 from export.checking.evidence import (
     BundleDraft,
@@ -213,6 +219,8 @@ def make_bundle(
             if precision != "fp32" and answers.test is not None:
                 right = figures.right["test"]
                 accuracy["drop"] = check_drop(answers.test, right, request.tolerated_drop, name)
+            if precision != "fp32" and answers.unlabelled is not None:
+                parity["unlabelled"] = _agreement(draft, source, answers.unlabelled)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
@@ -273,6 +281,16 @@ def _judge(
         if labelled is not None:
             figures.right[part] = named_rightly(predict, labelled, draft.preprocessing)
     return parity, accuracy_of(figures.right.get("test"), figures.right.get("validation"))
+
+
+def _agreement(
+    draft: BundleDraft, source: ExportSource, float_classes: NDArray[np.int64]
+) -> dict[str, Any]:
+    """How a written model answers the source's images without labels, held against FP32."""
+    assert source.unlabelled is not None, "FP32 answered them"
+    predict = FORMATS.get(draft.format)().load(draft.model_file)
+    predict = in_batches_of(predict, batch_of(draft.onnx_file))
+    return agreement_with_float(predict, source.unlabelled, draft.preprocessing, float_classes)
 
 
 def _remarks(written: Written) -> dict[str, list[str]]:

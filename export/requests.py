@@ -38,6 +38,8 @@ class ExportSource:
         probe_images: uint8 images (N, H, W, C) that parity is checked on and the bundle carries.
         evaluation: uint8 images (N, H, W, C) of the test split with their labels (N,), if any.
         validation: the same of the validation split.
+        unlabelled: uint8 images (N, H, W, C) of which nobody says what they show, if any: lower
+            precision is held against FP32 on them.
         origin: where the weights came from, as plain JSON values.
         fit: takes a picture (H, W, C) of any size, uint8, and gives the image of it that is to be
             prepared; a graph that fits pictures itself is held against it.
@@ -53,6 +55,7 @@ class ExportSource:
     probe_images: NDArray[np.uint8]
     evaluation: Labelled | None = None
     validation: Labelled | None = None
+    unlabelled: NDArray[np.uint8] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     learnt: LearntQuantization | None = None
     fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None

@@ -102,7 +102,8 @@ class Manifest:
         runtime: what loads it.
         format_facts: what the format has to say of itself (quantisation scheme, ...).
         parity: how the model's outputs agree with the original's on the probe images, and the
-            `tolerance` that they were held to.
+            `tolerance` that they were held to; of lower precision, where there were images without
+            labels, how often it answers these as FP32 does (`unlabelled`).
         accuracy: `top1` on the `split` with its `n` images, and the 95 % interval `low` to `high`
             of that figure (Wilson); empty if it was not measured.
         origin: where it came from: the weights' checksum, the recipe, versions.

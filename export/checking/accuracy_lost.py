@@ -1,4 +1,5 @@
-"""What a lower precision costs in accuracy, and whether that is more than may be."""
+"""What a lower precision costs in accuracy, and whether that is more than may be; and where images
+have no labels, how often it still answers as FP32 does."""
 
 from __future__ import annotations
 
@@ -37,9 +38,18 @@ class FloatAnswers:
         """Of the test images, shape (N,); None where there are none."""
         if self._source.evaluation is None:
             return None
+        return named_rightly(self._predictor(), self._source.evaluation, self._source.preprocessing)
+
+    @cached_property
+    def unlabelled(self) -> NDArray[np.int64] | None:
+        """The classes of the images without labels, shape (N,); None where there are none."""
+        if self._source.unlabelled is None:
+            return None
+        return _classes_of(self._predictor(), self._source.unlabelled, self._source.preprocessing)
+
+    def _predictor(self) -> Predictor:
         predict = FORMATS.get("onnx")().load(self._onnx_file)
-        predict = in_batches_of(predict, batch_of(self._onnx_file))
-        return named_rightly(predict, self._source.evaluation, self._source.preprocessing)
+        return in_batches_of(predict, batch_of(self._onnx_file))
 
 
 def named_rightly(
@@ -47,7 +57,35 @@ def named_rightly(
 ) -> NDArray[np.bool_]:
     """Whether each image's label is the class of its largest logit, shape (N,)."""
     pixels, labels = images
-    return np.asarray(logits_of(predict, pixels, preprocessing).argmax(1) == labels)
+    return np.asarray(_classes_of(predict, pixels, preprocessing) == labels)
+
+
+def agreement_with_float(
+    predict: Predictor,
+    images: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    float_classes: NDArray[np.int64],
+) -> dict[str, Any]:
+    """How often a model answers images without labels as FP32 does, with its 95 % interval.
+
+    Args:
+        predict: the model.
+        images: uint8, shape (N, H, W, C).
+        preprocessing: of the model.
+        float_classes: what FP32 answers to each, shape (N,).
+
+    Returns:
+        A part of the manifest's `parity`.
+    """
+    same = _classes_of(predict, images, preprocessing) == float_classes
+    low, high = wilson_interval(int(same.sum()), len(same))
+    return {"top1_agreement": float(same.mean()), "n": len(same), "low": low, "high": high}
+
+
+def _classes_of(
+    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
+) -> NDArray[np.int64]:
+    return np.asarray(logits_of(predict, images, preprocessing).argmax(1), np.int64)
 
 
 def accuracy_of(right: NDArray[np.bool_] | None, validation: Any = None) -> dict[str, Any]:

@@ -184,8 +184,10 @@ def _variant(settings: BenchRecipe) -> str:
 
 
 def _evaluation_images(run: RunFolder, role: str) -> Path | None:
-    """Test images at the size that the network sees; None where the run's data did not travel."""
+    """Test images at the size that the network sees; None where the run's data did not travel, or
+    has no labels."""
     if not (run.data / FACTS).exists():
         return None
-    path = run.data / read_facts(run.data).images_for(role, TEST)
-    return path if path.exists() else None
+    facts = read_facts(run.data)
+    path = run.data / facts.images_for(role, TEST)
+    return path if facts.has_labels and path.exists() else None

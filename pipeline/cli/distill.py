@@ -12,7 +12,12 @@ from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
 _OPTIONS = (
-    RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH"),
+    RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH, or table:PATH"),
+    RecipeOption(
+        "data.classes",
+        help="The classes in the order of the logits, such as imagenet1k, or a file with a name a "
+        "line; the dataset's own, sorted, unless said",
+    ),
     RecipeOption("teacher.model", "teacher", "The teacher's model"),
     RecipeOption(
         "teacher.weights",

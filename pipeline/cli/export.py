@@ -11,6 +11,12 @@ from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 
 _OF_FOREIGN = (
     RecipeOption(
+        "data.classes",
+        help="Of a network from elsewhere: its classes in the order of its logits, such as "
+        "imagenet1k, or a file with a name a line; folders and labels are found there by id, name "
+        "or number",
+    ),
+    RecipeOption(
         "data.preprocessing.source",
         "preprocessing",
         help="Of a network from elsewhere: prepare images as torchvision:WEIGHTS, timm:MODEL, "
@@ -45,6 +51,7 @@ _OF_FOREIGN = (
     "compress export weights.pt --model torchvision/resnet50 --preprocessing "
     "torchvision:IMAGENET1K_V2 --data folder:photos  ·  "
     "compress export mine.models:net --data folder:photos  ·  "
+    "compress export model.onnx --data folder:val --classes imagenet1k  ·  "
     "compress export model.onnx --data folder:photos --precision auto",
 )
 def export(
@@ -63,7 +70,7 @@ def export(
         str | None,
         typer.Option(
             help="Of a network from elsewhere: images to calibrate and to judge it on, a dataset "
-            "or folder:PATH (data.name)."
+            "or folder:PATH or table:PATH (data.name)."
         ),
     ] = None,
     image_size: Annotated[
@@ -92,6 +99,7 @@ def export(
         others = {
             "--data": data,
             "--image-size": image_size,
+            "--classes": changes.get("data.classes"),
             "--preprocessing": changes.get("data.preprocessing.source"),
             "--weights-key": changes.get("student.weights_key"),
             "--expect-top1": changes.get("student.expect_top1"),

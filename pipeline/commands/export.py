@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from foundation.bundle import open_bundle
-from foundation.errors import CompressError
+from foundation.errors import CompressError, RecipeError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import BundleMade, ExportOutcome
+from pipeline.data.facts import FACTS, read_facts
 from pipeline.exporting.choice import read_shipping
 from pipeline.exporting.export import export, export_teacher
 from pipeline.exporting.ship import ShippingWatch, ship
@@ -35,6 +36,7 @@ from pipeline.shown.terminal import (
 )
 from pipeline.shown.trials import shipping_display
 from pipeline.training.adopt import adapt_data_to_graph, adopt, check_as_it_is, check_file_exists
+from pipeline.training.network_classes import network_classes
 from pipeline.training.prepare import TrainingData, prepare
 
 
@@ -69,9 +71,10 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
     with _remove_unless_adopted(path):
         run = start_run(path, file.recipe, remarks_on(console))
         with run.locked():
-            data = TrainingData(file)
+            data = TrainingData(file, network_classes(file.recipe.student))
             with at_work(console, "data: read and looked through"):
                 prepare(run, data)
+            _check_limit(run, file.recipe)
             with at_work(console, "network: judged on the test images"):
                 adopt(run, data, remarks)
     with run.locked():
@@ -80,7 +83,12 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
 
 
 def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]:
-    """The bundles that are asked for, or those from which the one that ships was chosen."""
+    """The bundles that are asked for, or those from which the one that ships was chosen.
+
+    Raises:
+        RecipeError: when accuracy is to be kept, and the images have no labels.
+    """
+    _check_limit(run, recipe)
 
     with at_work(console, "export: got ready") as work:
 
@@ -95,6 +103,16 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
         if recipe.export.teacher:
             folders += export_teacher(run, recipe.export, say)
         return folders
+
+
+def _check_limit(run: RunFolder, recipe: Recipe) -> None:
+    limit = recipe.export.limit
+    if limit is not None and (run.data / FACTS).is_file() and not read_facts(run.data).has_labels:
+        raise RecipeError(
+            f"{run.path}: its images have no labels, so what lower precision loses in accuracy "
+            f"cannot be held to {limit:g} points (export.max_drop); name the precisions, such as "
+            "--precision int8, without --max-drop, or give images with labels"
+        )
 
 
 @contextmanager
@@ -120,7 +138,7 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
             f"{bundle.model_bytes / 1e3:,.0f}",
             number(_percent(bundle.manifest.accuracy.get("top1")), 2),
             _error(bundle.manifest.parity.get("relative_error")),
-            number(_percent(bundle.manifest.parity.get("top1_agreement")), 1),
+            number(_percent(_compared(bundle.manifest.parity).get("top1_agreement")), 1),
             str(bundle.folder),
         ]
         for bundle in bundles
@@ -143,6 +161,12 @@ def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     if shipping:
         shown += shown_of_shipping(shipping)
     return Outcome(content, shown)
+
+
+def _compared(parity: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How often a bundle names the class that it should: on the probe images, or on those without
+    labels, which are more."""
+    return parity.get("unlabelled") or parity
 
 
 def _percent(share: float | None) -> float | None:

@@ -7,9 +7,11 @@ needs behind a colon: "digits", "folder:PATH".
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from foundation.errors import RecipeError
 from foundation.registry import Registry
+from pipeline.data.class_order import class_order
 from pipeline.data.images import ImageSet
 from pipeline.recipe.sections import DataRecipe
 
@@ -19,20 +21,23 @@ class Dataset:
     """A dataset with its official test split, if it has one.
 
     Attributes:
-        train: all images that may be learned from; validation is cut from them later.
-        test: images for the final word.
-        classes: names, in the order of the labels.
+        train: all images that may be learned from; None where there are none.
+        test: images for the final word; None where they are still to be cut from `train`.
+        classes: names, in the order of the labels; empty where images have no labels and nobody
+            said.
         skipped: image files that were passed over because they cannot be decoded.
         remarks: what was decided by looking at the files, and what was left out, a line each.
         grey_bits: bits that grey values of more than eight were taken to have.
+        validation: images held out for every choice; None where they are cut from `train`.
     """
 
-    train: ImageSet
-    test: ImageSet
+    train: ImageSet | None
+    test: ImageSet | None
     classes: list[str]
     skipped: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     grey_bits: int = 16
+    validation: ImageSet | None = field(default=None, kw_only=True)
 
 
 Loader = Callable[[str, DataRecipe], Dataset]
@@ -51,9 +56,16 @@ def load_dataset(recipe: DataRecipe, where: str = "") -> Dataset:
     Raises:
         UnknownNameError: when there is no such dataset.
         MissingFileError, DataLayoutError, UnreadableImageError: when its files are not right.
+        RecipeError: when the recipe has classes for a dataset that names them itself.
     """
     name, _, argument = recipe.name.partition(":")
-    return DATASETS.get(name, where)(argument, recipe)
+    dataset = DATASETS.get(name, where)(argument, recipe)
+    if recipe.classes is not None and dataset.classes != class_order(recipe.classes).classes:
+        raise RecipeError(
+            f"data.classes = {recipe.classes!r}, but dataset {name} names its classes itself, from "
+            f"{dataset.classes[0]!r} to {dataset.classes[-1]!r}; leave data.classes out"
+        )
+    return dataset
 
 
 def load_size(recipe: DataRecipe) -> int | None:

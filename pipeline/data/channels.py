@@ -48,7 +48,9 @@ def with_channels(dataset: Dataset, channels: int | None) -> Dataset:
     """
     if channels is None:
         return dataset
-    present = dataset.train.read(np.arange(1)).shape[3]
+    first = dataset.test if dataset.train is None else dataset.train
+    assert first is not None, "a dataset has images"
+    present = first.read(np.arange(1)).shape[3]
     if present == channels:
         return dataset
     if present not in {1, 3}:
@@ -56,9 +58,12 @@ def with_channels(dataset: Dataset, channels: int | None) -> Dataset:
             f"data.channels = {channels} is for images of 1 or 3 channels, but these have {present}"
         )
     colours = "grey, 1 channel" if channels == 1 else "red, green and blue, 3 channels"
-    train, test = (_recoloured_set(images, channels) for images in (dataset.train, dataset.test))
+    train, test, validation = (
+        None if images is None else _recoloured_set(images, channels)
+        for images in (dataset.train, dataset.test, dataset.validation)
+    )
     remarks = (*dataset.remarks, f"images are read as {colours} (data.channels)")
-    return replace(dataset, train=train, test=test, remarks=remarks)
+    return replace(dataset, train=train, test=test, validation=validation, remarks=remarks)
 
 
 def _recoloured_set(images: ImageSet, channels: int) -> ImageSet:

@@ -1,9 +1,9 @@
-"""Images in class folders: SPLIT/CLASS/*.jpg, and how a dataset is made of two such splits."""
+"""Images in class folders: SPLIT/CLASS/*.jpg, and how a dataset is made of such splits."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -11,18 +11,16 @@ import numpy as np
 
 from foundation.errors import DataLayoutError
 from pipeline.data import Dataset
+from pipeline.data.class_order import class_order, is_number
 from pipeline.data.decoding import Split, dataset_of
-from pipeline.data.kinds import a_few, is_hidden, is_image, shown
+from pipeline.data.images import Labels
+from pipeline.data.kinds import a_few, is_image, shown
+from pipeline.data.layouts import Layout, layout_remarks
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
-from pipeline.data.walking import class_folders, entries, image_files, is_folder, is_there
+from pipeline.data.walking import class_folders, entries, image_files, is_there
 from pipeline.recipe.sections import DataRecipe
 
-_OTHER_NAMES = {
-    "train": ("training", "Train", "TRAIN", "Training", "trn"),
-    "test": ("val", "valid", "validation", "testing", "Test", "TEST", "Val", "eval", "dev"),
-    "val": ("valid", "validation", "Val"),
-}
 _MOST_NAMED = 5
 
 
@@ -30,63 +28,95 @@ def load_class_folders(
     root: Path,
     recipe: DataRecipe,
     size: int | tuple[int, int] | None,
-    splits: tuple[str, str] = ("train", "test"),
+    layout: Layout = Layout("train", None, "test"),  # noqa: B008 - it never changes
 ) -> Dataset:
-    """The dataset in root/SPLIT/CLASS/*; classes are named by their folders.
+    """The dataset in root/SPLIT/CLASS/*, or root/CLASS/*; classes are named by their folders, or as
+    the recipe has it.
 
     Args:
-        root: folder of both splits.
+        root: folder of the dataset.
         recipe: the data section.
         size: height and width of the images; None decides it by looking.
-        splits: folders of the training and of the test split.
+        layout: in which folders the splits are.
 
     Raises:
-        DataLayoutError: when a split or a class is missing.
+        DataLayoutError: when a split or a class is missing, or is none of those of the recipe.
         UnreadableImageError: when an image cannot be decoded, and is not to be passed over.
     """
     passed_over = PassedOver()
-    classes, others = (
-        class_names(root / split, splits, passed_over=passed_over) for split in splits
-    )
-    if others != classes:
-        raise DataLayoutError(_classes_differ_message(root, splits, classes, others))
-    train, test = (list_classes(root / split, classes, passed_over=passed_over) for split in splits)
+    folders = _class_folders(root, layout, passed_over, at_least=1 if recipe.classes else 2)
+    classes, labels, remark = _named_classes(root, folders, recipe)
+    parts: dict[str, Split] = {}
+    for part, names in folders.items():
+        listed = list_classes(root / part, names, passed_over=passed_over)
+        parts[part] = replace(listed, labels=labels[part][listed.labels])
     remarks = [
-        f"{len(classes)} classes, named by their folders: {a_few(classes, _MOST_NAMED)}",
-        *_near_twin_remarks(classes),
+        remark,
+        *([] if recipe.classes else _own_order_remarks(classes)),
         *passed_over.remarks(),
-        *_unread_folder_remarks(root, splits),
+        *layout_remarks(root, layout),
     ]
-    dataset = dataset_of(train, test, classes, size, recipe)
+    train, validation, test = (
+        None if part is None else parts[part]
+        for part in (layout.train, layout.validation, layout.test)
+    )
+    dataset = dataset_of(train, test, classes, size, recipe, validation=validation)
     return replace(dataset, remarks=(*remarks, *dataset.remarks))
 
 
+def _class_folders(
+    root: Path, layout: Layout, passed_over: PassedOver, at_least: int
+) -> dict[str, list[str]]:
+    """Names of the class folders by the folder of their split."""
+    return {
+        part: class_names(root / part, passed_over=passed_over, at_least=at_least)
+        for part in layout.folders
+    }
+
+
+def _named_classes(
+    root: Path, folders: Mapping[str, list[str]], recipe: DataRecipe
+) -> tuple[list[str], dict[str, Labels], str]:
+    """The classes in their order, by each split's folder the label of each class folder, and a line
+    that tells of it."""
+    if recipe.classes is not None:
+        order = class_order(recipe.classes)
+        labels = {
+            part: np.array(order.labels_of(names, shown(root / part)), np.int64)
+            for part, names in folders.items()
+        }
+        return order.classes, labels, order.remark(labels.values())
+    (first, classes), *others = folders.items()
+    for part, names in others:
+        if names != classes:
+            raise DataLayoutError(_classes_differ_message(root, (first, part), classes, names))
+    remark = f"{len(classes)} classes, named by their folders: {a_few(classes, _MOST_NAMED)}"
+    return classes, {part: np.arange(len(classes)) for part in folders}, remark
+
+
 def class_names(
-    split: Path, splits: tuple[str, str], inside: str = "", passed_over: PassedOver | None = None
+    split: Path, inside: str = "", passed_over: PassedOver | None = None, at_least: int = 2
 ) -> list[str]:
     """Names of the class folders of a split, sorted.
 
     Args:
         split: folder of the class folders.
-        splits: names of both splits, for messages.
         inside: folder within a class folder that holds the images.
         passed_over: takes note of what is no class folder.
+        at_least: so many there must be.
 
     Raises:
-        DataLayoutError: when there is no such split, fewer than two classes, an empty one, or one
-            whose name is no text.
+        DataLayoutError: when there is no such split, fewer classes, an empty one, or one whose name
+            is no text.
     """
     if not is_there(split):
-        raise DataLayoutError(
-            f"{shown(split)}: no such folder; a dataset has {splits[0]}/ and {splits[1]}/"
-            f"{_missing_split_hint(split, splits)}"
-        )
+        raise DataLayoutError(f"{shown(split)}: no such folder; the dataset has no {split.name}/")
     classes = class_folders(split, passed_over or PassedOver())
     for name in classes:
         _check_name(split, name)
-    if len(classes) < 2:
+    if len(classes) < at_least:
         raise DataLayoutError(
-            f"{shown(split)}: {len(classes)} class folders found, at least 2 are needed"
+            f"{shown(split)}: {len(classes)} class folders found, at least {at_least} are needed"
         )
     for name in classes:
         _check_images(split / name / inside)
@@ -129,6 +159,11 @@ def _check_name(split: Path, name: str) -> None:
             f"{shown(split / name)}: the name of this class folder is not UTF-8, and a class must "
             "be named in the model's files; rename it"
         ) from None
+    if not name.isprintable():
+        raise DataLayoutError(
+            f"{shown(split / name)!r}: the name of this class folder cannot be printed, and a "
+            "class must be named in the model's files; rename it"
+        )
 
 
 def _check_images(folder: Path) -> None:
@@ -172,7 +207,23 @@ def _plain_name(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
-def _near_twin_remarks(classes: list[str]) -> Iterator[str]:
+def _own_order_remarks(classes: Sequence[str]) -> Iterator[str]:
+    """What somebody may not expect of classes that are named and sorted by their folders."""
+    yield from _near_twin_remarks(classes)
+    if not all(map(is_number, classes)):
+        return
+    by_value = sorted(classes, key=int)
+    pairs = enumerate(zip(classes, by_value, strict=True))
+    moved = next((place for place, (name, other) in pairs if name != other), None)
+    if moved is not None:
+        yield (
+            "class folders are numbers, and stand in the order of text, as torchvision's "
+            f"ImageFolder has them: class {moved} is {classes[moved]!r}, not {by_value[moved]!r}; "
+            "data.classes sets another order"
+        )
+
+
+def _near_twin_remarks(classes: Sequence[str]) -> Iterator[str]:
     """Classes of one split that look like one class."""
     first: dict[str, str] = {}
     for name in classes:
@@ -181,41 +232,3 @@ def _near_twin_remarks(classes: list[str]) -> Iterator[str]:
             yield (
                 f"classes {earlier!r} and {name!r} are two, though their names are nearly the same"
             )
-
-
-def _unread_folder_remarks(root: Path, splits: tuple[str, str]) -> Iterator[str]:
-    """Folders beside the splits, which somebody may think are read."""
-    names = sorted(
-        entry.name
-        for entry in entries(root)
-        if is_folder(entry) and entry.name not in splits and not is_hidden(entry.name)
-    )
-    if names:
-        yield (
-            f"of {shown(root)} only {splits[0]}/ and {splits[1]}/ are read, not {a_few(names)}; "
-            f"validation images are cut from {splits[0]}/"
-        )
-
-
-def _missing_split_hint(split: Path, splits: tuple[str, str]) -> str:
-    """What is there in place of a missing split."""
-    root = split.parent
-    if not is_there(root):
-        return ""
-    folders = sorted(
-        entry.name for entry in entries(root) if is_folder(entry) and not is_hidden(entry.name)
-    )
-    for name in _OTHER_NAMES.get(split.name, ()):
-        if name in folders and name not in splits:
-            return f"; there is {name}/: rename it to {split.name}/"
-    for name in folders:
-        if is_there(root / name / splits[0]):
-            return f"; they are in {shown(root / name)}: name that folder"
-    if next(root.glob("*.tar"), None) is not None:
-        return f"; here are tar files: shards:{shown(root)} reads them"
-    if folders and not set(folders) & set(splits):
-        return (
-            f"; here are {a_few(folders)}: if these are the classes, move them into {splits[0]}/, "
-            f"and some images of each into {splits[1]}/"
-        )
-    return ""

@@ -6,12 +6,17 @@ with an id and a name and a tab between them, or a name alone. A new one is a ne
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foundation.errors import DataLayoutError, MissingFileError, nearest, unknown_name
 from foundation.files import user_path
@@ -37,6 +42,11 @@ class ClassOrder:
     classes: list[str]
     ids: list[str]
 
+    @property
+    def identity(self) -> str:
+        """The order in one word, wherever it is written."""
+        return hashlib.sha256(json.dumps([self.classes, self.ids]).encode()).hexdigest()
+
     def labels_of(self, names: Sequence[str], where: str) -> list[int]:
         """The number of each class that a dataset has.
 
@@ -60,16 +70,29 @@ class ClassOrder:
         self._check_different(names, known, where)
         return known
 
+    def remark(self, labels: Iterable[NDArray[np.int64]]) -> str:
+        """How many of the classes there are images of, in a line.
+
+        Args:
+            labels: of the classes that each split has.
+        """
+        here = np.unique(np.concatenate(list(labels))).tolist()
+        count = len(self.classes)
+        names = a_few([self.classes[label] for label in here], _MOST_NAMED)
+        some = "" if len(here) == count else f"; there are images of {len(here)} of them: {names}"
+        first = a_few(self.classes, _MOST_NAMED)
+        return f"{count} classes in the order of {shown(self.source)} (data.classes): {first}{some}"
+
     def _are_numbers(self, names: Sequence[str]) -> bool:
         """Whether a dataset calls its classes by their numbers, rather than by names like these."""
-        return all(map(_is_number, names)) and any(self._label_of(name) is None for name in names)
+        return all(map(is_number, names)) and any(self._label_of(name) is None for name in names)
 
     def _label_of(self, name: str) -> int | None:
         """By the id or the name, or by what both are before it is looked at closely: a name in
         other letters, or an id with more behind it, as in n01440764_tench."""
         if name in self._labels:
             return self._labels[name]
-        spelt = self._spelt.get(_spelling(name))
+        spelt = self._spelt.get(spelling(name))
         if spelt is not None:
             return spelt
         first = re.split(r"[\s_.\-]", name, maxsplit=1)[0]
@@ -86,17 +109,17 @@ class ClassOrder:
         """By each name in plain letters; None where two are the same then."""
         labels: dict[str, int | None] = {}
         for label, name in enumerate(self.classes):
-            spelling = _spelling(name)
-            labels[spelling] = None if spelling in labels else label
+            plain_name = spelling(name)
+            labels[plain_name] = None if plain_name in labels else label
         return labels
 
     def _unknown_message(self, unknown: Sequence[str], total: int, where: str) -> str:
         count = len(self.classes)
-        if all(map(_is_number, unknown)):
+        if all(map(is_number, unknown)):
             hint = f"their numbers go from 0 to {count - 1}"
         else:
             known = [*self.classes, *self.ids]
-            close = nearest(unknown[0], known) or nearest(_spelling(unknown[0]), known)
+            close = nearest(unknown[0], known) or nearest(spelling(unknown[0]), known)
             hint = f"did you mean {close!r}?" if close else "rename them, or name another order"
         return (
             f"{where}: {len(unknown)} of {total} classes ({a_few(unknown, _MOST_NAMED)}) are none "
@@ -116,12 +139,13 @@ class ClassOrder:
                 )
 
 
-def class_order(word: str) -> ClassOrder:
+def class_order(word: str, where: str = "data.classes") -> ClassOrder:
     """The order that a recipe names.
 
     Args:
         word: a known order's name, or the path of a file: a name a line, or JSON with a list of
             names, or with a table of numbers to names or of names to numbers.
+        where: the place of the word in the recipe, for messages.
 
     Raises:
         UnknownNameError: when it is neither, and looks like a name.
@@ -135,9 +159,17 @@ def class_order(word: str) -> ClassOrder:
         return _order_in(_ORDERS / f"{word}.txt", word)
     if path.suffix or len(path.parts) > 1:
         raise MissingFileError(
-            f"{shown(word)}: no such file of class names (data.classes); check the path"
+            f"{where}: {shown(word)}: no such file of class names; check the path"
         )
-    raise unknown_name("order of classes", word, order_names(), "data.classes")
+    raise unknown_name("order of classes", word, order_names(), where)
+
+
+def numbers_in(order: ClassOrder, names: Sequence[str]) -> list[int] | None:
+    """The number of each class in an order; None where one is not in it."""
+    try:
+        return order.labels_of(names, "")
+    except DataLayoutError:
+        return None
 
 
 def order_names() -> list[str]:
@@ -150,10 +182,11 @@ def _order_in(path: Path, source: str) -> ClassOrder:
     return ClassOrder(source, classes, ids)
 
 
-def _is_number(name: str) -> bool:
+def is_number(name: str) -> bool:
+    """Whether a class is called by a number."""
     return name.isascii() and name.isdecimal()
 
 
-def _spelling(name: str) -> str:
+def spelling(name: str) -> str:
     """A name in plain letters: "Electric_Ray" is "electric ray"."""
     return _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", name).casefold()).strip()

@@ -58,6 +58,29 @@ def cut(
     return np.sort(rest), np.sort(own)
 
 
+def cut_where_it_can_be(
+    labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]
+) -> tuple[Ids, Ids, str | None]:
+    """As `cut`, of all images, of which there are two or more; without regard to the classes where
+    these have too few images.
+
+    Returns:
+        Numbers of the rest and of the part, and a line where classes were not regarded.
+    """
+    ids = np.arange(len(labels))
+    try:
+        return *cut(labels, ids, part, recipe, classes), None
+    except DataLayoutError:
+        fraction: float = getattr(recipe, part.key)
+        own = min(max(ceil(fraction * len(ids)), 1), len(ids) - 1)
+        drawn = np.random.default_rng(recipe.split_seed).permutation(ids)
+        remark = (
+            f"the {own} images {part.use} are drawn without regard to the classes: {len(ids)} "
+            f"images of {len(np.unique(labels))} classes are too few to give some of each"
+        )
+        return np.sort(drawn[own:]), np.sort(drawn[:own]), remark
+
+
 def _check_enough_images(
     labels: Labels, part: Cut, recipe: DataRecipe, classes: Sequence[str]
 ) -> None:

@@ -18,7 +18,16 @@ from pipeline.data import Dataset, sides_of
 from pipeline.data.cache import PictureCache
 from pipeline.data.fitting import fit_at
 from pipeline.data.framing import Fit, Framing, Window, framed, keeps_all
-from pipeline.data.images import ArrayImages, Ids, Images, ImageSet, Labels, Subset, blocks
+from pipeline.data.images import (
+    UNLABELLED,
+    ArrayImages,
+    Ids,
+    Images,
+    ImageSet,
+    Labels,
+    Subset,
+    blocks,
+)
 from pipeline.data.kinds import a_few, shown
 from pipeline.data.opening import UnseenError, Viewing
 from pipeline.data.repeats import repeats
@@ -150,16 +159,18 @@ def viewed_in(
 
 
 def dataset_of(
-    train: Split,
-    test: Split,
+    train: Split | None,
+    test: Split | None,
     classes: list[str],
     size: int | tuple[int, int] | None,
     recipe: DataRecipe,
+    *,
+    validation: Split | None = None,
 ) -> Dataset:
-    """A dataset of two splits, whose images are in memory where they fit.
+    """A dataset of its splits, whose images are in memory where they fit.
 
     Args:
-        train, test: the splits.
+        train, test, validation: the splits, of which the first or the second is there.
         classes: names of the classes.
         size: height and width of the images, or one number for both; None decides it by looking.
         recipe: says how pictures are seen and fitted, and what to do with one that cannot be
@@ -169,19 +180,41 @@ def dataset_of(
         UnreadableImageError: when a picture cannot be decoded, and is not to be passed over.
         DataLayoutError: when passing over leaves a class without images.
     """
-    survey = _survey(train, recipe)
+    first = test if train is None else train
+    assert first is not None, "a dataset has images"
+    survey = _survey(first, recipe)
     if size is None and survey.size is None:
-        raise UnreadableImageError(f"{shown(train.where)}: not one readable image")
+        raise UnreadableImageError(f"{shown(first.where)}: not one readable image")
     sides = sides_of(size or survey.size or 0)
     fit = fit_at(sides_of(recipe.image_size or sides), recipe.preprocessing).at(*sides)
-    parts = [_loaded(part, classes, fit, recipe, survey.viewing) for part in (train, test)]
-    skipped = [name for part in parts for name in part.skipped]
+    parts = [
+        None if part is None else _loaded(part, classes, fit, recipe, survey.viewing)
+        for part in (train, test, validation)
+    ]
+    skipped = [name for part in parts if part is not None for name in part.skipped]
     remarks = [*survey.remarks(fit, size is not None), *_skipped_remark(skipped)]
-    train_images, test_images = parts[0].images, parts[1].images
-    if isinstance(train_images, ArrayImages) and isinstance(test_images, ArrayImages):
-        remarks += repeats(train_images, test_images, parts[0].name, parts[1].name)
-    bits = survey.viewing.grey_bits
-    return Dataset(train_images, test_images, classes, tuple(skipped), tuple(remarks), bits)
+    remarks += _repeats(parts[0], parts[1])
+    train_images, test_images, validation_images = (
+        None if part is None else part.images for part in parts
+    )
+    return Dataset(
+        train_images,
+        test_images,
+        classes,
+        tuple(skipped),
+        tuple(remarks),
+        survey.viewing.grey_bits,
+        validation=validation_images,
+    )
+
+
+def _repeats(train: _Loaded | None, test: _Loaded | None) -> list[str]:
+    """A line where images are there twice, of those in memory."""
+    if train is None or test is None:
+        return []
+    if not isinstance(train.images, ArrayImages) or not isinstance(test.images, ArrayImages):
+        return []
+    return list(repeats(train.images, test.images, train.name, test.name))
 
 
 def _survey(train: Split, recipe: DataRecipe) -> Survey:
@@ -224,10 +257,9 @@ def _loaded(
         skipped = [split.images.name(index) for index in np.flatnonzero(~readable).tolist()]
         ids = np.flatnonzero(readable)
         images = Subset(images, ids)
-        for missing in np.setdiff1d(np.arange(len(classes)), images.labels).tolist():
-            raise DataLayoutError(
-                f"{shown(split.where)}: not one readable image of class {classes[missing]!r}"
-            )
+        for missing in np.setdiff1d(split.labels, images.labels).tolist():
+            which = f" of class {classes[missing]!r}" if missing != UNLABELLED else ""
+            raise DataLayoutError(f"{shown(split.where)}: not one readable image{which}")
     if len(images.labels) * fit.height * fit.width * 3 <= _IN_MEMORY_BYTES:
         images = _in_memory(images, fit)
     return _Loaded(images, split, ids, skipped)

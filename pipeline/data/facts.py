@@ -29,10 +29,12 @@ class DataFacts:
         name: the dataset, as `public_name` has it: this goes with every bundle.
         classes: names, in the order of the logits.
         preprocessing: from a picture to the student's input, which is what ships.
-        counts: images in train, student_train, validation and test.
+        counts: images in train, student_train, validation and test; none where those of the test
+            stand in for them.
         skipped: image files that were passed over, by their places in the dataset.
         teachers_own: from a picture to the teacher's input, where it is not the student's.
         fingerprint: of the dataset's files; see `pipeline.data.fingerprint`.
+        has_labels: whether the images have any; the classes are the network's where they have none.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DataFacts:
     skipped: list[str]
     teachers_own: Preprocessing | None = None
     fingerprint: str | None = None
+    has_labels: bool = True
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""

@@ -16,6 +16,9 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Ids = NDArray[np.int64]
 
+UNLABELLED = -1
+"""The label of an image of which nobody says what it shows."""
+
 _BLOCK = 256
 _REMEMBERED_BYTES = 2**30
 

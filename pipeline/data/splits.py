@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,14 +11,17 @@ from numpy.typing import NDArray
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
 from pipeline.data import Dataset, sides_of
-from pipeline.data.cut import STUDENT, VALIDATION, absent, cut
 from pipeline.data.fitting import as_recipe, fit_at
 from pipeline.data.framing import Fit
-from pipeline.data.images import Framed, ImageSet, Subset, blocks, spread
+from pipeline.data.images import Framed, ImageSet, blocks, spread
+from pipeline.data.parts import Parts, are_labelled, parts_to_teach
 from pipeline.models.preparation import Preparation
 from pipeline.recipe.sections import DataRecipe
 
 _STATISTICS_IMAGES = 10_000
+
+PartsFor = Callable[[Dataset, DataRecipe], Parts]
+"""Says which images of a dataset are for what."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Splits:
     `for_student` and `for_teacher` take of a part what each sees.
 
     Attributes:
-        train: what the teacher learns from.
+        train: what the teacher learns from; of a finished network, what it is calibrated on.
         student_train: the part of it that the student learns from.
         validation: held out for every choice.
         test: touched once, for the final word.
@@ -46,6 +50,24 @@ class Splits:
     teacher_preprocessing: Preprocessing
     remarks: tuple[str, ...] = ()
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Images of each part; none where those of the test stand in for them."""
+        parts = {
+            "train": self.train,
+            "student_train": self.student_train,
+            "validation": self.validation,
+        }
+        counts = {
+            name: 0 if images is self.test else len(images.labels) for name, images in parts.items()
+        }
+        return counts | {"test": len(self.test.labels)}
+
+    @property
+    def are_labelled(self) -> bool:
+        """Whether somebody says what the images show."""
+        return are_labelled(self.test)
+
     def for_student(self, images: ImageSet) -> ImageSet:
         """A part as the student sees it."""
         return Framed(images, Fit.of(self.preprocessing))
@@ -56,39 +78,37 @@ class Splits:
 
 
 def split(
-    dataset: Dataset, recipe: DataRecipe, teacher: Preparation | None = None, source: str = ""
+    dataset: Dataset,
+    recipe: DataRecipe,
+    teacher: Preparation | None = None,
+    source: str = "",
+    *,
+    parts_for: PartsFor = parts_to_teach,
 ) -> Splits:
-    """Cut a dataset by the recipe's `split_seed`, class by class.
+    """Cut a dataset by the recipe's `split_seed`, and see how its pictures become images.
 
     Args:
         dataset: the dataset.
         recipe: the data section, with all that is known of the student's images.
         teacher: what is known of the teacher's images; the rest, or all, is as the student's.
         source: where that which is known was taken from, in words.
+        parts_for: says which images are for what.
 
     Raises:
         DataLayoutError: when there are too few images to cut.
         RecipeError: when a given mean or deviation is for another number of channels.
     """
-    labels = dataset.train.labels
-    ids, classes = np.arange(len(labels)), dataset.classes
-    train_ids, validation_ids = cut(labels, ids, VALIDATION, recipe, classes)
-    remarks = [*absent(labels[validation_ids], VALIDATION, classes)]
-    student_ids = train_ids
-    if recipe.student_fraction < 1:
-        _, student_ids = cut(labels, train_ids, STUDENT, recipe, classes)
-        remarks += absent(labels[student_ids], STUDENT, classes)
-    train = Subset(dataset.train, train_ids)
-    preprocessing = _preprocessing(train, recipe, dataset.grey_bits, source)
+    parts = parts_for(dataset, recipe)
+    preprocessing = _preprocessing(parts.train, recipe, dataset.grey_bits, source)
     return Splits(
-        train=train,
-        student_train=Subset(dataset.train, student_ids),
-        validation=Subset(dataset.train, validation_ids),
-        test=dataset.test,
+        train=parts.train,
+        student_train=parts.student_train,
+        validation=parts.validation,
+        test=parts.test,
         classes=dataset.classes,
         preprocessing=preprocessing,
         teacher_preprocessing=_of_teacher(preprocessing, recipe, teacher or Preparation()),
-        remarks=tuple(remarks),
+        remarks=tuple(parts.remarks),
     )
 
 

@@ -211,7 +211,9 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
     def images(use: str) -> ArrayImages:
         return read_images(run.data / facts.images_for(role, use))
 
-    test, validation = images(TEST), images(VALIDATION)
+    test = images(TEST)
+    # Where the test images stand in for it, they are not asked twice.
+    validation = images(VALIDATION) if facts.has_labels and facts.counts["validation"] else None
     record, learnt = run.record(), learnt_integers(run) if student else None
     return ExportSource(
         model=_model(run, role),
@@ -220,8 +222,9 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
         classes=facts.classes,
         calibration=images(CALIBRATION).pixels,
         probe_images=images(PROBE).pixels,
-        evaluation=(test.pixels, test.labels),
-        validation=(validation.pixels, validation.labels),
+        evaluation=(test.pixels, test.labels) if facts.has_labels else None,
+        validation=None if validation is None else (validation.pixels, validation.labels),
+        unlabelled=None if facts.has_labels else test.pixels,
         origin={
             "run": record["name"],
             "model": record["networks"][role]["model"],

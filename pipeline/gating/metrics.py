@@ -153,7 +153,10 @@ def top1_percent(measurement: Measurement) -> float | None:
 
 def _top1(measurement: Measurement) -> Read:
     if measurement.accuracy is None:
-        return Missing("not measured: no images with labels were there; bench with --accuracy")
+        return Missing(
+            "not measured: no images with labels were there; bench with --accuracy, on a set that "
+            "has labels"
+        )
     n = measurement.accuracy.n
     low, high = wilson_interval(round(measurement.accuracy.top1 * n), n)
     return Figure(100 * measurement.accuracy.top1, 100 * low, 100 * high)

@@ -49,6 +49,8 @@ class Library:
             names, where they are not its own.
         unstored: gives a model's settings that change what it computes and that no weights carry.
         preparation: gives how the images were prepared that pretrained weights were trained on.
+        classes: gives the names of pretrained weights' classes, in the order of the logits; none
+            where nobody tells.
     """
 
     names: Callable[[], list[str]]
@@ -60,6 +62,7 @@ class Library:
     preparation: Callable[[str, str], Preparation] = field(
         default=lambda _model, _weights: Preparation()
     )
+    classes: Callable[[str, str], list[str]] = field(default=lambda _model, _weights: [])
 
 
 LIBRARIES: Registry[Library] = Registry("model library", "pipeline.models.libraries")
@@ -181,6 +184,21 @@ def preparation_of(model: str, weights: str | None) -> Preparation | None:
 
     None where the weights are no library's, which says nothing of others.
     """
+    published = _published(model, weights)
+    return published and published[0].preparation(*published[1:])
+
+
+def classes_of(model: str, weights: str | None) -> list[str]:
+    """The names of the classes of a library's pretrained weights, in the order of the logits.
+
+    There are none where the weights are no library's, or it does not tell.
+    """
+    published = _published(model, weights)
+    return published[0].classes(*published[1:]) if published else []
+
+
+def _published(model: str, weights: str | None) -> tuple[Library, str, str] | None:
+    """The library of pretrained weights, its name of the model, and theirs; None of others."""
     if weights is None or not names_weights(weights):
         return None
     library_name, _, weights_name = weights.partition(":")
@@ -190,7 +208,7 @@ def preparation_of(model: str, weights: str | None) -> Preparation | None:
     is_its_own = owner == library_name and name in library.names()
     if not is_its_own or weights_name not in library.weights(name):
         return None
-    return library.preparation(name, weights_name)
+    return library, name, weights_name
 
 
 def _of_library(name: str, where: str) -> Factory:

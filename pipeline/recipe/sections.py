@@ -217,6 +217,9 @@ class DataRecipe(Section):
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
+        classes: the classes in the order of a network's logits: "imagenet1k", or a file with a name
+            a line; the dataset's folders or labels are found in it by id, name or number. None
+            takes the dataset's own, sorted.
         image_size: height and width of what the student sees, and of what ships: one number, or
             [height, width] where they differ; None takes what the weights were trained with, or
             the dataset's own.
@@ -252,6 +255,7 @@ class DataRecipe(Section):
     """
 
     name: str = "digits"
+    classes: str | None = None
     image_size: Side | Sides | None = None
     teacher_image_size: Side | None = None
     preprocessing: PreprocessingRecipe = PreprocessingRecipe()

@@ -84,7 +84,7 @@ def bundle_table(content: ReportContent) -> Words:
     bundles = content.exported.values()
     heads = [
         "bundle", "ran in", "test top-1 % (95 %)", "against torch", "largest logit error, relative",
-        "same class on the probe",
+        "same class",
     ]  # fmt: skip
     return Words(
         heads=heads,
@@ -155,17 +155,19 @@ def _candidate_row(candidate: ShippingCandidate) -> list[str]:
 
 def _bundle_row(bundle: Exported, content: ReportContent) -> list[str]:
     manifest, parity = bundle.manifest, bundle.manifest.parity
-    test = content.networks.get(manifest.role, {}).get("test", {}).get("top1")
+    test = (content.networks.get(manifest.role, {}).get("test") or {}).get("top1")
     exported, error = bundle.top1.get("test"), parity.get("relative_error")
     interval = f" ({bundle.interval[0]:.2f} to {bundle.interval[1]:.2f})" if bundle.interval else ""
-    agreement = parity.get("top1_agreement")
+    # Of lower precision, images without labels are more than the probe's.
+    compared = parity.get("unlabelled") or parity
+    agreement = compared.get("top1_agreement")
     return [
         manifest.name,
         _executed(bundle),
         f"{number(exported, 2)}{interval}",
         points(None if test is None or exported is None else exported - 100 * test),
         NOTHING if error is None else f"{error:.1e}",
-        NOTHING if agreement is None else f"{100 * agreement:.1f} % of {parity.get('n')}",
+        NOTHING if agreement is None else f"{100 * agreement:.1f} % of {compared.get('n')}",
     ]
 
 

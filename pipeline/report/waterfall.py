@@ -81,7 +81,7 @@ def network_step(
     source: WaterfallStep | None = None,
 ) -> WaterfallStep:
     """The teacher, or the student as all stages left it, as run.json tells of it."""
-    top1 = {split: 100 * network[split]["top1"] for split in _SPLITS if split in network}
+    top1 = {split: 100 * network[split]["top1"] for split in _SPLITS if network.get(split)}
     return WaterfallStep(role, role, network["model"], top1, size_bytes, source=source)
 
 

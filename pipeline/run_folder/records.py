@@ -84,11 +84,11 @@ class Pruned(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecord(Cost):
-    """What a network is, and how well it does."""
+    """What a network is, and how well it does, where images had labels."""
 
     model: str
-    validation: TopOne
-    test: TopOne
+    validation: TopOne | None = None
+    test: TopOne | None = None
     pruned: list[Pruned] = field(default_factory=list)
 
 
@@ -192,18 +192,29 @@ class AccuracyRecord(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParityRecord(Table):
-    """What a bundle's manifest says of how it agrees with the original."""
+class AgreementRecord(Table):
+    """How often a model names the same class as another."""
 
-    relative_error: float | None = None
     top1_agreement: float | None = None
     n: int | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
-        yield from at_least(0, relative_error=self.relative_error)
         yield from shares(top1_agreement=self.top1_agreement)
         yield from at_least(1, n=self.n)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityRecord(AgreementRecord):
+    """What a bundle's manifest says of how it agrees with the original."""
+
+    relative_error: float | None = None
+    unlabelled: AgreementRecord | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from super().problems()
+        yield from at_least(0, relative_error=self.relative_error)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,8 @@ from export.formats import Predictor
 from export.graphs.adopting import adopt_onnx
 from export.graphs.from_onnx import onnx_predictor
 from export.graphs.inputs import image_input_of
-from foundation.errors import MissingFileError, ModelMismatchError, RecipeError
+from export.graphs.recorded_classes import recorded_classes
+from foundation.errors import MissingFileError, RecipeError
 from foundation.files import replacing, sha256_of
 from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
 from pipeline.models import names_weights
@@ -22,13 +23,19 @@ from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder
-from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
+from pipeline.training.expected_accuracy import (
+    Answered,
+    check_expected,
+    remark_on_classes,
+    remark_on_worth,
+)
 from pipeline.training.foreign_models import is_graph
 from pipeline.training.network_checks import check_answers
+from pipeline.training.network_classes import check_class_count
 from pipeline.training.networks import weights_identity
 from pipeline.training.prepare import TrainingData
 from pipeline.training.students import unpruned_student
-from pipeline.training.teach import first_images, note_network
+from pipeline.training.teach import answers_of, first_images, note_network
 from smskd.checkpoints.files import content_sha256, save_model
 from smskd.checkpoints.foreign import Loaded
 
@@ -118,7 +125,7 @@ def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> No
         _adopt_network(run, data, source)
     # A report travels: where the file lay on this machine is nobody's business there.
     run.note(adopted=Path(source).name if Path(source).is_file() else source)
-    check_expected(run.record()["networks"]["student"]["test"], student.expect_top1, source)
+    check_expected(run.record()["networks"]["student"].get("test"), student.expect_top1, source)
 
 
 def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
@@ -140,7 +147,9 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
             worth = note_network(run, "student", model, network.eval(), data)
-            remark_on_worth(worth["test"], data.splits.test.labels, loaded, source, step.remark)
+            if facts.has_labels:
+                labels, answers = data.splits.test.labels, answers_of(network, data, "student")
+                remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
             step.products = [run.student]
 
 
@@ -151,36 +160,54 @@ def _adopt_graph(run: RunFolder, path: Path, remarks: Sequence[str]) -> None:
             # One that does not fit leaves the one before it where it was.
             with replacing(run.student_graph) as fresh:
                 adopted = adopt_onnx(path, facts.preprocessing, fresh)
-                _check_classes(path, adopted.classes, facts)
+                check_class_count(str(path), adopted.classes, facts.classes)
                 predict = onnx_predictor(fresh)
-                parts = {"validation": VALIDATION, "test": TEST}
-                worth = {part: _worth(run, facts, predict, name) for part, name in parts.items()}
+                judged = {
+                    part: _judged(run, facts, predict, name) for part, name in _judged_on(facts)
+                }
             for line in (*remarks, *adopted.remarks):
                 step.remark(line)
+            loaded = Loaded(classes=recorded_classes(path))
+            remark_on_classes(facts.classes, loaded, str(path), step.remark)
             network = {"model": path.name, "parameters": adopted.parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
+            worth = {part: figures for part, (figures, _) in judged.items()}
             run.note(networks={**networks, "student": network | worth})
-            labels = read_images(run.data / TEST).labels
-            remark_on_worth(worth["test"], labels, Loaded(), str(path), step.remark)
+            if "test" in judged:
+                figures, answered = judged["test"]
+                remark_on_worth(
+                    figures,
+                    answered.labels,
+                    loaded,
+                    str(path),
+                    step.remark,
+                    answers=lambda: answered,
+                )
             step.products = [run.student_graph]
 
 
-def _check_classes(path: Path, logit_count: int, facts: DataFacts) -> None:
-    if logit_count != len(facts.classes):
-        raise ModelMismatchError(
-            f"{path}: gives {logit_count} logits, but the data has {len(facts.classes)} classes; "
-            "give the data that it was trained for"
-        )
+def _judged_on(facts: DataFacts) -> list[tuple[str, str]]:
+    """The parts that a network is judged on, with the file of each: those that have labels, and
+    validation where it is not the test images that stand in for it."""
+    if not facts.has_labels:
+        return []
+    parts = [("test", TEST)]
+    return [("validation", VALIDATION), *parts] if facts.counts["validation"] else parts
 
 
-def _worth(run: RunFolder, facts: DataFacts, predict: Predictor, part: str) -> dict[str, float]:
-    """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder."""
+def _judged(
+    run: RunFolder, facts: DataFacts, predict: Predictor, part: str
+) -> tuple[dict[str, float], Answered]:
+    """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder, and
+    what it answers."""
     images, prepare = read_images(run.data / part), facts.preprocessing.apply
     starts = range(0, len(images.labels), _BATCH)
     logits = np.concatenate([predict(prepare(images.pixels[at : at + _BATCH])) for at in starts])
-    right = logits.argmax(1) == images.labels
+    predicted = logits.argmax(1).astype(np.int64)
+    right = predicted == images.labels
     loss = _cross_entropy(logits.astype(np.float64), images.labels)
-    return {"top1": float(right.mean()), "loss": loss, "n": len(right)}
+    figures = {"top1": float(right.mean()), "loss": loss, "n": len(right)}
+    return figures, Answered(predicted, images.labels, facts.classes)
 
 
 def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

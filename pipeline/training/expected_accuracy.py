@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from foundation.errors import ModelMismatchError
+from foundation.errors import ModelMismatchError, RecipeError
 from foundation.statistics import wilson_interval
+from pipeline.data.class_order import class_order, numbers_in, order_names, spelling
 from pipeline.run_folder.folder import Say
+from pipeline.training.class_permutation import permutation_in
 from smskd.checkpoints.foreign import Loaded
 
 SLACK = 1.0
 """Percentage points that another decoder or another way of resizing may cost."""
 
 _FEWEST_IMAGES = 20
+_DOUBTFUL = 0.5  # a network with fewer right answers may have its classes in another order
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a network answers to test images.
+
+    Attributes:
+        predicted: the class that each is answered with, shape (N,).
+        labels: the class of each, shape (N,).
+        classes: their names.
+    """
+
+    predicted: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    classes: Sequence[str]
+
+
+Answers = Callable[[], Answered]
 
 _REASONS = (
     "the usual reasons: another mean and std (data.mean, data.std), another size "
@@ -25,20 +47,28 @@ _REASONS = (
 )
 
 
-def check_expected(worth: Mapping[str, Any], expected: float | None, source: str) -> None:
+def check_expected(worth: Mapping[str, Any] | None, expected: float | None, source: str) -> None:
     """Hold a network's accuracy against the one that its user knows.
 
     The expected figure must lie within Wilson's 95 % interval of what was measured, and `SLACK`.
 
     Args:
-        worth: "top1" (0..1) on "n" test images.
+        worth: "top1" (0..1) on "n" test images; None where they have no labels.
         expected: in percent; None where nothing is known.
         source: the network, for messages.
 
     Raises:
         ModelMismatchError: when it falls short.
+        RecipeError: when there are no labels to tell.
     """
-    if expected is None or expected <= _highest(worth):
+    if expected is None:
+        return
+    if worth is None:
+        raise RecipeError(
+            f"{source}: {expected:g} % of the test images was expected (expect_top1), but they "
+            "have no labels; leave it out, or give images with labels"
+        )
+    if expected <= _highest(worth):
         return
     raise ModelMismatchError(
         f"{source}: answers {100 * worth['top1']:.2f} % of {worth['n']} test images rightly, but "
@@ -48,7 +78,13 @@ def check_expected(worth: Mapping[str, Any], expected: float | None, source: str
 
 
 def remark_on_worth(
-    worth: Mapping[str, Any], labels: ArrayLike, loaded: Loaded, source: str, say: Say
+    worth: Mapping[str, Any],
+    labels: ArrayLike,
+    loaded: Loaded,
+    source: str,
+    say: Say,
+    *,
+    answers: Answers | None = None,
 ) -> None:
     """Say when a trained network does here what it cannot have done where it was trained.
 
@@ -58,7 +94,17 @@ def remark_on_worth(
         loaded: what its checkpoint told.
         source: the network, for messages.
         say: told about it.
+        answers: gives what it answers, to see whether its classes are in another order; asked
+            where more than half of the images are answered wrongly.
     """
+    _remark_on_accuracy(worth, labels, loaded, source, say)
+    if answers is not None and worth["top1"] < _DOUBTFUL:
+        _remark_on_order(answers(), worth, source, say)
+
+
+def _remark_on_accuracy(
+    worth: Mapping[str, Any], labels: ArrayLike, loaded: Loaded, source: str, say: Say
+) -> None:
     percent = 100 * worth["top1"]
     finding = f"{source}: answers {percent:.2f} % of {worth['n']} test images rightly"
     if loaded.accuracy is not None and loaded.accuracy[1] > _highest(worth):
@@ -68,29 +114,61 @@ def remark_on_worth(
         say(f"{finding}, which is no better than chance; {_REASONS}")
 
 
+def _remark_on_order(answered: Answered, worth: Mapping[str, Any], source: str, say: Say) -> None:
+    classes = answered.classes
+    permutation = permutation_in(answered.predicted, answered.labels, classes)
+    if permutation is None:
+        return
+    label, logit = permutation.example
+    say(
+        f"{source}: its classes seem to be in {permutation.order}: by it {permutation.right} of "
+        f"{permutation.count} test images ({100 * permutation.right / permutation.count:.2f} %) "
+        f"are answered rightly, and as they stand {100 * worth['top1']:.2f} %; images of class "
+        f"{label} ({classes[label]!r}) are answered with {logit} ({classes[logit]!r}); set the "
+        "network's own order with data.classes"
+    )
+
+
 def remark_on_classes(classes: Sequence[str], loaded: Loaded, source: str, say: Say) -> None:
-    """Say when a checkpoint notes the classes in another order, or others, than the data has.
+    """Say when a network notes the classes in another order, or others, than the data has.
 
     Args:
         classes: the data's, in the order of its labels.
-        loaded: what the checkpoint told.
+        loaded: what the network's file told.
         source: the network, for messages.
         say: told about it.
     """
     noted = loaded.classes
-    if noted is None or list(noted) == list(classes):
+    if noted is None or len(noted) != len(classes):
         return
-    if sorted(noted) == sorted(classes):
-        place = next(
-            n for n, pair in enumerate(zip(noted, classes, strict=True)) if len({*pair}) > 1
-        )
+    own, here = _in_one_language(noted, classes)
+    moved = [place for place, pair in enumerate(zip(own, here, strict=True)) if len({*pair}) > 1]
+    if not moved:
+        return
+    first = f"class {moved[0]} is {noted[moved[0]]!r} there, {classes[moved[0]]!r} here"
+    if sorted(own) == sorted(here):
         say(
-            f"{source}: its checkpoint notes the classes in another order than the data has: class "
-            f"{place} is {noted[place]!r} there, {classes[place]!r} here"
+            f"{source}: notes the classes in another order than the data has, at {len(moved)} of "
+            f"{len(classes)} places: {first}; its own order is set with data.classes"
         )
-    elif len(noted) == len(classes):
-        strange = next(name for name in noted if name not in classes)
-        say(f"{source}: its checkpoint notes other classes than the data has, such as {strange!r}")
+    else:
+        known = {*here}
+        strange = [noted[place] for place in moved if own[place] not in known] or [noted[moved[0]]]
+        say(
+            f"{source}: notes other classes than the data has, {len(strange)} of {len(noted)}, "
+            f"such as {strange[0]!r}: {first}"
+        )
+
+
+def _in_one_language(noted: Sequence[str], classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Both in the words of a known order where it has them all, as WordNet's ids are names there;
+    or else in plain letters."""
+    for name in order_names():
+        order = class_order(name)
+        own, here = numbers_in(order, noted), numbers_in(order, classes)
+        if own is not None and here is not None:
+            return [order.classes[n] for n in own], [order.classes[n] for n in here]
+    return list(map(spelling, noted)), list(map(spelling, classes))
 
 
 def _highest(worth: Mapping[str, Any]) -> float:

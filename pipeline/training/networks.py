@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipeline.data.facts import DataFacts, read_facts
 from pipeline.models import (
     LIBRARIES,
     build_model,
+    classes_of,
     names_weights,
     pretrained_tensors,
     settings_for,
@@ -35,6 +36,7 @@ from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import NetworkRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
 from pipeline.training.network_checks import bare_network
+from pipeline.training.network_classes import check_class_count
 from smskd.checkpoints.files import load_model
 from smskd.checkpoints.foreign import Loaded, load_state
 from smskd.distillation import stage_folder
@@ -138,11 +140,7 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts, role: str = "st
             "data.teacher_image_size) and data.channels (1 for grey images) to what it takes, or "
             "choose another model"
         ) from error
-    if logits.shape[1] != len(facts.classes):
-        raise ModelMismatchError(
-            f"model {model!r} gives {logits.shape[1]} logits, but the data has "
-            f"{len(facts.classes)} classes"
-        )
+    check_class_count(f"model {model!r}", logits.shape[1], facts.classes)
 
 
 def load_weights(spec: NetworkSpec, network: nn.Module, say: Say = to_nobody) -> Loaded:
@@ -173,7 +171,8 @@ def load_weights(spec: NetworkSpec, network: nn.Module, say: Say = to_nobody) ->
             raise WeightsMismatchError(
                 f"{weights}: published weights are one set; leave out weights_key"
             )
-        return load_state(network, pretrained_tensors(weights, spec.model), weights)
+        loaded = load_state(network, pretrained_tensors(weights, spec.model), weights)
+        return replace(loaded, classes=tuple(classes_of(spec.model, weights)) or None)
     if (
         library != weights
         and nearest(library, LIBRARIES.names())

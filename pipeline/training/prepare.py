@@ -16,6 +16,7 @@ from pipeline.data import load_dataset
 from pipeline.data.batches import EvaluationBatches, TrainBatches
 from pipeline.data.caching import cache_pictures
 from pipeline.data.channels import with_channels
+from pipeline.data.class_order import class_order
 from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import (
     CALIBRATION,
@@ -39,11 +40,13 @@ from pipeline.data.fingerprint import (
 from pipeline.data.fitting import Preparations, preparations
 from pipeline.data.framing import Fit
 from pipeline.data.images import ImageSet, in_memory, remembered, sample_of
+from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import Splits, split
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.recipe.sections import DataRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
+from pipeline.training.network_classes import NetworkClasses
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +56,15 @@ _PROBE_IMAGES = 32
 
 
 class TrainingData:
-    """The data of a run; loaded when it is first needed, so that a finished run loads nothing."""
+    """The data of a run; loaded when it is first needed, so that a finished run loads nothing.
 
-    def __init__(self, file: RecipeFile) -> None:
-        self.file = file
+    Args:
+        file: the recipe.
+        network: the finished network that is to be adopted on the data; None to teach one.
+    """
+
+    def __init__(self, file: RecipeFile, network: NetworkClasses | None = None) -> None:
+        self.file, self.network = file, network
         self._snapshot: Snapshot | None = None
         self._seen: dict[tuple[int, Role], ImageSet] = {}
 
@@ -135,7 +143,15 @@ class TrainingData:
         dataset = with_channels(dataset, self.recipe.channels)
         self._check_still_there()
         known = self.preparations
-        splits = split(dataset, self.recipe, known.teacher, known.student.source or "")
+        if self.network is not None:
+            dataset = self.network.given_to(dataset, self.recipe)
+        splits = split(
+            dataset,
+            self.recipe,
+            known.teacher,
+            known.student.source or "",
+            parts_for=parts_to_teach if self.network is None else parts_to_adopt,
+        )
         logger.info(
             "data %s: read in %.1f s; images to train %d, validate %d, test %d, passed over %d",
             self.recipe.name, time.monotonic() - began, len(splits.train.labels),
@@ -213,6 +229,8 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
     recipe_facts.pop("cache", None)
     if state.fingerprint is not None:  # wherever it lies
         recipe_facts["name"] = recipe.name.partition(":")[0]
+    if recipe.classes is not None:
+        recipe_facts["classes"] = class_order(recipe.classes).identity
     with run.step("data", recipe=recipe_facts, files=state.fingerprint) as step:
         step.needed = step.needed or state.changes is not None
         if not step.needed:
@@ -227,13 +245,11 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
             name=public_name(recipe.name),
             classes=splits.classes,
             preprocessing=splits.preprocessing,
-            counts={
-                part: len(getattr(splits, part).labels)
-                for part in ("train", "student_train", "validation", "test")
-            },
+            counts=splits.counts,
             skipped=[public_place(place, recipe.name) for place in data.skipped],
             teachers_own=splits.teacher_preprocessing if differs else None,
             fingerprint=state.fingerprint,
+            has_labels=splits.are_labelled,
         )
         uses = {
             CALIBRATION: (splits.train, recipe.calibration_images),

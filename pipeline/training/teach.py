@@ -5,14 +5,23 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline.data.batches import EvaluationBatches
 from pipeline.data.facts import read_facts
+from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import share
-from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
+from pipeline.training.expected_accuracy import (
+    Answered,
+    Answers,
+    check_expected,
+    remark_on_classes,
+    remark_on_worth,
+)
 from pipeline.training.network_checks import check_answers, check_learns
 from pipeline.training.networks import NetworkSpec, load_weights, new_network, weights_identity
 from pipeline.training.pairing import check_pairing
@@ -21,10 +30,13 @@ from pipeline.training.students import new_student
 from smskd.checkpoints.files import save_model
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
+from smskd.features.taps import evaluating
 from smskd.listening import Listener
 from smskd.training.results import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
+
+_ANSWERED = 2000  # test images; by so many the order of a thousand classes shows
 
 
 def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
@@ -68,8 +80,8 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             worth = note_network(run, "teacher", spec.model, network, data)
             data.check_unchanged()
             if spec.weights is not None:
-                labels = data.splits.test.labels
-                remark_on_worth(worth["test"], labels, loaded, source, step.remark)
+                labels, answers = data.splits.test.labels, answers_of(network, data, "teacher")
+                remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
             step.products = [
                 run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
             ]
@@ -80,6 +92,24 @@ def first_images(data: TrainingData, role: Role) -> Tensor:
     """Two validation images as a network of that role takes them."""
     images, _ = next(iter(data.evaluation(data.splits.validation, role)))
     return images[:2] if len(images) > 1 else images.repeat(2, 1, 1, 1)
+
+
+def answers_of(network: nn.Module, data: TrainingData, role: Role) -> Answers:
+    """What a network answers to the test images, of very many to some, once it is asked for."""
+
+    def answers() -> Answered:
+        splits = data.splits
+        images = Subset(splits.test, spread(len(splits.test.labels), _ANSWERED))
+        preprocessing = splits.preprocessing if role == "student" else splits.teacher_preprocessing
+        device = next(network.parameters()).device
+        with evaluating(network), torch.inference_mode():
+            predicted = [
+                network(batch.to(device)).argmax(1).cpu().numpy()
+                for batch, _ in EvaluationBatches(images, preprocessing)
+            ]
+        return Answered(np.concatenate(predicted), images.labels, splits.classes)
+
+    return answers
 
 
 def note_network(
@@ -101,9 +131,13 @@ def note_network(
         more: further facts of it, as JSON values.
 
     Returns:
-        How well it does: "top1", "loss" and "n", by "test" and "validation".
+        How well it does: "top1", "loss" and "n", by "test" and "validation"; of images without
+        labels nothing, and of validation nothing where the test images stand in for them.
     """
-    parts = {"test": data.splits.test, "validation": data.splits.validation}
+    splits = data.splits
+    parts = {"test": splits.test} if splits.are_labelled else {}
+    if splits.are_labelled and splits.validation is not splits.test:
+        parts["validation"] = splits.validation
     device = next(network.parameters()).device
     worth: dict[str, Any] = {
         part: evaluate(network, data.evaluation(images, role), device)

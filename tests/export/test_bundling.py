@@ -307,6 +307,30 @@ def test_fp32_needs_neither_calibration_nor_evaluation_images(
     assert "quantization" not in manifest.format_facts
 
 
+def test_images_without_labels_give_an_agreement_and_no_accuracy(
+    source: ExportSource, tmp_path: Path
+) -> None:
+    assert source.evaluation is not None
+    images, _ = source.evaluation
+    unlabelled = dataclasses.replace(source, evaluation=None, unlabelled=images)
+    requests = [BundleRequest("local", "openvino", kind, SCHEME) for kind in ("fp32", "int8")]
+    full, quantised = make_bundles(unlabelled, requests, tmp_path)
+    assert full.accuracy == quantised.accuracy == {}
+    assert "unlabelled" not in full.parity
+    prepared = source.preprocessing.apply(images)
+    answers = [
+        FORMATS.get("openvino")().load(tmp_path / made.name / made.model_file)(prepared).argmax(1)
+        for made in (full, quantised)
+    ]
+    same = int((answers[0] == answers[1]).sum())
+    low, high = wilson_interval(same, 150)
+    agreement = {"top1_agreement": same / 150, "n": 150, "low": low, "high": high}
+    assert quantised.parity["unlabelled"] == agreement
+    card = (tmp_path / quantised.name / "README.md").read_text()
+    assert f"{same / 150:.2%} of 150 images without" in card
+    assert "Accuracy was not measured" in card
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

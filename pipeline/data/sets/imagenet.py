@@ -8,6 +8,7 @@ from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_folders import load_class_folders
 from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.fitting import USUAL
+from pipeline.data.layouts import Layout
 from pipeline.recipe.sections import DataRecipe
 
 
@@ -19,14 +20,15 @@ def imagenet(argument: str, recipe: DataRecipe) -> Dataset:
     labels of ImageNet's own test images are not public.
     """
     root = user_path(argument or "data/imagenet")
-    for split in ("train", "val"):
-        if not (root / split).is_dir():
-            raise MissingFileError(
-                f"{root / split}: no such folder; get ILSVRC2012_img_train.tar and "
-                "ILSVRC2012_img_val.tar from https://image-net.org (they need an account) and "
-                f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG"
-            )
-    return load_class_folders(root, recipe, load_sides(recipe), ("train", "val"))
+    if not (root / "val").is_dir():
+        raise MissingFileError(
+            f"{root / 'val'}: no such folder; get ILSVRC2012_img_train.tar and "
+            "ILSVRC2012_img_val.tar from https://image-net.org (they need an account) and "
+            f"unpack them to {root}/train/nXXXXXXXX/*.JPEG and {root}/val/nXXXXXXXX/*.JPEG; a "
+            "network from elsewhere needs val alone"
+        )
+    train = "train" if (root / "train").is_dir() else None
+    return load_class_folders(root, recipe, load_sides(recipe), Layout(train, None, "val"))
 
 
 USUAL.register("imagenet")("imagenet")

@@ -11,6 +11,7 @@ from foundation.errors import DataLayoutError, UsageError
 from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset, load_sides
 from pipeline.data.class_names import read_lines
+from pipeline.data.class_order import class_order
 from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.kinds import a_few
@@ -32,7 +33,7 @@ def shards(argument: str, recipe: DataRecipe) -> Dataset:
         raise UsageError("dataset shards needs a path: shards:PATH")
     root = dataset_folder(user_path(argument), "shards")
     train, test = _split(root, "train"), _split(root, "test")
-    classes = _classes(root, train)
+    classes = _classes(root, train, recipe)
     _check_labels(root, test, classes)
     parts = [
         Split(root / f"{name}-*.tar", images, images.labels)
@@ -67,10 +68,13 @@ def _split(root: Path, name: str) -> TarImages:
     return images
 
 
-def _classes(root: Path, train: TarImages) -> list[str]:
+def _classes(root: Path, train: TarImages, recipe: DataRecipe) -> list[str]:
     """Names of the classes; each must have an image to learn from."""
     path = root / _CLASSES
-    if path.is_file():
+    if recipe.classes is not None:
+        classes = class_order(recipe.classes).classes
+        _check_labels(root, train, classes)
+    elif path.is_file():
         classes = read_lines(path)
         _check_labels(root, train, classes)
     else:

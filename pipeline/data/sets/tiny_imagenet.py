@@ -39,9 +39,7 @@ def tiny_imagenet(argument: str, recipe: DataRecipe) -> Dataset:
             f"unpack it in {root.parent}"
         )
     passed_over = PassedOver()
-    classes = class_names(
-        root / "train", ("train", "val"), inside="images", passed_over=passed_over
-    )
+    classes = class_names(root / "train", inside="images", passed_over=passed_over)
     train = list_classes(root / "train", classes, inside="images", passed_over=passed_over)
     size = load_sides(recipe) or _SIZE
     test = _validation(root / "val", classes)

@@ -62,6 +62,15 @@ def preparation(name: str, tag: str) -> Preparation:
     return _preparation_of(config, f"{name}.{tag}" if tag else name)
 
 
+def classes(name: str, tag: str) -> list[str]:
+    """The WordNet ids of the classes that published weights know; none of others than ImageNet's,
+    whose number timm knows them by."""
+    timm = _timm()
+    config = timm.models.get_pretrained_cfg(name) if tag == PRETRAINED else _configs(name)[tag]
+    subset = timm.data.infer_imagenet_subset(config)
+    return list(timm.data.ImageNetInfo(subset).label_names()) if subset else []
+
+
 @SOURCES.register("timm")
 def preparation_named(name: str, model: str) -> Preparation:
     """The same by name: of a model, "resnet50" or "resnet50.a1_in1k", or of the weights of the
@@ -131,4 +140,6 @@ def _timm() -> Any:
         ) from error
 
 
-LIBRARIES.register("timm")(Library(names, build, weights, fetch, preparation=preparation))
+LIBRARIES.register("timm")(
+    Library(names, build, weights, fetch, preparation=preparation, classes=classes)
+)

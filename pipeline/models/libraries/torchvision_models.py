@@ -88,6 +88,12 @@ def preparation(name: str, weights_name: str) -> Preparation:
     return _preparation_of(_torchvision().get_model_weights(name)[weights_name])
 
 
+def classes(name: str, weights_name: str) -> list[str]:
+    """The names of the classes that published weights know."""
+    published = _torchvision().get_model_weights(name)[weights_name]
+    return list(published.meta["categories"])
+
+
 @SOURCES.register("torchvision")
 def preparation_named(name: str, model: str) -> Preparation:
     """The same by name: of the weights of a torchvision model, "IMAGENET1K_V1", or of any model,
@@ -167,5 +173,5 @@ def _take_channels(network: nn.Module, channels: int) -> None:
 
 
 LIBRARIES.register("torchvision")(
-    Library(names, build, weights, fetch, needed, unstored, preparation)
+    Library(names, build, weights, fetch, needed, unstored, preparation, classes)
 )

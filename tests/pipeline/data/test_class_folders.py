@@ -6,6 +6,7 @@ import pytest
 
 from foundation.errors import DataLayoutError
 from pipeline.data.class_folders import class_names, list_classes, load_class_folders
+from pipeline.data.layouts import Layout
 from pipeline.recipe.sections import DataRecipe
 
 
@@ -24,16 +25,16 @@ def test_images_may_lie_in_a_folder_of_the_class_folder(photos: Path) -> None:
         (photos / "moved").rename(photos / "train" / name / "images")
     split = list_classes(photos / "train", ["dark", "light"], inside="images")
     assert split.images.open(0) == photos / "train/dark/images/00.png"
-    assert class_names(photos / "train", ("train", "test"), "images") == ["dark", "light"]
+    assert class_names(photos / "train", "images") == ["dark", "light"]
     with pytest.raises(DataLayoutError, match="dark/pictures: no images"):
-        class_names(photos / "train", ("train", "test"), "pictures")
+        class_names(photos / "train", "pictures")
 
 
 def test_splits_may_have_other_names(photos: Path) -> None:
     (photos / "test").rename(photos / "val")
-    dataset = load_class_folders(photos, DataRecipe(), 8, ("train", "val"))
+    dataset = load_class_folders(photos, DataRecipe(), 8, Layout("train", None, "val"))
     assert len(dataset.test.labels) == 8
-    with pytest.raises(DataLayoutError, match="test: no such folder; a dataset has train/ and te"):
+    with pytest.raises(DataLayoutError, match="test: no such folder; the dataset has no test/"):
         load_class_folders(photos, DataRecipe(), 8)
 
 

@@ -239,7 +239,7 @@ class TestEveryKindOfDataset:
     @pytest.mark.parametrize(
         ("kind", "there", "aside"),
         [
-            ("folder", "train/cat/1.png", "val/cat/1.png"),
+            ("folder", "train/cat/1.png", "old/cat/1.png"),
             ("imagenet", "val/n01440764/1.JPEG", "test/1.JPEG"),
             ("tiny-imagenet", "tiny-imagenet-200/val/val_annotations.txt",
              "tiny-imagenet-200/words.txt"),

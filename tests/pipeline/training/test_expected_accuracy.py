@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from foundation.errors import ModelMismatchError
-from pipeline.training.expected_accuracy import check_expected, remark_on_classes, remark_on_worth
+from foundation.errors import ModelMismatchError, RecipeError
+from pipeline.training.expected_accuracy import (
+    Answered,
+    check_expected,
+    remark_on_classes,
+    remark_on_worth,
+)
 from smskd.checkpoints.foreign import Loaded
 
 LABELS = [0, 1, 2, 3] * 25
@@ -13,6 +19,12 @@ LABELS = [0, 1, 2, 3] * 25
 
 def worth(right: int, n: int = 100) -> dict[str, float]:
     return {"top1": right / n, "n": n, "loss": 1.0}
+
+
+def test_without_labels_nothing_can_be_expected() -> None:
+    check_expected(None, None, "x.pt")
+    with pytest.raises(RecipeError, match=r"90 % of the test images was expected .* no labels"):
+        check_expected(None, 90.0, "x.pt")
 
 
 @pytest.mark.parametrize(
@@ -69,8 +81,14 @@ def test_few_images_say_nothing_of_chance() -> None:
 @pytest.mark.parametrize(
     ("noted", "words"),
     [
-        (("a", "c", "b"), "in another order than the data has: class 1 is 'c' there, 'b' here"),
-        (("a", "b", "x"), "other classes than the data has, such as 'x'"),
+        (
+            ("a", "c", "b"),
+            "in another order than the data has, at 2 of 3 places: class 1 is 'c' there, 'b' h",
+        ),
+        (
+            ("a", "b", "x"),
+            "other classes than the data has, 1 of 3, such as 'x': class 2 is 'x' there",
+        ),
         (("a", "b", "c"), None),
         (("a", "b"), None),
         (None, None),
@@ -83,3 +101,38 @@ def test_classes_that_a_checkpoint_notes_otherwise_are_told(
     remark_on_classes(["a", "b", "c"], Loaded(classes=noted), "x.pt", lines.append)
     assert bool(lines) == bool(words)
     assert all(words in line for line in lines)
+
+
+def test_classes_called_by_wordnets_ids_are_known_by_their_names() -> None:
+    """ImageNet's folders have ids, and its networks note names."""
+    loaded = Loaded(classes=("tench", "great white shark", "goldfish"))
+    in_order = ["n01440764", "n01484850", "n01443537"]
+    remark_on_classes(in_order, loaded, "x.pt", pytest.fail)
+    lines: list[str] = []
+    remark_on_classes(sorted(in_order), loaded, "x.pt", lines.append)
+    assert "in another order than the data has, at 2 of 3 places: class 1 is 'great" in lines[0]
+
+
+@pytest.mark.parametrize("noted", [("Dark_Side", "lights"), ("dark side", "LIGHTS")])
+def test_classes_in_other_letters_are_the_same(noted: tuple[str, ...]) -> None:
+    remark_on_classes(["dark side", "lights"], Loaded(classes=noted), "x.pt", pytest.fail)
+
+
+class TestAnswersThatAreMoved:
+    LABELS = np.repeat(np.arange(5), 20)
+
+    def answered(self, predicted: np.ndarray) -> Answered:
+        return Answered(predicted, self.LABELS, ["a", "b", "c", "d", "e"])
+
+    def test_are_told_with_the_figure_of_the_order_that_they_show(self) -> None:
+        lines: list[str] = []
+        answers = self.answered(np.array([3, 0, 4, 2, 1])[self.LABELS])
+        remark_on_worth(
+            worth(0), self.LABELS, Loaded(), "x.pt", lines.append, answers=lambda: answers
+        )
+        assert "no better than chance" in lines[0]
+        assert "in an order of their own: by it 100 of 100 test images (100.00 %)" in lines[1]
+        assert "as they stand 0.00 %; images of class 0 ('a') are answered with 3 ('d')" in lines[1]
+
+    def test_are_not_looked_for_where_most_are_right(self) -> None:
+        remark_on_worth(worth(90), self.LABELS, Loaded(), "x.pt", pytest.fail, answers=pytest.fail)
