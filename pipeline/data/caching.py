@@ -40,7 +40,7 @@ def cache_pictures(
         RecipeError: when nobody can tell whether the dataset's files have changed.
         MissingFileError: when the folder cannot be written.
     """
-    if recipe.cache is None:
+    if recipe.cache is None or dataset.train is None:
         return None
     pictures = _decoded(dataset.train)
     if pictures is None:
