@@ -35,12 +35,15 @@ class Preparations:
         student, teacher: what is known of each; the rest is measured on the training images, and
             a teacher of whom nothing is known sees what the student sees.
         remarks: what was taken from where, a line each.
+        guessed: of which networks, "student" and "teacher", nothing was known that others have
+            trained.
     """
 
     data: DataRecipe
     student: Preparation
     teacher: Preparation
     remarks: tuple[str, ...]
+    guessed: frozenset[str] = frozenset()
 
 
 def preparations(recipe: Recipe) -> Preparations:
@@ -66,7 +69,9 @@ def preparations(recipe: Recipe) -> Preparations:
     # Its size is the student's unless one is given: students are trained on what their size shows.
     teacher = _explicit_of_teacher(data, explicit).over(teachers or student).over(student)
     remarks = [*_remarks(recipe, brought, student, teachers, teacher)]
-    return Preparations(_filled_in(data, student), student, teacher, tuple(remarks))
+    networks = {"student": (recipe.student, student), "teacher": (recipe.teacher, teacher)}
+    guessed = frozenset(role for role, network in networks.items() if _is_guessed(*network))
+    return Preparations(_filled_in(data, student), student, teacher, tuple(remarks), guessed)
 
 
 def fit_at(sides: tuple[int, int], recipe: PreprocessingRecipe) -> Fit:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.checking.answers import predictor_of
 from export.formats import Predictor
 from export.graphs.adopting import adopt_onnx
 from export.graphs.from_onnx import onnx_predictor
@@ -22,7 +23,7 @@ from pipeline.models import names_weights
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import StudentRecipe
-from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.folder import RunFolder, Say
 from pipeline.training.expected_accuracy import (
     Answered,
     check_expected,
@@ -33,6 +34,7 @@ from pipeline.training.foreign_models import is_graph
 from pipeline.training.network_checks import check_answers
 from pipeline.training.network_classes import check_class_count
 from pipeline.training.networks import weights_identity
+from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import TrainingData
 from pipeline.training.students import unpruned_student
 from pipeline.training.teach import answers_of, first_images, note_network
@@ -120,7 +122,7 @@ def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> No
     student = data.file.recipe.student
     source = student.weights or student.model
     if is_graph(student.model):
-        _adopt_graph(run, Path(student.model), remarks)
+        _adopt_graph(run, data, Path(student.model), remarks)
     else:
         _adopt_network(run, data, source)
     # A report travels: where the file lay on this machine is nobody's business there.
@@ -150,10 +152,11 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
             if facts.has_labels:
                 labels, answers = data.splits.test.labels, answers_of(network, data, "student")
                 remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
+                _remark_on_guess(data, predictor_of(network), weights is None, source, step.remark)
             step.products = [run.student]
 
 
-def _adopt_graph(run: RunFolder, path: Path, remarks: Sequence[str]) -> None:
+def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
     with run.step("adopt", model=sha256_of(path), data=facts.fingerprint) as step:
         if step.needed:
@@ -183,7 +186,19 @@ def _adopt_graph(run: RunFolder, path: Path, remarks: Sequence[str]) -> None:
                     step.remark,
                     answers=lambda: answered,
                 )
+                _remark_on_guess(data, predict, True, str(path), step.remark)
             step.products = [run.student_graph]
+
+
+def _remark_on_guess(
+    data: TrainingData, predict: Predictor, has_own_weights: bool, source: str, say: Say
+) -> None:
+    """Where nobody said how the network's images were prepared, hold the guess against the usual
+    ways."""
+    known = data.preparations
+    if "student" in known.guessed or (has_own_weights and known.student.fit is None):
+        splits = data.splits
+        remark_on_preparation(predict, splits.test, splits.preprocessing, source, say)
 
 
 def _judged_on(facts: DataFacts) -> list[tuple[str, str]]:

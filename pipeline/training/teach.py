@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from export.checking.answers import predictor_of
 from pipeline.data.batches import EvaluationBatches
 from pipeline.data.facts import read_facts
 from pipeline.data.images import Subset, spread
@@ -25,6 +26,7 @@ from pipeline.training.expected_accuracy import (
 from pipeline.training.network_checks import check_answers, check_learns
 from pipeline.training.networks import NetworkSpec, load_weights, new_network, weights_identity
 from pipeline.training.pairing import check_pairing
+from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
 from pipeline.training.students import new_student
 from smskd.checkpoints.files import save_model
@@ -82,6 +84,10 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             if spec.weights is not None:
                 labels, answers = data.splits.test.labels, answers_of(network, data, "teacher")
                 remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
+                if "teacher" in data.preparations.guessed:
+                    own = data.splits.teacher_preprocessing
+                    predict = predictor_of(network)
+                    remark_on_preparation(predict, data.splits.test, own, source, step.remark)
             step.products = [
                 run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
             ]
