@@ -46,11 +46,15 @@ class Preparations:
     guessed: frozenset[str] = frozenset()
 
 
-def preparations(recipe: Recipe) -> Preparations:
+def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
     """What a recipe and the weights that it names say of the preparation of images.
 
     What [data] says stays; then comes what [data.preprocessing] takes over from elsewhere, then
     what the weights bring, and for a student that begins with fresh weights what the teacher's do.
+
+    Args:
+        recipe: the recipe.
+        is_adopted: whether the student is a network that others have trained, weights or not.
 
     Raises:
         UnknownNameError, MissingFileError, CorruptFileError: as `preparation_from`.
@@ -68,10 +72,20 @@ def preparations(recipe: Recipe) -> Preparations:
     student = explicit.over(brought)
     # Its size is the student's unless one is given: students are trained on what their size shows.
     teacher = _explicit_of_teacher(data, explicit).over(teachers or student).over(student)
-    remarks = [*_remarks(recipe, brought, student, teachers, teacher)]
-    networks = {"student": (recipe.student, student), "teacher": (recipe.teacher, teacher)}
-    guessed = frozenset(role for role, network in networks.items() if _is_guessed(*network))
-    return Preparations(_filled_in(data, student), student, teacher, tuple(remarks), guessed)
+    guessed = {
+        role
+        for role, section, known in (
+            ("student", recipe.student, student),
+            ("teacher", recipe.teacher, teacher),
+        )
+        if known.fit is None and (_is_trained(section) or (is_adopted and role == "student"))
+    }
+    remarks = [
+        *_taken(brought, student, teachers, teacher),
+        *(_guess(getattr(recipe, role)) for role in sorted(guessed)),
+    ]
+    filled_in = _filled_in(data, student)
+    return Preparations(filled_in, student, teacher, tuple(remarks), frozenset(guessed))
 
 
 def fit_at(sides: tuple[int, int], recipe: PreprocessingRecipe) -> Fit:
@@ -159,29 +173,21 @@ def _listed(values: Sequence[Any] | None) -> list[Any] | None:
     return None if values is None else list(values)
 
 
-def _remarks(
-    recipe: Recipe,
-    own: Preparation,
-    student: Preparation,
-    teachers: Preparation | None,
-    teacher: Preparation,
+def _taken(
+    own: Preparation, student: Preparation, teachers: Preparation | None, teacher: Preparation
 ) -> Iterator[str]:
+    """What was taken from where."""
     if own.source is not None:
         yield f"images are prepared as {own.source} has them: {student.in_words()}"
-    elif _is_guessed(recipe.student, student):
-        yield _guess(recipe.student)
     if teachers is not None and teachers.source not in (None, own.source):
         yield f"the teacher's are prepared as {teachers.source} has them: {teacher.in_words()}"
-    elif teachers is None and _is_guessed(recipe.teacher, teacher):
-        yield _guess(recipe.teacher)
 
 
-def _is_guessed(section: NetworkRecipe, known: Preparation) -> bool:
-    """Whether a network learned elsewhere from images of whose preparation nothing is known."""
-    is_a_file = section.model.lower().endswith(".onnx") or (
+def _is_trained(section: NetworkRecipe) -> bool:
+    """Whether a network begins with what others have trained, which no library publishes."""
+    return section.model.lower().endswith(".onnx") or (
         section.weights is not None and not names_weights(section.weights)
     )
-    return is_a_file and known.fit is None
 
 
 def _guess(section: NetworkRecipe) -> str:

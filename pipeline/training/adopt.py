@@ -152,7 +152,7 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
             if facts.has_labels:
                 labels, answers = data.splits.test.labels, answers_of(network, data, "student")
                 remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
-                _remark_on_guess(data, predictor_of(network), weights is None, source, step.remark)
+                _remark_on_guess(data, predictor_of(network), source, step.remark)
             step.products = [run.student]
 
 
@@ -186,17 +186,14 @@ def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequen
                     step.remark,
                     answers=lambda: answered,
                 )
-                _remark_on_guess(data, predict, True, str(path), step.remark)
+                _remark_on_guess(data, predict, str(path), step.remark)
             step.products = [run.student_graph]
 
 
-def _remark_on_guess(
-    data: TrainingData, predict: Predictor, has_own_weights: bool, source: str, say: Say
-) -> None:
+def _remark_on_guess(data: TrainingData, predict: Predictor, source: str, say: Say) -> None:
     """Where nobody said how the network's images were prepared, hold the guess against the usual
     ways."""
-    known = data.preparations
-    if "student" in known.guessed or (has_own_weights and known.student.fit is None):
+    if "student" in data.preparations.guessed:
         splits = data.splits
         remark_on_preparation(predict, splits.test, splits.preprocessing, source, say)
 

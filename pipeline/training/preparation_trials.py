@@ -6,8 +6,9 @@ show when it is wrong: this looks, before anything is exported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -23,6 +24,10 @@ from pipeline.run_folder.folder import Say
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From prepared images (N, C, H, W) to logits (N, classes)."""
 
+_Way = tuple[str, Preprocessing]
+"""A way to prepare images, and what is other about it as a user would write it."""
+_Result = tuple[_Way, NDArray[np.bool_]]
+
 _IMAGES = 128
 _BATCH = 16
 _SURE = 0.001  # of several ways one may look better by chance
@@ -30,14 +35,6 @@ _CROP_PCT = 0.875
 
 # Of pixels on the scale 0..1: as they are, as 0..255, and from −1 to 1.
 _SCALES = {"0 to 1": (0.0, 1.0), "0 to 255": (0.0, 1 / 255), "-1 to 1": (0.5, 0.5)}
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A usual way to prepare images: what is other about it, as a user would write it."""
-
-    preprocessing: Preprocessing
-    keys: str
 
 
 def remark_on_preparation(
@@ -54,29 +51,44 @@ def remark_on_preparation(
     """
     ids = spread(len(images.labels), _IMAGES)
     labels = images.labels[ids]
-    now = _named_rightly(predict, images, ids, own)
-    best, way = now, None
-    for other in _ways(own):
-        right = _named_rightly(predict, images, ids, other.preprocessing)
-        if right.sum() > best.sum():
-            best, way = right, other
-    if way is None or _chance_of(now, best) > _SURE or not _knows_something(best, labels):
+    trial = _Trial(predict, images, ids)
+    now = trial.named_rightly(own)
+    scales, fits = (trial.of_each(others(own)) for others in (_scales, _fits))
+    (scale_words, scaled), _ = max(scales, key=_count)
+    together = [(f"{words} and {scale_words}", way) for words, way in _fits(scaled)]
+    (keys, _), best = max([*scales, *fits, *trial.of_each(together)], key=_count)
+    if _chance_of(now, best) > _SURE or not _knows_something(best, labels):
         return
     say(
         f"{source}: answers {int(now.sum())} of {len(labels)} labelled images rightly as they are "
-        f"prepared here, but {int(best.sum())} with {way.keys}: it was most likely trained so; "
-        "say so and export it anew"
+        f"prepared here, but {int(best.sum())} with {keys}: it was most likely trained "
+        "so; say so and export it anew"
     )
 
 
-def _named_rightly(
-    predict: Predict, images: ImageSet, ids: NDArray[np.int64], way: Preprocessing
-) -> NDArray[np.bool_]:
-    fit, answers = Fit.of(way), []
-    for start in range(0, len(ids), _BATCH):
-        pixels = images.read(ids[start : start + _BATCH], fit)
-        answers.append(predict(way.apply(pixels)).argmax(1))
-    return np.asarray(np.concatenate(answers) == images.labels[ids])
+def _count(result: _Result) -> int:
+    return int(result[1].sum())
+
+
+class _Trial:
+    """Some labelled pictures and a network; pictures are read once in each fit."""
+
+    def __init__(self, predict: Predict, images: ImageSet, ids: NDArray[np.int64]) -> None:
+        self._predict, self._images, self._ids = predict, images, ids
+        self._read = lru_cache(maxsize=2)(lambda fit: images.read(ids, fit))
+
+    def of_each(self, ways: Iterable[_Way]) -> list[_Result]:
+        """The same of several ways, each with its result."""
+        return [(way, self.named_rightly(way[1])) for way in ways]
+
+    def named_rightly(self, way: Preprocessing) -> NDArray[np.bool_]:
+        """Whether each picture is named rightly if it is prepared so, shape (N,)."""
+        pixels = self._read(Fit.of(way))
+        answers = [
+            self._predict(way.apply(pixels[start : start + _BATCH])).argmax(1)
+            for start in range(0, len(pixels), _BATCH)
+        ]
+        return np.asarray(np.concatenate(answers) == self._images.labels[self._ids])
 
 
 def _knows_something(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> bool:
@@ -92,17 +104,8 @@ def _chance_of(now: NDArray[np.bool_], then: NDArray[np.bool_]) -> float:
     return float(sum(comb(differ, k) for k in range(won, differ + 1)) / 2**differ)
 
 
-def _ways(own: Preprocessing) -> Iterator[_Way]:
-    """The usual ways that are other than what is done now."""
-    for fit_keys, fitted in _fits(own):
-        for scale_keys, way in _scaled(fitted):
-            keys = [part for part in (fit_keys, scale_keys) if part]
-            if keys:
-                yield _Way(way, " and ".join(keys))
-
-
-def _fits(own: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
-    yield "", own
+def _fits(own: Preprocessing) -> Iterator[_Way]:
+    """The usual fits that are other than this, as a user would write them."""
     if own.fit != "crop":
         sides = [int(own.height / _CROP_PCT), int(own.width / _CROP_PCT)]
         yield (
@@ -113,11 +116,11 @@ def _fits(own: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
         yield 'data.preprocessing.fit = "squash"', replace(own, fit="squash", resize_to=None)
 
 
-def _scaled(own: Preprocessing) -> Iterator[tuple[str, Preprocessing]]:
-    yield "", own
-    scales = {words: ([mean], [std]) for words, (mean, std) in _SCALES.items()}
+def _scales(own: Preprocessing) -> Iterator[_Way]:
+    """The usual means and deviations that are other than these."""
     scales = {
-        words: (mean * own.channels, std * own.channels) for words, (mean, std) in scales.items()
+        words: ([mean] * own.channels, [std] * own.channels)
+        for words, (mean, std) in _SCALES.items()
     }
     if own.channels == 3:
         known = KNOWN["imagenet"]

@@ -71,7 +71,7 @@ class TrainingData:
     @cached_property
     def preparations(self) -> Preparations:
         """What is known of how both networks' images are prepared."""
-        return preparations(self.file.recipe)
+        return preparations(self.file.recipe, is_adopted=self.network is not None)
 
     @property
     def recipe(self) -> DataRecipe:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from PIL import Image
 
+from export.bundling import make_bundles
+from export.checking.reference import torch_predictor
 from export.preparing import fitting_words, preparing_lines
+from export.requests import BundleRequest, Embedding, ExportSource
+from foundation.bundle import open_bundle
 from foundation.preprocessing import FILTERS, FITS, Preprocessing
 from pipeline.data.channels import recoloured
 from pipeline.data.decoding import decode
 from pipeline.data.framing import Fit
+from pipeline.data.images import framed_pixels
 from pipeline.data.listing import Listing
 from pipeline.data.opening import Viewing
 
@@ -105,3 +113,26 @@ def test_words_say_what_is_done() -> None:
     )
     assert "squashed to 24 × 24 (bilinear)" in fitting_words(shape_of())
     assert "what lacks is [0, 0, 0]" in fitting_words(shape_of(fit="pad"))
+
+
+@pytest.mark.parametrize("embedding", ["none", "normalise", "resize"])
+def test_the_cards_lines_on_a_photo_give_the_bundles_logits(
+    source: ExportSource, photo: Path, tmp_path: Path, embedding: Embedding
+) -> None:
+    shape = replace(source.preprocessing, fit="crop", resize_to=[40, 40], resize="bicubic")
+    fit = Fit.of(shape)
+    own = replace(
+        source, preprocessing=shape, fit=lambda pixels: framed_pixels(pixels[None], fit)[0]
+    )
+    make_bundles(own, [BundleRequest("local", "onnx", "fp32", embedding=embedding)], tmp_path)
+    bundle = open_bundle(tmp_path / "local-onnx-fp32")
+    card = (bundle.folder / "README.md").read_text()
+    lines = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    names: dict[str, Any] = {}
+    exec(lines.replace("photo.jpg", str(photo)), names)
+    session = onnxruntime.InferenceSession(bundle.model_path)
+    (logits,) = session.run(None, {bundle.manifest.input.name: names["inputs"]})
+    image = decode(Listing(photo.parent, [photo.name]), 0, fit)[None]
+    reference = torch_predictor(source.model)(shape.apply(image))
+    assert np.abs(logits - reference).max() <= 0.02 * np.abs(reference).max()
+    assert logits.argmax() == reference.argmax()

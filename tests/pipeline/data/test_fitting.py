@@ -132,6 +132,8 @@ class TestWhoHasTheWord:
         (line,) = known(teacher=weights).remarks
         assert "teacher.preprocessing" in line
         assert not known(student=weights, data={"preprocessing": {"fit": "squash"}}).remarks
+        (line,) = preparations(Recipe(student={"model": "mine:net"}), is_adopted=True).remarks
+        assert line.startswith("mine:net: does not say")
 
 
 class TestASource:

@@ -40,18 +40,35 @@ def remarks(trained: Preprocessing, here: Preprocessing, count: int = 60) -> lis
         ({"fit": "crop", "resize_to": [9, 9]}, CROP),
         ({"mean": [0.0] * 3, "std": [1 / 255] * 3}, "data.mean = [0, 0, 0], data.std = [0.003922"),
         ({"mean": [0.5] * 3, "std": [0.5] * 3}, "(-1 to 1)"),
-        (
-            {"fit": "crop", "resize_to": [9, 9], "mean": [0.0] * 3, "std": [1.0] * 3},
-            f"{CROP} and data.mean = [0, 0, 0], data.std = [1, 1, 1] (0 to 1)",
-        ),
     ],
-    ids=["crop", "bytes", "signed", "both"],
+    ids=["crop", "bytes", "signed"],
 )
 def test_the_way_it_was_trained_is_named_with_the_figures(change: dict, keys: str) -> None:
     (line,) = remarks(replace(PLAIN, **change), PLAIN)
     assert keys in line
     assert "60 with" in line and "of 60 labelled images" in line
     assert "\n" not in line
+
+
+def test_a_scale_and_a_fit_are_found_together() -> None:
+    """Shades on the scale 0..1 name the class, and a white margin, which cropping takes away,
+    confuses the network on every third picture."""
+    count = 60
+    labels = np.arange(count) % 5
+    pixels = np.zeros((count, 8, 16, 3), np.uint8)
+    pixels[:] = (40 * labels + 20)[:, None, None, None]
+    pixels[:, :, :2] = pixels[:, :, 14:] = 255
+
+    def answer(prepared: np.ndarray) -> np.ndarray:
+        shades = np.median(prepared[:, 0, 4], axis=1) * 255
+        codes = np.clip(np.rint((shades - 20) / 40), 0, 4).astype(np.int64)
+        codes[(prepared[:, 0, 4, 0] > 0.9) & (np.arange(len(codes)) % 3 == 0)] += 1
+        return np.eye(6, dtype=np.float32)[codes]
+
+    told: list[str] = []
+    remark_on_preparation(answer, ArrayImages(pixels, labels), PLAIN, "net.pt", told.append)
+    (line,) = told
+    assert f"60 with {CROP} and data.mean = [0, 0, 0], data.std = [1, 1, 1] (0 to 1)" in line
 
 
 def test_nothing_is_said_where_the_guess_was_right() -> None:
