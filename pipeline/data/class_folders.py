@@ -117,6 +117,7 @@ def class_names(
     if len(classes) < at_least:
         raise DataLayoutError(
             f"{shown(split)}: {len(classes)} class folders found, at least {at_least} are needed"
+            + "".join(f"; for images without labels name {shown(split / name)}" for name in classes)
         )
     for name in classes:
         _check_images(split / name / inside)

@@ -157,11 +157,20 @@ def class_order(word: str, where: str = "data.classes") -> ClassOrder:
         return _order_in(path, str(path))
     if word in order_names():
         return _order_in(_ORDERS / f"{word}.txt", word)
-    if path.suffix or len(path.parts) > 1:
-        raise MissingFileError(
-            f"{where}: {shown(word)}: no such file of class names; check the path"
-        )
-    raise unknown_name("order of classes", word, order_names(), where)
+    check_order_name(word, where)
+    raise MissingFileError(f"{where}: {shown(word)}: no such file of class names; check the path")
+
+
+def check_order_name(word: str, where: str) -> None:
+    """Make sure that a word that looks like a known order's name is one; no file is looked into.
+
+    Raises:
+        UnknownNameError: when it is none, nor a file.
+    """
+    path = user_path(word)
+    looks_like_name = not path.suffix and len(path.parts) == 1
+    if looks_like_name and word not in order_names() and not path.is_file():
+        raise unknown_name("order of classes", word, order_names(), where)
 
 
 def numbers_in(order: ClassOrder, names: Sequence[str]) -> list[int] | None:

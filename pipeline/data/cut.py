@@ -109,11 +109,19 @@ def _check_enough_images(
         )
 
 
-def absent(labels: Labels, part: Cut, classes: Sequence[str]) -> Iterator[str]:
-    """A line where a part has no image of some classes, for they have too few."""
-    names = [classes[label] for label in np.setdiff1d(np.arange(len(classes)), labels)]
+def absent(labels: Labels, whole: Labels, part: Cut, classes: Sequence[str]) -> Iterator[str]:
+    """A line where a part has no image of some classes, for they have too few.
+
+    Args:
+        labels: of the part.
+        whole: of what it was cut from; a class of which that has none is nobody's surprise.
+        part: what was cut off.
+        classes: names of the classes.
+    """
+    names = [classes[label] for label in np.setdiff1d(whole, labels)]
     if names:
+        count = len(np.unique(whole))
         yield (
-            f"no image of {a_few(names, _MOST_NAMED)} ({len(names)} of {len(classes)} classes) is "
+            f"no image of {a_few(names, _MOST_NAMED)} ({len(names)} of {count} classes) is "
             f"{part.use}: the class has too few (data.{part.key})"
         )

@@ -85,8 +85,13 @@ def public_place(place: str, name: str) -> str:
         place: its path, as messages have it.
         name: the dataset, as the recipe names it.
     """
-    root = name.partition(":")[2]
-    return place.removeprefix(f"{user_path(root)}{os.sep}") if root else place
+    named = name.partition(":")[2]
+    if not named:
+        return place
+    root = user_path(named)
+    within = place.removeprefix(f"{root.parent if root.is_file() else root}{os.sep}")
+    # A table may name files anywhere.
+    return Path(within).name if Path(within).is_absolute() else within
 
 
 def write_facts(folder: Path, facts: DataFacts) -> Path:

@@ -55,16 +55,16 @@ def parts_to_teach(dataset: Dataset, recipe: DataRecipe) -> Parts:
             f"{len(test_ids)} of {len(labels)} images, a share of each class, are the test images "
             f"(data.test_fraction = {recipe.test_fraction:g})"
         )
-        remarks += absent(test.labels, TEST, classes)
+        remarks += absent(test.labels, labels, TEST, classes)
     train_ids, validation = ids, dataset.validation
     if validation is None:
         train_ids, validation_ids = cut(labels, ids, VALIDATION, recipe, classes)
         validation = Subset(whole, validation_ids)
-        remarks += absent(validation.labels, VALIDATION, classes)
+        remarks += absent(validation.labels, labels, VALIDATION, classes)
     student_ids = train_ids
     if recipe.student_fraction < 1:
         _, student_ids = cut(labels, train_ids, STUDENT, recipe, classes)
-        remarks += absent(labels[student_ids], STUDENT, classes)
+        remarks += absent(labels[student_ids], labels, STUDENT, classes)
     return Parts(Subset(whole, train_ids), Subset(whole, student_ids), validation, test, remarks)
 
 
@@ -79,15 +79,11 @@ def parts_to_adopt(dataset: Dataset, recipe: DataRecipe) -> Parts:
     train, remarks = dataset.train, list[str]()
     validation = dataset.validation
     if validation is None:
-        train_ids, validation_ids, remark = cut_where_it_can_be(
-            train.labels, VALIDATION, recipe, dataset.classes
-        )
-        remarks += (
-            [remark]
-            if remark
-            else absent(train.labels[validation_ids], VALIDATION, dataset.classes)
-        )
-        train, validation = Subset(train, train_ids), Subset(train, validation_ids)
+        labels, classes = train.labels, dataset.classes
+        train_ids, validation_ids, remark = cut_where_it_can_be(labels, VALIDATION, recipe, classes)
+        validation = Subset(train, validation_ids)
+        remarks += [remark] if remark else absent(validation.labels, labels, VALIDATION, classes)
+        train = Subset(train, train_ids)
     return Parts(train, train, validation, dataset.test, remarks)
 
 

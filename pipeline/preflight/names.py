@@ -12,7 +12,7 @@ from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
 from foundation.errors import ModelMismatchError, RecipeError, unknown_name
 from pipeline.data import DATASETS
-from pipeline.data.class_order import class_order
+from pipeline.data.class_order import check_order_name
 from pipeline.data.policies import POLICIES
 from pipeline.exporting.export import requests_for
 from pipeline.gating.judging import check_limits
@@ -38,7 +38,7 @@ def check_names(file: RecipeFile) -> None:
     recipe = file.recipe
     DATASETS.get(recipe.data.name.partition(":")[0], file.where("data", "name"))
     if recipe.data.classes is not None:
-        class_order(recipe.data.classes, file.where("data", "classes"))
+        check_order_name(recipe.data.classes, file.where("data", "classes"))
     POLICIES.get(recipe.data.augment.policy, file.where("data", "augment", "policy"))
     find_factory(recipe.teacher.model, file.where("teacher", "model"))
     if not is_graph(recipe.student.model):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +141,7 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
     # A factory may give other weights the next time: only they tell.
     own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
     code = code_identity(model)
-    with run.step("adopt", model=[model, own, code], data=facts.fingerprint) as step:
+    with run.step("adopt", model=[model, own, code], data=_identity_of(facts)) as step:
         if step.needed:
             # Not made a second time: a factory may give other weights, and it may take long.
             network, loaded = fresh or unpruned_student(recipe, facts, remarks.append)
@@ -158,7 +160,7 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
 
 def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
-    with run.step("adopt", model=sha256_of(path), data=facts.fingerprint) as step:
+    with run.step("adopt", model=sha256_of(path), data=_identity_of(facts)) as step:
         if step.needed:
             # One that does not fit leaves the one before it where it was.
             with replacing(run.student_graph) as fresh:
@@ -196,6 +198,12 @@ def _remark_on_guess(data: TrainingData, predict: Predictor, source: str, say: S
     if "student" in data.preparations.guessed:
         splits = data.splits
         remark_on_preparation(predict, splits.test, splits.preprocessing, source, say)
+
+
+def _identity_of(facts: DataFacts) -> list[Any]:
+    """What a network's worth depends on of the data: its files, and which class is which logit."""
+    classes = hashlib.sha256(json.dumps(facts.classes).encode()).hexdigest()
+    return [facts.fingerprint, classes]
 
 
 def _judged_on(facts: DataFacts) -> list[tuple[str, str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +30,11 @@ class NetworkClasses:
     source: str
     names: tuple[str, ...] = ()
     count: int | None = None
+
+    @property
+    def identity(self) -> str:
+        """The classes in one word."""
+        return hashlib.sha256(json.dumps([self.names, self.count]).encode()).hexdigest()
 
     def given_to(self, dataset: Dataset, recipe: DataRecipe) -> Dataset:
         """A dataset whose classes are the network's where it has none itself, being unlabelled.

@@ -229,8 +229,9 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
     recipe_facts.pop("cache", None)
     if state.fingerprint is not None:  # wherever it lies
         recipe_facts["name"] = recipe.name.partition(":")[0]
-    if recipe.classes is not None:
-        recipe_facts["classes"] = class_order(recipe.classes).identity
+    recipe_facts["classes"] = state.classes
+    if data.network is not None:
+        recipe_facts["network_classes"] = data.network.identity
     with run.step("data", recipe=recipe_facts, files=state.fingerprint) as step:
         step.needed = step.needed or state.changes is not None
         if not step.needed:
@@ -274,10 +275,13 @@ class DataState:
     Attributes:
         fingerprint: of its files; None where it has none.
         changes: since it was read for this run, in words; None where there are none.
+        classes: the order of the classes that the recipe names, in one word; None where it names
+            none.
     """
 
     fingerprint: str | None
     changes: str | None = None
+    classes: str | None = None
 
 
 def compare_with_run(run: RunFolder, data: TrainingData) -> DataState:
@@ -290,23 +294,28 @@ def compare_with_run(run: RunFolder, data: TrainingData) -> DataState:
     recorded, path = depends_on.get("files"), run.data / SEEN
     before = read_snapshot(path)
     snapshot = data.look(before)
+    recipe_then = depends_on.get("recipe")
+    classes_then = recipe_then.get("classes") if isinstance(recipe_then, dict) else None
     if snapshot is None and recorded is not None:
         run.say(f"{data.recipe.name} is not there any more; what this run made of it stays")
-        return DataState(recorded)
+        return DataState(recorded, classes=classes_then)
     if snapshot is None:
         _ = data.splits  # it may have to be fetched first
         snapshot = data.look()
-    if snapshot is None:
-        return DataState(None)
-    changes = _changes(before, snapshot, recorded)
+    changes = None if snapshot is None else _changes(before, snapshot, recorded)
+    classes = data.recipe.classes and class_order(data.recipe.classes).identity
+    if recipe_then is not None and classes != classes_then:
+        changes = changes or f"the classes in {data.recipe.classes} are others, or in another order"
     if changes is not None and (run.teacher.exists() or run.stages.exists()):
         raise RunMismatchError(
             f"{run.path}: the data changed since it was learned from: {changes}; choose another "
             "folder with --run, or delete this one to train anew"
         )
+    if snapshot is None:
+        return DataState(None, changes, classes)
     if leads() and (before is None or not np.array_equal(before.stats, snapshot.stats)):
         write_snapshot(path, snapshot)
-    return DataState(snapshot.identity, changes)
+    return DataState(snapshot.identity, changes, classes)
 
 
 def _changes(before: Snapshot | None, snapshot: Snapshot, recorded: str | None) -> str | None:

@@ -60,6 +60,12 @@ def test_a_file_of_a_dataset_goes_by_its_place_in_it() -> None:
     assert public_place("train/1.png", "digits") == "train/1.png"
 
 
+def test_an_image_of_a_table_goes_by_its_place_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").touch()
+    for place, public in ((tmp_path / "in/1.png", "in/1.png"), ("/elsewhere/1.png", "1.png")):
+        assert public_place(str(place), f"table:{tmp_path}/t.csv") == public
+
+
 def test_images_come_back_as_they_were_written(tmp_path: Path, images) -> None:
     again = read_images(write_images(tmp_path / "x.npz", images))
     np.testing.assert_array_equal(again.pixels, images.pixels)

@@ -190,3 +190,10 @@ def test_a_class_that_is_too_small_to_be_held_out_is_told_of() -> None:
     dataset = Dataset(ArrayImages(pixels, labels), ArrayImages(pixels, labels), ["many", "few"])
     (line,) = split(dataset, DataRecipe()).remarks
     assert line.startswith("no image of 'few' (1 of 2 classes) is held out for validation")
+
+
+def test_a_class_without_any_image_is_not_missed_in_a_part() -> None:
+    """Of a known order of classes a set may have a few."""
+    labels = np.arange(60) % 2
+    images = ArrayImages(np.zeros((60, 2, 2, 1), np.uint8), labels)
+    assert split(Dataset(images, images, ["a", "b", "unseen"]), DataRecipe()).remarks == ()

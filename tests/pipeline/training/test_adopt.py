@@ -22,6 +22,7 @@ from pipeline.recipe.file import load_recipe
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.training.adopt import adopt, check_as_it_is, check_file_exists
+from pipeline.training.network_classes import network_classes
 from pipeline.training.networks import trained_student
 from pipeline.training.prepare import TrainingData, prepare
 from smskd.checkpoints.files import save_model
@@ -98,6 +99,23 @@ class TestAgain:
         before = run.student.stat().st_mtime_ns
         adopted(tmp_path / "run", **given)
         assert run.student.stat().st_mtime_ns == before
+
+    def test_other_classes_are_judged_anew(self, tmp_path: Path, photos: Path) -> None:
+        """The file of their names says something else now."""
+        order, network = tmp_path / "names.txt", build_model("resnet8", 2, 3).eval()
+        path = tmp_path / "net.onnx"
+        export_onnx(network, torch.zeros(1, 3, 8, 8), path, 20)
+        tops = []
+        for names in ("dark\nlight", "light\ndark"):
+            order.write_text(names)
+            settings = {"data.name": f"folder:{photos}", "data.classes": str(order)}
+            file = load_recipe(None, {**settings, "data.image_size": 8, "student.model": str(path)})
+            run = start_run(tmp_path / "run", file.recipe)
+            data = TrainingData(file, network_classes(file.recipe.student))
+            prepare(run, data)
+            adopt(run, data)
+            tops.append(run.record()["networks"]["student"]["test"]["top1"])
+        assert tops[0] + tops[1] == 1
 
     def test_a_changed_file_is_adopted_anew(self, network: nn.Module, tmp_path: Path) -> None:
         path = exported(network, tmp_path / "net.onnx")

@@ -121,6 +121,26 @@ class TestChangedData:
         remark = "the data changed and is read anew: 1 file new: train/dark/99.png"
         assert run.remarks()["data"][0] == remark
 
+    def test_is_an_order_of_classes_too(self, tmp_path: Path, photos: Path) -> None:
+        order = tmp_path / "names.txt"
+        settings = {"name": f"folder:{photos}", "val_fraction": 0.2, "classes": str(order)}
+        order.write_text("light\ndark\n")
+        first = read_facts(prepared(tmp_path / "x", **settings)[0].data)
+        order.write_text("dark\nlight\n")
+        run, _ = prepared(tmp_path / "x", **settings)
+        assert (first.classes, read_facts(run.data).classes) == (
+            ["light", "dark"],
+            ["dark", "light"],
+        )
+        assert "names.txt are others, or in another order" in run.remarks()["data"][0]
+        run.teacher.mkdir()
+        prepared(tmp_path / "x", **settings)
+        order.write_text("light\ndark\n")
+        with pytest.raises(
+            RunMismatchError, match=r"learned from: the classes in .*names\.txt are"
+        ):
+            prepared(tmp_path / "x", **settings)
+
     def test_that_was_only_touched_is_the_same(self, again, photos: Path) -> None:
         run = again()
         run.teacher.mkdir()
