@@ -88,7 +88,9 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         return _lab_to_srgb().apply(image)
     profile = image.info.get("icc_profile")
     transform = _to_srgb(profile, image.mode) if profile else None
-    return image.convert("RGB") if transform is None else transform.apply(image)
+    if transform is not None:
+        return transform.apply(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @lru_cache(maxsize=16)

@@ -103,7 +103,7 @@ def _viewed(
             already = max(1, round(stored_width / image.width))
             part = image if box is None else image.crop(box)
             rgb = _reduced(part, window.reduction // already, viewing)
-            if held >= _FEW:
+            if held >= _FEW and rgb is not image:
                 image.close()  # or its pixels were held for longer than they are counted
             upright = rgb if turn is None else rgb.transpose(turn)
             return View(upright, window, height, width)
