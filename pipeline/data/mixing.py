@@ -31,10 +31,12 @@ class Mixing:
 
 
 def drawn_mixing(seed: int, epoch: int, number: int, recipe: AugmentRecipe) -> Mixing:
-    """How batch `number` of an epoch is mixed; λ ~ Beta(α, α)."""
+    """How batch `number` of an epoch is mixed; λ ~ Beta(α, α); MixUp may have its own α."""
     random = np.random.default_rng([seed, epoch, number, _STREAM])
     keep, down, across = random.beta(recipe.mix_alpha, recipe.mix_alpha), *random.random(2)
     cut = recipe.mix == "cutmix" or (recipe.mix == "mixup+cutmix" and random.random() < 0.5)
+    if not cut and recipe.mixup_alpha is not None:
+        keep = random.beta(recipe.mixup_alpha, recipe.mixup_alpha)
     return Mixing(cut, float(keep), (float(down), float(across)))
 
 

@@ -130,6 +130,7 @@ class AugmentRecipe(Section):
         erase: share of the images that lose a box of 2 to 33 % of their area.
         mix: mix the images of a batch: MixUp, CutMix, or either by the batch.
         mix_alpha: the share that an image keeps is drawn from Beta(mix_alpha, mix_alpha).
+        mixup_alpha: the same for MixUp, where it is not as for CutMix; None takes mix_alpha.
     """
 
     preset: Literal["none", "imagenet", "cifar"] = "none"
@@ -148,6 +149,7 @@ class AugmentRecipe(Section):
     erase: Annotated[float, Field(ge=0, le=1)] = 0.0
     mix: Literal["none", "mixup", "cutmix", "mixup+cutmix"] = "none"
     mix_alpha: Positive = 1.0
+    mixup_alpha: Positive | None = None
 
     @model_validator(mode="after")
     def _has_crops_of_that_size(self) -> Self:

@@ -26,6 +26,13 @@ class TestWhatIsDrawn:
             assert abs(keeps.mean() - 0.5) < 0.03
             assert abs(keeps.var() - variance) < 0.01
 
+    def test_has_a_share_of_its_own_for_mixup(self) -> None:
+        recipe = AugmentRecipe(mix="mixup+cutmix", mix_alpha=1.0, mixup_alpha=0.1)
+        draws = [drawn_mixing(0, 0, number, recipe) for number in range(4000)]
+        for cut, alpha in ((False, 0.1), (True, 1.0)):
+            keeps = np.array([each.keep for each in draws if each.cut is cut])
+            assert abs(keeps.var() - 0.25 / (2 * alpha + 1)) < 0.01
+
     @pytest.mark.parametrize(("mix", "share"), [("mixup", 0), ("cutmix", 1), ("mixup+cutmix", 0.5)])
     def test_is_the_kind_that_was_asked_for(self, mix: str, share: float) -> None:
         cuts = np.mean([draw(number, mix).cut for number in range(1000)])
