@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,8 @@ from torch import nn
 from export._folders import replacing_folder, scratch_folder
 from export._libraries import failing_as
 from export.card import model_card
-from export.checking.accuracy_lost import (
-    FloatAnswers,
-    accuracy_of,
-    agreement_with_float,
-    check_drop,
-    named_rightly,
-)
-from export.checking.answers import check_reference, logits_in_every_batch, logits_of, predictor_of
+from export.checking.accuracy_lost import accuracy_of, agreement_between, check_drop
+from export.checking.answers import logits_in_every_batch, logits_of, predictor_of
 from export.checking.evidence import (
     BundleDraft,
     CheckFigures,
@@ -35,14 +30,13 @@ from export.checking.evidence import (
     keeping_failure,
 )
 from export.checking.fitting import hold_to_fit
-from export.formats import FORMATS, ExportFormat, Written
+from export.formats import FORMATS, ExportFormat, Predictor, Written
 from export.graphs.batches import batch_of, in_batches_of
 from export.graphs.cleaning import opset_of, set_metadata
 from export.graphs.embedding import embed_preprocessing
-from export.graphs.from_onnx import import_onnx
 from export.graphs.resizing import embed_fitting
-from export.graphs.to_onnx import export_onnx
 from export.learnt_quantization import takes_learnt, write_learnt
+from export.original import Original, model_digest
 from export.requests import (
     BundleRequest,
     ExportSource,
@@ -64,8 +58,12 @@ from foundation.bundle import (
 )
 from foundation.errors import ExportError
 from foundation.files import check_inside, sha256_of, write_text
+from foundation.memory import give_back_freed_memory
 
 logger = logging.getLogger(__name__)
+
+PARTS = ("test", "validation", "unlabelled")
+"""The images of a source that a bundle is asked about."""
 
 
 def make_bundles(
@@ -76,6 +74,7 @@ def make_bundles(
     *,
     on_remark: Callable[[str], None] | None = None,
     on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
+    original: Original | None = None,
 ) -> list[Manifest]:
     """Make the requested bundles, each in its folder under `root`, in the order of `requests`.
 
@@ -90,6 +89,7 @@ def make_bundles(
         on_remark: told what was decided by measuring.
         on_failed: told of a bundle of lower precision that failed its checks, which is left out
             then; None raises what it would be told.
+        original: what is known of the source already.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -102,24 +102,15 @@ def make_bundles(
     remark = on_remark or (lambda _: None)
     check_requests(source, requests)
     manifests = []
-    float_answers: dict[int, FloatAnswers] = {}
     with scratch_folder(root / ".export.tmp") as scratch:
+        original = original or Original(source, scratch)
         for request in requests:
-            onnx_file = scratch / f"opset-{request.opset}.onnx"
-            if not onnx_file.exists():
-                report(f"{source.role}: exporting to ONNX, opset {request.opset}")
-                export_fp32_onnx(source, onnx_file, request.opset)
-                float_answers[request.opset] = FloatAnswers(onnx_file, source)
+            exporting = f"{source.role}: exporting to ONNX, opset {request.opset}"
+            onnx_file = original.onnx_file(request.opset, partial(report, exporting))
             name = bundle_name(source.role, request)
             report(f"{name}: writing and checking")
             try:
-                manifest = make_bundle(
-                    source,
-                    onnx_file,
-                    request,
-                    root / name,
-                    float_answers=float_answers[request.opset],
-                )
+                manifest, _ = make_judged_bundle(original, onnx_file, request, root / name)
             except ExportError as error:
                 if on_failed is None or request.precision == "fp32":
                     raise
@@ -131,45 +122,34 @@ def make_bundles(
     return manifests
 
 
-def export_fp32_onnx(source: ExportSource, path: Path, opset: int) -> None:
-    """Write the source's model as FP32 ONNX that carries preprocessing, classes and origin.
-
-    Raises:
-        ExportError: when the exporter cannot take the model.
-        MissingFileError, CorruptFileError: when it is an ONNX file that is not what it must be.
-    """
-    shape = source.preprocessing
-    if isinstance(source.model, Path):
-        import_onnx(source.model, shape, path, opset)
-    else:
-        example = torch.zeros(1, shape.channels, shape.height, shape.width)
-        export_onnx(source.model, example, path, opset)
-    metadata = {
-        "preprocessing": asdict(source.preprocessing),
-        "classes": list(source.classes),
-        "origin": source.origin,
-    }
-    set_metadata(path, {key: json.dumps(value) for key, value in metadata.items()})
-
-
 def make_bundle(
-    source: ExportSource,
+    source: ExportSource, onnx_file: Path, request: BundleRequest, folder: Path
+) -> Manifest:
+    """Make one bundle of a source that nothing is known of yet; as `make_judged_bundle`."""
+    return make_judged_bundle(Original(source), onnx_file, request, folder)[0]
+
+
+def make_judged_bundle(
+    original: Original,
     onnx_file: Path,
     request: BundleRequest,
     folder: Path,
     *,
-    float_answers: FloatAnswers | None = None,
-) -> Manifest:
+    parts: Sequence[str] = PARTS,
+) -> tuple[Manifest, dict[str, NDArray[np.bool_]]]:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
 
     What disagrees with the original is kept, with the evidence, in `failed/` beside `folder`.
 
     Args:
-        source: the original.
+        original: the source, and what is known of it already.
         onnx_file: what `export_fp32_onnx` wrote for it.
         request: which bundle; its operator set is the file's.
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
-        float_answers: what `onnx_file` answers to them; shared by the bundles of one file.
+        parts: those of the source's images that it is asked about.
+
+    Returns:
+        Its manifest, and by part whether it names each image rightly, shape (N,).
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -177,29 +157,33 @@ def make_bundle(
             agree with the original, answers otherwise in a batch than alone, or loses too much.
         NoSpaceError: when the disk is full.
     """
+    source = original.source
     began = time.perf_counter()
+    give_back_freed_memory()
     precision, scheme = request.precision, request.scheme
     logger.info("%s: %s %s, %s", folder, request.format, precision, scheme)
     export_format = format_for(source, request.format, precision, scheme)
     name = folder.name
     learnt = source.learnt if takes_learnt(precision, scheme) else None
     integers = None if learnt is None else learnt.network(scheme.activation_type)
-    original = source.model if integers is None else integers
     with (
         replacing_folder(folder) as temporary,
         failing_as(f"{name}: cannot be made", "try another format, opset or scheme"),
     ):
         preprocessing, batch = source.preprocessing, batch_of(onnx_file)
-        reference = logits_of(predictor_of(original), source.probe_images, preprocessing)
-        check_reference(reference, source)
-        calibration = _calibration(source, export_format, precision)
+        reference = original.reference(integers, "" if integers is None else scheme.activation_type)
         if integers is not None:
             kind, opset = scheme.activation_type, opset_of(onnx.load(onnx_file))
             written = write_learnt(
                 integers, preprocessing, export_format, temporary, activation_type=kind, opset=opset
             )
         else:
-            written = export_format.write(onnx_file, precision, temporary, calibration, scheme)
+
+            def write(target: Path) -> Written:
+                calibration = _calibration(source, export_format, precision)
+                return export_format.write(onnx_file, precision, target, calibration, scheme)
+
+            written = original.written(request, temporary, write)
         logger.debug("%s: written after %.1f s", name, time.perf_counter() - began)
         if request.embedding != "none":
             written, preprocessing = _embedded(written, request, temporary, preprocessing)
@@ -209,18 +193,18 @@ def make_bundle(
             name, request.format, precision, temporary, temporary / written.model_file, onnx_file,
             preprocessing,
         )  # fmt: skip
-        answers = FloatAnswers(onnx_file, source) if float_answers is None else float_answers
         with keeping_failure(draft, folder.parent / "failed" / name) as figures:
             make_float = learnt.float_network if learnt else None
             floats = make_float() if make_float else None
-            parity, accuracy = _judge(draft, source, reference, figures, floats)
+            parity, accuracy = _judge(
+                draft, original, reference, figures, parts=parts, floats=floats
+            )
             if preprocessing.resize_embedded:
                 parity["resize"] = hold_to_fit(draft, source, batch)
-            if precision != "fp32" and answers.test is not None:
+            if precision != "fp32" and "test" in figures.right:
+                before = original.right("test", original.float_classes("test", onnx_file))
                 right = figures.right["test"]
-                accuracy["drop"] = check_drop(answers.test, right, request.tolerated_drop, name)
-            if precision != "fp32" and answers.unlabelled is not None:
-                parity["unlabelled"] = _agreement(draft, source, answers.unlabelled)
+                accuracy["drop"] = check_drop(before, right, request.tolerated_drop, name)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
@@ -252,14 +236,16 @@ def make_bundle(
         "%s: made in %.1f s, parity %s, accuracy %s",
         name, time.perf_counter() - began, manifest.parity, manifest.accuracy,
     )  # fmt: skip
-    return manifest
+    return manifest, figures.right
 
 
 def _judge(
     draft: BundleDraft,
-    source: ExportSource,
+    original: Original,
     reference: NDArray[np.float32],
     figures: CheckFigures,
+    *,
+    parts: Sequence[str],
     floats: nn.Module | None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The manifest's `parity` and `accuracy` of a written model.
@@ -267,6 +253,7 @@ def _judge(
     `floats` is the network whose integers the model holds, if they were learnt; errors as
     `hold_to_reference` and `hold_to_float`.
     """
+    source = original.source
     export_format, images = FORMATS.get(draft.format)(), source.probe_images
     batch = batch_of(draft.onnx_file)
     answers = logits_in_every_batch(
@@ -276,21 +263,24 @@ def _judge(
     if floats is not None:
         own = logits_of(predictor_of(floats), images, source.preprocessing)
         parity["float_student"] = hold_to_float(draft, own, answers)
-    predict = in_batches_of(export_format.load(draft.model_file), batch)
-    for part, labelled in (("test", source.evaluation), ("validation", source.validation)):
-        if labelled is not None:
-            figures.right[part] = named_rightly(predict, labelled, draft.preprocessing)
+
+    @cache
+    def load() -> Predictor:
+        return in_batches_of(export_format.load(draft.model_file), batch)
+
+    files = checksums(draft.folder)
+    del files[PROBE]
+    model = model_digest(draft.format, files.values())
+    for part in parts:
+        classes = original.classes(part, model, draft.preprocessing, load)
+        if classes is None:
+            continue
+        if part != "unlabelled":
+            figures.right[part] = original.right(part, classes)
+        elif draft.precision != "fp32":
+            float_classes = original.float_classes(part, draft.onnx_file)
+            parity[part] = agreement_between(float_classes, classes)
     return parity, accuracy_of(figures.right.get("test"), figures.right.get("validation"))
-
-
-def _agreement(
-    draft: BundleDraft, source: ExportSource, float_classes: NDArray[np.int64]
-) -> dict[str, Any]:
-    """How a written model answers the source's images without labels, held against FP32."""
-    assert source.unlabelled is not None, "FP32 answered them"
-    predict = FORMATS.get(draft.format)().load(draft.model_file)
-    predict = in_batches_of(predict, batch_of(draft.onnx_file))
-    return agreement_with_float(predict, source.unlabelled, draft.preprocessing, float_classes)
 
 
 def _remarks(written: Written) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from foundation.memory import keep_freed_memory
 from smskd.batch import Batches, as_batch
 from smskd.blame import blamed
 from smskd.features.taps import evaluating, logits_in
@@ -35,6 +36,8 @@ def evaluate(
         ValueError: when there is no image.
         ModelMismatchError: when the network fails, or gives something else.
     """
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
     began = time.perf_counter()
     correct = loss = torch.zeros((), dtype=torch.float64)
     n = 0

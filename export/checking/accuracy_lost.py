@@ -3,89 +3,41 @@ have no labels, how often it still answers as FP32 does."""
 
 from __future__ import annotations
 
-from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.checking.answers import logits_of
-from export.formats import FORMATS, Predictor
-from export.graphs.batches import batch_of, in_batches_of
-from export.requests import ExportSource, Labelled
+from export.formats import Predictor
 from export.searching.trials import paired_drop
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
 from foundation.statistics import wilson_interval
 
 
-class FloatAnswers:
-    """Which of the source's labelled images its FP32 ONNX graph names rightly.
-
-    Asked once, when a bundle of lower precision first needs it: all of them are judged by it.
-
-    Args:
-        onnx_file: FP32 ONNX file of the source, held against it by the parity of each bundle.
-        source: the original.
-    """
-
-    def __init__(self, onnx_file: Path, source: ExportSource) -> None:
-        self._onnx_file, self._source = onnx_file, source
-
-    @cached_property
-    def test(self) -> NDArray[np.bool_] | None:
-        """Of the test images, shape (N,); None where there are none."""
-        if self._source.evaluation is None:
-            return None
-        return named_rightly(self._predictor(), self._source.evaluation, self._source.preprocessing)
-
-    @cached_property
-    def unlabelled(self) -> NDArray[np.int64] | None:
-        """The classes of the images without labels, shape (N,); None where there are none."""
-        if self._source.unlabelled is None:
-            return None
-        return _classes_of(self._predictor(), self._source.unlabelled, self._source.preprocessing)
-
-    def _predictor(self) -> Predictor:
-        predict = FORMATS.get("onnx")().load(self._onnx_file)
-        return in_batches_of(predict, batch_of(self._onnx_file))
+def classes_of(
+    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
+) -> NDArray[np.int64]:
+    """The class of the largest logit of each image, shape (N,)."""
+    return np.asarray(logits_of(predict, images, preprocessing).argmax(1), np.int64)
 
 
-def named_rightly(
-    predict: Predictor, images: Labelled, preprocessing: Preprocessing
-) -> NDArray[np.bool_]:
-    """Whether each image's label is the class of its largest logit, shape (N,)."""
-    pixels, labels = images
-    return np.asarray(_classes_of(predict, pixels, preprocessing) == labels)
-
-
-def agreement_with_float(
-    predict: Predictor,
-    images: NDArray[np.uint8],
-    preprocessing: Preprocessing,
-    float_classes: NDArray[np.int64],
+def agreement_between(
+    float_classes: NDArray[np.int64], classes: NDArray[np.int64]
 ) -> dict[str, Any]:
     """How often a model answers images without labels as FP32 does, with its 95 % interval.
 
     Args:
-        predict: the model.
-        images: uint8, shape (N, H, W, C).
-        preprocessing: of the model.
         float_classes: what FP32 answers to each, shape (N,).
+        classes: what the model does.
 
     Returns:
         A part of the manifest's `parity`.
     """
-    same = _classes_of(predict, images, preprocessing) == float_classes
+    same = classes == float_classes
     low, high = wilson_interval(int(same.sum()), len(same))
     return {"top1_agreement": float(same.mean()), "n": len(same), "low": low, "high": high}
-
-
-def _classes_of(
-    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
-) -> NDArray[np.int64]:
-    return np.asarray(logits_of(predict, images, preprocessing).argmax(1), np.int64)
 
 
 def accuracy_of(right: NDArray[np.bool_] | None, validation: Any = None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from export.graphs.from_onnx import onnx_predictor
 from export.requests import ExportSource
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
+from foundation.memory import at_once
 
 BATCH = 64
 ALONE = "one by one"
@@ -31,10 +32,10 @@ def predictor_of(original: nn.Module | Path) -> Predictor:
 def logits_of(
     predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
 ) -> NDArray[np.float32]:
-    """Logits (N, classes) for uint8 images (N, H, W, C), a batch at a time."""
+    """Logits (N, classes) for uint8 images (N, H, W, C), as many at once as stay small."""
     if not len(images):
         raise ExportError("there are no images to check the model on; give some")
-    return _in_batches(predict, images, preprocessing, BATCH)
+    return _in_batches(predict, images, preprocessing, at_once(images, BATCH))
 
 
 def logits_in_every_batch(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from export.formats import Predictor
+from foundation.memory import keep_freed_memory
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
@@ -24,6 +25,7 @@ def frozen_copy(model: nn.Module) -> nn.Module:
 
 def torch_predictor(model: nn.Module) -> Predictor:
     """`model` as a function from float32 NCHW images to float32 logits (N, classes)."""
+    keep_freed_memory()
     frozen = frozen_copy(model)
 
     def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from export.formats._graph import MAIN, Graph, name_of
 from export.graphs.batches import fixed_batch, image_input
 from export.quantization import QuantizationScheme
 from foundation.errors import ExportError
+from foundation.memory import at_once
 
 _LARGEST_BATCH = 32
 # In a transformer LayerNorm, Softmax, GELU and the residual sums stay in floating point: 7 dB
@@ -241,8 +242,11 @@ def _calibration_reader(input_name: str, images: NDArray[np.float32], batch: int
     """
     from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
 
-    size = batch or max(s for s in range(1, _LARGEST_BATCH + 1) if len(images) % s == 0)
-    images = np.concatenate([images, np.resize(images, (-len(images) % size, *images.shape[1:]))])
+    # Nothing is optimised while it is calibrated: an image takes several times what it does later.
+    most = max(1, at_once(images, 4 * _LARGEST_BATCH) // 4)
+    size = batch or max(s for s in range(1, most + 1) if len(images) % s == 0)
+    if lacking := -len(images) % size:
+        images = np.concatenate([images, np.resize(images, (lacking, *images.shape[1:]))])
     batches = iter(images[start : start + size] for start in range(0, len(images), size))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +22,7 @@ from export.formats import FORMATS, ExportFormat, Predictor, Written, quantizati
 from export.formats._half import with_half_weights
 from export.formats._onnx_int8 import kept_operators, quantizer
 from export.formats._profile import repeat, typical
+from export.graphs.running import IDLE_WHILE_WAITING
 from export.quantization import QuantizationScheme
 from foundation.files import write_bytes
 
@@ -28,6 +31,8 @@ _ERRORS_ONLY = 3
 # 8-bit products by 16 bits where the processor has none of its own: slower, and never saturated.
 _EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 _CPU = ["CPUExecutionProvider"]
+_PROCESSOR = Path("/proc/cpuinfo")
+_SATURATES_NOTHING = re.compile(r"\b(avx512_vnni|avx_vnni)\b")
 _KERNEL = "_kernel_time"
 _DEQUANTIZED = "{}_DequantizeLinear_Output"
 
@@ -168,10 +173,13 @@ def _exact_session(model_file: Path) -> Any:
     """A model that answers as its numbers say, whatever this machine's processor.
 
     On x86 without VNNI the fast products of u8 and s8 saturate, and a bundle of 8-bit weights for a
-    target that has it would be judged by arithmetic that its target does not do.
+    target that has it would be judged by arithmetic that its target does not do. With VNNI they are
+    the same numbers, in 0.4 of the time.
     """
     exact = _options()
-    exact.add_session_config_entry(*_EXACT_PRODUCTS)
+    exact.add_session_config_entry(*IDLE_WHILE_WAITING)
+    if not _has_vnni():
+        exact.add_session_config_entry(*_EXACT_PRODUCTS)
     try:
         return _session(model_file, exact)
     except Fail:
@@ -181,6 +189,15 @@ def _exact_session(model_file: Path) -> Any:
         exact = _options()
         exact.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return _session(model_file, exact)
+
+
+@cache
+def _has_vnni() -> bool:
+    """Whether this processor is known to add products of 8 bits in 32, so that none saturates."""
+    try:
+        return bool(_SATURATES_NOTHING.search(_PROCESSOR.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return False
 
 
 def _session(model: Path | bytes, options: Any) -> Any:

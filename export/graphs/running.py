@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from export.formats import Predictor
 
 _ERRORS_ONLY = 3
+IDLE_WHILE_WAITING = ("session.intra_op.allow_spinning", "0")
+"""Threads sleep between operators: checks are many images, and a core that spins is nobody's."""
 
 
 def session_predictor(model: bytes) -> Predictor:
     """A serialised model as a function from the images that it takes at once to logits."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry(*IDLE_WHILE_WAITING)
     options.log_severity_level = _ERRORS_ONLY + 1  # a model on trial may fail without a word
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     weights = {entry.name for entry in session.get_overridable_initializers()}

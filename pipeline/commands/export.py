@@ -77,6 +77,7 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
             _check_limit(run, file.recipe)
             with at_work(console, "network: judged on the test images"):
                 adopt(run, data, remarks)
+            del data  # all of it lies in memory; the run folder has what is needed from here on
     with run.locked():
         folders = export_shown(run, file.recipe, console)
     return _bundle_outcome(run, folders)

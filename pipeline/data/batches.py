@@ -14,11 +14,12 @@ from torch import Tensor
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
+from foundation.memory import images_at_once
 from pipeline.data.augment import augmented
 from pipeline.data.cropping import RandomCrop
 from pipeline.data.erasing import erase
 from pipeline.data.framing import Fit, Framing
-from pipeline.data.images import Ids, Images, ImageSet, blocks
+from pipeline.data.images import BLOCK, Ids, Images, ImageSet, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.normalising import normalise, normalised
 from pipeline.data.prefetch import in_pieces, prefetched
@@ -137,7 +138,8 @@ class TrainBatches:
         """
         if self.views is None or not 0 <= view < self.views:
             raise ValueError(f"view must be one of {self.views or 0} fixed views, but got {view}")
-        for ids, images, labels in self._varied(blocks(self.samples), view, self.epoch):
+        size = _at_once(self.framing.height, self.framing.width, self.preprocessing)
+        for ids, images, labels in self._varied(blocks(self.samples, size), view, self.epoch):
             yield self._batch(ids, images, labels, view)
 
     def _part(self, joint: Ids) -> Ids:
@@ -217,13 +219,22 @@ class EvaluationBatches:
         self.images, self.preprocessing = images, preprocessing
 
     def __len__(self) -> int:
-        return sum(1 for _ in blocks(len(self.images.labels)))
+        return sum(1 for _ in self._blocks())
+
+    def _blocks(self) -> Iterator[Ids]:
+        shape = self.preprocessing
+        return blocks(len(self.images.labels), _at_once(shape.height, shape.width, shape))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
         fit = Fit.of(self.preprocessing)
-        for ids, images in _read_ahead(self.images, blocks(len(labels)), fit):
+        for ids, images in _read_ahead(self.images, self._blocks(), fit):
             yield normalised(images, self.preprocessing), torch.from_numpy(labels[ids])
+
+
+def _at_once(height: int, width: int, preprocessing: Preprocessing) -> int:
+    """How many images of a height and width a network is asked about at once."""
+    return images_at_once(height, width, preprocessing.channels, BLOCK)
 
 
 def _read_ahead(

@@ -19,7 +19,8 @@ Ids = NDArray[np.int64]
 UNLABELLED = -1
 """The label of an image of which nobody says what it shows."""
 
-_BLOCK = 256
+BLOCK = 256
+"""At most so many images at a time, of small ones."""
 _REMEMBERED_BYTES = 2**30
 
 
@@ -192,7 +193,7 @@ def picture_of(image: Images) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
 
 
-def blocks(count: int, size: int = _BLOCK) -> Iterator[Ids]:
+def blocks(count: int, size: int = BLOCK) -> Iterator[Ids]:
     """The numbers 0..count−1 in order, at most `size` at a time."""
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
+from foundation.memory import at_once
 from pipeline.data import Dataset, sides_of
 from pipeline.data.fitting import as_recipe, fit_at
 from pipeline.data.framing import Fit
-from pipeline.data.images import Framed, ImageSet, blocks, spread
+from pipeline.data.images import BLOCK, Framed, ImageSet, blocks, spread
 from pipeline.data.parts import Parts, are_labelled, parts_to_teach
 from pipeline.models.preparation import Preparation
 from pipeline.recipe.sections import DataRecipe
@@ -147,7 +148,7 @@ def _statistics(images: ImageSet) -> tuple[list[float], list[float]]:
     """Mean and deviation of a sample of the images, worked out block by block."""
     sums: list[NDArray[np.int64]] = []
     ids = spread(len(images.labels), _STATISTICS_IMAGES)
-    for block in blocks(len(ids)):
+    for block in blocks(len(ids), at_once(images.read(ids[:1]), BLOCK)):
         pixels = images.read(ids[block])
         rows = pixels.reshape(-1, pixels.shape[3]).astype(np.int64)
         sums.append(np.stack([np.full(rows.shape[1], len(rows)), rows.sum(0), (rows**2).sum(0)]))

@@ -14,6 +14,7 @@ from torch import nn
 from deploy_targets.targets import Target, load_target
 from export.bundling import make_bundles
 from export.formats import FORMATS
+from export.original import Original
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
@@ -164,6 +165,7 @@ def write_bundles(
     remark: Callable[[str], None],
     *,
     on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
+    original: Original | None = None,
 ) -> list[Path]:
     """Make bundles in the run folder, and give all their files; as `make_bundles`.
 
@@ -172,7 +174,15 @@ def write_bundles(
     folders = [run.bundles / bundle_name(source.role, request) for request in requests]
     before = _manifests(folders)
     try:
-        make_bundles(source, requests, run.bundles, say, on_remark=remark, on_failed=on_failed)
+        make_bundles(
+            source,
+            requests,
+            run.bundles,
+            say,
+            on_remark=remark,
+            on_failed=on_failed,
+            original=original,
+        )
     finally:
         if any(_manifests(folders).get(folder) != digest for folder, digest in before.items()):
             run.shipping_path.unlink(missing_ok=True)

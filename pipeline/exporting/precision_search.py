@@ -13,24 +13,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.bundling import export_fp32_onnx, make_bundle
+from export.bundling import make_judged_bundle
 from export.formats import FORMATS
-from export.graphs.batches import in_batches_of
 from export.learnt_quantization import takes_learnt
+from export.original import Original
 from export.quantization import QuantizationScheme, other_schemes
 from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
 from export.searching.search import SearchResult, search
 from export.searching.sensitivity import operator_times, rank
 from export.searching.trials import ModelVariant, Trial, TrialResult
-from foundation.bundle import Bundle, open_bundle
-from pipeline.data.images import ArrayImages
+from foundation.bundle import open_bundle
 
 OnTrial = Callable[[str, TrialResult, int], None]
 """Told a format's name, what was tried, and how many trials are left at most."""
 
-_BATCH = 64
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 _INT8 = "int8"
+_ANY_DROP = 100.0
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,12 @@ class FormatTrials:
     """The candidates of one format, and what is known of them.
 
     Args:
-        source: the original.
+        source: the original, with the validation images on which every candidate is judged.
         request: of any precision of the format, with the target's own scheme.
         precisions: those to try, FP32 aside.
-        validation: images and labels on which every candidate is judged.
         folder: keeps finished trials, so that a search that was killed goes on, and in `failed/`
             what disagreed with the original.
+        original: what is known of the source already, and learns what the trials find out.
     """
 
     def __init__(
@@ -65,12 +64,12 @@ class FormatTrials:
         source: ExportSource,
         request: BundleRequest,
         precisions: Sequence[str],
-        validation: ArrayImages,
         folder: Path,
+        original: Original | None = None,
     ) -> None:
-        self.source, self.validation = source, validation
-        # What test images may lose is asked of bundles; a trial never sees these.
-        self.request = replace(request, precision="fp32", tolerated_drop=TOLERATED_DROP)
+        self.source, self._given = source, original
+        # What may be lost is the search's to say; where the test images stand in for others too.
+        self.request = replace(request, precision="fp32", tolerated_drop=_ANY_DROP)
         self.precisions = [
             precision for precision in precisions if precision not in ("fp32", _INT8)
         ]
@@ -118,26 +117,30 @@ class FormatTrials:
         return [scheme, *other_schemes(scheme, self.request.format)]
 
     @cached_property
+    def _original(self) -> Original:
+        return self._given or Original(self.source, self._scratch)
+
+    @property
     def _onnx_file(self) -> Path:
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        path = self._scratch / "original.onnx"
-        export_fp32_onnx(self.source, path, self.request.opset)
-        return path
+        return self._original.onnx_file(self.request.opset)
 
     def _make(self, candidate: ModelVariant) -> Trial:
         request = self.request
+        # Where there are none, the test images stand in for them.
+        part = "test" if self.source.validation is None else "validation"
         # A name of its own: what a candidate left in `failed/` is not another's.
         folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"
         try:
-            make_bundle(
-                replace(self.source, evaluation=None, validation=None),
+            _, right = make_judged_bundle(
+                self._original,
                 self._onnx_file,
                 replace(request, precision=candidate.precision, scheme=candidate.scheme),
                 folder,
+                parts=(part,),
             )
             bundle = open_bundle(folder)
-            right = logits_of(bundle, self.validation.pixels).argmax(1) == self.validation.labels
-            return Trial(right, bundle=folder.name, facts={"model_bytes": bundle.model_bytes})
+            facts = {"model_bytes": bundle.model_bytes}
+            return Trial(right[part], bundle=folder.name, facts=facts)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -158,22 +161,3 @@ class FormatTrials:
             self._onnx_file, precision, folder, images, scheme
         )
         return folder / written.model_file
-
-
-def logits_of(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A bundle's answers, computed on this machine as they are written.
-
-    Args:
-        bundle: of any format.
-        images: uint8, shape (N, height, width, channels), N at least 1.
-
-    Returns:
-        Logits, shape (N, classes).
-    """
-    manifest = bundle.manifest
-    predict = FORMATS.get(manifest.format)().load(bundle.model_path)
-    predict = in_batches_of(predict, manifest.input.batch)
-    starts = range(0, len(images), _BATCH)
-    return np.concatenate(
-        [predict(bundle.prepare(images[start : start + _BATCH])) for start in starts]
-    )

@@ -20,6 +20,8 @@ from deploy_targets.measuring.compare import (
     write_comparison,
 )
 from deploy_targets.targets import Target, load_target
+from export._folders import scratch_folder
+from export.original import Original
 from export.requests import BundleRequest, bundle_name
 from export.searching.search import SearchResult
 from export.searching.trials import TrialResult
@@ -27,7 +29,7 @@ from foundation.bundle import open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
 from pipeline.benching.timed_step import timed_step
-from pipeline.data.facts import CALIBRATION, VALIDATION, read_images
+from pipeline.data.facts import CALIBRATION, VALIDATION
 from pipeline.exporting.candidates import FULL, ShippingCandidate, Speedup, keeps_limit, speedup_of
 from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
 from pipeline.exporting.export import (
@@ -119,7 +121,10 @@ def ship(
             step.remark(note)
         if step.needed:
             started = time.monotonic()
-            finalists, searched, files = _finalists(run, target, recipe, watch, step.remark)
+            with scratch_folder(run.trials / ".original.tmp") as scratch:
+                original = Original(export_source(run, "student"), scratch)
+                outcome = _finalists(run, target, recipe, watch, step.remark, original=original)
+            finalists, searched, files = outcome
             timed = _timed(run, target, finalists, bench, watch)
             candidates = _candidates(finalists, timed, limit)
             learnt = learnt_origin(run) is not None
@@ -150,19 +155,20 @@ def _finalists(
     recipe: ExportRecipe,
     watch: ShippingWatch,
     remark: Callable[[str], None],
+    *,
+    original: Original,
 ) -> tuple[list[_Finalist], _Searched, list[Path]]:
     """FP32 and the best of each other precision, for each format; what else is known of the
     searches; and the files of the bundles.
 
     A format that cannot take the network at all is left out with a note, if there is another.
     """
-    source = export_source(run, "student")
-    validation = read_images(run.data / VALIDATION)
+    source = original.source
     chosen: list[tuple[BundleRequest, TrialResult]] = []
     searched, failures = _Searched(), list[ExportError]()
     for requests in _by_format(requests_for(target, recipe)):
         precisions = [request.precision for request in requests]
-        trials = FormatTrials(source, requests[0], precisions, validation, run.trials)
+        trials = FormatTrials(source, requests[0], precisions, run.trials, original)
         name = requests[0].format
         try:
             result = _search(run, trials, recipe, watch)
@@ -184,7 +190,9 @@ def _finalists(
         searched.notes.append(f"{bundle_name('student', request)} is left out: {error}")
 
     requests = [request for request, _ in chosen]
-    files = write_bundles(run, source, requests, watch.say, remark, on_failed=leave_out)
+    files = write_bundles(
+        run, source, requests, watch.say, remark, on_failed=leave_out, original=original
+    )
     finalists = [
         _Finalist(request, result, run.bundles / bundle_name("student", request))
         for request, result in chosen

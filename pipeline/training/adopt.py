@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.checking.answers import predictor_of
+from export.checking.answers import logits_of, predictor_of
 from export.formats import Predictor
 from export.graphs.adopting import adopt_onnx
 from export.graphs.from_onnx import onnx_predictor
@@ -43,7 +43,6 @@ from pipeline.training.teach import answers_of, first_images, note_network
 from smskd.checkpoints.files import content_sha256, save_model
 from smskd.checkpoints.foreign import Loaded
 
-_BATCH = 64
 _PRUNING = tuple(("student", key) for key in ("prune", "prune_importance", "prune_multiple"))
 
 
@@ -220,9 +219,8 @@ def _judged(
 ) -> tuple[dict[str, float], Answered]:
     """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder, and
     what it answers."""
-    images, prepare = read_images(run.data / part), facts.preprocessing.apply
-    starts = range(0, len(images.labels), _BATCH)
-    logits = np.concatenate([predict(prepare(images.pixels[at : at + _BATCH])) for at in starts])
+    images = read_images(run.data / part)
+    logits = logits_of(predict, images.pixels, facts.preprocessing)
     predicted = logits.argmax(1).astype(np.int64)
     right = predicted == images.labels
     loss = _cross_entropy(logits.astype(np.float64), images.labels)

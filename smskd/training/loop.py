@@ -13,6 +13,7 @@ from torch import Tensor
 
 from foundation.errors import TrainingError
 from foundation.files import read_json
+from foundation.memory import keep_freed_memory
 from smskd.batch import Batch, Batches, as_batch, first_batch
 from smskd.blame import blamed
 from smskd.checkpoints.files import load_model, load_tensors, save_model
@@ -67,6 +68,8 @@ class _StageRun:
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()
         self.device = self.fabric.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         for tapped in (job.student, job.reference, job.pair.teacher if job.pair else None):
             if tapped is not None:
                 job.engine.place(tapped.model, self.device)

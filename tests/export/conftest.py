@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from export.bundling import export_fp32_onnx, make_bundles
+from export.bundling import make_bundles
 from export.graphs.to_onnx import export_onnx
+from export.original import export_fp32_onnx
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import Manifest, Preprocessing

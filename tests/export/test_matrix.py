@@ -25,8 +25,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from deploy_targets.targets import load_target
-from export.bundling import export_fp32_onnx, make_bundles
+from export.bundling import make_bundles
 from export.formats._graph import MAIN
+from export.original import export_fp32_onnx
 from export.requests import ExportSource
 from foundation.bundle import Preprocessing, open_bundle
 from pipeline.commands.bundle import verify
