@@ -121,7 +121,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torc
 
 def test_a_librarys_weights_are_loaded_by_name(published: dict[str, torch.Tensor]) -> None:
     network = build_model(SMALL, 1000, 3)
-    load_weights(NetworkSpec(SMALL, "torchvision:IMAGENET1K_V1"), network)
+    loaded = load_weights(NetworkSpec(SMALL, "torchvision:IMAGENET1K_V1"), network)
+    assert loaded.classes is not None
+    assert (len(loaded.classes), loaded.classes[340]) == (1000, "zebra")
     found = network.state_dict()
     assert all(torch.equal(found[name], published[name]) for name in published)
 
