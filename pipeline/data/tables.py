@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
 from foundation.documents import decoded, parse_json
 from foundation.errors import DataLayoutError
@@ -30,8 +30,7 @@ _JSON_LINES = (".jsonl", ".ndjson")
 _SEPARATORS = (",", ";", "\t")
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A line of a table.
 
     Attributes:
@@ -45,6 +44,14 @@ class Row:
     path: str
     label: str
     split: Part | None = None
+
+
+class _Columns(NamedTuple):
+    """In which column each value stands; None where there is no such column."""
+
+    path: int | None
+    label: int | None
+    split: int | None
 
 
 def is_table(path: Path) -> bool:
@@ -69,12 +76,11 @@ def read_rows(path: Path) -> list[Row]:
         raise DataLayoutError(
             f"{shown(path)}: no table by its suffix; call it .csv, .tsv or .jsonl, as what it is"
         )
-    text = _text_of(path)
-    rows = list(
-        _json_rows(path, text)
-        if suffix in _JSON_LINES
-        else _csv_rows(path, text, _SUFFIXES[suffix])
-    )
+    lines = _lines_of(path)
+    if suffix in _JSON_LINES:
+        rows = list(_json_rows(path, lines))
+    else:
+        rows = list(_csv_rows(path, lines, _SUFFIXES[suffix] or _separator(path)))
     if not rows:
         raise DataLayoutError(f"{shown(path)}: names no images; write a line for each")
     named = [row for row in rows if row.split is not None]
@@ -87,22 +93,28 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _text_of(path: Path) -> str:
+def _lines_of(path: Path) -> TextIOWrapper:
+    """The table's text, line by line: all of it at once would be four times as large."""
     try:
-        text = decoded(read_bounded(path, _LARGEST_TABLE))
+        content = read_bounded(path, _LARGEST_TABLE)
+        decoded(content)  # or an error would come in the middle
     except (ValueError, OSError) as error:
         raise DataLayoutError(f"{shown(path)}: {error}") from error
-    if "\0" in text:
+    if b"\0" in content:
         raise DataLayoutError(f"{shown(path)}: no text, or UTF-16; save it as UTF-8")
-    return text
+    return TextIOWrapper(BytesIO(content), "utf-8-sig", newline="")
 
 
-def _csv_rows(path: Path, text: str, separator: str | None) -> Iterator[Row]:
-    first_line = text.lstrip().partition("\n")[0]
-    separator = separator or max(_SEPARATORS, key=first_line.count)
+def _separator(path: Path) -> str:
+    """What stands most often in the first line of what may be commas, semicolons or tabs."""
+    first = next((line for line in _lines_of(path) if line.strip()), "")
+    return max(_SEPARATORS, key=first.count)
+
+
+def _csv_rows(path: Path, lines: TextIOWrapper, separator: str) -> Iterator[Row]:
     csv.field_size_limit(_LONGEST_CELL)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    pick: Callable[[Sequence[str]], dict[str, str]] | None = None
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    columns: _Columns | None = None
     while True:
         try:
             cells = next(reader, None)
@@ -112,39 +124,37 @@ def _csv_rows(path: Path, text: str, separator: str | None) -> Iterator[Row]:
             ) from error
         if cells is None:
             return
-        if not any(cell.strip() for cell in cells):
-            continue
         cells = [cell.strip() for cell in cells]
-        if pick is None:
-            pick, is_header = _columns(path, cells, reader.line_num)
+        if not any(cells):
+            continue
+        if columns is None:
+            columns, is_header = _columns(path, cells, reader.line_num)
             if is_header:
                 continue
-        yield _row(path, reader.line_num, pick(cells))
+        yield _row(path, reader.line_num, cells, columns)
 
 
-def _columns(
-    path: Path, cells: Sequence[str], line: int
-) -> tuple[Callable[[Sequence[str]], dict[str, str]], bool]:
-    """How to pick the values out of a line, and whether the first line is one of column names."""
-    places = _places(path, [cell.casefold() for cell in cells])
-    if _PATH in places and _LABEL in places:
-        return _picker(places), True
+def _columns(path: Path, cells: Sequence[str], line: int) -> tuple[_Columns, bool]:
+    """In which column each value stands, and whether the first line is one of column names."""
+    columns = _columns_named(path, [cell.casefold() for cell in cells])
+    if columns.path is not None and columns.label is not None:
+        return columns, True
     # A line of values: an image's path, its label, and perhaps its split.
     if len(cells) in {2, 3} and is_image(cells[0]) and not is_image(cells[1]):
         if len(cells) == 2:
-            return _picker({_PATH: 0, _LABEL: 1}), False
+            return _Columns(0, 1, None), False
         if part_named(cells[2]):
-            return _picker({_PATH: 0, _LABEL: 1, _SPLIT: 2}), False
-    missing = [name for name in (_PATH, _LABEL) if name not in places]
+            return _Columns(0, 1, 2), False
+    missing = [name for name in (_PATH, _LABEL) if getattr(columns, name) is None]
     raise DataLayoutError(
         f"{shown(path)} line {line}: no column {' and no column '.join(map(repr, missing))} among "
         f"{a_few(cells, 6)}; write path,label or path,label,split above the lines"
     )
 
 
-def _places(path: Path, names: Sequence[str]) -> dict[str, int]:
-    """In which column each value stands."""
-    places: dict[str, int] = {}
+def _columns_named(path: Path, names: Sequence[str]) -> _Columns:
+    """The columns by their names in small letters."""
+    places: dict[str, int | None] = {}
     for column, known in _COLUMNS.items():
         there = [place for place, name in enumerate(names) if name in known]
         exact = [place for place in there if names[place] == column]
@@ -154,20 +164,13 @@ def _places(path: Path, names: Sequence[str]) -> dict[str, int]:
                 f"{shown(path)}: columns {both} may all be the {column}; call one of them "
                 f"{column!r}"
             )
-        if there:
-            places[column] = (exact or there)[0]
-    return places
+        places[column] = next(iter(exact or there), None)
+    return _Columns(**places)
 
 
-def _picker(places: dict[str, int]) -> Callable[[Sequence[str]], dict[str, str]]:
-    def pick(cells: Sequence[str]) -> dict[str, str]:
-        return {column: cells[place] for column, place in places.items() if place < len(cells)}
-
-    return pick
-
-
-def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _json_rows(path: Path, lines: TextIOWrapper) -> Iterator[Row]:
+    columns: dict[tuple[str, ...], _Columns] = {}  # most lines name the same ones
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -181,10 +184,10 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
             raise DataLayoutError(
                 f'{shown(path)} line {number}: no object; write {{"path": …, "label": …}}'
             )
-        names = list(entry)
-        places = _places(path, [name.casefold() for name in names])
-        values = {column: _word(entry[names[place]]) for column, place in places.items()}
-        yield _row(path, number, values)
+        names = tuple(entry)
+        if names not in columns:
+            columns[names] = _columns_named(path, [name.casefold() for name in names])
+        yield _row(path, number, [_word(value) for value in entry.values()], columns[names])
 
 
 def _word(value: Any) -> str:
@@ -192,8 +195,10 @@ def _word(value: Any) -> str:
     return str(value) if isinstance(value, str) or type(value) is int else ""
 
 
-def _row(path: Path, line: int, values: dict[str, str]) -> Row:
-    file, label, split = (values.get(column, "") for column in (_PATH, _LABEL, _SPLIT))
+def _row(path: Path, line: int, cells: Sequence[str], columns: _Columns) -> Row:
+    file, label, split = (
+        "" if place is None or place >= len(cells) else cells[place] for place in columns
+    )
     for column, value in ((_PATH, file), (_LABEL, label)):
         if not value.strip():
             raise DataLayoutError(
@@ -208,4 +213,4 @@ def _row(path: Path, line: int, values: dict[str, str]) -> Row:
         raise DataLayoutError(
             f"{shown(path)} line {line}: {split!r} is no split; write train, val or test"
         )
-    return Row(line, file, label.strip(), part)
+    return Row(line, file, intern(label.strip()), part)  # of a million labels few differ
