@@ -123,9 +123,9 @@ MISTAKES = {
         13, ("photos/train/grey: no images",), [*DISTILL, *ON_PHOTOS],
         lambda folder: (folder / "photos/train/grey").mkdir(),
     ),
-    "no test folder": Mistake(
-        13, ("photos/test: no such folder",), [*DISTILL, *ON_PHOTOS],
-        lambda folder: shutil.rmtree(folder / "photos/test"),
+    "no training images": Mistake(
+        13, ("folder:photos: has test images, but none to learn from",), [*DISTILL, *ON_PHOTOS],
+        lambda folder: shutil.rmtree(folder / "photos/train"),
     ),
     "an image that cannot be read": Mistake(
         14, ("photos/train/dark/bad.jpg", 'on_bad_image = "skip"'), [*DISTILL, *ON_PHOTOS],
