@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench results dist clean
+.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos results dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -47,6 +47,11 @@ bench: demo  ## Speed of training, commands and INT8 as ratios (about 7 minutes 
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/command_times.py runs/digits
 	$(BIN)/python benchmarks/int8_speed.py
+
+bench-photos: $(STAMP)  ## Loading the photos in PHOTOS=FOLDER, beside torchvision's way (minutes)
+	$(BIN)/python benchmarks/photo_loading.py "$(PHOTOS)"
+	$(BIN)/python benchmarks/photo_loading.py "$(PHOTOS)" --policy trivialaugment
+	$(BIN)/python benchmarks/photo_loading.py "$(PHOTOS)" --memory
 
 results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
 	$(BIN)/compress study digits-study --seeds 5

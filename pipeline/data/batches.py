@@ -16,18 +16,19 @@ from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
 from foundation.memory import images_at_once
 from pipeline.data.augment import augmented
+from pipeline.data.buffers import Buffers
 from pipeline.data.cropping import RandomCrop
 from pipeline.data.erasing import erase
 from pipeline.data.framing import Fit, Framing
 from pipeline.data.images import BLOCK, Ids, Images, ImageSet, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.normalising import normalise, normalised
-from pipeline.data.prefetch import in_pieces, prefetched
+from pipeline.data.prefetch import in_pieces, prefetched, usable_cores
 from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
 _FEWEST = 2
-_CHUNK_BYTES = 2**21  # of the pixels that a thread makes at once
+_CHUNK_BYTES, _CHUNK_IMAGES = 2**21, 32  # at most of the pixels that a thread makes at once
 
 
 class TrainBatches:
@@ -156,9 +157,10 @@ class TrainBatches:
     ) -> Iterator[tuple[Ids, Tensor, Tensor]]:
         """Ids, images and labels of one part after the other; images varied and normalised."""
         seed, number = (self.seed, epoch) if view is None else (self.view_seed, view)
+        buffers = Buffers(self._shape, pin=self.pin)
 
         def pieces_of(ids: Ids) -> list[Callable[[], tuple[Ids, Tensor]]]:
-            images = torch.empty(len(ids), *self._shape, pin_memory=self.pin)
+            images = buffers.take(len(ids))
             return [
                 partial(self._fill, ids, images, some, seed, number) for some in self._pieces(ids)
             ]
@@ -175,7 +177,7 @@ class TrainBatches:
 
     def _pieces(self, ids: Ids) -> list[slice]:
         """A batch in parts, each large enough to be worth a thread's while."""
-        size = max(1, _CHUNK_BYTES // math.prod(self._shape))
+        size = max(1, min(_CHUNK_BYTES // math.prod(self._shape), _CHUNK_IMAGES))
         return [slice(start, start + size) for start in range(0, len(ids), size)]
 
     def _fill(
@@ -241,7 +243,8 @@ def _read_ahead(
     images: ImageSet, parts: Iterable[Ids], framing: Framing
 ) -> Iterator[tuple[Ids, Images]]:
     """The images of each part; while one is used, the next are decoded."""
-    return prefetched(lambda ids: (ids, images.read(ids, framing)), parts)
+    # Of large images few are read at once, each few by one thread.
+    return prefetched(lambda ids: (ids, images.read(ids, framing)), parts, max(2, usable_cores()))
 
 
 def _at_crop_size(

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,25 +99,64 @@ def test_a_folder_that_cannot_be_written_is_told_of_by_name(large_photos, tmp_pa
         cache_pictures(dataset, recipe, "abc", (16, 16))
 
 
-def test_a_run_trains_on_the_same_pixels_with_a_cache_and_without(large_photos, tmp_path) -> None:
-    def views(**settings: object) -> list[np.ndarray]:
-        places = {
-            "data.name": f"folder:{large_photos}", "data.image_size": 20,
-            "data.augment.preset": "imagenet", "data.batch_size": 8,
-        }  # fmt: skip
-        data = TrainingData(load_recipe(None, places | settings))
-        batches = data.batches(data.splits.train, 0)
-        return [batch.images.numpy() for epoch in range(2) for batch in _at(batches, epoch)]
+def views_of(photos: Path, **settings: object) -> list[np.ndarray]:
+    """Two epochs of training images, batch by batch."""
+    places = {
+        "data.name": f"folder:{photos}", "data.image_size": 20,
+        "data.augment.preset": "imagenet", "data.batch_size": 8,
+    }  # fmt: skip
+    data = TrainingData(load_recipe(None, places | settings))
+    batches = data.batches(data.splits.train, 0)
+    return [batch.images.numpy() for epoch in range(2) for batch in _at(batches, epoch)]
 
-    without = views()
+
+def assert_same(first: list[np.ndarray], second: list[np.ndarray]) -> None:
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_trains_on_the_same_pixels_with_a_cache_and_without(large_photos, tmp_path) -> None:
+    cache = {"data.cache": str(tmp_path / "cache")}
+    without = views_of(large_photos)
     for _ in range(2):
-        kept = views(**{"data.cache": str(tmp_path / "cache")})
-        for first, second in zip(without, kept, strict=True):
-            np.testing.assert_array_equal(first, second)
+        assert_same(views_of(large_photos, **cache), without)
     assert pixel_files(tmp_path / "cache")
     Image.new("RGB", (50, 40)).save(large_photos / "train" / "dark" / "00.png")
-    views(**{"data.cache": str(tmp_path / "cache")})
+    views_of(large_photos, **cache)
     assert len({path.parent for path in pixel_files(tmp_path / "cache")}) == 2
+
+
+READING = """
+import sys
+from pathlib import Path
+from test_caching import views_of
+print("ready", flush=True)
+while True:
+    views_of(Path(sys.argv[1]), **{"data.cache": sys.argv[2]})
+"""
+
+
+def test_a_killed_training_leaves_nothing_that_is_wrong(large_photos, tmp_path) -> None:
+    folder = tmp_path / "cache"
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", READING, str(large_photos), str(folder)],
+        env=environment, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"ready\n"
+    wait_until(lambda: any(path.stat().st_size for path in pixel_files(folder)))
+    process.kill()
+    process.wait()
+    assert_same(views_of(large_photos, **{"data.cache": str(folder)}), views_of(large_photos))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def _at(batches, epoch: int):
