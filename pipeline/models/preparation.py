@@ -110,11 +110,11 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KNOWN: Mapping[str, Preparation] = {
     "imagenet": Preparation(
         (224, 224), 3, "crop", (256, 256), "bilinear", True, None, _IMAGENET_MEAN, _IMAGENET_STD,
-        "imagenet, as most networks of torchvision",
+        "the usual way of ImageNet",
     ),
     "inception": Preparation(
         (299, 299), 3, "crop", (341, 341), "bicubic", True, None, (0.5,) * 3, (0.5,) * 3,
-        "inception, as the networks of that family",
+        "the usual way of the Inception networks",
     ),
 }  # fmt: skip
 """Preparations that are known by a name."""
