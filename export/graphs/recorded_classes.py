@@ -30,6 +30,18 @@ def recorded_classes(path: Path) -> tuple[str, ...] | None:
     return next((names for names in every if names), None)
 
 
+def recorded_preprocessing(path: Path) -> str | None:
+    """The preparation of images that its maker noted in an ONNX file, as JSON; ours are noted so.
+
+    None where there is none, or no such file.
+    """
+    model = _opened(path)
+    if model is None:
+        return None
+    notes = {entry.key: entry.value for entry in model.metadata_props}
+    return notes.get("preprocessing")
+
+
 def logit_count_of(path: Path) -> int | None:
     """How many logits an ONNX file gives; None where it does not tell."""
     model = _opened(path)

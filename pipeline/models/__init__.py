@@ -27,7 +27,7 @@ from foundation.errors import (
     unknown_name,
 )
 from foundation.registry import Registry
-from pipeline.models.preparation import Preparation
+from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
 
 Factory = Callable[..., nn.Module]
 """Makes a network: called with `num_classes`, and with `in_channels` where it takes that."""
@@ -182,8 +182,10 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
 def preparation_of(model: str, weights: str | None) -> Preparation | None:
     """How the images were prepared that a library's pretrained weights were trained on.
 
-    None where the weights are no library's, which says nothing of others.
+    None where the weights are no library's, which says nothing of others; an ONNX file may note it.
     """
+    if model.lower().endswith(GRAPH_SUFFIX):
+        return preparation_of_graph(Path(model))
     published = _published(model, weights)
     return published and published[0].preparation(*published[1:])
 

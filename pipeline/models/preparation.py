@@ -107,6 +107,8 @@ def _sides(sides: Sides | None) -> str:
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
+GRAPH_SUFFIX = ".onnx"
+
 KNOWN: Mapping[str, Preparation] = {
     "imagenet": Preparation(
         (224, 224), 3, "crop", (256, 256), "bilinear", True, None, _IMAGENET_MEAN, _IMAGENET_STD,
@@ -170,14 +172,35 @@ def _from_file(path: Path) -> Preparation:
 
 
 def _table_in(path: Path) -> Mapping[str, Any]:
-    text = decoded(read_bounded(path, _LARGEST))
-    values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+    if path.suffix.lower() == GRAPH_SUFFIX:
+        values = json.loads(_noted(path) or "{}")
+    else:
+        text = decoded(read_bounded(path, _LARGEST))
+        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
     table: Mapping[str, Any] = values.get("preprocessing", values)
     return table
 
 
+def _noted(path: Path) -> str | None:
+    from export.graphs.recorded_classes import recorded_preprocessing  # noqa: PLC0415 - onnx
+
+    return recorded_preprocessing(path)
+
+
+def preparation_of_graph(path: Path) -> Preparation | None:
+    """The preparation that an ONNX file notes, as ours do; None where it notes none.
+
+    Raises:
+        CorruptFileError: when what it notes is none.
+    """
+    return None if _noted(path) is None else _from_file(path)
+
+
 def _from_values(values: Mapping[str, Any], path: Path) -> Preparation:
     whole = {**values, "channels": values.get("channels", len(values["mean"])), "source": path.name}
-    for key in ("embedded", "resize_embedded"):
-        whole.pop(key, None)
-    return Preparation.of(build(Preprocessing, whole))
+    record = build(Preprocessing, whole)
+    if record.resize_embedded:
+        # What it is given must need no resampling: the picture as it is before the cut.
+        high, wide = record.before_the_cut
+        record = replace(record, height=high, width=wide, resize_to=None)
+    return Preparation.of(record)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import timm
+from onnx import helper
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
@@ -173,6 +176,31 @@ class TestASource:
             found = preparation_from(str(tmp_path / name), "x", "here")
             assert (found.size, found.channels, found.fit) == ((24, 32), 1, "pad")
             assert found.source == name
+
+    @pytest.mark.parametrize(
+        ("noted", "size", "resize_to"),
+        [({}, (24, 32), (26, 34)), ({"embedded": True}, (24, 32), (26, 34)),
+         ({"embedded": True, "resize_embedded": True}, (26, 34), None)],
+        ids=str,
+    )  # fmt: skip
+    def test_may_be_a_graph_that_notes_it(
+        self, tmp_path: Path, noted: dict, size: tuple[int, int], resize_to: tuple[int, int] | None
+    ) -> None:
+        graph = helper.make_graph([], "empty", [], [])
+        model = helper.make_model(graph)
+        onnx.save(model, tmp_path / "plain.onnx")
+        record = Preprocessing(24, 32, 1, [0.5], [0.25], fit="crop", resize_to=[26, 34], **noted)
+        helper.set_model_props(model, {"preprocessing": json.dumps(asdict(record))})
+        onnx.save(model, tmp_path / "ours.onnx")
+        for found in (
+            known(student={"model": str(tmp_path / "ours.onnx")}).student,
+            preparation_from(str(tmp_path / "ours.onnx"), "x", "here"),
+        ):
+            assert (found.size, found.fit, found.resize_to) == (size, "crop", resize_to)
+            assert found.source == "ours.onnx"
+        found = known(student={"model": str(tmp_path / "plain.onnx")})
+        assert found.student == Preparation()
+        assert "does not say" in found.remarks[0]
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"mean": [0.5]}', '{"mean": 3'])
     def test_that_says_nothing_is_told_in_one_line(self, tmp_path: Path, content: str) -> None:
