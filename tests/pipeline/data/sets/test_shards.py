@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import tarfile
 import tracemalloc
 from collections.abc import Iterator
@@ -442,14 +443,44 @@ class TestAFolderOfShardsThatIsNotRight:
         with pytest.raises(MissingFileError, match="nowhere: no such folder"):
             load(tmp_path / "nowhere")
 
-    @pytest.mark.parametrize("split", ["train", "test"])
-    def test_without_a_split(self, root: Path, split: str) -> None:
-        for shard in root.glob(f"{split}-*.tar"):
+    def test_without_any_split(self, root: Path) -> None:
+        for shard in root.glob("*.tar"):
             shard.unlink()
-        with pytest.raises(DataLayoutError, match=rf"set: no {split}-\*\.tar"):
+        with pytest.raises(DataLayoutError, match=r"set: no train-\*\.tar"):
             load(root)
 
     def test_without_a_sample(self, root: Path) -> None:
         rewrite(root, name="test-000.tar")
         with pytest.raises((DataLayoutError, CorruptFileError), match="test-"):
             load(root)
+
+
+class TestSplitsAsTheyAre:
+    def renamed(self, root: Path, before: str, after: str) -> None:
+        for shard in root.glob(f"{before}-*.tar"):
+            shard.rename(shard.with_name(shard.name.replace(before, after, 1)))
+
+    def test_validation_shards_are_the_test_where_there_are_no_others(self, root: Path) -> None:
+        self.renamed(root, "test", "val")
+        dataset = load(root)
+        assert (values(dataset.test), dataset.validation) == ([200, 201, 202, 203], None)
+
+    def test_validation_shards_are_taken_for_validation(self, root: Path) -> None:
+        shutil.copy(root / "test-000.tar", root / "val-000.tar")
+        dataset = load(root)
+        assert values(dataset.validation) == values(dataset.test) == [200, 201, 202, 203]
+
+    @pytest.mark.parametrize("gone", ["train", "test"])
+    def test_one_split_may_be_all_there_is(self, root: Path, gone: str) -> None:
+        for shard in root.glob(f"{gone}-*.tar"):
+            shard.unlink()
+        dataset = load(root)
+        left, other = dataset.train, dataset.test
+        if gone == "train":
+            left, other = other, left
+        assert other is None
+        assert sorted(set(left.labels.tolist())) == [0, 1]
+
+    def test_a_known_order_names_the_classes(self, root: Path) -> None:
+        dataset = load(root, classes="imagenet1k")
+        assert (len(dataset.classes), dataset.classes[:2]) == (1000, ["tench", "goldfish"])
