@@ -18,7 +18,7 @@ from export.original import Original
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
-from foundation.errors import ExportError, UsageError
+from foundation.errors import ExportError, MissingFileError, UsageError
 from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
 from pipeline.data.framing import Fit
@@ -135,7 +135,7 @@ def _export_role(
     depends_on: dict[str, Any] = {
         "requests": [recipe_values(request) for request in requests],
         "weights": weights_of(run, role),
-        "data": run.record()["steps"]["data"]["products"],
+        "data": data_products(run),
         "code": run.record().get("code", {}).get(role),
     }
     if role == "student":
@@ -201,6 +201,21 @@ def weights_of(run: RunFolder, role: Role) -> str | None:
     """SHA-256 of what a role's bundles are made of; None where there is nothing yet."""
     path = _model_file(run, role)
     return sha256_of(path) if path.is_file() else None
+
+
+def data_products(run: RunFolder) -> dict[str, str]:
+    """SHA-256 of what a run made of its data, by the path within the folder.
+
+    Raises:
+        MissingFileError: when it has made nothing yet.
+    """
+    step = run.record()["steps"].get("data")
+    if step is None:
+        raise MissingFileError(
+            f"{run.path}: has no data and no student yet; run `compress distill` for it first"
+        )
+    products: dict[str, str] = step["products"]
+    return products
 
 
 def learnt_origin(run: RunFolder) -> dict[str, Any] | None:

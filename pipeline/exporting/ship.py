@@ -33,6 +33,7 @@ from pipeline.data.facts import CALIBRATION, VALIDATION
 from pipeline.exporting.candidates import FULL, ShippingCandidate, Speedup, keeps_limit, speedup_of
 from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
 from pipeline.exporting.export import (
+    data_products,
     export_source,
     learnt_origin,
     requests_for,
@@ -110,7 +111,7 @@ def ship(
     depends_on = {
         "weights": weights_of(run, "student"),
         "learnt": learnt_origin(run),
-        "data": run.record()["steps"]["data"]["products"],
+        "data": data_products(run),
         "code": run.record().get("code", {}).get("student"),
         "export": recipe_values(recipe),
         "host": bench.host,

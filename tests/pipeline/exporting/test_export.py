@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from deploy_targets.targets import load_target
-from foundation.errors import UsageError
-from pipeline.exporting.export import requests_for
-from pipeline.recipe.sections import ExportRecipe
+from foundation.errors import MissingFileError, UsageError
+from pipeline.exporting.export import export, requests_for
+from pipeline.recipe.sections import ExportRecipe, Recipe
+from pipeline.run_folder.folder import start_run
 
 
 def asked(target: str, **settings: list[str]) -> list[tuple[str, str]]:
@@ -34,6 +36,12 @@ def test_bf16_is_made_where_the_cpu_computes_in_it_and_somebody_asks() -> None:
     assert "bf16" not in {request.precision for request in requests_for(able, ExportRecipe())}
     with pytest.raises(UsageError, match="nothing that was asked for is among these"):
         requests_for(replace(able, features=["asimddp"]), ExportRecipe(precisions=["bf16"]))
+
+
+def test_a_run_that_came_to_an_end_before_its_data_is_told_of(tmp_path: Path) -> None:
+    run = start_run(tmp_path / "run", Recipe())
+    with pytest.raises(MissingFileError, match="has no data and no student yet; run `compress di"):
+        export(run, ExportRecipe(), lambda _: None)
 
 
 def test_what_is_asked_narrows_it_down() -> None:
