@@ -68,9 +68,14 @@ class UnreadableImageError(CompressError):
 
 
 class WeightsMismatchError(CompressError):
-    """Weights do not fit the model: another architecture or another number of classes."""
+    """Weights do not fit the model: another architecture or another number of classes.
+
+    Attributes:
+        known_classes: how many classes the weights know, where that alone is what does not fit.
+    """
 
     exit_code = 15
+    known_classes: int | None = None
 
 
 class CorruptFileError(CompressError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from export.graphs.recorded_classes import logit_count_of, recorded_classes
 from foundation.errors import DataLayoutError, ModelMismatchError
 from pipeline.data import Dataset
-from pipeline.data.class_order import class_order, numbers_in, order_names
+from pipeline.data.class_order import class_order, is_number, numbers_in, order_names
 from pipeline.models import classes_of
 from pipeline.recipe.sections import DataRecipe, StudentRecipe
 from pipeline.training.foreign_models import is_graph
@@ -99,12 +99,22 @@ def check_class_count(source: str, count: int, classes: Sequence[str]) -> None:
     """
     if count == len(classes):
         return
-    advice = "give the data that it was trained for, or say with data.classes which of its classes"
-    advice += " these are, and in which order"
-    for name in order_names():
-        order = class_order(name)
-        if len(order.classes) == count and numbers_in(order, classes):
-            advice = f"the classes are all in {name}: add --classes {name} (data.classes)"
+    advice = order_advice(count, classes) or (
+        "give the data that it was trained for, or say with data.classes which of its classes "
+        "these are, and in which order"
+    )
     raise ModelMismatchError(
         f"{source}: gives {count} logits, but the data has {len(classes)} classes; {advice}"
     )
+
+
+def order_advice(count: int | None, classes: Sequence[str]) -> str | None:
+    """What to do where classes are some of a known order of so many; None where they are not, or
+    are numbers, which are in any order."""
+    if all(map(is_number, classes)):
+        return None
+    for name in order_names():
+        order = class_order(name)
+        if len(order.classes) == count and numbers_in(order, classes):
+            return f"the classes are all in {name}: add --classes {name} (data.classes)"
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import NetworkRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
 from pipeline.training.network_checks import bare_network
-from pipeline.training.network_classes import check_class_count
+from pipeline.training.network_classes import check_class_count, order_advice
 from smskd.checkpoints.files import load_model
 from smskd.checkpoints.foreign import Loaded, load_state
 from smskd.distillation import stage_folder
@@ -141,6 +141,25 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts, role: str = "st
             "choose another model"
         ) from error
     check_class_count(f"model {model!r}", logits.shape[1], facts.classes)
+
+
+def load_weights_for(
+    spec: NetworkSpec, network: nn.Module, classes: Sequence[str], say: Say = to_nobody
+) -> Loaded:
+    """As `load_weights`; weights of more classes than the data has are told of with the known order
+    that these are from.
+
+    Args:
+        spec, network, say: as `load_weights`.
+        classes: the data's.
+    """
+    try:
+        return load_weights(spec, network, say)
+    except WeightsMismatchError as error:
+        advice = order_advice(error.known_classes, classes)
+        if advice is None:
+            raise
+        raise WeightsMismatchError(f"{error}; {advice}") from error
 
 
 def load_weights(spec: NetworkSpec, network: nn.Module, say: Say = to_nobody) -> Loaded:

@@ -16,7 +16,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, to_nobody
 from pipeline.run_folder.torchrun import leads, wait_for_all
 from pipeline.training.foreign_models import is_graph
-from pipeline.training.networks import NetworkSpec, form_paths, load_weights, new_network
+from pipeline.training.networks import NetworkSpec, form_paths, load_weights_for, new_network
 from smskd.checkpoints.foreign import Loaded
 from smskd.engine import derive_seed
 
@@ -56,7 +56,7 @@ def unpruned_student(
             "its weights as student.weights"
         )
     student = new_network(spec, facts, recipe.seed, "student", say=say)
-    return student, load_weights(spec, student, say)
+    return student, load_weights_for(spec, student, facts.classes, say)
 
 
 def prune_in_place(student: nn.Module, recipe: Recipe, facts: DataFacts, number: int) -> bool:

@@ -24,7 +24,7 @@ from pipeline.training.expected_accuracy import (
     remark_on_worth,
 )
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import NetworkSpec, load_weights, new_network, weights_identity
+from pipeline.training.networks import NetworkSpec, load_weights_for, new_network, weights_identity
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
@@ -59,7 +59,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             student = new_student(recipe, facts)
             check_pairing(recipe, facts, network, student)
             check_learns(student, recipe.student.model, first_images(data, "student"))
-            loaded = load_weights(spec, network, step.remark)
+            loaded = load_weights_for(spec, network, facts.classes, step.remark)
             remark_on_classes(facts.classes, loaded, source, step.remark)
             check_answers(network, spec.model, first_images(data, "teacher"))
             if spec.weights is not None:

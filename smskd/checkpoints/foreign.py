@@ -294,10 +294,12 @@ def _misfit(
         else f"these weights do not fit {type(model).__name__}"
     )
     at = f"{source} ({reading.place})" if reading.place else source
-    return WeightsMismatchError(
+    error = WeightsMismatchError(
         f"{at}: {trouble}: {problems}. "
         "Name the architecture and the number of classes they were trained for"
     )
+    error.known_classes = classes[0] if classes else None
+    return error
 
 
 def _class_counts(

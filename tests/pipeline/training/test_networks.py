@@ -24,6 +24,7 @@ from pipeline.run_folder.folder import start_run
 from pipeline.training.networks import (
     NetworkSpec,
     load_weights,
+    load_weights_for,
     new_network,
     trained_student,
     trained_teacher,
@@ -135,6 +136,16 @@ def test_a_librarys_weights_for_other_classes_are_refused_with_both_counts(
     with pytest.raises(WeightsMismatchError, match=r"know 1000 classes.*has 10") as refused:
         load_weights(NetworkSpec(SMALL, "torchvision:DEFAULT"), network)
     assert str(refused.value).startswith("torchvision:DEFAULT: ")
+
+
+def test_weights_of_a_known_order_are_told_of_with_it(published) -> None:
+    """Folders of a few of ImageNet's classes, and weights for all of them."""
+    network, spec = build_model(SMALL, 2, 3), NetworkSpec(SMALL, "torchvision:DEFAULT")
+    with pytest.raises(WeightsMismatchError, match=r"know 1000 .* --classes imagenet1k"):
+        load_weights_for(spec, network, ["n01440764", "n02391049"])
+    for others in (["cat food", "dog food"], ["0", "1"]):  # numbers are in any order
+        with pytest.raises(WeightsMismatchError, match=r"trained for$"):
+            load_weights_for(spec, network, others)
 
 
 def test_weights_are_loaded_from_a_file(tmp_path: Path) -> None:
