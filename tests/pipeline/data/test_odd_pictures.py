@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], list[int]]] = {
     "cmyk.tif": (picture("CMYK", (0, 255, 255, 0)), [255, 0, 0]),
     "deep.png": (deep(32768), [128, 128, 128]),
     "deep.tif": (deep(65535), [255, 255, 255]),
-    "half clear.webp": (picture("RGBA", (0, 0, 0, 0), lossless=True), GROUND),
+    "clear.webp": (picture("RGBA", (0, 0, 0, 0), lossless=True), GROUND),
     "lab.tif": (lab(255, 128, 128), [255, 255, 255]),
     "new\nline.png": (picture("RGB", (4, 5, 6)), [4, 5, 6]),
     "turned.png": (turned, [250, 0, 0]),
