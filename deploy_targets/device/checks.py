@@ -22,6 +22,7 @@ from foundation.errors import (
     MissingFileError,
     ModelMismatchError,
 )
+from foundation.memory import at_once
 from foundation.statistics import wilson_interval
 
 Run = Callable[[NDArray[Any]], NDArray[np.float32]]
@@ -72,7 +73,7 @@ def worst_parity(first: Parity, second: Parity) -> Parity:
 
 
 def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iterator[Counted]:
-    """Which images of an evaluation file a model answers rightly, 64 at a time.
+    """Which images of an evaluation file a model answers rightly, at most 64 at a time.
 
     Args:
         run: from prepared images to logits.
@@ -86,8 +87,9 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
         DataLayoutError: when its images or labels do not fit each other or the model.
     """
     images, labels = load_evaluation(path)
-    for start in range(done, len(images), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
+    size = at_once(images, EVALUATION_BATCH)
+    for start in range(done, len(images), size):
+        part = slice(start, start + size)
         try:
             batch = prepare(images[part])
         except ValueError as error:

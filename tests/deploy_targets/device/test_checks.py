@@ -97,6 +97,20 @@ def test_accuracy_is_the_share_of_right_first_classes_over_more_than_one_batch(t
     assert sizes == [64, 64, 22]
 
 
+def test_photos_are_asked_as_many_at_once_as_a_small_device_bears(tmp_path):
+    shape = Preprocessing(224, 224, 3, mean=[0.5] * 3, std=[0.5] * 3)
+    path = tmp_path / "e.npz"
+    np.savez(path, images=np.zeros((20, 224, 224, 3), np.uint8), labels=np.zeros(20, np.int64))
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        return np.eye(2, dtype=np.float32)[[0] * len(batch)]
+
+    result = accuracy(run, path, shape.prepare)
+    assert (sizes, result.top1, result.n) == ([16, 4], 1.0, 20)
+
+
 def test_counting_goes_on_after_images_that_were_counted_before(tmp_path):
     pixels, labels = [[0, 9]] * 100, np.array([0] * 70 + [1] * 30)
     path = save_evaluation(tmp_path / "e.npz", pixels, labels)

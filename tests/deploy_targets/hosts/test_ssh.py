@@ -51,7 +51,7 @@ def long_job(bundle):
     return Job(bundle=str(bundle), runtime="onnxruntime", threads=1, queries=10**9, max_seconds=600)
 
 
-def test_a_bundle_is_measured_there_as_it_is_here(device, onnx_bundle, tmp_path):
+def test_a_bundle_is_measured_there_as_it_is_here(device, onnx_bundle, slow_bundle, tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
     evaluation = tmp_path / "evaluation.npz"
@@ -70,6 +70,10 @@ def test_a_bundle_is_measured_there_as_it_is_here(device, onnx_bundle, tmp_path)
     before = [path.stat().st_ino for path in (model, brought)]
     measure(onnx_bundle, device.url, options)
     assert [path.stat().st_ino for path in (model, brought)] == before
+    # Another bundle is judged on the same images, which are not brought for it.
+    measure(slow_bundle, device.url, replace(options, queries=2))
+    assert [path.name for path in images.iterdir()] == [brought.parent.name]
+    assert brought.stat().st_ino == before[1]
 
 
 def test_bundles_take_turns_there(device, onnx_bundle):
