@@ -25,11 +25,13 @@ class QuantizationScheme:
             at each call; ONNX only, and only for matrix products).
         excluded: operators that stay in floating point, by their names in the FP32 ONNX graph.
         bias_correction: take the mean error that quantised weights make out of the biases
-            (OpenVINO; NNCF's full algorithm, for its fast one loses where maps are small).
+            (OpenVINO; NNCF's full algorithm, for its fast one loses where maps are small);
+            None: where something is lost without it, and it is measured to help.
         smooth_quant: even out activations' channels into the weights first (OpenVINO);
             None: where the graph has attention and it is measured to help.
-        preset: OpenVINO's activations: "performance" is symmetric, "mixed" asymmetric where it
-            helps; "auto" follows `activation_type`.
+        preset: OpenVINO's activations: "performance" is symmetric, "mixed" asymmetric where their
+            values have both signs; "auto" is "performance" for "s8", and for "u8" too unless
+            "mixed" is measured to keep more.
         reason: why this scheme, in a line; it goes into the bundle.
 
     Raises:
@@ -43,7 +45,7 @@ class QuantizationScheme:
     calibration: str = "minmax"
     method: str = "static"
     excluded: tuple[str, ...] = ()
-    bias_correction: bool = False
+    bias_correction: bool | None = None
     smooth_quant: bool | None = None
     preset: str = "auto"
     reason: str = ""
@@ -79,9 +81,7 @@ def other_schemes(scheme: QuantizationScheme, format_name: str) -> list[Quantiza
             {"bias_correction": not scheme.bias_correction},
             {"calibration": "minmax" if scheme.calibration != "minmax" else "percentile"},
         ]
-        if scheme.preset == "performance" or (
-            scheme.preset == "auto" and scheme.activation_type == "s8"
-        ):
+        if scheme.preset != "mixed":
             changes.append({"preset": "mixed"})
     else:
         # ONNX Runtime's entropy keeps all of its 128 bins: the ranges are min-max's once more.

@@ -37,7 +37,8 @@ def quantized(
     """Quantise an OpenVINO model to INT8.
 
     NNCF chooses the sign of an activation by its values. What the scheme decides is the
-    preset: with "auto", "s8" activations are symmetric around zero, "u8" ones may be asymmetric.
+    preset: with "auto", "s8" activations are symmetric around zero, "u8" ones may be asymmetric;
+    `export.formats._tuning` settles it where the latter cost time and keep no more.
 
     Args:
         model: FP32 `openvino.Model`.

@@ -13,21 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.checking.parity import compare
-from foundation.errors import ExportError
-
-_IMAGES = 32
-_GAIN_DB = 0.5  # less is chance
-_NOTHING_DB = -200.0  # JSON has no infinity
-
-
-@dataclass(frozen=True)
-class AnswersKept:
-    """What a quantised model keeps of the FP32 model's answers to calibration images, at the
-    number of images at once (one, or all) at which it keeps least."""
-
-    signal_to_noise_db: float
-    top1_agreement: float
+from export.formats import Predictor
+from export.formats._answers_kept import AnswersKept, Judge
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +61,7 @@ class Smoothing:
 def better_of(
     original: Any,
     quantize: Callable[[bool], Any],
-    load: Callable[[Any], Callable[[NDArray[np.float32]], NDArray[np.float32]]],
+    load: Callable[[Any], Predictor],
     calibration: NDArray[np.float32],
     batch: int | None,
 ) -> Smoothing:
@@ -87,39 +74,12 @@ def better_of(
         calibration: prepared images.
         batch: how many the model takes at once; None where any number will do.
     """
-    images = calibration[:_IMAGES]
-    sizes = (1, len(images)) if batch is None else (batch,)
-    images = images[: len(images) - len(images) % sizes[-1]]
+    judge = Judge(original, load, calibration, batch)
     plain_model = quantize(False)
-    if not len(images):
+    if not judge.images:
         return Smoothing(plain_model, helps=False)
-    reference = _answers(load(original), images, sizes[-1])
-
-    def worth(model: Any) -> AnswersKept:
-        run = load(model)
-        try:
-            parities = [compare(reference, _answers(run, images, size)) for size in sizes]
-        except ExportError:  # answers that are not finite
-            return AnswersKept(_NOTHING_DB, 0.0)
-        return AnswersKept(
-            min(parity.signal_to_noise_db for parity in parities),
-            min(parity.top1_agreement for parity in parities),
-        )
-
     smoothed_model = quantize(True)
-    smoothed, plain = worth(smoothed_model), worth(plain_model)
-    helps = (
-        smoothed.signal_to_noise_db >= plain.signal_to_noise_db + _GAIN_DB
-        and smoothed.top1_agreement >= plain.top1_agreement
-    )
+    smoothed, plain = judge.judge(smoothed_model), judge.judge(plain_model)
+    helps = smoothed.beats(plain)
     model = smoothed_model if helps else plain_model
-    return Smoothing(model, helps, len(images), smoothed, plain)
-
-
-def _answers(
-    run: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    images: NDArray[np.float32],
-    size: int,
-) -> NDArray[np.float32]:
-    starts = range(0, len(images), size)
-    return np.concatenate([run(images[start : start + size]) for start in starts])
+    return Smoothing(model, helps, judge.images, smoothed, plain)

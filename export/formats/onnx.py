@@ -148,7 +148,7 @@ def quantize(
         model = prepared.quantized(excluded=scheme.excluded)
         graph = prepared.source
     write_bytes(target, model.SerializeToString(deterministic=True))
-    lacking = ["bias_correction"] * scheme.bias_correction
+    lacking = ["bias_correction"] * bool(scheme.bias_correction)
     lacking += ["smooth_quant"] * bool(scheme.smooth_quant)
     lacking += ["preset"] * (scheme.preset != "auto")
     images = len(calibration) if scheme.needs_images() else 0

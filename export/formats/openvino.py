@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from export._libraries import quiet, writing
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
+from export.formats._answers_kept import Judge
 from export.formats._graph import Graph
 from export.formats._layer_names import count_anew
 from export.formats._profile import repeat, typical
 from export.formats._smoothing import Smoothing, better_of
+from export.formats._tuning import Tuning, is_open, tuned
 from export.quantization import QuantizationScheme
 from foundation.errors import ExportError
 
@@ -146,12 +148,23 @@ def quantize(
 
     graph = Graph(onnx.load(source, load_external_data=False))
 
-    def quantized_by(smooth: bool) -> Any:
-        return int8.quantized(model.clone(), graph, calibration, scheme, smooth=smooth)
+    batch = model.input().partial_shape[0]
+    size = batch.get_length() if batch.is_static else None
+    attention = graph.has_attention()
+    tuning = Tuning(scheme)
+    if is_open(scheme) and not attention and not scheme.smooth_quant:
+        judge = Judge(model, _predictor, calibration, size)
 
-    if scheme.smooth_quant is None and graph.has_attention():
-        batch = model.input().partial_shape[0]
-        size = batch.get_length() if batch.is_static else None
+        def quantized_on(form: QuantizationScheme, images: int) -> Any:
+            some = calibration[:images]
+            return int8.quantized(model.clone(), graph, some, form, smooth=False)
+
+        tuning = tuned(scheme, quantized_on, judge)
+
+    def quantized_by(smooth: bool) -> Any:
+        return int8.quantized(model.clone(), graph, calibration, tuning.scheme, smooth=smooth)
+
+    if scheme.smooth_quant is None and attention:
         smoothing = better_of(model, quantized_by, _predictor, calibration, size)
     else:
         smooth = bool(scheme.smooth_quant)
@@ -161,8 +174,9 @@ def quantize(
     with quiet():
         import nncf  # noqa: PLC0415
     facts = quantization_facts(scheme, len(calibration), graph, floating_operators, [])
-    facts |= {"preset": int8.preset_of(scheme), "nncf": nncf.__version__}
-    return quantized, facts | smoothing.as_facts(), smoothing.remark
+    facts |= tuning.as_facts() | {"preset": int8.preset_of(tuning.scheme)}
+    facts |= {"nncf": nncf.__version__}
+    return quantized, facts | smoothing.as_facts(), smoothing.remark or tuning.remark
 
 
 def _onnx_names(source: Path) -> set[str]:

@@ -90,7 +90,9 @@ def test_checking_runs_in_full_fp32(bundles: dict, source: ExportSource) -> None
     [
         (QuantizationScheme(activation_type="s8"), "performance"),
         (
-            QuantizationScheme(per_channel=False, reduce_range=True, calibration="percentile"),
+            QuantizationScheme(
+                per_channel=False, reduce_range=True, calibration="percentile", preset="mixed"
+            ),
             "mixed",
         ),
     ],
