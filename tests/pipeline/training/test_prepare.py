@@ -12,6 +12,7 @@ from pipeline.data.fingerprint import SEEN
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.training.prepare import TrainingData, prepare
+from smskd.engine import Engine
 
 
 def prepared(folder: Path, **settings: object) -> tuple[RunFolder, TrainingData]:
@@ -250,6 +251,15 @@ def test_several_processes_share_the_batches() -> None:
 def test_mixed_labels_know_every_class(tmp_path: Path) -> None:
     data = TrainingData(load_recipe(None, {"data.image_size": 8, "data.augment.mix": "mixup"}))
     assert next(iter(data.batches(data.splits.train, 0))).labels.shape[1] == 10
+
+
+@pytest.mark.parametrize("takes_pinned", [True, False])
+def test_batches_are_pinned_where_the_engine_takes_them(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, takes_pinned: bool
+) -> None:
+    monkeypatch.setattr(Engine, "takes_pinned", takes_pinned)
+    data = TrainingData(load_recipe(None, {"data.name": f"folder:{photos}"}))
+    assert data.batches(data.splits.train, 0).pin is takes_pinned
 
 
 def test_mixing_and_fixed_views_are_refused_in_the_recipe() -> None:
