@@ -15,6 +15,7 @@ from torch import nn
 from foundation.errors import ModelMismatchError
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
+from smskd.curve import curves_of
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.job import StageJob
@@ -24,6 +25,7 @@ from smskd.quantization.quantizing import check_quantizable
 from smskd.stage import Stage, check_sequence
 from smskd.teaching.teacher_views import TeacherViews
 from smskd.training.loop import train_stage
+from smskd.training.results import CONTINUATION
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ def distill(
     Raises:
         ModelMismatchError: when student and teacher cannot be matched, or a stage that quantises
             has a method that needs more than logits.
-        ValueError: when a stage before the last quantises.
+        ValueError: when a stage before the last quantises, or a shared schedule is not one.
         WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
         CorruptFileError: when a link in the folder leads out of it, or a file there is damaged.
@@ -84,6 +86,8 @@ def distill(
     for stage in stages:
         check_quantizable(stage)
     pair = pair_on(teacher, student, train, taps)
+    curves = curves_of(stages)
+    folders = [Path(folder) / stage_folder(*numbered) for numbered in enumerate(stages, start=1)]
     results: list[dict[str, Any]] = []
     for index, stage in enumerate(stages, start=1):
         logger.debug("stage %d of %d: %s", index, len(stages), stage)
@@ -103,12 +107,15 @@ def distill(
             train=train,
             validation=validation,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
-            folder=Path(folder) / stage_folder(index, stage),
+            folder=folders[index - 1],
             seed=seed,
             engine=engine or Engine(),
             listener=listener or Listener(),
             views=views,
             beginning=beginning,
+            curve=curves[index - 1],
+            continues=folders[index - 2] / CONTINUATION if stage.shares_schedule else None,
+            continued=any(following.shares_schedule for following in stages[index : index + 1]),
         )
         results.append(train_stage(job))
     return results
@@ -130,10 +137,11 @@ def train_alone(
     Takes the same arguments as `distill`, with one stage, and gives that stage's metrics.
 
     Raises:
-        ValueError: when the stage has methods.
+        ValueError: when the stage has methods, or its schedule is that of another.
     """
     if stage.methods:
         raise ValueError(f"without a teacher there are no methods, but got {stage.methods=}")
+    check_sequence([stage])
     check_inside(Path(folder))
     job = StageJob(
         stage=stage,

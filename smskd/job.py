@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from foundation.files import sha256_of
 from smskd.batch import Batches
 from smskd.checkpoints.files import content_sha256
+from smskd.curve import Curve, curves_of
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.listening import Listener
@@ -37,6 +39,10 @@ class StageJob:
         seed: the run's seed.
         views: what the teacher said about fixed views of the samples, if it was kept.
         beginning: what the student that the first stage is given is known by.
+        curve: its learning rate; None takes that of the stage by itself.
+        continues: what the stage before left for one on the same schedule; None where this one has
+            its own.
+        continued: whether the next stage goes on on the same schedule.
     """
 
     stage: Stage
@@ -53,6 +59,14 @@ class StageJob:
     listener: Listener = field(default_factory=Listener)
     views: TeacherViews | None = None
     beginning: str | None = None
+    curve: Curve | None = None
+    continues: Path | None = None
+    continued: bool = False
+
+    @property
+    def rates(self) -> Curve:
+        """The stage's learning rate."""
+        return self.curve or curves_of([self.stage])[0]
 
 
 def fingerprint(job: StageJob) -> str:
@@ -68,5 +82,7 @@ def fingerprint(job: StageJob) -> str:
     taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
     views = job.views.facts if job.views else None
     data = [job.beginning, known_by(job.train), known_by(job.validation)]
-    depends_on = json.dumps([settings, taught, views, data], sort_keys=True)
+    gone_on_from = sha256_of(job.continues) if job.continues else None
+    schedule = [asdict(job.rates), gone_on_from, job.continued]
+    depends_on = json.dumps([settings, taught, views, data, schedule], sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

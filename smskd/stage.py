@@ -7,24 +7,25 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from foundation.errors import unknown_name
+from smskd.curve import SHARED, leader_of, schedule_names
 
 OptimizerName = Literal["sgd", "adamw", "lamb"]
-ScheduleName = Literal["cosine", "step", "constant"]
 LabelLossName = Literal["ce", "bce"]
 KeepName = Literal["last", "best"]
 QuantizeName = Literal["none", "int8"]
-_POSITIVE = ("lr", "reference_temperature", "max_grad_norm")
+_POSITIVE = ("lr", "warm_lr", "reference_temperature", "max_grad_norm")
 _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
     "norm_weight_decay", "warmup_epochs",
 )  # fmt: skip
 _CHOICES = {
     "optimizer": OptimizerName,
-    "schedule": ScheduleName,
     "label_loss": LabelLossName,
     "keep": KeepName,
     "quantize": QuantizeName,
 }
+# What a stage that shares a schedule leaves to the one that named it, and what it is elsewhere.
+_OF_THE_CURVE: dict[str, float] = {"lr": 0.05, "warmup_epochs": 0.0, "step_epochs": 30}
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,14 @@ class Stage:
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
         weighting: how TCP weighs the reference loss per sample: a registered weighting.
-        optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov).
+        optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov). An lr of None is 0.05.
         norm_weight_decay: of norms and biases, which have one axis; None decays them as the rest.
-        schedule: the course of the learning rate, after `warmup_epochs` of linear rise; "step" is a
-            tenth of it after each `step_epochs`, counted from the start.
+        schedule: the course of the learning rate, a registered one, after `warmup_epochs` of linear
+            rise; "step" is a tenth of it after each `step_epochs` (30), counted from the start;
+            "shared" goes on where the stage before stood, on one curve over the epochs of both,
+            with its momentum: lr, warmup_epochs and step_epochs are those of the stage that named
+            the curve.
+        warm_lr: share of lr at which the stage begins, if it is not the first; None takes it all.
         max_grad_norm: clips the joint gradient of student and methods; None leaves it.
         accumulate: batches whose gradients make one optimizer step.
         ema_decay: the stage hands on a running mean of the student's weights, of which each step
@@ -85,13 +90,14 @@ class Stage:
     reference_feature_weight: float = 0.0
     weighting: str = "tcp"
     optimizer: OptimizerName = "sgd"
-    lr: float = 0.05
+    lr: float | None = None
     momentum: float = 0.9
     weight_decay: float = 5e-4
     norm_weight_decay: float | None = None
-    schedule: ScheduleName = "cosine"
-    step_epochs: int = 30
-    warmup_epochs: float = 0.0
+    schedule: str = "cosine"
+    step_epochs: int | None = None
+    warmup_epochs: float | None = None
+    warm_lr: float | None = None
     max_grad_norm: float | None = None
     accumulate: int = 1
     ema_decay: float | None = None
@@ -101,6 +107,7 @@ class Stage:
     def __post_init__(self) -> None:
         if isinstance(self.methods, str):
             object.__setattr__(self, "methods", (MethodSpec(self.methods),))
+        self._check_schedule()
         self._check_counts()
         self._check_shares()
         for name in _POSITIVE:
@@ -123,15 +130,36 @@ class Stage:
                 f"but got {self.reference_feature_weight=}; leave it out"
             )
 
+    def _check_schedule(self) -> None:
+        if self.schedule not in schedule_names():
+            raise unknown_name("schedule", self.schedule, schedule_names())
+        if not self.shares_schedule:
+            for name, value in _OF_THE_CURVE.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+            return
+        if self.warm_lr is not None:
+            raise ValueError(
+                f'schedule = "{SHARED}" goes on at the rate where the stage before stood, but got '
+                f"{self.warm_lr=}; leave out one of them"
+            )
+        if self.quantized:
+            raise ValueError(
+                "a stage that quantises trains other weights than the stage before, but got "
+                f'schedule = "{SHARED}"; name a schedule of its own'
+            )
+
     def _check_counts(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
-        if self.step_epochs < 1:
+        if self.step_epochs is not None and self.step_epochs < 1:
             raise ValueError(f"a step has at least one epoch, but got {self.step_epochs=}")
         if self.accumulate < 1:
             raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")
 
     def _check_shares(self) -> None:
+        if self.warm_lr is not None and self.warm_lr > 1:
+            raise ValueError(f"warm_lr is a share of lr, at most 1, but got {self.warm_lr=}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
         if not 0 <= self.label_smoothing < 1:
@@ -152,6 +180,11 @@ class Stage:
         return "+".join([*names, self.quantize] if self.quantized else names)
 
     @property
+    def shares_schedule(self) -> bool:
+        """Whether the stage goes on where the one before it stood."""
+        return self.schedule == SHARED
+
+    @property
     def quantized(self) -> bool:
         """Whether the student is trained with 8-bit numbers."""
         return self.quantize != "none"
@@ -168,10 +201,11 @@ class Stage:
 
 
 def check_sequence(stages: Sequence[Stage]) -> None:
-    """Make sure that only the last stage quantises: what follows would train float numbers again.
+    """Make sure that stages can follow one another as they do.
 
     Raises:
-        ValueError: when another does.
+        ValueError: when one before the last quantises, for what follows would train float numbers
+            again; or a shared schedule is not one.
     """
     for number, stage in enumerate(stages[:-1], start=1):
         if stage.quantized:
@@ -179,3 +213,23 @@ def check_sequence(stages: Sequence[Stage]) -> None:
                 f"only the last stage can quantise, but stage {number} of {len(stages)} "
                 f"({stage.name}) does; put it at the end"
             )
+    for place, stage in enumerate(stages):
+        if stage.shares_schedule:
+            _check_shared(stages, place)
+
+
+def _check_shared(stages: Sequence[Stage], place: int) -> None:
+    leader, stage = leader_of(stages, place), stages[place]
+    where = f"stage {place + 1} of {len(stages)} ({stage.name}) shares a schedule"
+    for name in _OF_THE_CURVE:
+        value, expected = getattr(stage, name), getattr(stages[leader], name)
+        if value not in (None, expected):
+            raise ValueError(
+                f"{where} with stage {leader + 1}, which has {name} = {expected}, but got "
+                f"{name} = {value}; leave it out"
+            )
+    if stages[place - 1].keep == "best":
+        raise ValueError(
+            f"{where} and goes on from the last epoch before it, but stage {place} has keep = "
+            '"best"; leave that out, or let this stage have a schedule of its own'
+        )

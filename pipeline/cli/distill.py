@@ -65,7 +65,8 @@ _OPTIONS = (
     cls=with_recipe(*_OPTIONS),
     epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
-    "--stages at,kd,rkd --epochs 2  ·  compress distill --data cifar100 "
+    "--stages at,kd,rkd --epochs 2  ·  compress distill digits --one-schedule  ·  "
+    "compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",
 )
@@ -89,6 +90,14 @@ def distill(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every stage (stages.N.epochs).")
     ] = None,
+    one_schedule: Annotated[
+        bool,
+        typer.Option(
+            "--one-schedule",
+            help="All stages on one schedule of the learning rate, without restarts "
+            "(stages.N.schedule).",
+        ),
+    ] = False,
     tap: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,6 +114,7 @@ def distill(
     Run again, it goes on after the last finished epoch and ends with the same weights.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
+    from pipeline.recipe.sections import shared_schedule  # noqa: PLC0415
 
     overrides = recipe_changes(ctx)
     if tap:
@@ -118,8 +128,12 @@ def distill(
     file = load_recipe(path, overrides)
     if epochs is not None:
         count = len(file.recipe.stages)
-        epochs_of_stages = {f"stages.{number}.epochs": epochs for number in range(count)}
-        file = load_recipe(path, {**overrides, **epochs_of_stages})
+        overrides |= {f"stages.{number}.epochs": epochs for number in range(count)}
+        file = load_recipe(path, overrides)
+    if one_schedule:
+        # What was typed stays, and is refused where it contradicts that.
+        overrides = {**overrides, **shared_schedule(file.recipe), **overrides}
+        file = load_recipe(path, overrides)
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.commands.distill import distill_only  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,6 +22,7 @@ from deploy_targets.device.options import Batch, RuntimeOptions, SamplingOptions
 from deploy_targets.hosts.host_names import LOCAL, password_problem
 from deploy_targets.intervals import FEWEST_ROUNDS
 from foundation.limits import Within
+from smskd.curve import SCHEDULES, SHARED, schedule_names
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, check_sequence
 
@@ -30,6 +32,7 @@ MOST_RETRIES = 3
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Within(0, 1, above=True)]
 Shade = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -67,6 +70,18 @@ class MethodRecipe(MethodSpec):
     weight: Weight | None = None
 
 
+def _known_schedule(name: str) -> str:
+    if name not in schedule_names():
+        raise ValueError(f"must be one of {', '.join(schedule_names())}")
+    return name
+
+
+def _known_curve(name: str) -> str:
+    if name not in SCHEDULES.names():
+        raise ValueError(f"must be one of {', '.join(SCHEDULES.names())}")
+    return name
+
+
 @dataclass(config=_STRICT, frozen=True)
 class TrainingRecipe(Stage):
     """Plain training on the labels: the keys of a stage, methods aside."""
@@ -74,13 +89,15 @@ class TrainingRecipe(Stage):
     methods: Annotated[tuple[MethodRecipe, ...], Field(max_length=0)] = ()
     epochs: Epochs = 30
     ce_weight: Weight | None = 1.0
-    lr: Rate = 0.05
+    lr: Rate | None = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    step_epochs: Epochs = 30
-    warmup_epochs: NotNegative = 0.0
+    schedule: Annotated[str, AfterValidator(_known_schedule)] = "cosine"
+    step_epochs: Epochs | None = None
+    warmup_epochs: NotNegative | None = None
+    warm_lr: Share | None = None
     max_grad_norm: Positive | None = None
     accumulate: Batch = 1
 
@@ -351,6 +368,12 @@ class TeacherRecipe(NetworkRecipe):
     preprocessing: str | None = None
     training: TrainingRecipe = TrainingRecipe()
 
+    @field_validator("training")
+    @classmethod
+    def _names_its_schedule(cls, training: TrainingRecipe) -> TrainingRecipe:
+        check_sequence([training])
+        return training
+
 
 class StudentRecipe(NetworkRecipe):
     """The network that learns.
@@ -563,6 +586,11 @@ class StudyRecipe(Section):
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
+        baseline_schedules: learning-rate schedules that each arm of one schedule is trained with;
+            the table has the one that is best on the validation images. If unset the first
+            stage's, or cosine where that does not fall to the end.
+        compare_restarts: further arms: the stages on one schedule, the stages with restarts, and
+            all methods at once with the restarts of the stages.
         sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
             stages, or else "at".
         threads: of each arm's process; sums in another order give other last digits, so figures
@@ -574,6 +602,8 @@ class StudyRecipe(Section):
     arms: Names | None = None
     orders: list[list[str]] = []
     stage_counts: list[Few] = []
+    baseline_schedules: list[Annotated[str, AfterValidator(_known_curve)]] = []
+    compare_restarts: bool = False
     one_teacher: bool = False
     teachers: str | None = None
     sakd_methods: Names | None = None
@@ -604,8 +634,14 @@ class Recipe(Section):
     study: StudyRecipe = StudyRecipe()
 
     @model_validator(mode="after")
-    def _quantises_last(self) -> Self:
+    def _has_stages_that_go_together(self) -> Self:
         check_sequence(self.stages)
+        for stage in self.stages:
+            if stage.shares_schedule and stage.prune is not None:
+                raise ValueError(
+                    "what a shared schedule carries over, momentum too, does not fit a student "
+                    f"that was pruned, but got prune = {stage.prune}; name a schedule of its own"
+                )
         last = self.stages[-1]
         if last.quantized and len(self.stages) == 1:
             raise ValueError(
@@ -637,3 +673,17 @@ class Recipe(Section):
     def pruned_before(self, number: int) -> float | None:
         """Share of the student's channels that goes before a stage, counted from 1; or None."""
         return self.student.prune if number == 1 else self.stages[number - 1].prune
+
+
+def shared_schedule(recipe: Recipe) -> dict[str, Any]:
+    """Changes to a recipe, by place, that put all its stages on the first one's schedule.
+
+    One that quantises keeps its own: it trains other weights.
+    """
+    left = dict.fromkeys(("lr", "warmup_epochs", "step_epochs", "warm_lr"))
+    return {
+        f"stages.{number}.{key}": value
+        for number, stage in enumerate(recipe.stages)
+        if number > 0 and not stage.quantized
+        for key, value in {"schedule": SHARED, **left}.items()
+    }

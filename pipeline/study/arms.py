@@ -2,8 +2,9 @@
 
 All arms have the epochs of all the recipe's stages together; student, first weights, data and its
 order are the same too. An arm of one schedule trains as the first stage says (optimizer, learning
-rate, ...); a method's weight, its settings and the weight of the labels beside it are those of the
-stage that it comes from, or, where that leaves them out, those of the method by itself.
+rate, ...), but never at a rate that does not fall; a method's weight, its settings and the weight
+of the labels beside it are those of the stage that it comes from, or, where that leaves them out,
+those of the method by itself.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Any
 
 from foundation.errors import RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
+from smskd.curve import SHARED, curves_of
 from smskd.objective import make_method, spelled_out
-from smskd.stage import MethodSpec, Stage
+from smskd.stage import MethodSpec, Stage, check_sequence
 from smskd.weightings import WEIGHTINGS
 
 ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
 UNANCHORED = "none"
+_ANNEALING = "cosine"
+_SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "step_epochs", "warm_lr")
+_ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": SHARED}
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,14 @@ class Arm:
         name: as the recipe and the command line call it.
         words: what it is, for a reader.
         stages: what is done.
+        trial_of: the arm that it is one try at; the best of them on the validation images is that
+            arm. None for an arm that stands for itself.
     """
 
     name: str
     words: str
     stages: tuple[Stage, ...]
+    trial_of: str | None = None
 
     @property
     def epochs(self) -> int:
@@ -50,10 +59,15 @@ def chosen_arms(file: RecipeFile) -> dict[str, Arm]:
         RecipeError: when an order or a number of stages is impossible.
     """
     arms, requested = all_arms(file), file.recipe.study.arms
+    known = {*arms, *(arm.trial_of for arm in arms.values() if arm.trial_of)}
     for place, name in enumerate(requested or []):
-        if name not in arms:
-            raise unknown_name("arm", name, arms, file.where("study", "arms", place))
-    return {name: arm for name, arm in arms.items() if requested is None or name in requested}
+        if name not in known:
+            raise unknown_name("arm", name, known, file.where("study", "arms", place))
+    return {
+        name: arm
+        for name, arm in arms.items()
+        if requested is None or name in requested or arm.trial_of in requested
+    }
 
 
 def all_arms(file: RecipeFile) -> dict[str, Arm]:
@@ -75,10 +89,15 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms.append(_simultaneous(stages))
     if SAKD not in _methods(stages):
         arms.append(_sakd(stages, file))
+    arms = [trial for arm in arms for trial in _trials(arm, file)]
     if len(stages) > 1:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
+    if len(stages) > 1 and file.recipe.study.compare_restarts:
+        arms += _other_schedules(stages, arms)
     arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
     arms += [_counted(stages, file, place) for place in range(len(file.recipe.study.stage_counts))]
+    for arm in arms:
+        _check_arm(arm, file)
     return {arm.name: _with_defaults(arm) for arm in arms}
 
 
@@ -126,7 +145,40 @@ def _one_schedule(
     stages: Sequence[Stage], methods: Sequence[MethodSpec], ce_weight: float | None
 ) -> tuple[Stage, ...]:
     budget = sum(stage.epochs for stage in stages)
-    return (replace(stages[0], methods=tuple(methods), epochs=budget, ce_weight=ce_weight),)
+    stage = replace(stages[0], methods=tuple(methods), epochs=budget, ce_weight=ce_weight)
+    return (_annealed(stage),)
+
+
+def _annealed(stage: Stage) -> Stage:
+    """The stage at a rate that falls to its end; that of a stage before others need not."""
+    (curve,) = curves_of([stage])
+    return stage if curve.anneals else replace(stage, schedule=_ANNEALING)
+
+
+def _trials(arm: Arm, file: RecipeFile) -> list[Arm]:
+    """An arm of one schedule with each schedule that is to be tried; itself where none is."""
+    names = file.recipe.study.baseline_schedules
+    trials = []
+    for place, name in enumerate(names):
+        stage = replace(arm.stages[0], schedule=name)
+        if not curves_of([stage])[0].anneals:
+            raise RecipeError(
+                f"{file.where('study', 'baseline_schedules', place)}: {name} does not fall within "
+                f"the {stage.epochs} epochs of arm {arm.name!r}, which would lose by that alone; "
+                "leave it out, or set another stages.0.step_epochs"
+            )
+        words = f"{arm.words}, schedule {name}"
+        trial_of = arm.name if len(names) > 1 else None
+        trial_name = f"{arm.name}-{name}" if trial_of else arm.name
+        trials.append(Arm(trial_name, words, (stage,), trial_of))
+    return trials or [arm]
+
+
+def _check_arm(arm: Arm, file: RecipeFile) -> None:
+    try:
+        check_sequence(arm.stages)
+    except ValueError as error:
+        raise RecipeError(f"{file.where('study')}: arm {arm.name!r}: {error}") from error
 
 
 def _alone(stages: Sequence[Stage]) -> Arm:
@@ -184,6 +236,53 @@ def _weighted(stages: Sequence[Stage], weighting: str) -> Arm:
     return Arm(f"smskd-{weighting}", f"SMSKD {_path(sequence)}, {how}", sequence)
 
 
+def _other_schedules(stages: Sequence[Stage], others: Sequence[Arm]) -> list[Arm]:
+    """The stages on one schedule and with restarts, and all methods at once with restarts.
+
+    One of the first two is left out where another arm is the same.
+    """
+    first = _annealed(replace(stages[0], epochs=sum(stage.epochs for stage in stages)))
+    shared = [replace(stages[0], schedule=first.schedule)]
+    shared += [replace(stage, **_ON_A_SHARED_ONE) for stage in stages[1:]]
+    restarted = _restarted(stages)
+    specs = tuple(method for method, _ in _methods(stages).values())
+    at_once = tuple(
+        replace(stage, methods=specs, ce_weight=1.0, weighting=UNANCHORED) for stage in restarted
+    )
+    arms = [
+        Arm("smskd-one-schedule", f"SMSKD {_path(shared)}, on one schedule", tuple(shared)),
+        Arm("smskd-restarts", f"SMSKD {_path(restarted)}, each on its own schedule", restarted),
+    ]
+    done = [arm.stages for arm in others]
+    arms = [arm for arm in arms if arm.stages not in done]
+    if len(specs) > 1:
+        names = ", ".join(spec.name for spec in specs)
+        words = f"{names} at once, with the restarts of {len(stages)} stages"
+        arms.append(Arm(f"{AT_ONCE}-restarts", words, at_once))
+    return arms
+
+
+def _restarted(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages, each on a schedule of its own, of the kind that it shared."""
+    sequence: list[Stage] = []
+    for stage in stages:
+        if stage.shares_schedule:
+            of_the_curve = {key: getattr(sequence[-1], key) for key in _SCHEDULE_KEYS}
+            stage = replace(stage, **of_the_curve)  # noqa: PLW2901
+        sequence.append(stage)
+    return tuple(sequence)
+
+
+def _scheduled_as(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Stages in another order; where some share a schedule, each has the one of its new place."""
+    if not any(stage.shares_schedule for stage in stages):
+        return tuple(sequence)
+    return tuple(
+        replace(stage, **{key: getattr(place, key) for key in _SCHEDULE_KEYS})
+        for stage, place in zip(sequence, stages, strict=True)
+    )
+
+
 def _ordered(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
     order = file.recipe.study.orders[place]
     where = file.where("study", "orders", place)
@@ -191,7 +290,7 @@ def _ordered(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
     for stage in stages:
         left.setdefault(stage.name, []).append(stage)
     _check_order(order, left, where)
-    sequence = tuple(left[name].pop(0) for name in order)
+    sequence = _scheduled_as(stages, [left[name].pop(0) for name in order])
     return Arm(f"order-{'-'.join(order)}", f"SMSKD {_path(sequence)}", sequence)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline.data.facts import DataFacts, read_facts
@@ -37,6 +37,8 @@ class ArmFindings:
         after_stage: mean validation top-1 after each stage.
         retention: mean over the seeds; None for an arm of one stage.
         runs: each seed's result.
+        tried: mean validation top-1 of each try at the arm, by name, of which it is the best; empty
+            where there was one way alone.
     """
 
     arm: Arm
@@ -49,6 +51,7 @@ class ArmFindings:
     after_stage: list[float]
     retention: dict[str, Any] | None
     runs: list[ArmResult]
+    tried: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,8 @@ def gather(
     """
     by_arm = {name: [result for result in results if result.arm == name] for name in arms}
     by_arm = {name: runs for name, runs in by_arm.items() if runs}
+    chosen = best_trials(arms, by_arm)
+    by_arm = {name: by_arm[best] for name, (best, _) in chosen.items()}
     baseline, recipe = baseline_name(file), file.recipe
     seeds = sorted({result.seed for result in results})
     teachers = [recipe.seed] if recipe.study.one_teacher else seeds
@@ -134,13 +139,55 @@ def gather(
             "teacher": {key: teacher[key] for key in ("model", "parameters")},
             "student": {"model": recipe.student.model, "parameters": parameter_count(student)},
         },
-        arms=[_arm_findings(arms[name], by_arm, baseline) for name in by_arm],
+        arms=[
+            _arm_findings(_as_chosen(arms[best], tried), tried, by_arm, baseline)
+            for best, tried in chosen.values()
+        ],
         failures=[f"{failure.task.name}: {failure.message}" for failure in failures],
     )
 
 
+def best_trials(
+    arms: Mapping[str, Arm], by_arm: Mapping[str, Sequence[ArmResult]]
+) -> dict[str, tuple[str, dict[str, float]]]:
+    """For each arm the try that is best on the validation images, and what each try had there.
+
+    An arm that stands for itself is its own only try. Of several those count that have as many
+    seeds as any of them.
+
+    Args:
+        arms: those that were asked for.
+        by_arm: the results of each.
+    """
+    tries: dict[str, list[str]] = {}
+    for name in by_arm:
+        tries.setdefault(arms[name].trial_of or name, []).append(name)
+    chosen = {}
+    for name, names in tries.items():
+        most = max(len(by_arm[tried]) for tried in names)
+        means = {
+            tried: spread_of([run.validation_top1 for run in by_arm[tried]]).mean
+            for tried in names
+            if len(by_arm[tried]) == most
+        }
+        best = max(means, key=lambda tried: means[tried])
+        chosen[name] = best, means if arms[best].trial_of else {}
+    return chosen
+
+
+def _as_chosen(arm: Arm, tried: Mapping[str, float]) -> Arm:
+    """A try as the arm that it was chosen to be."""
+    if arm.trial_of is None:
+        return arm
+    words = f"{arm.words}: best of {len(tried)} on the validation images"
+    return replace(arm, name=arm.trial_of, words=words, trial_of=None)
+
+
 def _arm_findings(
-    arm: Arm, by_arm: Mapping[str, Sequence[ArmResult]], baseline: str
+    arm: Arm,
+    tried: dict[str, float],
+    by_arm: Mapping[str, Sequence[ArmResult]],
+    baseline: str,
 ) -> ArmFindings:
     runs = list(by_arm[arm.name])
     seconds, baseline_runs = _seconds(runs), by_arm.get(baseline)
@@ -157,6 +204,7 @@ def _arm_findings(
         after_stage=[spread_of(values).mean for values in stages],
         retention=mean_retention(matrices) if matrices else None,
         runs=runs,
+        tried=tried,
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from smskd.blame import blamed
+from smskd.curve import Curve
 from smskd.stage import Stage
-from smskd.training.schedule import learning_rate, make_optimizer, set_rate
+from smskd.training.schedule import make_optimizer, set_rate
 from smskd.training.train_step import TrainStep
 
 
@@ -24,12 +25,13 @@ class Descent:
     Args:
         fabric: the engine's, launched.
         step: what learns.
-        stage: its rate, clipping and accumulation are kept.
+        stage: its clipping and accumulation are kept.
+        curve: its learning rate.
     """
 
-    def __init__(self, fabric: Any, step: TrainStep, stage: Stage) -> None:
-        self.fabric, self.step, self.stage = fabric, step, stage
-        optimizer = make_optimizer(stage, self._learning(), step.objective.paces)
+    def __init__(self, fabric: Any, step: TrainStep, stage: Stage, curve: Curve) -> None:
+        self.fabric, self.step, self.stage, self.curve = fabric, step, stage, curve
+        optimizer = make_optimizer(stage, self._learning(), curve.lr, step.objective.paces)
         self.wrapped, self.optimizer = fabric.setup(step, optimizer)
         self._pending = 0  # batches whose gradients wait for the next optimizer step
 
@@ -52,7 +54,7 @@ class Descent:
             The batch's losses.
         """
         if self._pending == 0:
-            set_rate(self.optimizer, learning_rate(self.stage, position))
+            set_rate(self.optimizer, self.curve.rate(position))
             self.optimizer.zero_grad()
         share, last = self._share(number, batches)
         # Where nobody knows the last batch, each may be it.

@@ -27,10 +27,17 @@ from smskd.parallel import rank, wait_for_all, world_size
 from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
 from smskd.teaching.teachers import AskTeacher, ask_live, make_teacher, needs_features
 from smskd.training.compiling import runnable
+from smskd.training.continuing import load_continuation, save_continuation
 from smskd.training.descent import Descent
-from smskd.training.results import METRICS, WEIGHTS, best_epoch, finished_metrics, write_result
+from smskd.training.results import (
+    CONTINUATION,
+    METRICS,
+    WEIGHTS,
+    best_epoch,
+    finished_metrics,
+    write_result,
+)
 from smskd.training.resuming import ResumeState, load_resume, save_resume
-from smskd.training.schedule import learning_rate
 from smskd.training.train_step import TrainStep
 
 logger = logging.getLogger(__name__)
@@ -75,7 +82,7 @@ class _StageRun:
                 job.engine.place(tapped.model, self.device)
         self.student = self._quantized() if job.stage.quantized else job.student
         self.step = TrainStep(self.student, Objective(job.stage, job.pair), job.stage.ema_decay)
-        self.descent = Descent(self.fabric, self.step, job.stage)
+        self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
         self.ask_teacher: AskTeacher | None = None
         self.history: list[dict[str, Any]] = []
 
@@ -86,6 +93,8 @@ class _StageRun:
 
     def run(self) -> dict[str, Any]:
         finished_epochs = self._resume()
+        if finished_epochs == 0 and self.job.continues is not None:
+            load_continuation(self.job.continues, self.step, self.descent.optimizer, self._scaler())
         logger.info(
             "stage %s: %d epochs, %d of them done before, on %s, methods %s, in %s",
             self.stage.name, self.stage.epochs, finished_epochs, self.device,
@@ -136,7 +145,7 @@ class _StageRun:
         self.step.after_epoch()
         record = {
             "epoch": epoch + 1,
-            "lr": learning_rate(self.stage, epoch),
+            "lr": self.job.rates.rate(epoch),
             "losses": self._means(sums, images_seen),
             **self._validate(),
             "seconds": time.perf_counter() - started,
@@ -251,6 +260,10 @@ class _StageRun:
         if self.stage.keep == "best":
             network.load_state_dict(load_tensors(folder / _BEST)[0])
         learned = self.step.objective.state_dict()
+        if self.job.continued:
+            save_continuation(
+                folder / CONTINUATION, self.step, self.descent.optimizer, self._scaler()
+            )
         ranges = None
         if self.stage.quantized:
             ranges = ranges_in(network)

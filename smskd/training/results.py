@@ -17,7 +17,7 @@ from smskd.job import StageJob
 from smskd.objective import spelled_out
 
 WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
-RANGES = "ranges.safetensors"
+RANGES, CONTINUATION = "ranges.safetensors", "continuation.safetensors"
 
 _AGAIN = "delete it to train the stage again"
 
@@ -31,19 +31,25 @@ class StageResult:
         seconds: that its epochs took.
         weights_sha256: of the student that it hands on.
         ranges_sha256: of the activations' ranges, where it quantised.
+        continuation_sha256: of what a next stage on the same schedule goes on from.
     """
 
     fingerprint: str
     seconds: float
     weights_sha256: str
     ranges_sha256: str | None = None
+    continuation_sha256: str | None = None
 
     FURTHER_KEYS: ClassVar[bool] = True
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(0, seconds=self.seconds)
-        yield from sha256(weights_sha256=self.weights_sha256, ranges_sha256=self.ranges_sha256)
+        yield from sha256(
+            weights_sha256=self.weights_sha256,
+            ranges_sha256=self.ranges_sha256,
+            continuation_sha256=self.continuation_sha256,
+        )
 
 
 def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -62,6 +68,8 @@ def finished_metrics(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     check_sha256(folder / WEIGHTS, result.weights_sha256)
     if result.ranges_sha256 is not None:
         check_sha256(folder / RANGES, result.ranges_sha256)
+    if result.continuation_sha256 is not None:
+        check_sha256(folder / CONTINUATION, result.continuation_sha256)
     return metrics
 
 
@@ -75,6 +83,8 @@ def write_result(
     ranges: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write the student, the methods' learnt parts if there are any, and last the metrics.
+
+    What a next stage continues from lies there before.
 
     Args:
         job: what was asked.
@@ -102,6 +112,8 @@ def write_result(
     if ranges is not None:
         save_tensors(folder / RANGES, ranges)
         metrics["ranges_sha256"] = sha256_of(folder / RANGES)
+    if job.continued:
+        metrics["continuation_sha256"] = sha256_of(folder / CONTINUATION)
     write_json(folder / METRICS, metrics)
 
 

@@ -145,17 +145,30 @@ def _moments(
     Raises:
         ValueError: when it is not of the optimizer's parameters.
     """
-    shapes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if not name.startswith("optimizer."):
             continue
         _, index, key = name.split(".", 2)
         # A moment has its parameter's shape, a count of steps has none.
-        if int(index) not in range(len(shapes)) or tensor.shape not in ((), shapes[int(index)]):
+        if int(index) not in range(len(parameters)) or tensor.shape not in (
+            (),
+            parameters[int(index)].shape,
+        ):
             raise ValueError(f"{name} fits no parameter")
-        moments.setdefault(int(index), {})[key] = tensor
+        moments.setdefault(int(index), {})[key] = laid_out_as(parameters[int(index)], tensor)
     return moments
+
+
+def laid_out_as(parameter: Tensor, moment: Tensor) -> Tensor:
+    """A moment in its parameter's memory layout; a file keeps none.
+
+    In another the sums over it, such as LAMB's norms, would have other last digits.
+    """
+    if moment.shape != parameter.shape:
+        return moment
+    return torch.empty_like(parameter, dtype=moment.dtype).copy_(moment)
 
 
 def _scales(saved: dict[str, Any], scaler: Scaler | None) -> dict[str, Any]:

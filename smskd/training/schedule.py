@@ -1,8 +1,7 @@
-"""Optimizer and learning rate of a stage."""
+"""The optimizer of a stage, and how it takes a learning rate (`smskd.curve` has its course)."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,23 +16,24 @@ _PACE = "pace"
 
 
 def make_optimizer(
-    stage: Stage, parameters: Iterable[nn.Parameter], paces: Sequence[Pace] = ()
+    stage: Stage, parameters: Iterable[nn.Parameter], lr: float, paces: Sequence[Pace] = ()
 ) -> torch.optim.Optimizer:
     """The stage's optimizer over all that can be learned.
 
     Args:
-        stage: its rate, momentum and weight decay.
+        stage: its momentum and weight decay.
         parameters: all of them.
+        lr: the peak of its learning rate.
         paces: those among them that learn at a pace of their own.
     """
     groups = _groups(list(parameters), paces, stage.norm_weight_decay)
     if stage.optimizer == "lamb":
-        return Lamb(groups, stage.lr, stage.weight_decay)
+        return Lamb(groups, lr, stage.weight_decay)
     if stage.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=stage.lr, weight_decay=stage.weight_decay)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=stage.weight_decay)
     return torch.optim.SGD(
         groups,
-        lr=stage.lr,
+        lr=lr,
         momentum=stage.momentum,
         weight_decay=stage.weight_decay,
         nesterov=stage.momentum > 0,
@@ -65,22 +65,3 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters its share of the stage's rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group[_PACE]
-
-
-def learning_rate(stage: Stage, epoch: float) -> float:
-    """The learning rate at a point of the stage.
-
-    A pure function of the position, so there is no scheduler state to save.
-
-    Args:
-        stage: the stage.
-        epoch: epochs finished, with the fraction of the running one.
-    """
-    if epoch < stage.warmup_epochs:
-        return stage.lr * epoch / stage.warmup_epochs
-    if stage.schedule == "constant" or stage.warmup_epochs >= stage.epochs:
-        return stage.lr
-    if stage.schedule == "step":
-        return stage.lr * math.pow(0.1, epoch // stage.step_epochs)
-    progress = (epoch - stage.warmup_epochs) / (stage.epochs - stage.warmup_epochs)
-    return stage.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

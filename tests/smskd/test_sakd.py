@@ -129,7 +129,7 @@ def test_policy_and_adaption_layers_learn_at_their_own_pace_and_the_rest_at_the_
     stage = Stage((spec,), lr=0.2, weight_decay=0.3)
     objective = Objective(stage, pair)
     step = TrainStep(pair.student, objective, None)
-    optimizer = make_optimizer(stage, step.parameters(), objective.paces)
+    optimizer = make_optimizer(stage, step.parameters(), stage.lr, objective.paces)
     set_rate(optimizer, 0.08)
     names = {parameter: name for name, parameter in step.named_parameters()}
     common, routing = optimizer.param_groups

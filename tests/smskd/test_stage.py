@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UnknownNameError
-from smskd.stage import MethodSpec, Stage
+from smskd.stage import MethodSpec, Stage, check_sequence
 
 
 def test_a_methods_name_alone_is_a_set_of_one() -> None:
@@ -125,3 +125,50 @@ def test_a_stage_as_plain_values_is_json_and_tells_stages_apart() -> None:
     assert written(Stage("kd")) != written(Stage("kd", ema_decay=0.9))
     assert written(Stage("kd")) != written(Stage("kd", reference_feature_weight=0.1))
     assert written(Stage("kd")) != written(Stage((MethodSpec("kd", settings={"a": 1}),)))
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"warm_lr": 0.1}, "goes on at the rate where the stage before stood"),
+        ({"quantize": "int8"}, "trains other weights than the stage before"),
+    ],
+)
+def test_a_stage_of_a_shared_schedule_has_no_restart_and_no_other_weights(
+    stage: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        Stage("kd", schedule="shared", **stage)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"schedule": "shared"}, {}, "the first has none before it; name its schedule: constant"),
+        ({"lr": 0.1}, {"lr": 0.05}, "stage 1, which has lr = 0.1, but got lr = 0.05; leave it out"),
+        ({}, {"warmup_epochs": 1.0}, "warmup_epochs = 0.0, but got warmup_epochs = 1.0"),
+        ({"schedule": "step"}, {"step_epochs": 5}, "step_epochs = 30, but got step_epochs = 5"),
+        ({"keep": "best"}, {}, 'stage 1 has keep = "best"'),
+    ],
+)
+def test_a_stage_that_contradicts_the_schedule_that_it_shares_is_refused_in_a_line(
+    first: dict[str, Any], second: dict[str, Any], words: str
+) -> None:
+    stages = [Stage("at", **first), Stage("kd", schedule="shared", **second)]
+    with pytest.raises(ValueError, match=words) as refused:
+        check_sequence(stages)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_stage_that_repeats_the_schedule_that_it_shares_is_taken() -> None:
+    first = Stage("at", lr=0.2, warmup_epochs=1.0, schedule="step", step_epochs=3)
+    second = Stage("kd", lr=0.2, warmup_epochs=1.0, schedule="shared", step_epochs=3)
+    check_sequence([first, second, Stage("rkd", schedule="shared")])
+
+
+def test_what_a_stage_says_nothing_of_has_its_default_and_is_the_curves_where_it_is_shared() -> (
+    None
+):
+    keys = ("lr", "warmup_epochs", "step_epochs")
+    assert [getattr(Stage("kd"), key) for key in keys] == [0.05, 0.0, 30]
+    assert [getattr(Stage("kd", schedule="shared"), key) for key in keys] == [None] * 3

@@ -4,7 +4,7 @@ import pytest
 
 from foundation.errors import RecipeError
 from pipeline.recipe.file import dump_recipe, load_recipe
-from pipeline.recipe.sections import AugmentRecipe, Recipe
+from pipeline.recipe.sections import AugmentRecipe, Recipe, shared_schedule
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,11 @@ from pipeline.recipe.sections import AugmentRecipe, Recipe
         ("stages.0.lr", float("inf"), "finite"),
         ("stages.0.momentum", 1.0, "less than 1"),
         ("stages.0.optimizer", "lion", "'sgd', 'adamw' or 'lamb'"),
+        ("stages.0.schedule", "cosin", "must be one of constant, cosine, linear, step, shared"),
+        ("stages.0.schedule", "shared", "the first has none before it; name its schedule"),
+        ("stages.1.warm_lr", 1.5, "above 0 and at most 1"),
+        ("teacher.training.schedule", "shared", "name its schedule"),
+        ("study.baseline_schedules", ["shared"], "must be one of constant, cosine, linear, step"),
         ("stages.0.methods", [], "at least 1"),
         ("stages.0.methods", ["kd", "kd"], "each method once"),
         ("teacher.training.methods", [{"name": "kd"}], "at most 0"),
@@ -96,6 +101,27 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
 
 def test_the_default_road_is_at_then_kd_then_rkd() -> None:
     assert [stage.name for stage in Recipe().stages] == ["at", "kd", "rkd"]
+
+
+def test_all_stages_go_on_one_schedule_but_the_one_that_quantises(tmp_path) -> None:
+    stages = [
+        {"methods": "at", "lr": 0.1, "warmup_epochs": 1.0},
+        {"methods": "kd", "lr": 0.02, "warm_lr": 0.5},
+        {"methods": "quant"},
+    ]
+    recipe = load_recipe(None, {"stages": stages}).recipe
+    changed = load_recipe(None, {"stages": stages, **shared_schedule(recipe)}).recipe
+    assert [stage.schedule for stage in changed.stages] == ["cosine", "shared", "cosine"]
+    assert [stage.lr for stage in changed.stages] == [0.1, None, 0.005]
+    path = tmp_path / "recipe.toml"
+    path.write_text(dump_recipe(changed))
+    assert load_recipe(path).recipe == changed
+
+
+def test_a_pruned_student_cannot_go_on_on_the_same_schedule() -> None:
+    stages = [{"methods": "at"}, {"methods": "kd", "schedule": "shared", "prune": 0.2}]
+    with pytest.raises(RecipeError, match="does not fit a student that was pruned"):
+        load_recipe(None, {"stages": stages})
 
 
 def test_one_key_of_a_table_does_not_change_the_others() -> None:

@@ -32,8 +32,8 @@ methods = "rkd"
 epochs = 4
 """
 OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "norm_weight_decay", "schedule",
-             "step_epochs", "warmup_epochs", "max_grad_norm", "accumulate", "ema_decay", "keep",
-             "label_loss", "label_smoothing")  # fmt: skip
+             "step_epochs", "warmup_epochs", "warm_lr", "max_grad_norm", "accumulate", "ema_decay",
+             "keep", "label_loss", "label_smoothing")  # fmt: skip
 
 
 def values_of(stage: StageRecipe) -> dict[str, Any]:
@@ -206,3 +206,86 @@ def test_a_study_refuses_a_stage_that_prunes(tmp_path: Path) -> None:
     file = file_of(tmp_path, stages=f"{RECIPE}prune = 0.3\n")
     with pytest.raises(RecipeError, match=r"stages\[2\]\.prune: .*student\.prune"):
         chosen_arms(file)
+
+
+SHARED = """\
+[[stages]]
+methods = "at"
+epochs = 6
+lr = 0.1
+schedule = "constant"
+
+[[stages]]
+methods = "kd"
+epochs = 4
+schedule = "shared"
+"""
+
+
+def test_an_arm_of_one_schedule_never_has_a_rate_that_does_not_fall(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, stages=SHARED))
+    for name in ("alone", "at", "kd", "simultaneous", "sakd"):
+        (stage,) = arms[name].stages
+        assert (stage.schedule, stage.lr, stage.epochs) == ("cosine", 0.1, 10)
+    # SMSKD is what the recipe says.
+    assert [stage.schedule for stage in arms["smskd-tcp"].stages] == ["constant", "shared"]
+
+
+def test_each_arm_of_one_schedule_is_tried_with_each_that_is_asked(tmp_path: Path) -> None:
+    study = 'baseline_schedules = ["cosine", "linear"]\narms = ["at", "smskd-tcp"]'
+    arms = chosen_arms(file_of(tmp_path, study, SHARED))
+    assert list(arms) == ["at-cosine", "at-linear", "smskd-tcp"]
+    assert [arm.trial_of for arm in arms.values()] == ["at", "at", None]
+    assert [arm.stages[0].schedule for arm in arms.values()] == ["cosine", "linear", "constant"]
+
+
+def test_one_schedule_that_is_asked_for_is_no_trial(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, 'baseline_schedules = ["linear"]', SHARED))
+    assert (arms["kd"].stages[0].schedule, arms["kd"].trial_of) == ("linear", None)
+
+
+@pytest.mark.parametrize("name", ["constant", "step"])
+def test_a_schedule_that_does_not_fall_within_the_budget_is_not_tried(
+    tmp_path: Path, name: str
+) -> None:
+    file = file_of(tmp_path, f'baseline_schedules = ["linear", "{name}"]', SHARED)
+    with pytest.raises(RecipeError, match=rf"study\.baseline_schedules\[1\]: {name} does not fall"):
+        all_arms(file)
+
+
+def test_what_restarts_cost_has_arms_of_its_own(tmp_path: Path) -> None:
+    file = file_of(tmp_path, "compare_restarts = true")
+    arms = all_arms(file)
+    shared = arms["smskd-one-schedule"].stages
+    assert [(stage.schedule, stage.lr) for stage in shared] == [
+        ("cosine", 0.02), ("shared", None), ("shared", None),
+    ]  # fmt: skip
+    restarts = arms["simultaneous-restarts"].stages
+    assert [(stage.name, stage.epochs, stage.lr) for stage in restarts] == [
+        ("kd+at+rkd", 5, 0.02), ("kd+at+rkd", 3, 0.01), ("kd+at+rkd", 4, 0.05),
+    ]  # fmt: skip
+    assert not any(stage.anchored for stage in restarts)
+    assert {arm.epochs for arm in arms.values()} == {12}
+
+
+def test_restarts_of_a_recipe_of_one_schedule_are_of_its_kind(tmp_path: Path) -> None:
+    arms = all_arms(
+        file_of(tmp_path, "compare_restarts = true", SHARED.replace("constant", "step"))
+    )
+    restarts = arms["smskd-restarts"].stages
+    assert [(stage.schedule, stage.lr) for stage in restarts] == [("step", 0.1), ("step", 0.1)]
+    assert "smskd-one-schedule" in arms  # its steps of 30 epochs do not fall within 10
+
+
+def test_an_arm_that_another_is_already_is_left_out(tmp_path: Path) -> None:
+    stages = SHARED.replace("constant", "cosine")
+    arms = all_arms(file_of(tmp_path, "compare_restarts = true", stages))
+    assert "smskd-one-schedule" not in arms
+    assert arms["smskd-tcp"].stages[1].shares_schedule
+
+
+def test_in_another_order_each_stage_has_the_schedule_of_its_place(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, 'orders = [["kd", "at"]]', SHARED))
+    kd, at = arms["order-kd-at"].stages
+    assert (kd.name, kd.schedule, kd.lr, kd.epochs) == ("kd", "constant", 0.1, 4)
+    assert (at.name, at.schedule, at.lr, at.epochs) == ("at", "shared", None, 6)

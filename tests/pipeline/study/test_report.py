@@ -13,9 +13,10 @@ from PIL import Image
 
 from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.study.arms import Arm, all_arms
-from pipeline.study.findings import Findings, gather
+from pipeline.study.findings import Findings, best_trials, gather
 from pipeline.study.folder import ArmResult, StudyFolder
 from pipeline.study.render import columns, findings_table, render_html, render_markdown, rows
+from smskd.stage import Stage
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
 
@@ -144,3 +145,37 @@ def test_a_browser_shows_the_page_without_a_word_on_the_console(study, tmp_path:
     assert [line for line in looked.stderr.splitlines() if "CONSOLE" in line] == []
     pixels = np.asarray(Image.open(picture).convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 50
+
+
+def trial(name: str, seed: int, validation: float) -> ArmResult:
+    arm = Arm(name, name, (Stage("kd", epochs=2),), "kd")
+    return replace(result_of(arm, seed, 0.9), validation_top1=validation)
+
+
+def test_of_several_tries_the_one_that_is_best_on_the_validation_images_is_the_arm() -> None:
+    arms = {name: Arm(name, name, (), "kd") for name in ("kd-cosine", "kd-linear", "kd-step")}
+    arms["at"] = Arm("at", "at", ())
+    by_arm = {
+        "at": [trial("at", 0, 0.5)],
+        "kd-cosine": [trial("kd-cosine", 0, 0.6), trial("kd-cosine", 1, 0.7)],
+        "kd-linear": [trial("kd-linear", 0, 0.7), trial("kd-linear", 1, 0.7)],
+        "kd-step": [trial("kd-step", 0, 0.9)],  # a seed alone says too little
+    }
+    chosen = best_trials(arms, by_arm)
+    assert chosen["at"] == ("at", {})
+    best, tried = chosen["kd"]
+    assert best == "kd-linear"
+    assert tried == pytest.approx({"kd-cosine": 0.65, "kd-linear": 0.7})
+
+
+def test_the_table_has_a_try_under_the_name_of_its_arm(study) -> None:
+    overrides = {"study.baseline_schedules": ["cosine", "linear"]}
+    file = load_recipe(study.path / "recipe.toml", overrides)
+    arms = {n: a for n, a in all_arms(file).items() if n in ("kd-cosine", "kd-linear", "smskd-tcp")}
+    results = [result_of(arm, seed, 0.5 + 0.1 * seed) for arm in arms.values() for seed in (0, 1)]
+    results = [replace(r, validation_top1=0.7) if r.arm == "kd-linear" else r for r in results]
+    shown = gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
+    assert [found.arm.name for found in shown.arms] == ["kd", "smskd-tcp"]
+    assert "schedule linear: best of 2 on the validation images" in shown.arms[0].arm.words
+    assert shown.record().arms["kd"]["tried"] == pytest.approx({"kd-cosine": 0.6, "kd-linear": 0.7})
+    assert shown.arms[1].against_baseline is not None

@@ -2,7 +2,7 @@
 
 It reads orders, one a line, and answers each with a line:
 
-    ["FOLDER", "sgd" or "adamw", "last" or "best", "STAGE.EPOCH.BATCH", ...]
+    ["FOLDER", "sgd", "adamw" or "lamb", "last" or "best", "STAGE.EPOCH.BATCH", ...]
 
 For each place named, a process of its own takes up the work and kills itself there with SIGKILL;
 a last one ends it. Each is a fork of this process, which itself never trains: what it imports,
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,8 @@ class Killer(Listener):
 def stages_of(optimizer: str, keep: str) -> list[Stage]:
     """Running means, steps of two batches, and methods that draw, route and remember.
 
-    With adamw a last stage trains with 8-bit numbers, whose ranges follow the batches.
+    With adamw a last stage trains with 8-bit numbers, whose ranges follow the batches; with lamb
+    all are on one schedule.
     """
     crd = MethodSpec("crd", settings={"negatives": 8})
     settings = {"optimizer": optimizer, "keep": keep, "lr": 0.02, "max_grad_norm": 5.0}
@@ -78,6 +80,9 @@ def stages_of(optimizer: str, keep: str) -> list[Stage]:
         Stage(tuple(map(MethodSpec, ("fitnet", "mgd", "sakd"))), EPOCHS, **settings),
         Stage((MethodSpec("rkd"), crd), EPOCHS, reference_feature_weight=0.1, **settings),
     ]
+    if optimizer == "lamb":
+        shared = {"lr": None, "warmup_epochs": None, "step_epochs": None, "schedule": "shared"}
+        return [stages[0], *(replace(stage, **shared) for stage in stages[1:])]
     last = Stage("kd", EPOCHS, ema_decay=0.8, quantize="int8", **settings)
     return [*stages, last] if optimizer == "adamw" else stages
 

@@ -120,6 +120,12 @@ def test_adamw_is_taken_up_with_its_moments_and_8_bit_numbers_with_their_ranges(
     )
 
 
+def test_stages_on_one_schedule_are_taken_up_on_either_side_of_a_border(run: Run) -> None:
+    killed, whole = run("1.3.5", "2.1.1", "2.3.2", "3.1.4", optimizer="lamb"), run(optimizer="lamb")
+    assert_same(killed, whole)
+    assert "2-fitnet+mgd+sakd/continuation.safetensors" in files_of(whole)
+
+
 def test_the_best_epoch_outlives_the_kill(run: Run) -> None:
     killed, whole = run("1.3.2", "2.3.3", "3.2.3", keep="best"), run(keep="best")
     assert_same(killed, whole)
