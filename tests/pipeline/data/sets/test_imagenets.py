@@ -51,7 +51,7 @@ class TestImageNet:
         record = data.splits.preprocessing
         assert (record.height, record.width, record.resize_to) == (224, 224, [256, 256])
         assert (record.fit, record.mean) == ("crop", [0.485, 0.456, 0.406])
-        assert any("imagenet" in line for line in data.remarks)
+        assert any("usual way of ImageNet" in line for line in data.remarks)
 
     def test_is_read_at_the_asked_size(self, root: Path) -> None:
         train = load("imagenet", root, image_size=8, teacher_image_size=10).train
