@@ -18,7 +18,7 @@ from smskd.pair import Pair
 from smskd.parallel import mean_over_processes, whole_batch, whole_signals
 from smskd.precision import full_precision
 from smskd.stage import LabelLossName, MethodSpec, Stage
-from smskd.weightings import WEIGHTINGS, true_class_probability
+from smskd.weightings import WEIGHTINGS, true_class_probability, with_mean_one
 
 S = TypeVar("S", bound=Stage)
 
@@ -192,7 +192,7 @@ class Objective(nn.Module):
     def _reference_losses(
         self, student: Signals, teacher: Signals, batch: Batch, reference: Signals
     ) -> dict[str, Tensor]:
-        weights = self.weighting(true_class_probability(teacher.logits, batch.labels))
+        weights = self._held_by(teacher, batch)
         losses = {
             "reference": self.stage.reference_weight
             * reference_loss(
@@ -205,6 +205,11 @@ class Objective(nn.Module):
                 * feature_reference_loss(student.features, reference.features, weights)
             )
         return losses
+
+    def _held_by(self, teacher: Signals, batch: Batch) -> Tensor:
+        """How strongly each sample holds on to the reference: shape (N,)."""
+        weights = self.weighting(true_class_probability(teacher.logits, batch.labels))
+        return with_mean_one(weights) if self.stage.normalise_weighting else weights
 
     @property
     def paces(self) -> list[Pace]:

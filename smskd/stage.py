@@ -59,6 +59,8 @@ class Stage:
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
         weighting: how TCP weighs the reference loss per sample: a registered weighting.
+        normalise_weighting: bring its weights to mean 1 over each batch, so that weightings differ
+            in where they hold on, and reference_weight alone says how strongly.
         optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov). An lr of None is 0.05.
         norm_weight_decay: of norms and biases, which have one axis; None decays them as the rest.
         schedule: the course of the learning rate, a registered one, after `warmup_epochs` of linear
@@ -89,6 +91,7 @@ class Stage:
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
     weighting: str = "tcp"
+    normalise_weighting: bool = False
     optimizer: OptimizerName = "sgd"
     lr: float | None = None
     momentum: float = 0.9

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foundation.registry import Registry
+from smskd.parallel import mean_over_processes
 from smskd.precision import full_precision
 
 Weighting = Callable[[Tensor], Tensor]
@@ -40,6 +41,19 @@ def constant(probability: Tensor) -> Tensor:
 def none(probability: Tensor) -> Tensor:
     """Do not hold on: a stage without a reference."""
     return torch.zeros_like(probability)
+
+
+def with_mean_one(weights: Tensor) -> Tensor:
+    """The weights over their mean in the joint batch of all processes: shape (N,).
+
+    So weightings differ in where they hold on, and not in how strongly. Weights that are all
+    nought stay so.
+
+    Args:
+        weights: none below 0, shape (N,).
+    """
+    mean = mean_over_processes(weights.mean())
+    return torch.where(mean > 0, weights / torch.where(mean > 0, mean, 1.0), weights)
 
 
 def true_class_probability(teacher_logits: Tensor, labels: Tensor) -> Tensor:

@@ -586,6 +586,8 @@ class StudyRecipe(Section):
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
+        reference_weights: further arms: each weighting with each of these weights of the reference
+            in all stages.
         baseline_schedules: learning-rate schedules that each arm of one schedule is trained with;
             the table has the one that is best on the validation images. If unset the first
             stage's, or cosine where that does not fall to the end.
@@ -602,6 +604,7 @@ class StudyRecipe(Section):
     arms: Names | None = None
     orders: list[list[str]] = []
     stage_counts: list[Few] = []
+    reference_weights: list[Weight] = []
     baseline_schedules: list[Annotated[str, AfterValidator(_known_curve)]] = []
     compare_restarts: bool = False
     one_teacher: bool = False

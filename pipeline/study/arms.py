@@ -92,6 +92,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
     arms = [trial for arm in arms for trial in _trials(arm, file)]
     if len(stages) > 1:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
+        arms += _held_with_weights(stages, file.recipe.study.reference_weights)
     if len(stages) > 1 and file.recipe.study.compare_restarts:
         arms += _other_schedules(stages, arms)
     arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
@@ -234,6 +235,17 @@ def _weighted(stages: Sequence[Stage], weighting: str) -> Arm:
     how = "no reference" if weighting == UNANCHORED else f"weight of the reference: {weighting}"
     sequence = tuple(replace(stage, weighting=weighting) for stage in stages)
     return Arm(f"smskd-{weighting}", f"SMSKD {_path(sequence)}, {how}", sequence)
+
+
+def _held_with_weights(stages: Sequence[Stage], weights: Sequence[float]) -> list[Arm]:
+    """Each weighting of the reference with each of the weights of the reference."""
+    arms = []
+    for weighting in _weightings()[1:]:
+        arm = _weighted(stages, weighting)
+        for weight in weights:
+            sequence = tuple(replace(stage, reference_weight=weight) for stage in arm.stages)
+            arms.append(Arm(f"{arm.name}-{weight:g}", f"{arm.words}, times {weight:g}", sequence))
+    return arms
 
 
 def _other_schedules(stages: Sequence[Stage], others: Sequence[Arm]) -> list[Arm]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -175,6 +176,18 @@ def test_the_weighting_decides_where_the_student_holds_on() -> None:
     assert losses["tcp"] > 0
     assert losses["tcp"] != pytest.approx(losses["inverse-tcp"])
     assert losses["tcp"] + losses["inverse-tcp"] == pytest.approx(losses["constant"])
+
+
+def test_weightings_of_mean_one_differ_in_where_they_hold_on_alone() -> None:
+    """Two samples, so w = 2 · TCP_i / (TCP_1 + TCP_2); the same divergences under all of them."""
+    divergences = kd_loss(STUDENT.logits, REFERENCE, 4.0)
+    probability = true_class_probability(TEACHER.logits, LABELS)
+    for name, raw in (("tcp", probability), ("inverse-tcp", 1 - probability)):
+        stage = Stage("kd", weighting=name, normalise_weighting=True, reference_weight=0.3)
+        expected = 0.3 * (2 * raw / raw.sum() * divergences).mean()
+        assert losses_of(stage)["reference"].item() == pytest.approx(expected.item())
+    constant = Stage("kd", weighting="constant", reference_weight=0.3)
+    assert losses_of(replace(constant, normalise_weighting=True)) == losses_of(constant)
 
 
 def test_a_method_takes_its_own_weight_when_none_is_asked() -> None:

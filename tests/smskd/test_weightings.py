@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from foundation.errors import UnknownNameError
-from smskd.weightings import WEIGHTINGS, true_class_probability
+from smskd.weightings import WEIGHTINGS, true_class_probability, with_mean_one
 
 
 def test_tcp_is_what_the_teacher_gives_to_the_true_class() -> None:
@@ -64,3 +64,26 @@ def test_a_weighting_gives_each_sample_a_weight_from_zero_to_one(name: str) -> N
 def test_an_unknown_weighting_brings_up_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="weighting 'inverse_tcp', did you mean 'inverse-"):
         WEIGHTINGS.get("inverse_tcp")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tcp", [0.0, 0.6, 2.4]),  # 0, 0.25, 1 over 5/12
+        ("inverse-tcp", [12 / 7, 9 / 7, 0.0]),  # 1, 0.75, 0 over 7/12
+        ("constant", [1.0, 1.0, 1.0]),
+        ("none", [0.0, 0.0, 0.0]),
+    ],
+)
+def test_weights_of_mean_one_are_what_is_worked_out_by_hand(
+    name: str, expected: list[float]
+) -> None:
+    weights = WEIGHTINGS.get(name)(torch.tensor([0.0, 0.25, 1.0]))
+    assert with_mean_one(weights).tolist() == pytest.approx(expected)
+
+
+def test_weights_of_mean_one_do_not_depend_on_the_size_of_the_weights() -> None:
+    """Nor when a teacher is so sure that hardly anything of 1 − TCP is left."""
+    weights = torch.tensor([1e-7, 3e-7, 0.0])
+    assert with_mean_one(weights).tolist() == pytest.approx([0.75, 2.25, 0.0])
+    assert torch.allclose(with_mean_one(weights), with_mean_one(1e6 * weights))

@@ -289,3 +289,15 @@ def test_in_another_order_each_stage_has_the_schedule_of_its_place(tmp_path: Pat
     kd, at = arms["order-kd-at"].stages
     assert (kd.name, kd.schedule, kd.lr, kd.epochs) == ("kd", "constant", 0.1, 4)
     assert (at.name, at.schedule, at.lr, at.epochs) == ("at", "shared", None, 6)
+
+
+def test_each_weighting_is_tried_with_each_weight_of_the_reference(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, "reference_weights = [0.3, 1.0]"))
+    for weighting in WEIGHTINGS.names():
+        for weight in (0.3, 1.0):
+            name = f"smskd-{weighting}-{weight:g}"
+            if weighting == "none":
+                assert name not in arms
+                continue
+            stages = arms[name].stages
+            assert {(s.weighting, s.reference_weight) for s in stages} == {(weighting, weight)}
