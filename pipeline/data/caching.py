@@ -42,6 +42,11 @@ def cache_pictures(
     """
     if recipe.cache is None or dataset.train is None:
         return None
+    if recipe.augment.crop_min_area is None:
+        return (
+            "data.cache is not used: it is for random crops (data.augment.crop_min_area or "
+            "preset), and there are none"
+        )
     pictures = _decoded(dataset.train)
     if pictures is None:
         return "data.cache is not needed: all pictures are in memory"

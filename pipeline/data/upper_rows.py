@@ -15,7 +15,8 @@ def fit(image: Image.Image, count: int) -> bool:
     in_rows = image.format == "JPEG" and not {"progressive", "progression"} & image.info.keys()
     if not in_rows or len(tiles) != 1 or count > _WORTH_IT * image.height:
         return False
-    return bool(tiles[0].codec_name == "jpeg" and tiles[0].extents == (0, 0, *image.size))
+    codec, extents, *_ = tiles[0]
+    return bool(codec == "jpeg" and tuple(extents) == (0, 0, *image.size))
 
 
 def load(image: Image.Image, count: int) -> bool:
@@ -32,8 +33,9 @@ def load(image: Image.Image, count: int) -> bool:
     Returns:
         Whether they are there; else the picture has to be opened again and decoded as a whole.
     """
-    (tile,) = image.tile  # type: ignore[attr-defined]
-    image.tile = [tile._replace(extents=(0, 0, image.width, count))]  # type: ignore[attr-defined]
+    ((codec, _, offset, arguments),) = image.tile  # type: ignore[attr-defined]
+    extents = (0, 0, image.width, count)
+    image.tile = [(codec, extents, offset, arguments)]  # type: ignore[attr-defined]
     with contextlib.suppress(OSError):
         image.load()
     return image.crop((0, count - 1, image.width, count)).getbbox() is not None

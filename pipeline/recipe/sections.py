@@ -258,10 +258,10 @@ class DataRecipe(Section):
         grey_bits: bits that the grey values of images with more than 8 bits have: the largest
             becomes white; 0 is floating point from 0 to 1; None decides it by looking.
         max_megapixels: an image of more is not decoded, for it would take 4 MB a megapixel.
-        cache: a folder where training pictures are kept decoded, so that each is decoded once; None
-            decodes them in every epoch.
+        cache: a folder where the pictures of random crops are kept decoded, so that each is decoded
+            once; None decodes them in every epoch.
         cache_side: pictures whose shorter side is longer are kept made smaller to it; None takes
-            twice the shorter side of image_size.
+            twice the shorter side of a crop.
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.

@@ -157,7 +157,7 @@ class TrainingData:
             self.recipe.name, time.monotonic() - began, len(splits.train.labels),
             len(splits.validation.labels), len(splits.test.labels), len(dataset.skipped),
         )  # fmt: skip
-        sides = splits.preprocessing.height, splits.preprocessing.width
+        sides = _largest_sides(splits, self.recipe.augment.crop_size)
         note = cache_pictures(dataset, self.recipe, self.fingerprint, sides)
         notes = [note] if note else []
         remarks = (*known.remarks, *dataset.remarks, *splits.remarks, *notes)
@@ -215,6 +215,14 @@ class TrainingData:
     def _preprocessing_of(self, role: Role) -> Preprocessing:
         splits = self.splits
         return splits.preprocessing if role == "student" else splits.teacher_preprocessing
+
+
+def _largest_sides(splits: Splits, crop_size: int | None) -> tuple[int, int]:
+    """Height and width of what is cut out of pictures in training."""
+    if crop_size is not None:
+        return crop_size, crop_size
+    student, teacher = splits.preprocessing, splits.teacher_preprocessing
+    return max(student.height, teacher.height), max(student.width, teacher.width)
 
 
 def prepare(run: RunFolder, data: TrainingData) -> None:

@@ -32,6 +32,7 @@ def large_photos(photos: Path) -> Path:
 
 
 def loaded(photos: Path, **settings: object) -> tuple[Dataset, DataRecipe]:
+    settings = {"augment": {"crop_min_area": 0.3}, **settings}
     recipe = DataRecipe(name=f"folder:{photos}", image_size=16, **settings)
     return load_dataset(recipe), recipe
 
@@ -86,6 +87,13 @@ def test_pictures_that_are_in_memory_need_none_and_that_is_told(photos, tmp_path
     assert not (tmp_path / "cache").exists()
 
 
+def test_without_random_crops_it_is_not_used_and_that_is_told(large_photos, tmp_path) -> None:
+    dataset, recipe = loaded(large_photos, cache=str(tmp_path / "cache"), augment={})
+    note = cache_pictures(dataset, recipe, "abc", (16, 16))
+    assert note is not None and note.startswith("data.cache is not used: it is for random crops")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_a_set_that_cannot_tell_of_changes_is_refused(large_photos, tmp_path) -> None:
     dataset, recipe = loaded(large_photos, cache=str(tmp_path))
     with pytest.raises(RecipeError, match="does not say which files it reads"):
@@ -97,6 +105,18 @@ def test_a_folder_that_cannot_be_written_is_told_of_by_name(large_photos, tmp_pa
     dataset, recipe = loaded(large_photos, cache=str(tmp_path / "file"))
     with pytest.raises(MissingFileError, match=r"file.*cannot be kept there"):
         cache_pictures(dataset, recipe, "abc", (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("settings", "side"),
+    [({}, 40), ({"data.teacher_image_size": 32}, 64), ({"data.augment.crop_size": 12}, 24)],
+)
+def test_pictures_are_kept_with_twice_the_pixels_of_the_largest_crop(
+    large_photos, tmp_path, settings, side: int
+) -> None:
+    views_of(large_photos, **settings, **{"data.cache": str(tmp_path / "cache")})
+    (about,) = (tmp_path / "cache").rglob(ABOUT)
+    assert json.loads(about.read_text())["side"] == side
 
 
 def views_of(photos: Path, **settings: object) -> list[np.ndarray]:
