@@ -16,6 +16,7 @@ from foundation.errors import ModelMismatchError
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.curve import curves_of
+from smskd.earlier import check_held, earlier_methods, held_specs, needs_taps
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.job import StageJob
@@ -25,7 +26,7 @@ from smskd.quantization.quantizing import check_quantizable
 from smskd.stage import Stage, check_sequence
 from smskd.teaching.teacher_views import TeacherViews
 from smskd.training.loop import train_stage
-from smskd.training.results import CONTINUATION
+from smskd.training.results import CONTINUATION, METHOD
 
 logger = logging.getLogger(__name__)
 
@@ -74,14 +75,15 @@ def distill(
         Each stage's metrics.
 
     Raises:
-        ModelMismatchError: when student and teacher cannot be matched, or a stage that quantises
-            has a method that needs more than logits.
-        ValueError: when a stage before the last quantises, or a shared schedule is not one.
+        ModelMismatchError: when student and teacher cannot be matched, a stage that quantises has a
+            method that needs more than logits, or a method cannot hold a reference.
+        ValueError: when stages cannot follow one another as they do.
         WeightsMismatchError: when the folder holds another kind of student.
         TrainingError: when a loss is not a number any more.
         CorruptFileError: when a link in the folder leads out of it, or a file there is damaged.
     """
     check_sequence(stages)
+    check_held(stages)
     check_inside(Path(folder))
     for stage in stages:
         check_quantizable(stage)
@@ -93,8 +95,9 @@ def distill(
         logger.debug("stage %d of %d: %s", index, len(stages), stage)
         # What a stage quantises is what it can hold on to, whoever trained it.
         anchored = (index > 1 or stage.quantized) and stage.anchored
+        holding = needs_taps(held_specs(stages, index - 1))
         tapped = stage.reference_feature_weight > 0
-        reference = pair.student.frozen_copy(with_taps=tapped) if anchored else None
+        reference = pair.student.frozen_copy(with_taps=tapped or holding) if anchored else None
         if between is not None and index > 1:
             between(index, student)
             pair = _paired_anew(pair, train, stage, has_features=reference is not None and tapped)
@@ -115,6 +118,7 @@ def distill(
             beginning=beginning,
             curve=curves[index - 1],
             continues=folders[index - 2] / CONTINUATION if stage.shares_schedule else None,
+            earlier=earlier_methods(stages, index - 1, [path / METHOD for path in folders]),
             continued=any(following.shares_schedule for following in stages[index : index + 1]),
         )
         results.append(train_stage(job))

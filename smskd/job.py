@@ -11,6 +11,7 @@ from foundation.files import sha256_of
 from smskd.batch import Batches
 from smskd.checkpoints.files import content_sha256
 from smskd.curve import Curve, curves_of
+from smskd.earlier import EarlierMethods
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.listening import Listener
@@ -42,6 +43,7 @@ class StageJob:
         curve: its learning rate; None takes that of the stage by itself.
         continues: what the stage before left for one on the same schedule; None where this one has
             its own.
+        earlier: the methods of stages before that it has.
         continued: whether the next stage goes on on the same schedule.
     """
 
@@ -61,6 +63,7 @@ class StageJob:
     beginning: str | None = None
     curve: Curve | None = None
     continues: Path | None = None
+    earlier: EarlierMethods = field(default_factory=EarlierMethods)
     continued: bool = False
 
     @property
@@ -84,5 +87,6 @@ def fingerprint(job: StageJob) -> str:
     data = [job.beginning, known_by(job.train), known_by(job.validation)]
     gone_on_from = sha256_of(job.continues) if job.continues else None
     schedule = [asdict(job.rates), gone_on_from, job.continued]
-    depends_on = json.dumps([settings, taught, views, data, schedule], sort_keys=True)
+    inputs = [settings, taught, views, data, schedule, job.earlier.facts()]
+    depends_on = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TypeVar, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,21 @@ from smskd.weightings import WEIGHTINGS, true_class_probability, with_mean_one
 S = TypeVar("S", bound=Stage)
 
 _LABELS_ALONE = 1.0
+METHODS_STATE = "methods."
+"""What the names of an objective's state begin with that are of its methods' learnt parts."""
+
+
+@dataclass(frozen=True)
+class EarlierMethod:
+    """A method of a stage before.
+
+    Attributes:
+        spec: its settings and its weight here.
+        learned: its parts as that stage left them, by name; None before it was trained.
+    """
+
+    spec: MethodSpec
+    learned: Mapping[str, Tensor] | None = None
 
 
 def reference_loss(
@@ -124,28 +140,74 @@ class Objective(nn.Module):
 
     Attributes:
         stage: with all its weights spelled out.
+        methods: by name, those that are carried too.
+        specs: what each was made of.
         weights: of the methods, by name.
         ce_weight: of the cross-entropy with the labels.
+        holding: the methods by which the reference is held, at rest; empty where the logits do.
 
     Args:
         stage: what the stage is made of.
         pair: student and teacher, for building the methods' learnable parts.
             None for a stage without methods.
+        carried: methods of earlier stages that are kept beside the stage's own.
+        held: methods by which the reference is held.
+
+    Raises:
+        ModelMismatchError: when networks and methods do not go together, or what a method learnt
+            does not fit the student any more.
     """
 
-    def __init__(self, stage: Stage, pair: Pair | None) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        pair: Pair | None,
+        carried: Sequence[EarlierMethod] = (),
+        held: Sequence[EarlierMethod] = (),
+    ) -> None:
         super().__init__()
         self.stage = spelled_out(stage)
         self.ce_weight = cast(float, self.stage.ce_weight)
-        self.methods = nn.ModuleDict()
+        self.methods, self.holding = nn.ModuleDict(), nn.ModuleDict()
+        self.specs: dict[str, MethodSpec] = {}
         self.weights: dict[str, float] = {}
-        for spec in self.stage.method_specs:
-            method = make_method(spec)
-            assert pair is not None
-            method.build(pair)
-            self.methods[spec.name] = method
+        self.held_weights: dict[str, float] = {}
+        for method in (*map(EarlierMethod, self.stage.method_specs), *carried):
+            spec = method.spec
+            self.methods[spec.name] = self._built(method, pair)
+            self.specs[spec.name] = spec
             self.weights[spec.name] = cast(float, spec.weight)
+        for method in held:
+            self.holding[method.spec.name] = self._built(method, pair)
+            self.held_weights[method.spec.name] = cast(float, method.spec.weight)
+        self.holding.requires_grad_(False).eval()
         self.weighting = WEIGHTINGS.get(stage.weighting)
+
+    def _built(self, earlier: EarlierMethod, pair: Pair | None) -> Method:
+        assert pair is not None
+        method = make_method(earlier.spec)
+        method.build(pair)
+        if earlier.learned is not None:
+            try:
+                method.load_state_dict(dict(earlier.learned))
+            except RuntimeError as error:
+                raise ModelMismatchError(
+                    f"stage {self.stage.name} has method {earlier.spec.name!r} of an earlier "
+                    "stage, but what that learnt does not fit the student any more; leave it out "
+                    "of carry and reference_methods"
+                ) from error
+        return method
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; what holds the reference stays at rest."""
+        super().train(mode)
+        self.holding.eval()
+        return self
+
+    def learned(self) -> dict[str, Any]:
+        """The learnt parts of its methods, by name."""
+        state = self.state_dict()
+        return {name: state[name] for name in state if name.startswith(METHODS_STATE)}
 
     def forward(
         self,
@@ -193,17 +255,39 @@ class Objective(nn.Module):
         self, student: Signals, teacher: Signals, batch: Batch, reference: Signals
     ) -> dict[str, Tensor]:
         weights = self._held_by(teacher, batch)
-        losses = {
-            "reference": self.stage.reference_weight
-            * reference_loss(
+        if self.holding:
+            losses = self._held_losses(student, teacher, batch, reference)
+        else:
+            distance = reference_loss(
                 student.logits, reference.logits, weights, self.stage.reference_temperature
             )
-        }
+            losses = {"reference": self.stage.reference_weight * distance}
         if self.stage.reference_feature_weight:
             losses["reference features"] = (
                 self.stage.reference_feature_weight
                 * feature_reference_loss(student.features, reference.features, weights)
             )
+        return losses
+
+    def _held_losses(
+        self, student: Signals, teacher: Signals, batch: Batch, reference: Signals
+    ) -> dict[str, Tensor]:
+        """Of each method that holds the reference, β · λ · mean_i(w_i · L_i), by name."""
+        methods = {name: cast(Method, module) for name, module in self.holding.items()}
+        here = student, reference, batch, self._held_by(teacher, batch)
+        joint = None
+        if any(method.relates_samples for method in methods.values()):
+            joint_batch = whole_batch(batch)
+            weights = self._held_by(whole_signals(Signals(teacher.logits)), joint_batch)
+            joint = whole_signals(student), whole_signals(reference), joint_batch, weights
+        end = Progress(self.stage.epochs, self.stage.epochs)
+        losses = {}
+        for name, method in methods.items():
+            _check_batch(name, method, batch)
+            ours, kept, samples, weights = joint if joint and method.relates_samples else here
+            distance = (weights * method.held_losses(ours, kept, samples, end)).mean()
+            weight = self.stage.reference_weight * self.held_weights[name]
+            losses[f"reference {name}"] = weight * distance
         return losses
 
     def _held_by(self, teacher: Signals, batch: Batch) -> Tensor:

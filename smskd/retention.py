@@ -88,7 +88,10 @@ def _objective(stage: Stage, pair: Pair, folder: Path) -> Objective:
     with torch.random.fork_rng():
         objective = Objective(stage, pair)
     if (folder / METHOD).exists():
-        objective.load_state_dict(load_tensors(folder / METHOD)[0])
+        # Methods of earlier stages that it kept are theirs to be measured by.
+        learned = load_tensors(folder / METHOD)[0]
+        own = objective.state_dict().keys()
+        objective.load_state_dict({name: learned[name] for name in learned if name in own})
     return objective.eval()
 
 

@@ -11,6 +11,8 @@ from smskd.curve import SHARED, leader_of, schedule_names
 
 OptimizerName = Literal["sgd", "adamw", "lamb"]
 LabelLossName = Literal["ce", "bce"]
+PREVIOUS = "previous"
+"""Of `Stage.reference_methods`: those of the stage before."""
 KeepName = Literal["last", "best"]
 QuantizeName = Literal["none", "int8"]
 _POSITIVE = ("lr", "warm_lr", "reference_temperature", "max_grad_norm")
@@ -18,6 +20,8 @@ _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
     "norm_weight_decay", "warmup_epochs",
 )  # fmt: skip
+_CARRIED = "carried"
+_NOT_OF_LOGITS = ("reference_feature_weight", "reference_methods", "carry")
 _CHOICES = {
     "optimizer": OptimizerName,
     "label_loss": LabelLossName,
@@ -58,6 +62,10 @@ class Stage:
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
+        reference_methods: what the student holds on to: () is the reference's softened logits;
+            "previous" is what the methods of the stage before look at, or methods by name: their
+            losses between student and reference, each with its weight, times reference_weight.
+        carry: fraction of their weights at which the methods of all stages before are kept on.
         weighting: how TCP weighs the reference loss per sample: a registered weighting.
         normalise_weighting: bring its weights to mean 1 over each batch, so that weightings differ
             in where they hold on, and reference_weight alone says how strongly.
@@ -90,6 +98,8 @@ class Stage:
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
+    reference_methods: str | tuple[str, ...] = ()
+    carry: float = 0.0
     weighting: str = "tcp"
     normalise_weighting: bool = False
     optimizer: OptimizerName = "sgd"
@@ -110,6 +120,8 @@ class Stage:
     def __post_init__(self) -> None:
         if isinstance(self.methods, str):
             object.__setattr__(self, "methods", (MethodSpec(self.methods),))
+        if isinstance(self.reference_methods, str) and self.reference_methods != PREVIOUS:
+            object.__setattr__(self, "reference_methods", (self.reference_methods,))
         self._check_schedule()
         self._check_counts()
         self._check_shares()
@@ -127,11 +139,12 @@ class Stage:
         for name, choice in _CHOICES.items():
             if getattr(self, name) not in get_args(choice):
                 raise unknown_name(name, getattr(self, name), get_args(choice))
-        if self.quantized and self.reference_feature_weight:
-            raise ValueError(
-                "a stage that quantises hears logits alone, "
-                f"but got {self.reference_feature_weight=}; leave it out"
-            )
+        for name in _NOT_OF_LOGITS if self.quantized else ():
+            if getattr(self, name):
+                raise ValueError(
+                    "a stage that quantises hears logits alone, "
+                    f"but got {name}={getattr(self, name)!r}; leave it out"
+                )
 
     def _check_schedule(self) -> None:
         if self.schedule not in schedule_names():
@@ -165,6 +178,8 @@ class Stage:
             raise ValueError(f"warm_lr is a share of lr, at most 1, but got {self.warm_lr=}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
+        if not 0 <= self.carry <= 1:
+            raise ValueError(f"carry must lie from 0 to 1, but got {self.carry=}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must lie from 0 to below 1, but got {self.label_smoothing=}"
@@ -178,8 +193,12 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The methods' names joined by "+", or "labels" for plain training; and "int8"."""
+        """The methods' names joined by "+", or "labels" for plain training; what else it does.
+
+        "carried" where methods of earlier stages are kept on, "int8" where it quantises.
+        """
         names = [method.name for method in self.method_specs] or ["labels"]
+        names += [_CARRIED] if self.carry else []
         return "+".join([*names, self.quantize] if self.quantized else names)
 
     @property
@@ -208,8 +227,13 @@ def check_sequence(stages: Sequence[Stage]) -> None:
 
     Raises:
         ValueError: when one before the last quantises, for what follows would train float numbers
-            again; or a shared schedule is not one.
+            again; the first has earlier methods to keep; or a shared schedule is not one.
     """
+    if stages and stages[0].carry:
+        raise ValueError(
+            "the first stage has no stage before it whose methods it could keep, but got "
+            f"carry = {stages[0].carry}; leave it out there"
+        )
     for number, stage in enumerate(stages[:-1], start=1):
         if stage.quantized:
             raise ValueError(

@@ -10,7 +10,7 @@ from deploy_targets.hosts import HOSTS
 from deploy_targets.hosts.host_names import scheme_of
 from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
-from foundation.errors import ModelMismatchError, RecipeError, unknown_name
+from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.data import DATASETS
 from pipeline.data.class_order import check_order_name
 from pipeline.data.policies import POLICIES
@@ -21,6 +21,7 @@ from pipeline.models.pruning import require_torch_pruning
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import AUTO, MethodRecipe
 from pipeline.training.foreign_models import is_graph
+from smskd.earlier import check_held, held_specs
 from smskd.methods import METHODS, settings_of
 from smskd.objective import make_method
 from smskd.quantization.quantizing import check_quantizable
@@ -49,6 +50,7 @@ def check_names(file: RecipeFile) -> None:
             where = file.where("stages", number, "methods", place)
             _check_method(method, recipe.data.augment.mix, where)
         _check_quantizable(stage, file.where("stages", number, "methods"))
+        _check_held(file, number)
     _check_pruning(file)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
@@ -72,11 +74,7 @@ def _check_method(method: MethodRecipe, mix: str, where: str) -> None:
         make_method(method)
     except ValueError as error:
         raise RecipeError(f"{where}: {error}") from error
-    if mix != "none" and "class labels" in METHODS.get(method.name).needs:
-        raise RecipeError(
-            f"{where}: method {method.name!r} needs one true class for each image, but "
-            f"data.augment.mix is {mix!r}; choose another method or do not mix"
-        )
+    _check_mix(method.name, mix, where)
 
 
 def _check_pruning(file: RecipeFile) -> None:
@@ -101,6 +99,29 @@ def _check_quantizable(stage: Stage, where: str) -> None:
         check_quantizable(stage)
     except ModelMismatchError as error:
         raise RecipeError(f"{where}: {error}") from error
+
+
+def _check_held(file: RecipeFile, number: int) -> None:
+    """By what a stage holds on to its reference, once all methods before it are known."""
+    where = file.where("stages", number, "reference_methods")
+    stages = file.recipe.stages
+    mix = file.recipe.data.augment.mix
+    try:
+        check_held(stages[: number + 1])
+        for spec in held_specs(stages, number):
+            _check_mix(spec.name, mix, where)
+    except ModelMismatchError as error:
+        raise RecipeError(f"{where}: {error}") from error
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{where}: {error}") from error
+
+
+def _check_mix(method: str, mix: str, where: str) -> None:
+    if mix != "none" and "class labels" in METHODS.get(method).needs:
+        raise RecipeError(
+            f"{where}: method {method!r} needs one true class for each image, but "
+            f"data.augment.mix is {mix!r}; choose another method or do not mix"
+        )
 
 
 def _check_export(file: RecipeFile) -> None:

@@ -118,6 +118,7 @@ class StageRecipe(TrainingRecipe):
     reference_weight: Weight = 0.1
     reference_temperature: Positive = 4.0
     reference_feature_weight: Weight = 0.0
+    carry: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -591,6 +592,9 @@ class StudyRecipe(Section):
         baseline_schedules: learning-rate schedules that each arm of one schedule is trained with;
             the table has the one that is best on the validation images. If unset the first
             stage's, or cosine where that does not fall to the end.
+        own_terms: a further arm: the reference of each stage held by the methods of the one before.
+        carry: further arms: all methods of earlier stages kept on at these fractions of their
+            weights.
         compare_restarts: further arms: the stages on one schedule, the stages with restarts, and
             all methods at once with the restarts of the stages.
         sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
@@ -606,6 +610,8 @@ class StudyRecipe(Section):
     stage_counts: list[Few] = []
     reference_weights: list[Weight] = []
     baseline_schedules: list[Annotated[str, AfterValidator(_known_curve)]] = []
+    own_terms: bool = False
+    carry: list[Share] = []
     compare_restarts: bool = False
     one_teacher: bool = False
     teachers: str | None = None

@@ -14,11 +14,12 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from foundation.errors import RecipeError, UnknownNameError, unknown_name
+from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
 from smskd.curve import SHARED, curves_of
+from smskd.earlier import check_held
 from smskd.objective import make_method, spelled_out
-from smskd.stage import MethodSpec, Stage, check_sequence
+from smskd.stage import PREVIOUS, MethodSpec, Stage, check_sequence
 from smskd.weightings import WEIGHTINGS
 
 ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
@@ -93,6 +94,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
     if len(stages) > 1:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
         arms += _held_with_weights(stages, file.recipe.study.reference_weights)
+        arms += _with_earlier_methods(stages, file)
     if len(stages) > 1 and file.recipe.study.compare_restarts:
         arms += _other_schedules(stages, arms)
     arms += [_ordered(stages, file, place) for place in range(len(file.recipe.study.orders))]
@@ -178,7 +180,8 @@ def _trials(arm: Arm, file: RecipeFile) -> list[Arm]:
 def _check_arm(arm: Arm, file: RecipeFile) -> None:
     try:
         check_sequence(arm.stages)
-    except ValueError as error:
+        check_held(arm.stages)
+    except (ValueError, ModelMismatchError) as error:
         raise RecipeError(f"{file.where('study')}: arm {arm.name!r}: {error}") from error
 
 
@@ -234,7 +237,14 @@ def _weightings() -> list[str]:
 def _weighted(stages: Sequence[Stage], weighting: str) -> Arm:
     how = "no reference" if weighting == UNANCHORED else f"weight of the reference: {weighting}"
     sequence = tuple(replace(stage, weighting=weighting) for stage in stages)
-    return Arm(f"smskd-{weighting}", f"SMSKD {_path(sequence)}, {how}", sequence)
+    name = f"{_family(stages)}-{weighting}"
+    return Arm(name, f"SMSKD {_path(sequence)}, {how}", sequence)
+
+
+def _family(stages: Sequence[Stage]) -> str:
+    """What the name of an arm of several stages begins with: plain SMSKD trains one method a stage,
+    and what keeps earlier methods on has a name of its own."""
+    return "smskd-carry" if any(stage.carry for stage in stages) else "smskd"
 
 
 def _held_with_weights(stages: Sequence[Stage], weights: Sequence[float]) -> list[Arm]:
@@ -245,6 +255,20 @@ def _held_with_weights(stages: Sequence[Stage], weights: Sequence[float]) -> lis
         for weight in weights:
             sequence = tuple(replace(stage, reference_weight=weight) for stage in arm.stages)
             arms.append(Arm(f"{arm.name}-{weight:g}", f"{arm.words}, times {weight:g}", sequence))
+    return arms
+
+
+def _with_earlier_methods(stages: Sequence[Stage], file: RecipeFile) -> list[Arm]:
+    """The reference held by the methods of the stage before, and earlier methods kept on."""
+    settings, first, arms = file.recipe.study, stages[0], []
+    if settings.own_terms:
+        sequence = tuple(replace(stage, reference_methods=PREVIOUS) for stage in stages)
+        words = f"SMSKD {_path(sequence)}, the reference held by the methods of the stage before"
+        arms.append(Arm(f"{_family(stages)}-own-terms", words, sequence))
+    for share in settings.carry:
+        sequence = (first, *(replace(stage, carry=share) for stage in stages[1:]))
+        words = f"{_path(sequence)}: stages that keep all methods before them, times {share:g}"
+        arms.append(Arm(f"smskd-carry-{share:g}", words, sequence))
     return arms
 
 
@@ -259,11 +283,20 @@ def _other_schedules(stages: Sequence[Stage], others: Sequence[Arm]) -> list[Arm
     restarted = _restarted(stages)
     specs = tuple(method for method, _ in _methods(stages).values())
     at_once = tuple(
-        replace(stage, methods=specs, ce_weight=1.0, weighting=UNANCHORED) for stage in restarted
+        replace(stage, methods=specs, ce_weight=1.0, weighting=UNANCHORED, carry=0.0)
+        for stage in restarted
     )
     arms = [
-        Arm("smskd-one-schedule", f"SMSKD {_path(shared)}, on one schedule", tuple(shared)),
-        Arm("smskd-restarts", f"SMSKD {_path(restarted)}, each on its own schedule", restarted),
+        Arm(
+            f"{_family(stages)}-one-schedule",
+            f"SMSKD {_path(shared)}, on one schedule",
+            tuple(shared),
+        ),
+        Arm(
+            f"{_family(stages)}-restarts",
+            f"SMSKD {_path(restarted)}, each on its own schedule",
+            restarted,
+        ),
     ]
     done = [arm.stages for arm in others]
     arms = [arm for arm in arms if arm.stages not in done]
@@ -285,8 +318,11 @@ def _restarted(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     return tuple(sequence)
 
 
-def _scheduled_as(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Stages in another order; where some share a schedule, each has the one of its new place."""
+def _as_placed(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Stages in another order, each with what belongs to its new place: earlier methods to keep,
+    and, where some share a schedule, its schedule."""
+    pairs = zip(sequence, stages, strict=True)
+    sequence = [replace(stage, carry=place.carry) for stage, place in pairs]
     if not any(stage.shares_schedule for stage in stages):
         return tuple(sequence)
     return tuple(
@@ -299,10 +335,10 @@ def _ordered(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
     order = file.recipe.study.orders[place]
     where = file.where("study", "orders", place)
     left: dict[str, list[Stage]] = {}
-    for stage in stages:
+    for stage in (replace(stage, carry=0.0) for stage in stages):
         left.setdefault(stage.name, []).append(stage)
     _check_order(order, left, where)
-    sequence = _scheduled_as(stages, [left[name].pop(0) for name in order])
+    sequence = _as_placed(stages, [left[name].pop(0) for name in order])
     return Arm(f"order-{'-'.join(order)}", f"SMSKD {_path(sequence)}", sequence)
 
 
@@ -325,7 +361,7 @@ def _counted(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
     sequence = tuple(
         replace(stage, epochs=share) for stage, share in zip(stages, epochs, strict=False)
     )
-    name = f"smskd-{count}-stage{'s' if count > 1 else ''}"
+    name = f"{_family(stages)}-{count}-stage{'s' if count > 1 else ''}"
     return Arm(name, f"SMSKD {_path(sequence)}, on the whole budget", sequence)
 
 

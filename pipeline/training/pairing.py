@@ -11,6 +11,7 @@ from foundation.errors import RecipeError
 from pipeline.data.facts import DataFacts
 from pipeline.recipe.sections import Recipe
 from pipeline.training.students import prune_in_place
+from smskd.earlier import untrained
 from smskd.objective import Objective
 from smskd.pair import Taps, make_pair
 
@@ -56,4 +57,5 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
         for number, stage in enumerate(recipe.stages, start=1):
             if number > 1 and prune_in_place(student, recipe, facts, number):
                 pair = make_current_pair()
-            Objective(stage, pair)
+            earlier = untrained(recipe.stages, number - 1)
+            Objective(stage, pair, earlier.carried, earlier.held)

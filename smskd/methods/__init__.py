@@ -75,6 +75,10 @@ class Method(nn.Module, ABC):
             the joint batch of all processes.
         folds: whether `after_epoch` writes what was learnt into the student; where a stage hands
             on a running mean of the student, the method's is taken too and folded into it.
+        holds: whether it can hold the reference of a later stage: it gives a loss for each sample
+            between two students.
+        learns_what_it_holds: whether it compares two students by what it learnt in a stage of its
+            own.
         default_weight: the loss weight that its paper or the field uses.
         default_ce_weight: the weight of the cross-entropy beside it there; 0 where it stands alone.
     """
@@ -85,6 +89,8 @@ class Method(nn.Module, ABC):
     needs: ClassVar[tuple[Need, ...]] = ()
     relates_samples: ClassVar[bool] = False
     folds: ClassVar[bool] = False
+    holds: ClassVar[bool] = False
+    learns_what_it_holds: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1.0
     default_ce_weight: ClassVar[float] = 1.0
 
@@ -117,6 +123,21 @@ class Method(nn.Module, ABC):
             progress: where the stage stands.
         """
 
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """The loss of every sample between the student and its reference: shape (N,).
+
+        Only of a method that `holds`; its learnt parts are at rest.
+
+        Args:
+            student: what the student says, with gradients.
+            reference: what the frozen student of the stage before says.
+            batch: the images, labels and ids of the samples.
+            progress: the end of a stage: nothing of the loss is still rising.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot hold a reference")
+
     def paces(self) -> list[Pace]:
         """The parts that do not learn at the stage's rate and weight decay; asked after `build`."""
         return []
@@ -135,6 +156,11 @@ _LACKING: dict[Need, str] = {
     "ids": "keeps a memory of every sample: batches must be (images, labels, ids), and the loader "
     "must tell how many there are, as `samples` or as the length of its `dataset`",
 }
+
+
+def can_hold(method: type[Method]) -> bool:
+    """Whether a method can hold a reference."""
+    return method.holds
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ class FeatureMethod(Method):
     ) -> Tensor:
         return self.spot_losses(student, teacher, progress).mean(1).sum()
 
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """Of a method that learns nothing; others say what they compare."""
+        return self.spot_losses(student, reference, progress).sum(0)
+
 
 def to_coarser(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Average two features (N, C, H, W) down to the smaller H and the smaller W of the two."""

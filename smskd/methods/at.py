@@ -49,6 +49,7 @@ class AT(FeatureMethod):
 
     paper = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
     formula = "Σ_taps mean((a(s) − a(t))²), a(x) = mean_c |x_c|^p / ‖·‖₂"
+    holds = True
     default_weight = 1000.0
 
     def __init__(self, *, power: float = 2.0) -> None:

@@ -28,8 +28,8 @@ def correlations(embedding: Tensor, gamma: float, order: int) -> Tensor:
     return math.exp(-2 * gamma) * torch.stack(terms).sum(0)
 
 
-def cc_loss(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tensor:
-    """Mean squared difference of the correlations: a scalar.
+def cc_losses(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tensor:
+    """Mean squared difference of each sample's correlations with all: shape (N,).
 
     Peng et al., "Correlation Congruence for Knowledge Distillation" (2019), equations 6 and 10.
 
@@ -39,7 +39,15 @@ def cc_loss(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tenso
     """
     student_correlations = correlations(full_precision(student), gamma, order)
     teacher_correlations = correlations(full_precision(teacher), gamma, order)
-    return (student_correlations - teacher_correlations).square().mean()
+    return (student_correlations - teacher_correlations).square().mean(1)
+
+
+def cc_loss(student: Tensor, teacher: Tensor, gamma: float, order: int) -> Tensor:
+    """Mean squared difference of the correlations: a scalar.
+
+    Args: as `cc_losses`.
+    """
+    return cc_losses(student, teacher, gamma, order).mean()
 
 
 @METHODS.register("cc")
@@ -63,6 +71,7 @@ class CC(Method):
     formula = "mean((C(s) − C(t))²), C_ij = Taylor_P of exp(−γ‖x_i − x_j‖²), x of unit length"
     needs = ("embedding",)
     relates_samples = True
+    holds = True
     default_weight = 100.0
 
     def __init__(self, *, gamma: float = 0.4, order: int = 2) -> None:
@@ -79,3 +88,9 @@ class CC(Method):
     ) -> Tensor:
         assert student.embedding is not None and teacher.embedding is not None
         return cc_loss(student.embedding, teacher.embedding, self.gamma, self.order)
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        assert student.embedding is not None and reference.embedding is not None
+        return cc_losses(student.embedding, reference.embedding, self.gamma, self.order)

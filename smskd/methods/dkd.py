@@ -79,6 +79,7 @@ class DKD(Method):
     paper = "Zhao et al. 2022, arXiv 2203.08679"
     formula = "τ² · (α · KL(true class or not) + β · KL(among the other classes))"
     needs = ("class labels",)
+    holds = True
 
     def __init__(
         self,
@@ -103,6 +104,16 @@ class DKD(Method):
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
+        return self._losses(student, teacher, batch, progress).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return self._losses(student, reference, batch, progress)
+
+    def _losses(
+        self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
         losses = dkd_loss(
             student.logits,
             teacher.logits,
@@ -111,4 +122,4 @@ class DKD(Method):
             alpha=self.alpha,
             beta=self.beta,
         )
-        return progress.risen(self.warmup_epochs) * losses.mean()
+        return progress.risen(self.warmup_epochs) * losses

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Progress
 from smskd.methods._features import FeatureMethod, connector, to_coarser
 from smskd.pair import Pair
@@ -30,6 +32,8 @@ class FitNet(FeatureMethod):
 
     paper = "Romero et al. 2015, arXiv 1412.6550"
     formula = "Σ_taps mean((r(s) − t)²), r a learnt 1×1 convolution"
+    holds = True
+    learns_what_it_holds = True
     default_weight = 100.0
 
     def __init__(self) -> None:
@@ -46,3 +50,13 @@ class FitNet(FeatureMethod):
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
         regressed: Tensor = self.regressors[place](student)
         return fitnet_loss(regressed, teacher)
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """Mean squared difference of the two regressed features, summed over the taps: (N,)."""
+        regressed = tuple(
+            regressor(full_precision(feature))
+            for regressor, feature in zip(self.regressors, reference.features, strict=True)
+        )
+        return self.spot_losses(student, reference._replace(features=regressed), progress).sum(0)

@@ -44,6 +44,7 @@ class KD(Method):
     family = "response"
     paper = "Hinton et al. 2015, arXiv 1503.02531"
     formula = "τ² · KL(softmax(t/τ) ‖ softmax(s/τ))"
+    holds = True
     default_weight = 0.9
     default_ce_weight = 0.1
 
@@ -57,3 +58,8 @@ class KD(Method):
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return kd_loss(student.logits, teacher.logits, self.temperature).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return kd_loss(student.logits, reference.logits, self.temperature)

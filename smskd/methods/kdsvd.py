@@ -162,6 +162,7 @@ class KDSVD(Method):
     paper = "Lee et al. 2018, arXiv 1807.06819"
     formula = "Σ_taps Σ (rbf(v_s, v_s') − rbf(v_t, v_t'))², v the first singular vectors of a tap"
     needs = ("features",)
+    holds = True
 
     def __init__(self, *, vectors: int = 1) -> None:
         super().__init__()
@@ -181,3 +182,8 @@ class KDSVD(Method):
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return kdsvd_loss(student.features, teacher.features, self.vectors).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return kdsvd_loss(student.features, reference.features, self.vectors)

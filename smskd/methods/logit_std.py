@@ -48,6 +48,7 @@ class LogitStandardisation(Method):
 
     family = "response"
     paper = "Sun et al. 2024, arXiv 2403.01427"
+    holds = True
     formula = "τ² · KL(softmax(z(t)/τ) ‖ softmax(z(s)/τ)), z(x) = (x − mean x) / std x"
     default_weight = 9.0
     default_ce_weight = 0.1
@@ -62,3 +63,8 @@ class LogitStandardisation(Method):
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return logit_std_loss(student.logits, teacher.logits, self.temperature).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return logit_std_loss(student.logits, reference.logits, self.temperature)

@@ -29,9 +29,15 @@ class MSE(Method):
     family = "response"
     paper = "Kim et al. 2021, arXiv 2105.08919"
     formula = "mean((s − t)²) on logits"
+    holds = True
     default_ce_weight = 0.0
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return mse_loss(student.logits, teacher.logits).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return mse_loss(student.logits, reference.logits)

@@ -66,6 +66,7 @@ class NST(FeatureMethod):
     formula = (
         "Σ_taps mean k(s, s) + mean k(t, t) − 2 · mean k(s, t), k(x, y) = (xᵀy)², over channels"
     )
+    holds = True
     default_weight = 50.0
 
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:

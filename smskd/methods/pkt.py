@@ -25,8 +25,8 @@ def neighbour_probabilities(embedding: Tensor) -> Tensor:
     return kernel / kernel.sum(1, keepdim=True)
 
 
-def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Divergence of the neighbour probabilities, averaged over all pairs of samples: a scalar.
+def pkt_losses(student: Tensor, teacher: Tensor) -> Tensor:
+    """Divergence of each sample's neighbour probabilities, averaged over neighbours: shape (N,).
 
     Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer"
     (2018), equations 3 to 6 with the cosine kernel. As in the authors' code, a sample is a
@@ -39,7 +39,15 @@ def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
     teacher_probabilities = neighbour_probabilities(full_precision(teacher))
     return (
         teacher_probabilities * (teacher_probabilities.log() - student_probabilities.log())
-    ).mean()
+    ).mean(1)
+
+
+def pkt_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Divergence of the neighbour probabilities, averaged over all pairs of samples: a scalar.
+
+    Args: as `pkt_losses`.
+    """
+    return pkt_losses(student, teacher).mean()
 
 
 @METHODS.register("pkt")
@@ -51,6 +59,7 @@ class PKT(Method):
     formula = "mean_ij(p(t) · log(p(t) / p(s))), p_ij ∝ (1 + cos(x_i, x_j)) / 2 on embeddings"
     needs = ("embedding",)
     relates_samples = True
+    holds = True
     default_weight = 30000.0
 
     def forward(
@@ -58,3 +67,9 @@ class PKT(Method):
     ) -> Tensor:
         assert student.embedding is not None and teacher.embedding is not None
         return pkt_loss(student.embedding, teacher.embedding)
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        assert student.embedding is not None and reference.embedding is not None
+        return pkt_losses(student.embedding, reference.embedding)

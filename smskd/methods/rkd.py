@@ -57,12 +57,13 @@ def angles(embedding: Tensor) -> Tensor:
     return torch.bmm(directions, directions.transpose(1, 2))
 
 
-def rkd_loss(
+def rkd_losses(
     student: Tensor, teacher: Tensor, distance_weight: float, angle_weight: float
 ) -> Tensor:
-    """Huber loss between the relations in the student's and the teacher's embeddings: a scalar.
+    """Huber loss between each sample's relations in the two embeddings: shape (N,).
 
-    Park et al., "Relational Knowledge Distillation" (2019), equations 6 and 9.
+    Its distances to all samples, and the angles at it. Park et al., "Relational Knowledge
+    Distillation" (2019), equations 6 and 9.
 
     Args:
         student, teacher: embeddings, shapes (N, D) and (N, E).
@@ -70,9 +71,21 @@ def rkd_loss(
     student, teacher = full_precision(student), full_precision(teacher)
     # Autocast would take the products of the directions in half precision again.
     with torch.autocast(student.device.type, enabled=False):
-        distance = F.smooth_l1_loss(relative_distances(student), relative_distances(teacher))
-        angle = F.smooth_l1_loss(angles(student), angles(teacher))
-    return distance_weight * distance + angle_weight * angle
+        distance = F.smooth_l1_loss(
+            relative_distances(student), relative_distances(teacher), reduction="none"
+        )
+        angle = F.smooth_l1_loss(angles(student), angles(teacher), reduction="none")
+    return distance_weight * distance.mean(1) + angle_weight * angle.mean((1, 2))
+
+
+def rkd_loss(
+    student: Tensor, teacher: Tensor, distance_weight: float, angle_weight: float
+) -> Tensor:
+    """Huber loss between the relations in the student's and the teacher's embeddings: a scalar.
+
+    Args: as `rkd_losses`.
+    """
+    return rkd_losses(student, teacher, distance_weight, angle_weight).mean()
 
 
 @METHODS.register("rkd")
@@ -92,6 +105,7 @@ class RKD(Method):
     formula = "25 · huber(d(s), d(t)) + 50 · huber(∠(s), ∠(t)) on embeddings"
     needs = ("embedding",)
     relates_samples = True
+    holds = True
 
     def __init__(self, *, distance_weight: float = 25.0, angle_weight: float = 50.0) -> None:
         super().__init__()
@@ -106,6 +120,13 @@ class RKD(Method):
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         assert student.embedding is not None and teacher.embedding is not None
-        return rkd_loss(
-            student.embedding, teacher.embedding, self.distance_weight, self.angle_weight
-        )
+        return self._losses(student.embedding, teacher.embedding).mean()
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        assert student.embedding is not None and reference.embedding is not None
+        return self._losses(student.embedding, reference.embedding)
+
+    def _losses(self, student: Tensor, teacher: Tensor) -> Tensor:
+        return rkd_losses(student, teacher, self.distance_weight, self.angle_weight)

@@ -21,8 +21,8 @@ def similarities(feature: Tensor) -> Tensor:
     return unit_rows(inner_products(rows, rows))
 
 
-def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference of the similarities: a scalar.
+def sp_losses(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of each sample's similarities to all: shape (N,).
 
     Tung and Mori, "Similarity-Preserving Knowledge Distillation" (2019), equations 1 to 4.
 
@@ -31,7 +31,15 @@ def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student_similarities = similarities(full_precision(student))
     teacher_similarities = similarities(full_precision(teacher))
-    return (student_similarities - teacher_similarities).square().mean()
+    return (student_similarities - teacher_similarities).square().mean(1)
+
+
+def sp_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the similarities: a scalar.
+
+    Args: as `sp_losses`.
+    """
+    return sp_losses(student, teacher).mean()
 
 
 @METHODS.register("sp")
@@ -43,9 +51,15 @@ class SP(Method):
     formula = "mean((G(s) − G(t))²), G(x) = x·xᵀ with rows of length 1, on the last features"
     needs = ("features",)
     relates_samples = True
+    holds = True
     default_weight = 3000.0
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         return sp_loss(student.features[-1], teacher.features[-1])
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        return sp_losses(student.features[-1], reference.features[-1])

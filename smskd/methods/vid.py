@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smskd.batch import Batch
+from smskd.features.signals import Signals
 from smskd.methods import METHODS, Progress
 from smskd.methods._features import FeatureMethod, to_coarser
 from smskd.pair import Pair
@@ -51,6 +53,9 @@ class VID(FeatureMethod):
     paper = "Ahn et al. 2019, arXiv 1904.05835"
     formula = "Σ_taps ½ · mean((μ(s) − t)² / σ² + log σ²), μ and σ² learnt"
 
+    holds = True
+    learns_what_it_holds = True
+
     def __init__(self, *, initial_variance: float = 5.0) -> None:
         super().__init__()
         if initial_variance <= _SMALLEST_VARIANCE:
@@ -77,6 +82,20 @@ class VID(FeatureMethod):
     def tap_loss(self, place: int, student: Tensor, teacher: Tensor, progress: Progress) -> Tensor:
         student_map, teacher_map = to_coarser(student, teacher)
         return vid_loss(self.regressors[place](student_map), teacher_map, self.variance(place))
+
+    def held_losses(
+        self, student: Signals, reference: Signals, batch: Batch, progress: Progress
+    ) -> Tensor:
+        """½ · mean((μ(s) − μ(r))² / σ²), summed over the taps: shape (N,)."""
+        losses = []
+        for place, pair in enumerate(zip(student.features, reference.features, strict=True)):
+            student_mean, reference_mean = (
+                full_precision(self.regressors[place](full_precision(feature))) for feature in pair
+            )
+            squares = (student_mean - reference_mean).square()
+            ratios = squares / self.variance(place)[:, None, None]
+            losses.append(ratios.flatten(1).mean(1) / 2)
+        return torch.stack(losses).sum(0)
 
 
 def _regressor(channels: int, out_channels: int) -> nn.Sequential:

@@ -17,7 +17,7 @@ from torch import Tensor
 from foundation.errors import CorruptFileError, ModelMismatchError
 from foundation.records import build
 from smskd.checkpoints.files import load_tensors, save_tensors
-from smskd.stage import Stage
+from smskd.objective import Objective
 from smskd.training.resuming import Scaler, laid_out_as
 from smskd.training.train_step import TrainStep
 
@@ -54,7 +54,7 @@ def save_continuation(
         path,
         tensors,
         optimizer=stage.optimizer,
-        methods=_settings(stage),
+        methods=_settings(step.objective),
         scaler=scaler.state_dict() if scaler else {},
     )
 
@@ -96,8 +96,9 @@ def _going_on(
     before: Mapping[str, Tensor], step: TrainStep, facts: ContinuationFacts
 ) -> dict[str, Tensor]:
     """Which parts of the stage before this one goes on with."""
-    stage = step.objective.stage
-    same = [name for name, spec in _settings(stage).items() if facts.methods.get(name) == spec]
+    same = [
+        name for name, spec in _settings(step.objective).items() if facts.methods.get(name) == spec
+    ]
     prefixes = [f"{_METHOD}{name}." for name in same]
     had_mean = any(name.startswith(_MEAN) for name in before)
     if step.mean is not None and had_mean:
@@ -151,14 +152,14 @@ def _names_by_index(step: TrainStep, optimizer: torch.optim.Optimizer) -> dict[i
     return {index: names[id(parameter)] for index, parameter in enumerate(parameters)}
 
 
-def _settings(stage: Stage) -> dict[str, Any]:
+def _settings(objective: Objective) -> dict[str, Any]:
     """Each method with what it is built by; tuples are lists there as they are in JSON."""
     return {
         spec.name: {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in spec.settings.items()
         }
-        for spec in stage.method_specs
+        for spec in objective.specs.values()
     }
 
 

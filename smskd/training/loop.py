@@ -81,7 +81,8 @@ class _StageRun:
             if tapped is not None:
                 job.engine.place(tapped.model, self.device)
         self.student = self._quantized() if job.stage.quantized else job.student
-        self.step = TrainStep(self.student, Objective(job.stage, job.pair), job.stage.ema_decay)
+        objective = Objective(job.stage, job.pair, job.earlier.carried, job.earlier.held)
+        self.step = TrainStep(self.student, objective, job.stage.ema_decay)
         self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
         self.ask_teacher: AskTeacher | None = None
         self.history: list[dict[str, Any]] = []
@@ -259,7 +260,7 @@ class _StageRun:
         folder, network = self.job.folder, self.step.handed_on
         if self.stage.keep == "best":
             network.load_state_dict(load_tensors(folder / _BEST)[0])
-        learned = self.step.objective.state_dict()
+        learned = self.step.objective.learned()
         if self.job.continued:
             save_continuation(
                 folder / CONTINUATION, self.step, self.descent.optimizer, self._scaler()

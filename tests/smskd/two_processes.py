@@ -37,6 +37,14 @@ CASES = {
     "crd": stages(CRD),
     "several": stages("kd", "rkd", CRD),
     "anchored features": stages("kd", reference_feature_weight=2.0, reference_weight=0.5),
+    "held": [
+        *stages("at", "rkd", "kd")[:1],
+        *stages("kd", reference_methods="previous", normalise_weighting=True)[:1],
+    ],
+    "one schedule": [
+        *stages("sp", ema_decay=0.8)[:1],
+        *stages("kd", lr=None, schedule="shared", carry=0.2, ema_decay=0.8)[:1],
+    ],
     "accumulated": stages("kd", "rkd", accumulate=2, ema_decay=0.8),
     "uncounted": stages("kd", accumulate=3),
     "8-bit": [*stages("kd")[:1], *stages("kd", quantize="int8")[:1]],

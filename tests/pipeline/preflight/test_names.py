@@ -51,6 +51,11 @@ def test_every_name_in_a_shipped_recipe_is_known(name: str) -> None:
             "weighting 'tpc', did you mean 'tcp'",
         ),
         (
+            '[[stages]]\nmethods = "at"\n[[stages]]\nreference_methods = ["att"]',
+            "line 4, stages[1].reference_methods",
+            "method 'att', did you mean 'at'",
+        ),
+        (
             '[[stages]]\nmethods = { name = "kd" }\n', "line 2, stages[0].methods", "",
         ),
         (
@@ -142,4 +147,25 @@ def test_pruning_without_its_library_is_told_before_any_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(ModelMismatchError, match="pip install torch-pruning"):
+        check(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[[stages]]\nmethods = "crd"\n[[stages]]\nreference_methods = "previous"',
+            r"line 4, stages\[1\]\.reference_methods: .*by 'crd', which gives no loss",
+        ),
+        (
+            '[[stages]]\nmethods = "at"\n[[stages]]\nreference_methods = ["dkd"]\n'
+            '[data.augment]\nmix = "mixup"',
+            r"stages\[1\]\.reference_methods: method 'dkd' needs one true class",
+        ),
+    ],
+)
+def test_by_what_a_reference_cannot_be_held_is_told_of_with_its_place(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    with pytest.raises(RecipeError, match=words):
         check(tmp_path, text)

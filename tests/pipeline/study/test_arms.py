@@ -301,3 +301,36 @@ def test_each_weighting_is_tried_with_each_weight_of_the_reference(tmp_path: Pat
                 continue
             stages = arms[name].stages
             assert {(s.weighting, s.reference_weight) for s in stages} == {(weighting, weight)}
+
+
+def test_the_reference_in_own_terms_is_an_arm(tmp_path: Path) -> None:
+    stages = all_arms(file_of(tmp_path, "own_terms = true"))["smskd-own-terms"].stages
+    assert {stage.reference_methods for stage in stages} == {"previous"}
+    assert [stage.weighting for stage in stages] == ["tcp", "constant", "tcp"]
+
+
+def test_a_method_that_cannot_hold_a_reference_is_told_of_with_its_arm(tmp_path: Path) -> None:
+    stages = '[[stages]]\nmethods = "crd"\n[[stages]]\nmethods = "kd"\n'
+    file = file_of(tmp_path, "own_terms = true", stages)
+    with pytest.raises(RecipeError, match=r"arm 'smskd-own-terms': stage 2 .* by 'crd'"):
+        all_arms(file)
+
+
+def test_stages_that_keep_earlier_methods_have_arms_of_another_name(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, "carry = [0.2, 0.5]"))
+    assert [stage.carry for stage in arms["smskd-carry-0.5"].stages] == [0.0, 0.5, 0.5]
+    assert not any(stage.carry for stage in arms["smskd-tcp"].stages)
+    assert "keep all methods before them, times 0.2" in arms["smskd-carry-0.2"].words
+
+
+def test_a_recipe_that_keeps_earlier_methods_has_no_arm_that_is_called_plain_smskd(
+    tmp_path: Path,
+) -> None:
+    stages = RECIPE.replace('weighting = "constant"', "carry = 0.3")
+    study = 'orders = [["at", "rkd", "kd"]]\nstage_counts = [2]'
+    arms = all_arms(file_of(tmp_path, study, stages))
+    several = {name: arm for name, arm in arms.items() if len(arm.stages) > 1}
+    assert all(name.startswith(("smskd-carry-", "order-")) for name in several)
+    # What is kept belongs to the place: the first has nothing before it.
+    assert [stage.carry for stage in arms["order-at-rkd-kd"].stages] == [0.0, 0.3, 0.0]
+    assert arms["order-at-rkd-kd"].stages[1].name == "rkd+carried"

@@ -1,0 +1,165 @@
+"""What a stage has of the stages before it beside the student: their methods, as they left them.
+
+A method can hold the reference (`Stage.reference_methods`), or be kept at a fraction of its weight
+(`Stage.carry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor
+
+from foundation.errors import ModelMismatchError
+from smskd.checkpoints.files import content_sha256, load_tensors
+from smskd.methods import METHODS, can_hold
+from smskd.objective import METHODS_STATE, EarlierMethod, spelled_out
+from smskd.stage import PREVIOUS, MethodSpec, Stage
+
+
+@dataclass(frozen=True)
+class EarlierMethods:
+    """The methods of earlier stages that one stage has.
+
+    Attributes:
+        carried: kept beside its own, at a fraction of their weight.
+        held: by which it holds on to the reference.
+    """
+
+    carried: tuple[EarlierMethod, ...] = ()
+    held: tuple[EarlierMethod, ...] = ()
+
+    def facts(self) -> list[object]:
+        """Plain values that change with them."""
+        return [
+            [method.spec.name, method.spec.weight, dict(method.spec.settings), _digest(method)]
+            for method in (*self.carried, *self.held)
+        ]
+
+
+def _digest(method: EarlierMethod) -> str | None:
+    return content_sha256(method.learned) if method.learned is not None else None
+
+
+def carried_specs(stages: Sequence[Stage], place: int) -> list[MethodSpec]:
+    """The methods of all stages before one that it keeps, with what is left of their weights.
+
+    Args:
+        stages: in order.
+        place: of the stage, from 0.
+    """
+    stage = stages[place]
+    if not stage.carry:
+        return []
+    own = {spec.name for spec in stage.method_specs}
+    earlier = {spec.name: spec for before in stages[:place] for spec in _specs(before)}
+    return [
+        replace(spec, weight=stage.carry * cast(float, spec.weight))
+        for name, spec in earlier.items()
+        if name not in own
+    ]
+
+
+def held_specs(stages: Sequence[Stage], place: int) -> list[MethodSpec]:
+    """The methods by which a stage holds on to the reference; none where the logits do.
+
+    Each has the weight and the settings of the last stage before that has it, or else its own
+    defaults.
+    """
+    stage = stages[place]
+    if place == 0 or not stage.anchored or not stage.reference_methods:
+        return []
+    if stage.reference_methods == PREVIOUS:
+        return list(_specs(stages[place - 1]))
+    earlier = {spec.name: spec for before in stages[:place] for spec in _specs(before)}
+    return [earlier.get(name) or _specs(Stage(name))[0] for name in stage.reference_methods]
+
+
+def check_held(stages: Sequence[Stage]) -> None:
+    """Make sure that the methods by which stages hold on to a reference can do so.
+
+    Raises:
+        UnknownNameError: when there is no such method.
+        ModelMismatchError: when one gives no loss for each sample, or has to learn first what it
+            compares.
+    """
+    for place, stage in enumerate(stages):
+        before = {spec.name for earlier in stages[:place] for spec in earlier.method_specs}
+        for spec in held_specs(stages, place):
+            kind = METHODS.get(spec.name)
+            where = f"stage {place + 1} ({stage.name}) cannot hold its reference by {spec.name!r}"
+            if not can_hold(kind):
+                able = [name for name, other in METHODS.items() if can_hold(other)]
+                raise ModelMismatchError(
+                    f"{where}, which gives no loss for each sample between two students; leave "
+                    f"reference_methods out, or name some of {', '.join(able)}"
+                )
+            if kind.learns_what_it_holds and spec.name not in before:
+                raise ModelMismatchError(
+                    f"{where}, which compares what it learnt, and no stage before has it; name "
+                    "another method"
+                )
+
+
+def untrained(stages: Sequence[Stage], place: int) -> EarlierMethods:
+    """The same before any stage was trained: nothing is known of what methods learn."""
+    return EarlierMethods(
+        tuple(EarlierMethod(spec, None) for spec in carried_specs(stages, place)),
+        tuple(EarlierMethod(spec, None) for spec in held_specs(stages, place)),
+    )
+
+
+def earlier_methods(stages: Sequence[Stage], place: int, files: Sequence[Path]) -> EarlierMethods:
+    """What the stages before one left of their methods.
+
+    Args:
+        stages: in order.
+        place: of the stage, from 0.
+        files: where each stage leaves what its methods learnt, if that is anything; those before
+            this one are done.
+
+    Raises:
+        CorruptFileError: when what was learnt cannot be read.
+    """
+
+    def as_left(spec: MethodSpec) -> EarlierMethod:
+        return EarlierMethod(spec, _learned(spec.name, stages, place, files))
+
+    return EarlierMethods(
+        tuple(map(as_left, carried_specs(stages, place))),
+        tuple(map(as_left, held_specs(stages, place))),
+    )
+
+
+def _learned(
+    name: str, stages: Sequence[Stage], place: int, files: Sequence[Path]
+) -> dict[str, Tensor]:
+    """A method's learnt parts as the last stage that trained it left them."""
+    for earlier in range(place - 1, -1, -1):
+        trained = [*stages[earlier].method_specs, *carried_specs(stages, earlier)]
+        if name in {spec.name for spec in trained}:
+            tensors = load_tensors(files[earlier])[0] if files[earlier].exists() else {}
+            return _of_method(tensors, name)
+    return {}
+
+
+def _of_method(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{METHODS_STATE}{name}."
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+    }
+
+
+def _specs(stage: Stage) -> tuple[MethodSpec, ...]:
+    return spelled_out(stage).method_specs
+
+
+def needs_taps(specs: Sequence[MethodSpec]) -> bool:
+    """Whether any of the methods looks at more of a reference than its logits."""
+    needs = {need for spec in specs for need in METHODS.get(spec.name).needs}
+    return bool(needs & {"features", "embedding"})
