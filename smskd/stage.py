@@ -13,6 +13,7 @@ OptimizerName = Literal["sgd", "adamw", "lamb"]
 LabelLossName = Literal["ce", "bce"]
 PREVIOUS = "previous"
 """Of `Stage.reference_methods`: those of the stage before."""
+MeanStatistics = Literal["student", "anew"]
 KeepName = Literal["last", "best"]
 QuantizeName = Literal["none", "int8"]
 _POSITIVE = ("lr", "warm_lr", "reference_temperature", "max_grad_norm")
@@ -25,6 +26,7 @@ _NOT_OF_LOGITS = ("reference_feature_weight", "reference_methods", "carry")
 _CHOICES = {
     "optimizer": OptimizerName,
     "label_loss": LabelLossName,
+    "ema_batch_norm": MeanStatistics,
     "keep": KeepName,
     "quantize": QuantizeName,
 }
@@ -81,6 +83,8 @@ class Stage:
         accumulate: batches whose gradients make one optimizer step.
         ema_decay: the stage hands on a running mean of the student's weights, of which each step
             keeps this share; None hands on the weights themselves.
+        ema_batch_norm: the running mean's batch-norm statistics: the student's, or estimated anew
+            after each epoch by passing up to 100 batches of its training images through the mean.
         keep: which epoch's student the stage hands on: the last, or the best by validation.
         quantize: "int8" trains with 8-bit weights and activations, batch-norm statistics at rest;
             the last stage may, and its methods hear logits alone.
@@ -114,6 +118,7 @@ class Stage:
     max_grad_norm: float | None = None
     accumulate: int = 1
     ema_decay: float | None = None
+    ema_batch_norm: MeanStatistics = "student"
     keep: KeepName = "last"
     quantize: QuantizeName = "none"
 
@@ -178,6 +183,11 @@ class Stage:
             raise ValueError(f"warm_lr is a share of lr, at most 1, but got {self.warm_lr=}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
+        if self.ema_batch_norm == "anew" and (self.ema_decay is None or self.quantized):
+            raise ValueError(
+                'ema_batch_norm = "anew" is of a running mean of weights in float, but got '
+                f"{self.ema_decay=}, {self.quantize=}; set ema_decay, or leave it out"
+            )
         if not 0 <= self.carry <= 1:
             raise ValueError(f"carry must lie from 0 to 1, but got {self.carry=}")
         if not 0 <= self.label_smoothing < 1:

@@ -38,6 +38,7 @@ from smskd.training.results import (
     write_result,
 )
 from smskd.training.resuming import ResumeState, load_resume, save_resume
+from smskd.training.statistics import estimate_statistics
 from smskd.training.train_step import TrainStep
 
 logger = logging.getLogger(__name__)
@@ -144,6 +145,8 @@ class _StageRun:
             raise TrainingError(f"stage {self.stage.name}: the training data gave no batch")
         self.descent.after_epoch()
         self.step.after_epoch()
+        if self.stage.ema_batch_norm == "anew":
+            estimate_statistics(self.step.handed_on, self.job.train, self._images_of)
         record = {
             "epoch": epoch + 1,
             "lr": self.job.rates.rate(epoch),
@@ -159,6 +162,9 @@ class _StageRun:
             {name: round(loss, 5) for name, loss in record["losses"].items()}, record["val_top1"],
         )  # fmt: skip
         self.job.listener.epoch_done(record)
+
+    def _images_of(self, batch: Batch) -> Tensor:
+        return self.job.engine.place_images(batch.images, self.device)
 
     def _train_on(
         self, batch: Batch, position: float, number: int, batches: int | None

@@ -74,6 +74,7 @@ def without_chance(net: Net) -> nn.Module:
         {"optimizer": "adamw", "lr": 0.01},
         {"optimizer": "lamb", "lr": 0.01},
         {"ema_decay": 0.8},
+        {"ema_decay": 0.8, "ema_batch_norm": "anew"},
         {"accumulate": 3, "max_grad_norm": 1.0},
         {"schedule": "step", "step_epochs": 2},
         {"schedule": "linear", "norm_weight_decay": 0.0},
