@@ -212,7 +212,7 @@ def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
             raise UnknownNameError(f"{where}: {error}") from error
     names = requested or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
     words = f"SAKD: kd and {', '.join(names)}, where a learnt policy says so"
-    return Arm(SAKD, words, _one_schedule(stages, [_sakd_spec(names)], 1.0))
+    return Arm(SAKD, words, _one_schedule(stages, [_sakd_spec(names)], None))
 
 
 def _sakd_spec(names: Sequence[str]) -> MethodSpec:

@@ -54,11 +54,22 @@ class Pace(NamedTuple):
         parameters: all of the method's own.
         rate: their learning rate over the stage's.
         weight_decay: in place of the stage's.
+        lr: the peak of their learning rate, whatever the stage's is, whose course it has; None
+            takes `rate`.
     """
 
     parameters: list[nn.Parameter]
     rate: float
     weight_decay: float
+    lr: float | None = None
+
+    def share(self, stage_lr: float) -> float:
+        """Their learning rate over the stage's.
+
+        Args:
+            stage_lr: the peak of the stage's.
+        """
+        return self.rate if self.lr is None else self.lr / stage_lr
 
 
 class Method(nn.Module, ABC):

@@ -75,8 +75,8 @@ class SAKD(Method):
     then the logits), a two-way choice. A multi-path network takes each block from the teacher or
     from the student, with adaption layers in between; its classification loss trains policy and
     adaption layers and nothing else. The student is distilled where the policy chose the teacher.
-    As in the authors' code the policy is one linear layer, and it and the adaption layers learn at
-    half of the student's rate, with a weight decay of their own.
+    As in the authors' code the policy is one linear layer, it and the adaption layers learn at a
+    rate and with a weight decay of their own, and the labels count twice beside it.
 
     Args:
         methods: feature methods, each with its default weight and settings.
@@ -85,7 +85,8 @@ class SAKD(Method):
         policy_temperature: of the Gumbel-softmax.
         factor: how much more the multi-path network's loss counts where it is above the
             student's; the inverse where it is below.
-        policy_rate: learning rate of policy and adaption layers over the stage's.
+        policy_lr: peak of the learning rate of policy and adaption layers, which rises and falls
+            with the stage's.
         policy_weight_decay: of policy and adaption layers.
         teacher_bias: how far the policy leans to the teacher at first, as a logit; the authors
             take 10, at which everything is distilled, where both networks are of one family.
@@ -99,6 +100,7 @@ class SAKD(Method):
     paper = "Song et al. 2022, arXiv 2205.02399"
     formula = "Σ_spots mean_i(chosen_i,spot · L_spot,i(s, t)), chosen by a learnt policy"
     needs = ("features", "embedding")
+    default_ce_weight = 2.0
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class SAKD(Method):
         temperature: float = 4.0,
         policy_temperature: float = 5.0,
         factor: float = 2.0,
-        policy_rate: float = 0.5,
+        policy_lr: float = 0.025,
         policy_weight_decay: float = 1e-3,
         teacher_bias: float = 0.0,
     ) -> None:
@@ -122,13 +124,13 @@ class SAKD(Method):
                 f"kd_weight must not be negative and factor at least 1, but got {kd_weight=}, "
                 f"{factor=}"
             )
-        if policy_rate <= 0 or policy_weight_decay < 0:
+        if policy_lr <= 0 or policy_weight_decay < 0:
             raise ValueError(
-                "policy_rate must be positive and policy_weight_decay not negative, but got "
-                f"{policy_rate=}, {policy_weight_decay=}"
+                "policy_lr must be positive and policy_weight_decay not negative, but got "
+                f"{policy_lr=}, {policy_weight_decay=}"
             )
         self.kd_weight, self.temperature = kd_weight, temperature
-        self.policy_rate, self.policy_weight_decay = policy_rate, policy_weight_decay
+        self.policy_lr, self.policy_weight_decay = policy_lr, policy_weight_decay
         self.teacher_bias = teacher_bias
         self.policy_temperature, self.factor = policy_temperature, factor
         self.wrapped = nn.ModuleDict({name: _feature_method(name) for name in methods})
@@ -155,7 +157,7 @@ class SAKD(Method):
     def paces(self) -> list[Pace]:
         routing = (self.policy, self.to_teacher, self.to_student)
         parameters = [parameter for part in routing for parameter in part.parameters()]
-        return [Pace(parameters, self.policy_rate, self.policy_weight_decay)]
+        return [Pace(parameters, 1.0, self.policy_weight_decay, self.policy_lr)]
 
     def forward(
         self, student: Signals, teacher: Signals, batch: Batch, progress: Progress

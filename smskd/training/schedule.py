@@ -26,7 +26,7 @@ def make_optimizer(
         lr: the peak of its learning rate.
         paces: those among them that learn at a pace of their own.
     """
-    groups = _groups(list(parameters), paces, stage.norm_weight_decay)
+    groups = _groups(list(parameters), paces, lr, stage.norm_weight_decay)
     if stage.optimizer == "lamb":
         return Lamb(groups, lr, stage.weight_decay)
     if stage.optimizer == "adamw":
@@ -41,7 +41,10 @@ def make_optimizer(
 
 
 def _groups(
-    parameters: list[nn.Parameter], paces: Sequence[Pace], norm_weight_decay: float | None
+    parameters: list[nn.Parameter],
+    paces: Sequence[Pace],
+    lr: float,
+    norm_weight_decay: float | None,
 ) -> list[dict[str, Any]]:
     """Those at the stage's pace first; each group with its share of the stage's rate."""
     apart = {parameter for pace in paces for parameter in pace.parameters}
@@ -55,7 +58,7 @@ def _groups(
         {"params": together, _PACE: 1.0},
         *norms,
         *(
-            {"params": pace.parameters, _PACE: pace.rate, "weight_decay": pace.weight_decay}
+            {"params": pace.parameters, _PACE: pace.share(lr), "weight_decay": pace.weight_decay}
             for pace in paces
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from smskd.checkpoints.files import load_tensors
 from smskd.distillation import pair_on
 from smskd.earlier import carried_specs, check_held, held_specs
 from smskd.features.signals import Signals
-from smskd.methods import Progress
+from smskd.methods import METHODS, Progress
 from smskd.methods.at import at_loss
 from smskd.objective import EarlierMethod, Objective
 from smskd.pair import make_pair
@@ -211,6 +212,22 @@ def test_kept_methods_go_on_with_what_they_learnt_and_stand_in_the_loss(
     assert list(second) == ["ce", "kd", "fitnet", "reference", "loss"]
     assert second["fitnet"] == pytest.approx(0.2 * first["fitnet"], rel=0.5)
     assert results[1]["stage"]["carry"] == 0.2
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_any_method_can_be_a_stage_on_one_schedule_and_be_kept_in_the_next(
+    name: str, net: Net, teacher: nn.Module, data: Any, tmp_path: Path
+) -> None:
+    data.numbered = True
+    shared = {"lr": None, "schedule": "shared", "carry": 0.2}
+    stages = [Stage(name, 1, lr=0.01), Stage("kd", 1, **shared), Stage(name, 1)]
+    if name == "kd":
+        stages[1] = Stage("mse", 1, **shared)
+    results = distill(teacher, net(), data, stages, tmp_path, engine=CPU)
+    assert name in results[1]["history"][0]["losses"]
+    for metrics in results:
+        assert math.isfinite(metrics["history"][0]["losses"]["loss"])
+        assert "reference" in metrics["history"][0]["losses"] or metrics["index"] == 1
 
 
 def test_a_stage_is_measured_by_its_own_methods_and_not_by_what_it_keeps(

@@ -201,7 +201,7 @@ def test_a_method_takes_its_own_weight_when_none_is_asked() -> None:
 PUBLISHED = {  # (cross-entropy, method), as their papers or the field's benchmarks weigh them
     "at": (1, 1000), "crd": (1, 0.8), "dkd": (1, 1), "fitnet": (1, 100), "kd": (0.1, 0.9),
     "kdsvd": (1, 1), "logit-std": (0.1, 9), "mse": (0, 1), "nst": (1, 50), "ofd": (1, 0.001),
-    "pkt": (1, 30000), "reviewkd": (1, 1), "rkd": (1, 1), "sakd": (1, 1), "simkd": (0, 1),
+    "pkt": (1, 30000), "reviewkd": (1, 1), "rkd": (1, 1), "sakd": (2, 1), "simkd": (0, 1),
     "sp": (1, 3000), "vid": (1, 1),
 }  # fmt: skip
 

@@ -135,10 +135,22 @@ def test_policy_and_adaption_layers_learn_at_their_own_pace_and_the_rest_at_the_
     common, routing = optimizer.param_groups
     paced = {names[parameter].split(".")[3] for parameter in routing["params"]}
     assert paced == {"policy", "to_teacher", "to_student"}
-    assert (routing["lr"], routing["weight_decay"]) == (0.04, 0.01)
+    # The stage stands at 0.4 of its peak, and so does the policy at 0.4 of its own.
+    assert routing["lr"] == pytest.approx(0.4 * 0.025)
+    assert routing["weight_decay"] == 0.01
     assert (common["lr"], common["weight_decay"]) == (0.08, 0.3)
     assert len(common["params"]) + len(routing["params"]) == len(names)
     assert any("wrapped.fitnet" in names[parameter] for parameter in common["params"])
+
+
+@pytest.mark.parametrize("lr", [0.05, 0.2])
+def test_the_policys_rate_and_decay_are_the_authors_whatever_the_stages(
+    lr: float, pair: Pair
+) -> None:
+    (pace,) = built(pair).paces()
+    assert lr * pace.share(lr) == pytest.approx(0.025)
+    assert pace.weight_decay == 1e-3
+    assert SAKD.default_ce_weight == 2.0
 
 
 def test_where_everything_is_chosen_the_loss_is_the_methods_own(pair: Pair, batch: Batch) -> None:
@@ -264,7 +276,7 @@ def test_what_is_no_feature_method_is_refused_with_those_that_are(name: str) -> 
         {"policy_temperature": -1.0},
         {"kd_weight": -0.1},
         {"factor": 0.9},
-        {"policy_rate": 0.0},
+        {"policy_lr": 0.0},
         {"policy_weight_decay": -0.1},
     ],
 )

@@ -146,6 +146,7 @@ def test_sakd_is_put_around_the_feature_methods(
 ) -> None:
     (stage,) = all_arms(file_of(tmp_path, study))["sakd"].stages
     assert stage.method_specs == (MethodSpec("sakd", 1.0, {"methods": methods}),)
+    assert stage.ce_weight == 2.0  # its authors'
 
 
 def test_sakd_is_put_around_attention_where_no_stage_has_a_feature_method(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_the_joint_gradient_of_student_and_method_is_clipped(
     for n, parameter in step.named_parameters():
         pace = paces.get(id(parameter), Pace([], 1.0, 0.0))
         start = before[f"step.{n}"].double()
-        gradient = (start - after[n].double()) / (lr * pace.rate) - pace.weight_decay * start
+        gradient = (start - after[n].double()) / (lr * pace.share(lr)) - pace.weight_decay * start
         squares[n] = gradient.square().sum().item()
     assert math.sqrt(sum(squares.values())) == pytest.approx(limit, rel=1e-3)
     if learned:
