@@ -13,7 +13,10 @@ from pipeline.cli._recipes import RecipeArgument, recipe_file
 
 @app.command(
     cls=with_recipe(
-        RecipeOption("study.seeds"), RecipeOption("study.jobs"), RecipeOption("study.teachers")
+        RecipeOption("study.seeds"),
+        RecipeOption("study.budget"),
+        RecipeOption("study.jobs"),
+        RecipeOption("study.teachers"),
     ),
     epilog="Examples:  compress study digits-study --seeds 5  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
@@ -33,7 +36,8 @@ def study(
 ) -> None:
     """Compare the recipe's stages with their methods alone, at once, and with other references.
 
-    Every arm has the same budget of epochs, first weights and data, over several seeds. Writes
+    Every arm has the same first weights and data, and the same budget of epochs unless --budget
+    says otherwise, over several seeds. Writes
     study.json, report.html and report.md. Run again, it goes on where it stopped; an arm that
     fails keeps no other from being trained.
     """

@@ -580,10 +580,14 @@ class StudyRecipe(Section):
     """What `compress study` compares, and over how many seeds.
 
     Attributes:
+        budget: total: all arms have the epochs of all stages together; per-stage: each stage has a
+            full schedule of its own, and arms of one schedule are shown with the epochs of one
+            stage (ARM-one-stage) and of all.
         seeds: how many seeds each arm is trained with: the recipe's and those that follow it.
         arms: names of the arms; None takes all.
         orders: further arms: the stages in another order, by their methods' names.
-        stage_counts: further arms: the first so many stages, on the whole budget.
+        stage_counts: further arms: the first so many stages, on the whole budget where that is the
+            total.
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
@@ -604,6 +608,7 @@ class StudyRecipe(Section):
         jobs: arms at once; if unset as many as there are cores for. Figures do not depend on it.
     """
 
+    budget: Literal["total", "per-stage"] = "total"
     seeds: Few = 3
     arms: Names | None = None
     orders: list[list[str]] = []

@@ -1,6 +1,8 @@
 """The arms of a study: a recipe's stages, and what they are compared with.
 
-All arms have the epochs of all the recipe's stages together; student, first weights, data and its
+All arms have the epochs of all the recipe's stages together; where each stage is a full schedule
+(`study.budget = "per-stage"`), those of one schedule are there with the epochs of one stage too.
+Student, first weights, data and its
 order are the same too. An arm of one schedule trains as the first stage says (optimizer, learning
 rate, ...), but never at a rate that does not fall; a method's weight, its settings and the weight
 of the labels beside it are those of the stage that it comes from, or, where that leaves them out,
@@ -31,7 +33,7 @@ _ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to spend the budget.
+    """One way to spend a budget of epochs.
 
     Attributes:
         name: as the recipe and the command line call it.
@@ -48,7 +50,7 @@ class Arm:
 
     @property
     def epochs(self) -> int:
-        """The budget."""
+        """What it spends."""
         return sum(stage.epochs for stage in self.stages)
 
 
@@ -90,6 +92,9 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms.append(_simultaneous(stages))
     if SAKD not in _methods(stages):
         arms.append(_sakd(stages, file))
+    if file.recipe.study.budget == "per-stage":
+        _check_full_schedules(stages, file)
+        arms = [budgeted for arm in arms for budgeted in (arm, _for_one_stage(arm, stages))]
     arms = [trial for arm in arms for trial in _trials(arm, file)]
     if len(stages) > 1:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
@@ -156,6 +161,24 @@ def _annealed(stage: Stage) -> Stage:
     """The stage at a rate that falls to its end; that of a stage before others need not."""
     (curve,) = curves_of([stage])
     return stage if curve.anneals else replace(stage, schedule=_ANNEALING)
+
+
+def _check_full_schedules(stages: Sequence[Stage], file: RecipeFile) -> None:
+    for number, stage in enumerate(stages):
+        if stage.shares_schedule and len(stages) > 1:
+            raise RecipeError(
+                f'{file.where("stages", number, "schedule")}: with study.budget = "per-stage" each '
+                "stage has a full schedule, but this one shares another's; name one of its own, or "
+                'take "total"'
+            )
+
+
+def _for_one_stage(arm: Arm, stages: Sequence[Stage]) -> Arm:
+    """An arm of one schedule with the epochs of the longest stage in place of those of all."""
+    (stage,) = arm.stages
+    epochs = max(stage.epochs for stage in stages)
+    sequence = (_annealed(replace(stage, epochs=epochs)),)
+    return Arm(f"{arm.name}-one-stage", f"{arm.words}, for one stage's epochs", sequence)
 
 
 def _trials(arm: Arm, file: RecipeFile) -> list[Arm]:
@@ -356,13 +379,15 @@ def _counted(stages: Sequence[Stage], file: RecipeFile, place: int) -> Arm:
     if count > len(stages):
         where = file.where("study", "stage_counts", place)
         raise RecipeError(f"{where}: the recipe has {len(stages)} stages, but got {count}")
-    budget = sum(stage.epochs for stage in stages)
-    epochs = distribute(budget, [stage.epochs for stage in stages[:count]])
+    epochs, words = [stage.epochs for stage in stages[:count]], "each on its full schedule"
+    if file.recipe.study.budget == "total":
+        epochs = distribute(sum(stage.epochs for stage in stages), epochs)
+        words = "on the whole budget"
     sequence = tuple(
         replace(stage, epochs=share) for stage, share in zip(stages, epochs, strict=False)
     )
     name = f"{_family(stages)}-{count}-stage{'s' if count > 1 else ''}"
-    return Arm(name, f"SMSKD {_path(sequence)}, on the whole budget", sequence)
+    return Arm(name, f"SMSKD {_path(sequence)}, {words}", sequence)
 
 
 def _path(stages: Sequence[Stage]) -> str:

@@ -62,7 +62,7 @@ class Findings:
         recipe: what was asked.
         data: what was learned from.
         baseline: the arm that others are held against.
-        budget: epochs of each arm.
+        budget: epochs of all stages together.
         teachers: top-1 of each seed's teacher, by part: {"validation": …, "test": …}.
         networks: model and parameters of "teacher" and "student".
         arms: in the order of the table; those without any result are left out.
@@ -77,6 +77,11 @@ class Findings:
     networks: dict[str, dict[str, Any]]
     arms: list[ArmFindings]
     failures: list[str]
+
+    @property
+    def has_one_budget(self) -> bool:
+        """Whether all arms have as many epochs."""
+        return {result.arm.epochs for result in self.arms} == {self.budget}
 
     @property
     def seeds(self) -> list[int]:
@@ -130,7 +135,7 @@ def gather(
         recipe=recipe,
         data=facts,
         baseline=baseline,
-        budget=next(iter(arms.values())).epochs,
+        budget=sum(stage.epochs for stage in recipe.stages),
         teachers={
             seed: {part: networks["teacher"][part]["top1"] for part in ("validation", "test")}
             for seed, networks in records.items()
@@ -225,4 +230,5 @@ def _arm_values(findings: ArmFindings) -> dict[str, Any]:
     values = asdict(findings)
     del values["arm"]
     stages = [stage.as_dict() for stage in findings.arm.stages]
-    return {"words": findings.arm.words, "stages": stages, **values}
+    arm = {"words": findings.arm.words, "epochs": findings.arm.epochs, "stages": stages}
+    return {**arm, **values}

@@ -13,7 +13,7 @@ class StudyRecord:
     """What `compress study --json` prints, and study.json keeps.
 
     Attributes:
-        budget_epochs: of each arm.
+        budget_epochs: of all stages together, and of each arm where they have one budget.
         baseline: the arm that others are held against.
         seeds: for which an arm has a result.
         threads: of each training.

@@ -21,6 +21,7 @@ def columns(findings: Findings) -> list[str]:
     """The heads of the study's table."""
     return [
         "arm",
+        *([] if findings.has_one_budget else ["epochs"]),
         "validation top-1 %",
         "test top-1 %",
         f"against {findings.baseline}",
@@ -35,6 +36,7 @@ def rows(findings: Findings) -> list[list[str]]:
     return [
         [
             result.arm.name,
+            *([] if findings.has_one_budget else [str(result.arm.epochs)]),
             _spread(result.validation),
             _spread(result.test),
             _points(result.against_baseline),
@@ -78,9 +80,21 @@ def _facts(findings: Findings) -> dict[str, Any]:
         "findings": findings,
         "columns": columns(findings),
         "rows": rows(findings),
+        "budget": _budget(findings),
         "teacher_test": _spread(_teachers(findings)),
         "seeds": ", ".join(map(str, findings.seeds)),
     }
+
+
+def _budget(findings: Findings) -> str:
+    """What each arm may spend, as the beginning of a sentence."""
+    if findings.has_one_budget:
+        return f"Every arm has {findings.budget} epochs,"
+    return (
+        "Each stage has a full schedule of its own, and arms of one schedule are shown with the "
+        f"epochs of one stage and with those of all, {findings.budget}: the table says how many "
+        "epochs an arm has. All have"
+    )
 
 
 def _figures(findings: Findings) -> dict[str, str]:

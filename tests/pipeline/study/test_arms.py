@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,32 @@ def test_a_recipe_that_keeps_earlier_methods_has_no_arm_that_is_called_plain_sms
     # What is kept belongs to the place: the first has nothing before it.
     assert [stage.carry for stage in arms["order-at-rkd-kd"].stages] == [0.0, 0.3, 0.0]
     assert arms["order-at-rkd-kd"].stages[1].name == "rkd+carried"
+
+
+class TestWithAFullScheduleForEachStage:
+    STUDY = 'budget = "per-stage"\nstage_counts = [2]'
+
+    def test_arms_of_one_schedule_have_the_epochs_of_all_stages_and_of_one(
+        self, tmp_path: Path
+    ) -> None:
+        arms = all_arms(file_of(tmp_path, self.STUDY))
+        for name in ("alone", "kd", "at", "rkd", "simultaneous", "sakd"):
+            assert (arms[name].epochs, arms[f"{name}-one-stage"].epochs) == (12, 5)
+            (whole,), (one,) = arms[name].stages, arms[f"{name}-one-stage"].stages
+            assert replace(whole, epochs=5) == one
+        assert "one stage's epochs" in arms["kd-one-stage"].words
+
+    def test_stages_keep_their_own_epochs(self, tmp_path: Path) -> None:
+        arms = all_arms(file_of(tmp_path, self.STUDY))
+        assert [stage.epochs for stage in arms["smskd-tcp"].stages] == [5, 3, 4]
+        assert [stage.epochs for stage in arms["smskd-2-stages"].stages] == [5, 3]
+
+    def test_each_is_tried_with_each_schedule(self, tmp_path: Path) -> None:
+        study = f'{self.STUDY}\nbaseline_schedules = ["cosine", "linear"]'
+        arms = all_arms(file_of(tmp_path, study))
+        assert arms["kd-one-stage-linear"].trial_of == "kd-one-stage"
+        assert arms["kd-linear"].trial_of == "kd"
+
+    def test_a_schedule_that_stages_share_is_none_of_each(self, tmp_path: Path) -> None:
+        with pytest.raises(RecipeError, match=r"stages\[1\]\.schedule: with study\.budget"):
+            all_arms(file_of(tmp_path, self.STUDY.splitlines()[0], SHARED))

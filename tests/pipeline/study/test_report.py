@@ -179,3 +179,20 @@ def test_the_table_has_a_try_under_the_name_of_its_arm(study) -> None:
     assert "schedule linear: best of 2 on the validation images" in shown.arms[0].arm.words
     assert shown.record().arms["kd"]["tried"] == pytest.approx({"kd-cosine": 0.6, "kd-linear": 0.7})
     assert shown.arms[1].against_baseline is not None
+
+
+def test_with_two_budgets_the_table_says_how_many_epochs_an_arm_has(study) -> None:
+    file = load_recipe(study.path / "recipe.toml", {"study.budget": "per-stage"})
+    every = all_arms(file)
+    arms = {name: every[name] for name in ("kd", "kd-one-stage", "smskd-tcp")}
+    results = [result_of(arm, seed, 0.5 + 0.1 * seed) for arm in arms.values() for seed in (0, 1)]
+    shown = gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
+    assert columns(shown)[:2] == ["arm", "epochs"]
+    assert [row[:2] for row in rows(shown)] == [
+        ["kd", "2"], ["kd-one-stage", "1"], ["smskd-tcp", "2"],
+    ]  # fmt: skip
+    for text in (render_markdown(shown), render_html(shown)):
+        assert "Each stage has a full schedule of its own" in text
+        assert "Every arm has" not in text
+    record = shown.record()
+    assert (record.budget_epochs, record.arms["kd-one-stage"]["epochs"]) == (2, 1)
