@@ -29,6 +29,7 @@ class Curve:
         lr: its peak.
         epochs: of all stages that share it.
         warmup_epochs: of linear rise, at its beginning.
+        hold_epochs: at the peak behind that, before the schedule begins.
         step_epochs: see `step`.
         begin: how many of its epochs earlier stages took.
     """
@@ -37,6 +38,7 @@ class Curve:
     lr: float
     epochs: int
     warmup_epochs: float = 0.0
+    hold_epochs: float = 0.0
     step_epochs: int = 30
     begin: int = 0
 
@@ -51,17 +53,19 @@ class Curve:
         place = self.begin + epoch
         if place < self.warmup_epochs:
             return self.lr * place / self.warmup_epochs
-        if self.warmup_epochs >= self.epochs:
+        at_peak_until = self.warmup_epochs + self.hold_epochs
+        if place < at_peak_until or at_peak_until >= self.epochs:
             return self.lr
         return self.lr * SCHEDULES.get(self.schedule)(self, place)
 
     def progress(self, place: float) -> float:
-        """How far the curve has come behind its rise, 0..1.
+        """How far the curve has come behind rise and hold, 0..1.
 
         Args:
             place: in epochs from its beginning.
         """
-        return min((place - self.warmup_epochs) / (self.epochs - self.warmup_epochs), 1.0)
+        begin = self.warmup_epochs + self.hold_epochs
+        return min((place - begin) / (self.epochs - begin), 1.0)
 
     @property
     def anneals(self) -> bool:
@@ -87,8 +91,8 @@ def linear(curve: Curve, place: float) -> float:
 
 @SCHEDULES.register("step")
 def step(curve: Curve, place: float) -> float:
-    """A tenth after each `step_epochs`, counted from the curve's beginning."""
-    return math.pow(0.1, place // curve.step_epochs)
+    """A tenth after each `step_epochs`, counted from the curve's beginning, or the hold's end."""
+    return math.pow(0.1, (place - curve.hold_epochs) // curve.step_epochs)
 
 
 @SCHEDULES.register("constant")
@@ -139,6 +143,7 @@ def _curve(stages: Sequence[Stage], leaders: Sequence[int], place: int) -> Curve
         lr=cast(float, leader.lr) * share,
         epochs=sum(stages[number].epochs for number in together),
         warmup_epochs=cast(float, leader.warmup_epochs),
+        hold_epochs=cast(float, leader.hold_epochs),
         step_epochs=cast(int, leader.step_epochs),
         begin=sum(stages[number].epochs for number in together if number < place),
     )

@@ -19,7 +19,7 @@ QuantizeName = Literal["none", "int8"]
 _POSITIVE = ("lr", "warm_lr", "reference_temperature", "max_grad_norm")
 _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
-    "norm_weight_decay", "warmup_epochs",
+    "norm_weight_decay", "warmup_epochs", "hold_epochs",
 )  # fmt: skip
 _CARRIED = "carried"
 _NOT_OF_LOGITS = ("reference_feature_weight", "reference_methods", "carry")
@@ -31,7 +31,9 @@ _CHOICES = {
     "quantize": QuantizeName,
 }
 # What a stage that shares a schedule leaves to the one that named it, and what it is elsewhere.
-_OF_THE_CURVE: dict[str, float] = {"lr": 0.05, "warmup_epochs": 0.0, "step_epochs": 30}
+_OF_THE_CURVE: dict[str, float] = {
+    "lr": 0.05, "warmup_epochs": 0.0, "hold_epochs": 0.0, "step_epochs": 30,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ class Stage:
         optimizer, lr, momentum, weight_decay: momentum is SGD's (Nesterov). An lr of None is 0.05.
         norm_weight_decay: of norms and biases, which have one axis; None decays them as the rest.
         schedule: the course of the learning rate, a registered one, after `warmup_epochs` of linear
-            rise; "step" is a tenth of it after each `step_epochs` (30), counted from the start;
+            rise and `hold_epochs` at the peak; "step" is a tenth of it after each `step_epochs`
+            (30), counted from the start, or from the hold's end where there is one;
             "shared" goes on where the stage before stood, on one curve over the epochs of both,
-            with its momentum: lr, warmup_epochs and step_epochs are those of the stage that named
-            the curve.
+            with its momentum: lr and these epochs are those of the stage that named the curve.
         warm_lr: share of lr at which the stage begins, if it is not the first; None takes it all.
         max_grad_norm: clips the joint gradient of student and methods; None leaves it.
         accumulate: batches whose gradients make one optimizer step.
@@ -114,6 +116,7 @@ class Stage:
     schedule: str = "cosine"
     step_epochs: int | None = None
     warmup_epochs: float | None = None
+    hold_epochs: float | None = None
     warm_lr: float | None = None
     max_grad_norm: float | None = None
     accumulate: int = 1

@@ -97,6 +97,7 @@ class TrainingRecipe(Stage):
     schedule: Annotated[str, AfterValidator(_known_schedule)] = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
+    hold_epochs: NotNegative | None = None
     warm_lr: Share | None = None
     max_grad_norm: Positive | None = None
     accumulate: Batch = 1
@@ -694,7 +695,7 @@ def shared_schedule(recipe: Recipe) -> dict[str, Any]:
 
     One that quantises keeps its own: it trains other weights.
     """
-    left = dict.fromkeys(("lr", "warmup_epochs", "step_epochs", "warm_lr"))
+    left = dict.fromkeys(("lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr"))
     return {
         f"stages.{number}.{key}": value
         for number, stage in enumerate(recipe.stages)

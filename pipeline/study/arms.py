@@ -18,7 +18,7 @@ from typing import Any
 
 from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
-from smskd.curve import SHARED, curves_of
+from smskd.curve import SHARED, curves_of, leader_of
 from smskd.earlier import check_held
 from smskd.objective import make_method, spelled_out
 from smskd.stage import PREVIOUS, MethodSpec, Stage, check_sequence
@@ -27,7 +27,7 @@ from smskd.weightings import WEIGHTINGS
 ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
 UNANCHORED = "none"
 _ANNEALING = "cosine"
-_SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "step_epochs", "warm_lr")
+_SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr")
 _ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": SHARED}
 
 
@@ -160,7 +160,7 @@ def _one_schedule(
 def _annealed(stage: Stage) -> Stage:
     """The stage at a rate that falls to its end; that of a stage before others need not."""
     (curve,) = curves_of([stage])
-    return stage if curve.anneals else replace(stage, schedule=_ANNEALING)
+    return stage if curve.anneals else replace(stage, schedule=_ANNEALING, hold_epochs=0.0)
 
 
 def _check_full_schedules(stages: Sequence[Stage], file: RecipeFile) -> None:
@@ -191,7 +191,7 @@ def _trials(arm: Arm, file: RecipeFile) -> list[Arm]:
             raise RecipeError(
                 f"{file.where('study', 'baseline_schedules', place)}: {name} does not fall within "
                 f"the {stage.epochs} epochs of arm {arm.name!r}, which would lose by that alone; "
-                "leave it out, or set another stages.0.step_epochs"
+                "leave it out, or set other stages.0.step_epochs or hold_epochs"
             )
         words = f"{arm.words}, schedule {name}"
         trial_of = arm.name if len(names) > 1 else None
@@ -331,14 +331,19 @@ def _other_schedules(stages: Sequence[Stage], others: Sequence[Arm]) -> list[Arm
 
 
 def _restarted(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """The stages, each on a schedule of its own, of the kind that it shared."""
-    sequence: list[Stage] = []
-    for stage in stages:
-        if stage.shares_schedule:
-            of_the_curve = {key: getattr(sequence[-1], key) for key in _SCHEDULE_KEYS}
-            stage = replace(stage, **of_the_curve)  # noqa: PLW2901
-        sequence.append(stage)
-    return tuple(sequence)
+    """The stages, each on a schedule of its own, of the kind that it shared, and that falls."""
+    leaders = [leader_of(stages, place) for place in range(len(stages))]
+    return tuple(
+        _annealed(replace(stage, **_restart(stages[leader])))
+        if leaders.count(leader) > 1
+        else stage
+        for stage, leader in zip(stages, leaders, strict=True)
+    )
+
+
+def _restart(leader: Stage) -> dict[str, Any]:
+    """The schedule of a stage by itself, of the kind that a curve of several has."""
+    return {key: getattr(leader, key) for key in _SCHEDULE_KEYS} | {"hold_epochs": 0.0}
 
 
 def _as_placed(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stage, ...]:

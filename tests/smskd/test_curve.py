@@ -59,9 +59,26 @@ def test_a_straight_line_falls_to_zero_behind_the_warm_up(epoch: float, expected
     assert alone(stage).rate(epoch) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(0.5, 0.4), (1.0, 0.8), (3.9, 0.8), (4.0, 0.8), (6.0, 0.4), (8.0, 0.0)],
+)
+def test_the_peak_is_held_before_the_schedule_begins(epoch: float, expected: float) -> None:
+    stage = Stage(epochs=8, lr=0.8, warmup_epochs=1.0, hold_epochs=3.0)
+    assert alone(stage).rate(epoch) == pytest.approx(expected, abs=1e-12)
+
+
+def test_steps_behind_a_hold_are_the_published_milestones() -> None:
+    """240 epochs with a tenth at 150, 180 and 210."""
+    curve = alone(Stage(epochs=240, lr=1.0, schedule="step", hold_epochs=120.0))
+    milestones = [n for n in range(1, 240) if curve.rate(n) < 0.5 * curve.rate(n - 1)]
+    assert milestones == [150, 180, 210]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.names())
 def test_stages_that_share_a_schedule_are_one_curve_in_pieces(schedule: str) -> None:
-    settings = {"lr": 0.8, "warmup_epochs": 1.5, "step_epochs": 4, "schedule": schedule}
+    settings = {"lr": 0.8, "warmup_epochs": 1.5, "hold_epochs": 2.0, "step_epochs": 4}
+    settings["schedule"] = schedule
     whole = alone(Stage(epochs=9, **settings))
     first = Stage(epochs=2, **settings)
     others = [Stage("kd", epochs=count, schedule="shared") for count in (3, 4)]

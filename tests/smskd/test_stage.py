@@ -169,6 +169,6 @@ def test_a_stage_that_repeats_the_schedule_that_it_shares_is_taken() -> None:
 def test_what_a_stage_says_nothing_of_has_its_default_and_is_the_curves_where_it_is_shared() -> (
     None
 ):
-    keys = ("lr", "warmup_epochs", "step_epochs")
-    assert [getattr(Stage("kd"), key) for key in keys] == [0.05, 0.0, 30]
-    assert [getattr(Stage("kd", schedule="shared"), key) for key in keys] == [None] * 3
+    keys = ("lr", "warmup_epochs", "hold_epochs", "step_epochs")
+    assert [getattr(Stage("kd"), key) for key in keys] == [0.05, 0.0, 0.0, 30]
+    assert [getattr(Stage("kd", schedule="shared"), key) for key in keys] == [None] * 4

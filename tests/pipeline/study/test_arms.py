@@ -33,8 +33,8 @@ methods = "rkd"
 epochs = 4
 """
 OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "norm_weight_decay", "schedule",
-             "step_epochs", "warmup_epochs", "warm_lr", "max_grad_norm", "accumulate", "ema_decay",
-             "keep", "label_loss", "label_smoothing")  # fmt: skip
+             "step_epochs", "warmup_epochs", "hold_epochs", "warm_lr", "max_grad_norm", "accumulate",
+             "ema_decay", "keep", "label_loss", "label_smoothing")  # fmt: skip
 
 
 def values_of(stage: StageRecipe) -> dict[str, Any]:
@@ -270,13 +270,32 @@ def test_what_restarts_cost_has_arms_of_its_own(tmp_path: Path) -> None:
     assert {arm.epochs for arm in arms.values()} == {12}
 
 
-def test_restarts_of_a_recipe_of_one_schedule_are_of_its_kind(tmp_path: Path) -> None:
-    arms = all_arms(
-        file_of(tmp_path, "compare_restarts = true", SHARED.replace("constant", "step"))
-    )
-    restarts = arms["smskd-restarts"].stages
-    assert [(stage.schedule, stage.lr) for stage in restarts] == [("step", 0.1), ("step", 0.1)]
-    assert "smskd-one-schedule" in arms  # its steps of 30 epochs do not fall within 10
+@pytest.mark.parametrize(
+    ("curve", "schedules"),
+    [
+        ('"step"\nstep_epochs = 3', ["step", "step"]),
+        ('"linear"\nhold_epochs = 6.0', ["linear", "linear"]),
+        ('"step"\nstep_epochs = 5', ["step", "cosine"]),  # four epochs see no step of five
+        ('"constant"', ["cosine", "cosine"]),
+    ],
+)
+def test_restarts_of_a_recipe_of_one_schedule_are_of_its_kind_where_that_falls(
+    tmp_path: Path, curve: str, schedules: list[str]
+) -> None:
+    stages = SHARED.replace('"constant"', curve)
+    restarts = all_arms(file_of(tmp_path, "compare_restarts = true", stages))["smskd-restarts"]
+    assert [stage.schedule for stage in restarts.stages] == schedules
+    assert {(stage.lr, stage.hold_epochs) for stage in restarts.stages} == {(0.1, 0.0)}
+
+
+def test_an_arm_of_one_schedule_holds_the_peak_as_long_as_the_stages_do_where_that_falls(
+    tmp_path: Path,
+) -> None:
+    stages = SHARED.replace('"constant"', '"cosine"\nhold_epochs = 7.0')
+    arms = all_arms(file_of(tmp_path, "", stages))
+    assert (arms["kd"].stages[0].schedule, arms["kd"].stages[0].hold_epochs) == ("cosine", 7.0)
+    longer = all_arms(file_of(tmp_path, "", stages.replace("7.0", "10.0")))
+    assert longer["kd"].stages[0].hold_epochs == 0.0
 
 
 def test_an_arm_that_another_is_already_is_left_out(tmp_path: Path) -> None:

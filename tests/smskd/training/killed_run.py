@@ -81,7 +81,8 @@ def stages_of(optimizer: str, keep: str) -> list[Stage]:
         Stage((MethodSpec("rkd"), crd), EPOCHS, reference_feature_weight=0.1, **settings),
     ]
     if optimizer == "lamb":
-        shared = {"lr": None, "warmup_epochs": None, "step_epochs": None, "schedule": "shared"}
+        shared = dict.fromkeys(("lr", "warmup_epochs", "hold_epochs", "step_epochs"))
+        shared["schedule"] = "shared"
         return [stages[0], *(replace(stage, **shared) for stage in stages[1:])]
     last = Stage("kd", EPOCHS, ema_decay=0.8, quantize="int8", **settings)
     return [*stages, last] if optimizer == "adamw" else stages

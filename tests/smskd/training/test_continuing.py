@@ -45,7 +45,8 @@ class StopAfter(Listener):
 def in_pieces(whole: Stage, *epochs: int) -> list[Stage]:
     """A stage as several on its schedule, that differ from it in nothing else."""
     first = replace(whole, epochs=epochs[0])
-    left = {"lr": None, "warmup_epochs": None, "step_epochs": None, "schedule": "shared"}
+    left = dict.fromkeys(("lr", "warmup_epochs", "hold_epochs", "step_epochs"))
+    left["schedule"] = "shared"
     return [first, *(replace(whole, epochs=count, **left) for count in epochs[1:])]
 
 
@@ -77,6 +78,7 @@ def without_chance(net: Net) -> nn.Module:
         {"ema_decay": 0.8, "ema_batch_norm": "anew"},
         {"accumulate": 3, "max_grad_norm": 1.0},
         {"schedule": "step", "step_epochs": 2},
+        {"hold_epochs": 2.5},
         {"schedule": "linear", "norm_weight_decay": 0.0},
         {"methods": "fitnet", "lr": 0.01},
         {"methods": "simkd", "ema_decay": 0.8, "lr": 0.01},
