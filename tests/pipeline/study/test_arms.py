@@ -33,8 +33,8 @@ methods = "rkd"
 epochs = 4
 """
 OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "norm_weight_decay", "schedule",
-             "step_epochs", "warmup_epochs", "hold_epochs", "warm_lr", "max_grad_norm", "accumulate",
-             "ema_decay", "keep", "label_loss", "label_smoothing")  # fmt: skip
+             "step_epochs", "warmup_epochs", "hold_epochs", "warm_lr", "max_grad_norm",
+             "accumulate", "ema_decay", "keep", "label_loss", "label_smoothing")  # fmt: skip
 
 
 def values_of(stage: StageRecipe) -> dict[str, Any]:
