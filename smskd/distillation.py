@@ -6,17 +6,17 @@ Sequential Multi-Stage Knowledge Distillation, arXiv 2601.15657.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.curve import curves_of
-from smskd.earlier import check_held, earlier_methods, held_specs, needs_taps
+from smskd.earlier import check_held, earlier_methods, held_specs, learned_in_file, needs_taps
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.job import StageJob
@@ -91,6 +91,10 @@ def distill(
     curves = curves_of(stages)
     folders = [Path(folder) / stage_folder(*numbered) for numbered in enumerate(stages, start=1)]
     results: list[dict[str, Any]] = []
+
+    def learned_before(place: int) -> Mapping[str, Tensor]:
+        return learned_in_file(folders[place] / METHOD)
+
     for index, stage in enumerate(stages, start=1):
         logger.debug("stage %d of %d: %s", index, len(stages), stage)
         # What a stage quantises is what it can hold on to, whoever trained it.
@@ -118,7 +122,7 @@ def distill(
             beginning=beginning,
             curve=curves[index - 1],
             continues=folders[index - 2] / CONTINUATION if stage.shares_schedule else None,
-            earlier=earlier_methods(stages, index - 1, [path / METHOD for path in folders]),
+            earlier=earlier_methods(stages, index - 1, learned_before),
             continued=any(following.shares_schedule for following in stages[index : index + 1]),
         )
         results.append(train_stage(job))

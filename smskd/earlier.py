@@ -6,7 +6,7 @@ A method can hold the reference (`Stage.reference_methods`), or be kept at a fra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -83,10 +83,15 @@ def check_held(stages: Sequence[Stage]) -> None:
 
     Raises:
         UnknownNameError: when there is no such method.
-        ModelMismatchError: when one gives no loss for each sample, or has to learn first what it
-            compares.
+        ModelMismatchError: when there are none, one gives no loss for each sample, or one has to
+            learn first what it compares.
     """
     for place, stage in enumerate(stages):
+        if stage.reference_methods == PREVIOUS and place and not stages[place - 1].methods:
+            raise ModelMismatchError(
+                f"stage {place + 1} ({stage.name}) is to hold its reference by the methods of the "
+                "stage before, which has none; leave reference_methods out"
+            )
         before = {spec.name for earlier in stages[:place] for spec in earlier.method_specs}
         for spec in held_specs(stages, place):
             kind = METHODS.get(spec.name)
@@ -104,29 +109,21 @@ def check_held(stages: Sequence[Stage]) -> None:
                 )
 
 
-def untrained(stages: Sequence[Stage], place: int) -> EarlierMethods:
-    """The same before any stage was trained: nothing is known of what methods learn."""
-    return EarlierMethods(
-        tuple(EarlierMethod(spec, None) for spec in carried_specs(stages, place)),
-        tuple(EarlierMethod(spec, None) for spec in held_specs(stages, place)),
-    )
-
-
-def earlier_methods(stages: Sequence[Stage], place: int, files: Sequence[Path]) -> EarlierMethods:
+def earlier_methods(
+    stages: Sequence[Stage], place: int, learned_in: Callable[[int], Mapping[str, Tensor]]
+) -> EarlierMethods:
     """What the stages before one left of their methods.
 
     Args:
         stages: in order.
         place: of the stage, from 0.
-        files: where each stage leaves what its methods learnt, if that is anything; those before
-            this one are done.
-
-    Raises:
-        CorruptFileError: when what was learnt cannot be read.
+        learned_in: gives the learnt parts of an earlier stage's methods, see `Objective.learned`.
     """
 
     def as_left(spec: MethodSpec) -> EarlierMethod:
-        return EarlierMethod(spec, _learned(spec.name, stages, place, files))
+        trained_in = _last_trained(spec.name, stages, place)
+        learned = {} if trained_in is None else learned_in(trained_in)
+        return EarlierMethod(spec, _of_method(learned, spec.name))
 
     return EarlierMethods(
         tuple(map(as_left, carried_specs(stages, place))),
@@ -134,16 +131,22 @@ def earlier_methods(stages: Sequence[Stage], place: int, files: Sequence[Path]) 
     )
 
 
-def _learned(
-    name: str, stages: Sequence[Stage], place: int, files: Sequence[Path]
-) -> dict[str, Tensor]:
-    """A method's learnt parts as the last stage that trained it left them."""
+def learned_in_file(path: Path) -> Mapping[str, Tensor]:
+    """The learnt parts that a stage left; none where there is no file.
+
+    Raises:
+        CorruptFileError: when they cannot be read.
+    """
+    return load_tensors(path)[0] if path.exists() else {}
+
+
+def _last_trained(name: str, stages: Sequence[Stage], place: int) -> int | None:
+    """The last stage before one that trained a method; None when none did."""
     for earlier in range(place - 1, -1, -1):
         trained = [*stages[earlier].method_specs, *carried_specs(stages, earlier)]
         if name in {spec.name for spec in trained}:
-            tensors = load_tensors(files[earlier])[0] if files[earlier].exists() else {}
-            return _of_method(tensors, name)
-    return {}
+            return earlier
+    return None
 
 
 def _of_method(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foundation.errors import RecipeError
 from pipeline.data.facts import DataFacts
 from pipeline.recipe.sections import Recipe
 from pipeline.training.students import prune_in_place
-from smskd.earlier import untrained
+from smskd.earlier import earlier_methods
 from smskd.objective import Objective
 from smskd.pair import Taps, make_pair
 
@@ -53,9 +54,12 @@ def check_pairing(recipe: Recipe, facts: DataFacts, teacher: nn.Module, student:
         samples=facts.counts["student_train"],
     )
     pair = make_current_pair()
+    learned: list[Mapping[str, Tensor]] = []
     with torch.random.fork_rng():
         for number, stage in enumerate(recipe.stages, start=1):
             if number > 1 and prune_in_place(student, recipe, facts, number):
                 pair = make_current_pair()
-            earlier = untrained(recipe.stages, number - 1)
-            Objective(stage, pair, earlier.carried, earlier.held)
+            # What methods learn has its shapes before it is learnt.
+            earlier = earlier_methods(recipe.stages, number - 1, learned.__getitem__)
+            objective = Objective(stage, pair, earlier.carried, earlier.held)
+            learned.append(objective.learned())

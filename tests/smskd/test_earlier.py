@@ -77,6 +77,8 @@ def test_without_a_word_or_without_a_reference_no_method_holds_it(settings: dict
     [
         ([Stage("crd"), Stage("kd", reference_methods="previous")], ModelMismatchError,
          "stage 2 .kd. cannot hold its reference by 'crd', which gives no loss for each sample"),
+        ([Stage(), Stage("kd", reference_methods="previous")], ModelMismatchError,
+         "methods of the stage before, which has none"),
         ([Stage("at"), Stage("kd", reference_methods=("fitnet",))], ModelMismatchError,
          "compares what it learnt, and no stage before has it"),
         ([Stage("at"), Stage("kd", reference_methods=("att",))], UnknownNameError,

@@ -74,3 +74,17 @@ def test_a_student_that_a_later_stage_cannot_prune_is_told_of_before_training() 
     asked = recipe(stages=[{"methods": "kd"}, {"methods": "kd", "prune": 0.01}])
     with pytest.raises(ModelMismatchError, match=r"0\.01 of its channels.* are none"):
         check(asked)
+
+
+@pytest.mark.parametrize("key", [{"carry": 0.2}, {"reference_methods": "previous"}])
+def test_what_was_learnt_of_the_student_before_it_was_pruned_is_told_of_before_training(
+    key: dict[str, Any],
+) -> None:
+    pytest.importorskip("torch_pruning", reason="torch-pruning is not installed (extra `prune`)")
+    for name, fits in (("at", True), ("fitnet", False)):
+        asked = recipe(stages=[{"methods": name}, {"methods": "kd", "prune": 0.5, **key}])
+        if fits:
+            check(asked)
+            continue
+        with pytest.raises(ModelMismatchError, match="does not fit the student any more"):
+            check(asked)
