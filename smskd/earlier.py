@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foundation.errors import ModelMismatchError
 from smskd.checkpoints.files import content_sha256, load_tensors
-from smskd.methods import METHODS, can_hold
+from smskd.methods import METHODS
 from smskd.objective import METHODS_STATE, EarlierMethod, spelled_out
 from smskd.stage import PREVIOUS, MethodSpec, Stage
 
@@ -96,8 +96,8 @@ def check_held(stages: Sequence[Stage]) -> None:
         for spec in held_specs(stages, place):
             kind = METHODS.get(spec.name)
             where = f"stage {place + 1} ({stage.name}) cannot hold its reference by {spec.name!r}"
-            if not can_hold(kind):
-                able = [name for name, other in METHODS.items() if can_hold(other)]
+            if not kind.holds:
+                able = [name for name, other in METHODS.items() if other.holds]
                 raise ModelMismatchError(
                     f"{where}, which gives no loss for each sample between two students; leave "
                     f"reference_methods out, or name some of {', '.join(able)}"

@@ -65,6 +65,7 @@ class MethodShown:
         compares_samples: whether it looks at the samples of a batch together.
         default_weight: of its loss, where a stage gives none.
         default_ce_weight: of the cross-entropy with the labels in a stage of this method alone.
+        holds_reference: whether it can stand in a stage's reference_methods.
         settings: their defaults, by name.
     """
 
@@ -77,6 +78,7 @@ class MethodShown:
     compares_samples: bool
     default_weight: float
     default_ce_weight: float
+    holds_reference: bool
     settings: dict[str, Any]
 
 
@@ -237,6 +239,7 @@ def methods_table(name: str | None) -> Outcome:
             compares_samples=method.relates_samples,
             default_weight=method.default_weight,
             default_ce_weight=method.default_ce_weight,
+            holds_reference=method.holds,
             settings={setting.name: setting.default for setting in settings_of(method)},
         )
 

@@ -169,11 +169,6 @@ _LACKING: dict[Need, str] = {
 }
 
 
-def can_hold(method: type[Method]) -> bool:
-    """Whether a method can hold a reference."""
-    return method.holds
-
-
 @dataclass(frozen=True)
 class Setting:
     """One setting of a method: its name, type and default."""

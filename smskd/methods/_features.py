@@ -58,6 +58,8 @@ class FeatureMethod(Method):
         self, student: Signals, reference: Signals, batch: Batch, progress: Progress
     ) -> Tensor:
         """Of a method that learns nothing; others say what they compare."""
+        if not self.holds:
+            return super().held_losses(student, reference, batch, progress)
         return self.spot_losses(student, reference, progress).sum(0)
 
 

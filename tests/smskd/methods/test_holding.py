@@ -12,13 +12,13 @@ from torch import Tensor
 
 from smskd.batch import Batch
 from smskd.features.signals import Signals
-from smskd.methods import METHODS, Method, Progress, can_hold
+from smskd.methods import METHODS, Method, Progress
 from smskd.objective import make_method
 from smskd.stage import MethodSpec
 
 Made = Callable[..., Any]
 
-ABLE = [name for name, kind in METHODS.items() if can_hold(kind)]
+ABLE = [name for name, kind in METHODS.items() if kind.holds]
 LEARNED = [name for name in ABLE if METHODS.get(name).learns_what_it_holds]
 every_able = pytest.mark.parametrize("name", ABLE)
 
@@ -122,6 +122,11 @@ def test_variational_hints_are_held_in_units_of_the_variance(
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS.names() if name not in ABLE])
-def test_another_method_says_that_it_cannot(name: str) -> None:
-    kind = METHODS.get(name)
-    assert not can_hold(kind)
+def test_a_method_that_cannot_says_so_where_it_says_anything(
+    name: str, pair_with: Made, random_signals: Made, batch: Batch
+) -> None:
+    """The feature methods among them share a way that would hold against another network."""
+    method = make_method(MethodSpec(name))
+    student = random_signals(STUDENT)
+    with pytest.raises(NotImplementedError, match="cannot hold a reference"):
+        method.held_losses(student, student, batch, END)
