@@ -146,7 +146,7 @@ class Original:
         if request.precision != "int8" or self._scratch is None:
             return write(folder)
         key = (request.format, request.opset, request.scheme)
-        if key not in self._written:
+        if key not in self._written or not self._written[key][0].exists():
             written = write(folder)
             copy = self._scratch / f"int8-{len(self._written)}"
             shutil.copytree(folder, copy)

@@ -75,6 +75,7 @@ def search(
     context: str = "",
     calibration_images: int | None = None,
     trained_in_int8: bool = False,
+    alternative: Callable[[TrialResult], ModelVariant | None] | None = None,
     on_trial: Callable[[TrialResult, int], None] | None = None,
 ) -> SearchResult:
     """Find the fastest model whose accuracy falls by at most `limit` points.
@@ -94,6 +95,8 @@ def search(
             images, versions); trials of another context are made anew.
         calibration_images: how many there are, for the advice.
         trained_in_int8: whether the network was, for the advice.
+        alternative: another form of an INT8 model that meets the limit, which may be faster and is
+            tried too; None where there is none.
         on_trial: told each result and how many trials are left at most.
 
     Raises:
@@ -116,7 +119,17 @@ def search(
         if (result := run.try_one(ModelVariant("int8", scheme))) and result.meets(limit):
             break
     _keep_operators(run, rank)
+    if alternative and (made := run.int8()) and made[0].meets(limit):
+        variant = alternative(_first_choice(made, limit))
+        if variant is not None:
+            run.try_one(variant)
     return _concluded(run, calibration_images, trained_in_int8=trained_in_int8)
+
+
+def _first_choice(made: Sequence[TrialResult], limit: float) -> TrialResult:
+    """Of those that meet the limit the one with fewest operators kept."""
+    meeting = [result for result in made if result.meets(limit)]
+    return min(meeting, key=lambda result: len(result.candidate.scheme.excluded))
 
 
 class _Run:

@@ -36,7 +36,8 @@ class ModelVariant:
         count = len(self.scheme.excluded)
         in_float = f", {count} operator{'s' if count > 1 else ''} kept" if count else ""
         corrected = ", biases corrected" if self.scheme.bias_correction else ""
-        return f"int8 {self.scheme.calibration}{corrected}{in_float}"
+        kind = {"performance": ", symmetric", "mixed": ", asymmetric"}.get(self.scheme.preset, "")
+        return f"int8 {self.scheme.calibration}{kind}{corrected}{in_float}"
 
     def as_dict(self) -> dict[str, Any]:
         """What makes a difference, as plain JSON values."""

@@ -9,10 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deploy_targets.comparison import Ratio
+from deploy_targets.measuring.compare import CompareOptions, compare, ratio_to_baseline
 from export.bundling import make_judged_bundle
 from export.formats import FORMATS
 from export.learnt_quantization import takes_learnt
@@ -22,7 +25,7 @@ from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
 from export.searching.search import SearchResult, search
 from export.searching.sensitivity import operator_times, rank
 from export.searching.trials import ModelVariant, Trial, TrialResult
-from foundation.bundle import open_bundle
+from foundation.bundle import Manifest, open_bundle
 
 OnTrial = Callable[[str, TrialResult, int], None]
 """Told a format's name, what was tried, and how many trials are left at most."""
@@ -30,6 +33,8 @@ OnTrial = Callable[[str, TrialResult, int], None]
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 _INT8 = "int8"
 _ANY_DROP = 100.0
+_OTHER_PRESET = {"performance": "mixed", "mixed": "performance"}
+_SETTINGS = ("preset", "bias_correction")
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class FormatTrials:
                 context=json.dumps([*depends_on, str(self.request)]),
                 calibration_images=len(self.source.calibration),
                 trained_in_int8=self.source.learnt is not None,
+                alternative=self._alternative,
                 on_trial=lambda result, left: on_trial(self.request.format, result, left),
             )
         finally:
@@ -131,18 +137,54 @@ class FormatTrials:
         # A name of its own: what a candidate left in `failed/` is not another's.
         folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"
         try:
-            _, right = make_judged_bundle(
-                self._original,
-                self._onnx_file,
-                replace(request, precision=candidate.precision, scheme=candidate.scheme),
-                folder,
-                parts=(part,),
+            manifest, right = make_judged_bundle(
+                self._original, self._onnx_file, self._request_of(candidate), folder, parts=(part,)
             )
-            bundle = open_bundle(folder)
-            facts = {"model_bytes": bundle.model_bytes}
+            facts = {"model_bytes": open_bundle(folder).model_bytes} | _settings_of(manifest)
             return Trial(right[part], bundle=folder.name, facts=facts)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _request_of(self, candidate: ModelVariant) -> BundleRequest:
+        return replace(self.request, precision=candidate.precision, scheme=candidate.scheme)
+
+    def _alternative(self, result: TrialResult) -> ModelVariant | None:
+        """An INT8 model with activations of the other kind; where its format has one, and integers
+        were not learnt."""
+        facts = result.trial.facts if result.trial else {}
+        other = _OTHER_PRESET.get(facts.get("preset", ""))
+        scheme = result.candidate.scheme
+        if other is None or scheme.preset != "auto" or scheme.activation_type != "u8":
+            return None
+        corrected = facts.get("bias_correction")
+        return ModelVariant(_INT8, replace(scheme, preset=other, bias_correction=corrected))
+
+    def faster(
+        self, first: TrialResult, second: TrialResult, host: str, options: CompareOptions
+    ) -> tuple[TrialResult, Ratio]:
+        """The faster of two trials, timed in turns on a host; the first, unless the second is shown
+        to be faster.
+
+        Returns:
+            The trial, and the second's latency over the first's.
+
+        Raises:
+            HostError: when the host fails.
+        """
+        folders = [
+            self.folder / "timed" / f"{place}-{result.trial.bundle}"
+            for place, result in enumerate((first, second))
+            if result.trial
+        ]
+        try:
+            for folder, result in zip(folders, (first, second), strict=True):
+                request = self._request_of(result.candidate)
+                make_judged_bundle(self._original, self._onnx_file, request, folder, parts=())
+            one, other = compare(folders, host, options).candidates
+        finally:
+            shutil.rmtree(self.folder / "timed", ignore_errors=True)
+        ratio = ratio_to_baseline(other.round_ms, one.round_ms)
+        return (second if ratio.high < 1 else first), ratio
 
     def _rank(self, scheme: QuantizationScheme) -> list[str]:
         """Operators by what they cost, the most expensive to quantise first."""
@@ -161,3 +203,9 @@ class FormatTrials:
             self._onnx_file, precision, folder, images, scheme
         )
         return folder / written.model_file
+
+
+def _settings_of(manifest: Manifest) -> dict[str, Any]:
+    """How a bundle was quantised, where that was left to measuring."""
+    facts = manifest.format_facts.get("quantization", {})
+    return {name: facts[name] for name in _SETTINGS if name in facts}

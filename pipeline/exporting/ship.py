@@ -49,6 +49,7 @@ from pipeline.run_folder.target_profiles import remember_target
 
 logger = logging.getLogger(__name__)
 
+_KIND = {"performance": "symmetric", "mixed": "asymmetric"}
 _QUANTISERS = ("onnxruntime", "openvino", "nncf")
 _TIMING = CompareOptions(rounds=8, queries=100, max_seconds=12.0)
 
@@ -124,7 +125,9 @@ def ship(
             started = time.monotonic()
             with scratch_folder(run.trials / ".original.tmp") as scratch:
                 original = Original(export_source(run, "student"), scratch)
-                outcome = _finalists(run, target, recipe, watch, step.remark, original=original)
+                outcome = _finalists(
+                    run, target, recipe, bench, watch, remark=step.remark, original=original
+                )
             finalists, searched, files = outcome
             timed = _timed(run, target, finalists, bench, watch)
             candidates = _candidates(finalists, timed, limit)
@@ -154,9 +157,10 @@ def _finalists(
     run: RunFolder,
     target: Target,
     recipe: ExportRecipe,
+    bench: BenchRecipe,
     watch: ShippingWatch,
-    remark: Callable[[str], None],
     *,
+    remark: Callable[[str], None],
     original: Original,
 ) -> tuple[list[_Finalist], _Searched, list[Path]]:
     """FP32 and the best of each other precision, for each format; what else is known of the
@@ -181,7 +185,9 @@ def _finalists(
         searched.notes += [f"{name}: {note}" for note in result.notes]
         if trials.with_int8 and result.gap is None:
             searched.notes.append(f"{name}: {_no_int8(result)}")
-        chosen += [(_request_of(trials.request, best), best) for best in _best_by_precision(result)]
+        for best in _best_by_precision(result):
+            trial = _faster_form(trials, best, result, target, bench, notes=searched.notes)
+            chosen.append((_request_of(trials.request, trial), trial))
     if not chosen:
         raise failures[0]
     failed: list[BundleRequest] = []
@@ -249,6 +255,45 @@ def _best_by_precision(result: SearchResult) -> list[TrialResult]:
         return True, trial_result.drop
 
     return [min(trials, key=worth) for trials in made.values()]
+
+
+def _faster_form(
+    trials: FormatTrials,
+    best: TrialResult,
+    result: SearchResult,
+    target: Target,
+    bench: BenchRecipe,
+    *,
+    notes: list[str],
+) -> TrialResult:
+    """Of two forms of INT8 that both keep the limit, the one that is faster on the host.
+
+    Where nothing can be timed it is the one that the quantiser has settled on; `notes` says which.
+    """
+    others = [
+        trial
+        for trial in result.trials
+        if trial.meets(result.limit) and {_preset_of(best), _preset_of(trial)} == set(_KIND)
+    ]
+    if best.candidate.precision != "int8" or not others or not best.meets(result.limit):
+        return best
+    other = others[0]
+    if open_host(bench.host).facts().arch != target.arch:
+        return best
+    options = replace(_TIMING, threads=bench.threads or target.threads)
+    faster, ratio = trials.faster(best, other, bench.host, options)
+    notes.append(
+        f"{trials.request.format}: int8 with {_KIND[_preset_of(other)]} activations takes "
+        f"{ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) of the time of "
+        f"{_KIND[_preset_of(best)]} ones, {other.drop - best.drop:+.2f} points lost beside them; "
+        f"{_KIND[_preset_of(faster)]} ones it is"
+    )
+    return faster
+
+
+def _preset_of(result: TrialResult) -> str:
+    """How a trial's activations were rounded, where its format has a choice: else nothing."""
+    return str(result.trial.facts.get("preset", "")) if result.trial else ""
 
 
 def _request_of(request: BundleRequest, result: TrialResult) -> BundleRequest:
