@@ -187,7 +187,7 @@ def _finalists(
             searched.notes.append(f"{name}: {_no_int8(result)}")
         for best in _best_by_precision(result):
             trial = _faster_form(trials, best, result, target, bench, notes=searched.notes)
-            chosen.append((_request_of(trials.request, trial), trial))
+            chosen.append((_request_of(requests[0], trial), trial))
     if not chosen:
         raise failures[0]
     failed: list[BundleRequest] = []

@@ -99,6 +99,9 @@ def test_what_ships_is_written_down_and_its_bundle_stands_and_keeps_the_limit(
         manifest = open_bundle(shipped.run.bundles / one.bundle).manifest
         assert manifest.accuracy["validation"]["top1"] == pytest.approx(one.validation_top1)
         assert (one.ratio is None) == (one.precision == "fp32")
+        # As an export without a choice would have made it.
+        drop = {} if one.precision == "fp32" else manifest.accuracy["drop"]
+        assert drop.get("tolerated", 5.0) == 5.0
     assert shipped.content["ships"]["chosen"] == shipping.chosen
 
 
