@@ -22,7 +22,7 @@ from deploy_targets.measuring.compare import (
 from deploy_targets.targets import Target, load_target
 from export._folders import scratch_folder
 from export.original import Original
-from export.requests import BundleRequest, bundle_name
+from export.requests import TOLERATED_DROP, BundleRequest, bundle_name
 from export.searching.search import SearchResult
 from export.searching.trials import TrialResult
 from foundation.bundle import open_bundle
@@ -298,6 +298,8 @@ def _preset_of(result: TrialResult) -> str:
 
 def _request_of(request: BundleRequest, result: TrialResult) -> BundleRequest:
     candidate = result.candidate
+    # A looser limit makes no other bundle: what was timed before need not be timed anew.
+    request = replace(request, tolerated_drop=TOLERATED_DROP)
     scheme = candidate.scheme if candidate.precision == "int8" else request.scheme
     return replace(request, precision=candidate.precision, scheme=scheme)
 
