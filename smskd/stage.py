@@ -165,7 +165,7 @@ class Stage:
         if self.warm_lr is not None:
             raise ValueError(
                 f'schedule = "{SHARED}" goes on at the rate where the stage before stood, but got '
-                f"{self.warm_lr=}; leave out one of them"
+                f"warm_lr={self.warm_lr}; leave out one of them"
             )
         if self.quantized:
             raise ValueError(
@@ -177,25 +177,31 @@ class Stage:
         if self.epochs < 1:
             raise ValueError(f"a stage has at least one epoch, but got epochs={self.epochs}")
         if self.step_epochs is not None and self.step_epochs < 1:
-            raise ValueError(f"a step has at least one epoch, but got {self.step_epochs=}")
+            raise ValueError(
+                f"a step has at least one epoch, but got step_epochs={self.step_epochs}"
+            )
         if self.accumulate < 1:
-            raise ValueError(f"accumulate counts batches from 1, but got {self.accumulate=}")
+            raise ValueError(
+                f"accumulate counts batches from 1, but got accumulate={self.accumulate}"
+            )
 
     def _check_shares(self) -> None:
         if self.warm_lr is not None and self.warm_lr > 1:
-            raise ValueError(f"warm_lr is a share of lr, at most 1, but got {self.warm_lr=}")
+            raise ValueError(f"warm_lr is a share of lr, at most 1, but got {self.warm_lr}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            raise ValueError(f"ema_decay must lie between 0 and 1, but got {self.ema_decay=}")
+            raise ValueError(
+                f"ema_decay must lie between 0 and 1, but got ema_decay={self.ema_decay}"
+            )
         if self.ema_batch_norm == "anew" and (self.ema_decay is None or self.quantized):
             raise ValueError(
                 'ema_batch_norm = "anew" is of a running mean of weights in float, but got '
-                f"{self.ema_decay=}, {self.quantize=}; set ema_decay, or leave it out"
+                f"ema_decay={self.ema_decay}, quantize={self.quantize}; leave it out"
             )
         if not 0 <= self.carry <= 1:
-            raise ValueError(f"carry must lie from 0 to 1, but got {self.carry=}")
+            raise ValueError(f"carry must lie from 0 to 1, but got {self.carry}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing must lie from 0 to below 1, but got {self.label_smoothing=}"
+                f"label_smoothing must lie from 0 to below 1, but got {self.label_smoothing}"
             )
 
     @property
