@@ -224,8 +224,16 @@ def learnt_origin(run: RunFolder) -> dict[str, Any] | None:
     return learnt.origin if learnt else None
 
 
-def export_source(run: RunFolder, role: Role) -> ExportSource:
+def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> ExportSource:
     """A network of the run, with the images that its export needs.
+
+    Bundles of a network that was trained here are judged on validation images too, as its stages
+    were; those of a finished one only where something is chosen by them.
+
+    Args:
+        run: the run folder.
+        role: whose network.
+        chooses: whether something is chosen by the validation images.
 
     Raises:
         MissingFileError: when the run has no such network yet.
@@ -237,9 +245,11 @@ def export_source(run: RunFolder, role: Role) -> ExportSource:
         return read_images(run.data / facts.images_for(role, use))
 
     test = images(TEST)
-    # Where the test images stand in for it, they are not asked twice.
-    validation = images(VALIDATION) if facts.has_labels and facts.counts["validation"] else None
     record, learnt = run.record(), learnt_integers(run) if student else None
+    # Where the test images stand in for it, they are not asked twice.
+    is_judged = facts.has_labels and bool(facts.counts["validation"])
+    is_finished = record.get("adopted") is not None
+    validation = images(VALIDATION) if is_judged and (chooses or not is_finished) else None
     return ExportSource(
         model=_model(run, role),
         role=role,

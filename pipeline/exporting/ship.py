@@ -124,7 +124,7 @@ def ship(
         if step.needed:
             started = time.monotonic()
             with scratch_folder(run.trials / ".original.tmp") as scratch:
-                original = Original(export_source(run, "student"), scratch)
+                original = Original(export_source(run, "student", chooses=True), scratch)
                 outcome = _finalists(
                     run, target, recipe, bench, watch, remark=step.remark, original=original
                 )

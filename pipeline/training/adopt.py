@@ -20,7 +20,7 @@ from export.graphs.inputs import image_input_of
 from export.graphs.recorded_classes import recorded_classes
 from foundation.errors import MissingFileError, RecipeError
 from foundation.files import replacing, sha256_of
-from pipeline.data.facts import TEST, VALIDATION, DataFacts, read_facts, read_images
+from pipeline.data.facts import TEST, DataFacts, read_facts, read_images
 from pipeline.models import names_weights
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
@@ -206,12 +206,9 @@ def _identity_of(facts: DataFacts) -> list[Any]:
 
 
 def _judged_on(facts: DataFacts) -> list[tuple[str, str]]:
-    """The parts that a network is judged on, with the file of each: those that have labels, and
-    validation where it is not the test images that stand in for it."""
-    if not facts.has_labels:
-        return []
-    parts = [("test", TEST)]
-    return [("validation", VALIDATION), *parts] if facts.counts["validation"] else parts
+    """The parts that a network is judged on, with the file of each: the test images, if they have
+    labels. No choice was made by validation images yet."""
+    return [("test", TEST)] if facts.has_labels else []
 
 
 def _judged(

@@ -138,11 +138,12 @@ def note_network(
 
     Returns:
         How well it does: "top1", "loss" and "n", by "test" and "validation"; of images without
-        labels nothing, and of validation nothing where the test images stand in for them.
+        labels nothing, and of validation nothing where the network is a finished one.
     """
     splits = data.splits
     parts = {"test": splits.test} if splits.are_labelled else {}
-    if splits.are_labelled and splits.validation is not splits.test:
+    # A finished network is judged by the test images; no choice was made by the others.
+    if splits.are_labelled and data.network is None:
         parts["validation"] = splits.validation
     device = next(network.parameters()).device
     worth: dict[str, Any] = {
