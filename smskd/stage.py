@@ -201,7 +201,8 @@ class Stage:
             raise ValueError(f"carry must lie from 0 to 1, but got {self.carry}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing must lie from 0 to below 1, but got {self.label_smoothing}"
+                "label_smoothing must lie from 0 to below 1, but got "
+                f"label_smoothing={self.label_smoothing}"
             )
 
     @property
