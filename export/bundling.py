@@ -189,6 +189,8 @@ def make_judged_bundle(
         if request.embedding != "none":
             written, preprocessing = _embedded(written, request, temporary, preprocessing)
         np.savez(temporary / PROBE, images=source.probe_images, logits=reference)
+        # What was written this moment would be read once more by whoever asks for its checksum.
+        settle(temporary / PROBE)
 
         draft = BundleDraft(
             name, request.format, precision, temporary, temporary / written.model_file, onnx_file,
@@ -207,10 +209,6 @@ def make_judged_bundle(
                 right = figures.right["test"]
                 accuracy["drop"] = check_drop(before, right, request.tolerated_drop, name)
 
-        # Answers that are known already take no time: what was written this moment would be read
-        # once more for each look at it.
-        for file in (written.model_file, PROBE):
-            settle(temporary / file)
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
             name=name,
