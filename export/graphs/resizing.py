@@ -171,8 +171,7 @@ def _onnx_middle(shape: Preprocessing) -> list[str]:
     before = "resized"
     lines = [part, "axes = Constant<value_ints=[2, 3]>()", "zero = Constant<value_ints=[0, 0]>()"]
     if _may_lack(shape):
-        colour = shape.pad_colour if shape.channels == 3 else [_grey_of(shape.pad_colour)]
-        values = ", ".join(f"{float(shade)}" for shade in colour)
+        values = ", ".join(f"{float(shade)}" for shade in _pad_shades(shape))
         lines += [
             "missing = Sub(part, size)",
             "lacking = Max(missing, zero)",
@@ -211,10 +210,12 @@ def _may_lack(shape: Preprocessing) -> bool:
     return shape.fit == "pad" or high < shape.height or wide < shape.width
 
 
-def _grey_of(colour: list[int]) -> int:
-    """A colour as grey, as Pillow weighs red, green and blue (ITU-R 601-2)."""
-    red, green, blue = colour
-    return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+def _pad_shades(shape: Preprocessing) -> list[int]:
+    """What is padded with, a value a channel; grey as Pillow weighs it (ITU-R 601-2)."""
+    red, green, blue = shape.pad_colour
+    if shape.channels == 3:
+        return [red, green, blue]
+    return [(red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16]
 
 
 def _fit_openvino(model_file: Path, preprocessing: Preprocessing) -> str:
@@ -273,8 +274,7 @@ def _openvino_fit(pictures: Any, shape: Preprocessing) -> Any:
     part = whole(shape.height, shape.width)
     larger = size
     if _may_lack(shape):
-        colour = shape.pad_colour if shape.channels == 3 else [_grey_of(shape.pad_colour)]
-        shades = ops.constant(np.array(colour, np.float32).reshape(1, -1, 1, 1))
+        shades = ops.constant(np.array(_pad_shades(shape), np.float32).reshape(1, -1, 1, 1))
         lacking = ops.maximum(ops.subtract(part, size), whole(0, 0))
         leading = _floored(lacking, whole(2))
         outer = whole(0, 0)
