@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from foundation.documents import decoded
+from foundation.documents import parse_json, parse_toml
 from foundation.errors import CorruptFileError, MissingFileError, nearest
 from foundation.files import read_bounded, user_path
 from foundation.preprocessing import Preprocessing
@@ -163,7 +161,7 @@ def _from_file(path: Path) -> Preparation:
     """What a JSON or TOML file says of a preparation, in it or in its table "preprocessing"."""
     try:
         return _from_values(_table_in(path), path)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except ValueError as error:
         raise CorruptFileError(
             f"{path}: says nothing of how images are prepared ({error}); it needs height, width, "
             "mean and std, and may have fit, resize_to, resize, antialias and pad_colour, as "
@@ -173,11 +171,13 @@ def _from_file(path: Path) -> Preparation:
 
 def _table_in(path: Path) -> Mapping[str, Any]:
     if path.suffix.lower() == GRAPH_SUFFIX:
-        values = json.loads(_noted(path) or "{}")
+        values = parse_json(_noted(path) or "{}")
     else:
-        text = decoded(read_bounded(path, _LARGEST))
-        values = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-    table: Mapping[str, Any] = values.get("preprocessing", values)
+        parse = parse_toml if path.suffix.lower() == ".toml" else parse_json
+        values = parse(read_bounded(path, _LARGEST))
+    table = values.get("preprocessing", values) if isinstance(values, dict) else None
+    if not isinstance(table, dict):
+        raise ValueError("it is no table of keys")
     return table
 
 
@@ -188,16 +188,18 @@ def _noted(path: Path) -> str | None:
 
 
 def preparation_of_graph(path: Path) -> Preparation | None:
-    """The preparation that an ONNX file notes, as ours do; None where it notes none.
-
-    Raises:
-        CorruptFileError: when what it notes is none.
-    """
-    return None if _noted(path) is None else _from_file(path)
+    """The preparation that an ONNX file notes, as ours do; None where it notes none, or something
+    of its own."""
+    try:
+        return None if _noted(path) is None else _from_file(path)
+    except CorruptFileError:
+        return None
 
 
 def _from_values(values: Mapping[str, Any], path: Path) -> Preparation:
-    whole = {**values, "channels": values.get("channels", len(values["mean"])), "source": path.name}
+    mean = values.get("mean")
+    channels = len(mean) if isinstance(mean, list) else 0
+    whole = {"channels": channels, **values, "source": path.name}
     record = build(Preprocessing, whole)
     if record.resize_embedded:
         # What it is given must need no resampling: the picture as it is before the cut.

@@ -202,7 +202,22 @@ class TestASource:
         assert found.student == Preparation()
         assert "does not say" in found.remarks[0]
 
-    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"mean": [0.5]}', '{"mean": 3'])
+    @pytest.mark.parametrize("note", ["imagenet", "[]", '{"resize": 256}', "[" * 100_000])
+    def test_of_somebody_elses_own_making_in_a_graph_is_none(
+        self, tmp_path: Path, note: str
+    ) -> None:
+        model = helper.make_model(helper.make_graph([], "empty", [], []))
+        helper.set_model_props(model, {"preprocessing": note})
+        onnx.save(model, tmp_path / "net.onnx")
+        found = known(student={"model": str(tmp_path / "net.onnx")})
+        assert found.student == Preparation()
+        assert "does not say" in found.remarks[0]
+
+    @pytest.mark.parametrize(
+        "content",
+        ["", "[]", "{}", '{"mean": [0.5]}', '{"mean": 3', '{"mean": 3}', "[" * 100_000],
+        ids=lambda content: content[:15],
+    )
     def test_that_says_nothing_is_told_in_one_line(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "a.json").write_text(content)
         with pytest.raises(CorruptFileError, match=r"a\.json: says nothing of how") as caught:
