@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos real-network results dist clean
+.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos real-network gpu-study results dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -56,6 +56,12 @@ bench-photos: $(STAMP)  ## Loading the photos in PHOTOS=FOLDER, beside torchvisi
 real-network: $(STAMP)  ## A real network on the photos in PHOTOS=FOLDER, beside others' INT8 (minutes)
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,photos]'
 	$(BIN)/python benchmarks/real_network.py "$(PHOTOS)"
+
+OUT     ?= runs/gpu-study
+MINUTES ?= 15
+
+gpu-study: $(STAMP)  ## SMSKD at 240 epochs on a GPU and the class folders in DATA=FOLDER (MINUTES=15; goes on)
+	$(BIN)/python benchmarks/gpu_study.py --data "$(DATA)" --out "$(OUT)" --minutes $(MINUTES)
 
 results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
 	$(BIN)/compress study digits-study --seeds 5

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from smskd.methods import Pace
 from smskd.stage import Stage
@@ -65,6 +65,13 @@ def _groups(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of parameters its share of the stage's rate."""
+    """Give every group of parameters its share of the stage's rate.
+
+    A rate that is a tensor is filled in place, so that a captured CUDA graph reads the new one.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[_PACE]
+        share = rate * group[_PACE]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(share)
+        else:
+            group["lr"] = share

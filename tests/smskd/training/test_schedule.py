@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from smskd.stage import Stage
-from smskd.training.schedule import make_optimizer
+from smskd.training.schedule import make_optimizer, set_rate
 
 
 def test_sgd_has_nesterov_momentum_and_weight_decay() -> None:
@@ -37,3 +37,14 @@ def test_norms_and_biases_can_have_a_weight_decay_of_their_own(optimizer: str) -
     assert (weights["weight_decay"], norms["weight_decay"]) == (0.3, 0.0)
     assert weights["params"] == [network[0].weight]
     assert norms["params"] == [network[0].bias, network[1].weight, network[1].bias]
+
+
+def test_a_rate_that_is_a_tensor_is_told_in_place() -> None:
+    optimizer = make_optimizer(Stage(), nn.Linear(1, 1).parameters(), 0.3)
+    (group,) = optimizer.param_groups
+    rate = group["lr"] = torch.tensor(0.3)
+    set_rate(optimizer, 0.125)
+    assert group["lr"] is rate and rate.item() == 0.125
+    group["lr"] = 0.3
+    set_rate(optimizer, 0.125)
+    assert group["lr"] == 0.125
