@@ -17,11 +17,13 @@ from pipeline.cli._recipes import RecipeArgument, recipe_file
         RecipeOption("study.budget"),
         RecipeOption("study.jobs"),
         RecipeOption("study.teachers"),
+        RecipeOption("study.results"),
     ),
     epilog="Examples:  compress study digits-study --seeds 5  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
     "compress study digits-study --set stages.0.epochs=40 --run runs/shorter "
-    "--teachers runs/digits-study/teachers",
+    "--teachers runs/digits-study/teachers  ·  "
+    "compress study digits-study --results docs/data/digits.jsonl",
 )
 def study(
     ctx: typer.Context,
@@ -38,8 +40,8 @@ def study(
 
     Every arm has the same first weights and data, and the same budget of epochs unless --budget
     says otherwise, over several seeds. Writes
-    study.json, report.html and report.md. Run again, it goes on where it stopped; an arm that
-    fails keeps no other from being trained.
+    study.json, report.html and report.md. Run again, it goes on where it stopped, on another
+    machine too where --results is kept; an arm that fails keeps no other from being trained.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 

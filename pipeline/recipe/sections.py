@@ -592,6 +592,9 @@ class StudyRecipe(Section):
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
+        results: a JSON lines file that each result is put into as it comes, small enough to be
+            committed. What is in it already counts as done, on any machine; where that is
+            everything, neither data nor teachers are needed.
         reference_weights: further arms: each weighting with each of these weights of the reference
             in all stages.
         baseline_schedules: learning-rate schedules that each arm of one schedule is trained with;
@@ -621,6 +624,7 @@ class StudyRecipe(Section):
     compare_restarts: bool = False
     one_teacher: bool = False
     teachers: str | None = None
+    results: str | None = None
     sakd_methods: Names | None = None
     threads: Few = 1
     jobs: Few | None = None

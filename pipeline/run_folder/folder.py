@@ -483,23 +483,24 @@ def _new_record(recipe: Recipe) -> dict[str, Any]:
         "name": recipe.name,
         "seed": recipe.seed,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": code_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in ("edge-compress", *_LIBRARIES)},
+        "versions": {name: release_of(name) for name in ("edge-compress", *_LIBRARIES)},
         "code": code_of(recipe),
         "steps": {},
     }
 
 
-def _version(distribution: str) -> str | None:
+def release_of(distribution: str) -> str | None:
+    """The version of an installed package; None where it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:
         return None
 
 
-def _commit() -> str | None:
+def code_commit() -> str | None:
     """The commit of the code that runs, or None outside a git checkout of it."""
     # Installed into an environment inside somebody's repository, this file is not of that one.
     if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:

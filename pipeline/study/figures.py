@@ -59,9 +59,8 @@ def learning_curves(arms: Sequence[ArmFindings]) -> str:
         lowest = []
         colours = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
         for number, findings in enumerate(arms):
-            curves = _curves(findings)
+            epochs, curves = _curves(findings)
             mean, sd = curves.mean(0), curves.std(0)
-            epochs = np.arange(1, len(mean) + 1)
             colour, style = colours[number % 10], _LINES[number // 10 % len(_LINES)]
             axes.plot(epochs, mean, style, color=colour, linewidth=1.5, label=findings.arm.name)
             axes.fill_between(epochs, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
@@ -110,8 +109,11 @@ def waterfalls(arms: Sequence[ArmFindings]) -> str:
     return draw_figure(draw, "waterfall", width=7.4, height=3.2)
 
 
-def _curves(findings: ArmFindings) -> Any:
-    return np.array([[100 * record["val_top1"] for record in run.history] for run in findings.runs])
+def _curves(findings: ArmFindings) -> tuple[list[int], Any]:
+    """The epochs that are known of all runs, and the accuracies there, in %, a row a run."""
+    known = [{point["epoch"]: point["val_top1"] for point in run.history} for run in findings.runs]
+    epochs = sorted(set.intersection(*map(set, known)))
+    return epochs, np.array([[100 * curve[epoch] for epoch in epochs] for curve in known])
 
 
 def _fan(count: int) -> Any:

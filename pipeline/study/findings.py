@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from pipeline.data.facts import DataFacts, read_facts
-from pipeline.models.costs import parameter_count
+from pipeline.data.facts import DataFacts
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import Recipe
 from pipeline.study.arms import ALONE, Arm, baseline_name
-from pipeline.study.folder import ArmResult, StudyFolder
+from pipeline.study.folder import ArmResult
 from pipeline.study.processes import Failure
 from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
@@ -21,7 +20,7 @@ from pipeline.study.statistics import (
     mean_retention,
     spread_of,
 )
-from pipeline.training.students import new_student
+from pipeline.study.subject import Subject, TaughtBy
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,15 @@ class Findings:
         return {result.arm.epochs for result in self.arms} == {self.budget}
 
     @property
+    def taught(self) -> str:
+        """Which seeds have one teacher, in words."""
+        if not self.recipe.study.one_teacher:
+            return "each seed has its own teacher"
+        if len(self.teachers) == 1:
+            return "all seeds have one teacher"
+        return "all arms of a seed have one teacher, which some machines trained anew"
+
+    @property
     def seeds(self) -> list[int]:
         """Seeds for which an arm has a result."""
         return sorted({run.seed for result in self.arms for run in result.runs})
@@ -106,18 +114,21 @@ class Findings:
 
 def gather(
     file: RecipeFile,
-    study: StudyFolder,
+    subject: Subject,
     arms: Mapping[str, Arm],
     results: Sequence[ArmResult],
-    failures: Sequence[Failure],
+    teachers: Mapping[int, TaughtBy],
+    *,
+    failures: Sequence[Failure] = (),
 ) -> Findings:
     """Put the results of a study together.
 
     Args:
         file: the recipe.
-        study: its folder, with at least one teacher.
+        subject: what the study is about.
         arms: those that were asked for.
         results: at least one.
+        teachers: who taught the results of each seed.
         failures: what was not done.
     """
     by_arm = {name: [result for result in results if result.arm == name] for name in arms}
@@ -125,31 +136,27 @@ def gather(
     chosen = best_trials(arms, by_arm)
     by_arm = {name: by_arm[best] for name, (best, _) in chosen.items()}
     baseline, recipe = baseline_name(file), file.recipe
-    seeds = sorted({result.seed for result in results})
-    teachers = [recipe.seed] if recipe.study.one_teacher else seeds
-    records = {seed: study.teacher(seed).record()["networks"] for seed in teachers}
-    facts = read_facts(study.data)
-    teacher = next(iter(records.values()))["teacher"]
-    student = new_student(recipe, facts)
     return Findings(
         recipe=recipe,
-        data=facts,
+        data=subject.data,
         baseline=baseline,
         budget=sum(stage.epochs for stage in recipe.stages),
-        teachers={
-            seed: {part: networks["teacher"][part]["top1"] for part in ("validation", "test")}
-            for seed, networks in records.items()
-        },
-        networks={
-            "teacher": {key: teacher[key] for key in ("model", "parameters")},
-            "student": {"model": recipe.student.model, "parameters": parameter_count(student)},
-        },
+        teachers=_worth(recipe, teachers),
+        networks=subject.networks.as_dict(),
         arms=[
             _arm_findings(_as_chosen(arms[best], tried), tried, by_arm, baseline)
             for best, tried in chosen.values()
         ],
         failures=[f"{failure.task.name}: {failure.message}" for failure in failures],
     )
+
+
+def _worth(recipe: Recipe, teachers: Mapping[int, TaughtBy]) -> dict[int, dict[str, float]]:
+    """What each seed's teacher is worth; one that taught all seeds goes by its own."""
+    one = len({teacher.sha256 for teacher in teachers.values()}) == 1
+    if recipe.study.one_teacher and one:
+        return {recipe.seed: next(iter(teachers.values())).by_part()}
+    return {seed: teacher.by_part() for seed, teacher in sorted(teachers.items())}
 
 
 def best_trials(

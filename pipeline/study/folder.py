@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from foundation.files import no_space_named, read_json, sha256_of, write_json, w
 from foundation.records import misfits, record_in
 from foundation.sense import above_zero, at_least, shares
 from pipeline.data.dataset_files import files_of
-from pipeline.data.facts import read_facts
+from pipeline.data.facts import DataFacts, read_facts
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import first_difference, training_values
 from pipeline.run_folder.folder import RunFolder
-from pipeline.run_folder.records import Epoch, RetentionRecord
+from pipeline.run_folder.records import Point, RetentionRecord
 from pipeline.study.arms import Arm
 from pipeline.training.networks import weights_identity
 from smskd.training.results import WEIGHTS
@@ -84,10 +84,12 @@ class ArmResult:
     Attributes:
         fingerprint: of all that the result depends on.
         validation_top1, test_top1: of the student that the arm ends with.
-        history: a record an epoch over the whole budget: epoch, stage, losses, val_top1, seconds.
+        history: a record an epoch over the whole budget: epoch, stage, losses, val_top1, seconds;
+            of a result that was trained elsewhere, epoch and val_top1 of some of them.
         after_stage: validation top-1 of the student that each stage hands on.
         seconds_per_epoch: the median.
         retention: see `smskd.retention_matrix`; None for an arm of one stage.
+        versions: what trained it: release and commit of this program, and torch's.
     """
 
     fingerprint: str
@@ -99,6 +101,7 @@ class ArmResult:
     after_stage: list[float]
     seconds_per_epoch: float
     retention: dict[str, Any] | None
+    versions: dict[str, str | None] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def problems(self) -> Iterator[str]:
@@ -111,7 +114,7 @@ class ArmResult:
         if not self.history:
             yield "history must have an epoch, but is empty"
         for number, epoch in enumerate(self.history):
-            yield from misfits(Epoch, epoch, f"history[{number}]")
+            yield from misfits(Point, epoch, f"history[{number}]")
         if self.retention is not None:
             yield from misfits(RetentionRecord, self.retention, "retention")
 
@@ -147,11 +150,15 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
 
 def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> str:
     """What an arm's result depends on, in one word; the teacher must have been trained."""
-    facts = read_facts(teacher.data)
-    depends_on = {
+    values = arm_values(recipe, arm, seed, read_facts(teacher.data))
+    return fingerprint_of({**values, "teacher": sha256_of(teacher.teacher / WEIGHTS)})
+
+
+def arm_values(recipe: Recipe, arm: Arm, seed: int, facts: DataFacts) -> dict[str, Any]:
+    """What an arm's result depends on beside its teacher, as JSON values."""
+    return {
         "stages": [stage.as_dict() for stage in arm.stages],
         "seed": seed,
-        "teacher": sha256_of(teacher.teacher / WEIGHTS),
         "taps": recipe.teacher.taps,
         "student": recipe_values(recipe.student),
         "code": code_identity(recipe.student.model),
@@ -160,7 +167,11 @@ def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> 
         "engine": recipe_values(recipe.engine),
         "threads": recipe.study.threads,
     }
-    return hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint_of(values: dict[str, Any]) -> str:
+    """JSON values in one word, a SHA-256."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write_result(folder: Path, result: ArmResult) -> None:

@@ -17,6 +17,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
 from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
+from pipeline.study.earlier import EarlierResults, known_results
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
 from pipeline.study.processes import Failure, WorkerError, carry_out_all
@@ -39,27 +40,33 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         UnknownNameError: when the recipe names something that there is not.
         RunMismatchError: when the folder holds something else.
         BusyError: when another process is at work in it.
+        CorruptFileError: when the results file is none of ours.
     """
     path = path or DEFAULT_ROOT / file.recipe.name
-    check_code(file, path, remarks_on(progress_console()))
+    console = progress_console()
+    say = remarks_on(console)
+    check_code(file, path, say)
     check_names(file)
     arms = chosen_arms(file)
+    results_file, known = known_results(file.recipe)
     folder = start_study(path, file.recipe)
     with RunFolder(folder.path).locked():
         tasks = list_tasks(file, folder, arms)
-        with study_display(progress_console(), len(tasks)) as display:
-            failures = carry_out_all(tasks, jobs_of(file.recipe), display)
-        failed = {failure.task.name for failure in failures}
-        arm_results = [task.result() for task in tasks if task.arm and task.name not in failed]
-        results = [result for result in arm_results if result]
-        if not results:
-            return None, _failed(failures, len(tasks))
-        findings = gather(file, folder, arms, results, failures)
+        earlier = EarlierResults(results_file, known, folder, tasks, say)
+        remaining, settled = earlier.remaining, [task for task, _ in earlier.settled]
+        with study_display(console, len(settled) + len(remaining)) as display:
+            for task in settled:
+                display.ended(task, None)
+            failures = carry_out_all(remaining, jobs_of(file.recipe), earlier.watched(display))
+        results, teachers, subject = earlier.all_results({one.task.name for one in failures})
+        if not results or subject is None:
+            return None, _failed(failures, len(settled) + len(remaining))
+        findings = gather(file, subject, arms, results, teachers, failures=failures)
         _write(folder, findings)
     record = replace(findings.record(), study=str(folder.path), report=_reports(folder))
     lines = [f"report: {report}" for report in _reports(folder)]
     outcome = Outcome(as_dict(record), [findings_table(findings), *lines])
-    return outcome, _failed(failures, len(tasks))
+    return outcome, _failed(failures, len(settled) + len(remaining))
 
 
 def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -> list[Task]:

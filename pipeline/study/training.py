@@ -13,7 +13,7 @@ from foundation.files import write_text
 from pipeline.data.facts import read_facts, write_facts
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.binding import teacher_values
-from pipeline.run_folder.folder import start_run
+from pipeline.run_folder.folder import code_commit, release_of, start_run
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, write_result
 from pipeline.study.tasks import Task
@@ -80,6 +80,8 @@ def train_arm(task: Task, arm: Arm, listener: Listener) -> None:
         after_stage=retention["top1"] if retention else [validation_top1],
         seconds_per_epoch=statistics.median(record["seconds"] for record in history),
         retention=retention,
+        versions={name: release_of(name) for name in ("edge-compress", "torch")}
+        | {"commit": code_commit()},
     )
     write_result(task.folder, result)
 

@@ -16,6 +16,7 @@ from pipeline.study.arms import Arm, all_arms
 from pipeline.study.findings import Findings, best_trials, gather
 from pipeline.study.folder import ArmResult, StudyFolder
 from pipeline.study.render import columns, findings_table, render_html, render_markdown, rows
+from pipeline.study.subject import subject_in, teacher_in
 from smskd.stage import Stage
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -52,7 +53,14 @@ def findings(study) -> Findings:
     results = [
         result_of(arms[name], seed, top1) for name in arms for seed, top1 in enumerate(tests[name])
     ]
-    return gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
+    return gathered(study, file, arms, results)
+
+
+def gathered(study, file: RecipeFile, arms: dict[str, Arm], results: list[ArmResult]) -> Findings:
+    """What results come to that the teachers of the tiny study might have taught."""
+    folder = StudyFolder(study.path, study.path / "teachers")
+    teachers = {seed: teacher_in(folder, seed) for seed in (0, 1)}
+    return gather(file, subject_in(folder, file.recipe, 0), arms, results, teachers)
 
 
 def test_the_table_has_means_deviations_differences_p_and_time(findings: Findings) -> None:
@@ -174,7 +182,7 @@ def test_the_table_has_a_try_under_the_name_of_its_arm(study) -> None:
     arms = {n: a for n, a in all_arms(file).items() if n in ("kd-cosine", "kd-linear", "smskd-tcp")}
     results = [result_of(arm, seed, 0.5 + 0.1 * seed) for arm in arms.values() for seed in (0, 1)]
     results = [replace(r, validation_top1=0.7) if r.arm == "kd-linear" else r for r in results]
-    shown = gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
+    shown = gathered(study, file, arms, results)
     assert [found.arm.name for found in shown.arms] == ["kd", "smskd-tcp"]
     assert "schedule linear: best of 2 on the validation images" in shown.arms[0].arm.words
     assert shown.record().arms["kd"]["tried"] == pytest.approx({"kd-cosine": 0.6, "kd-linear": 0.7})
@@ -186,7 +194,7 @@ def test_with_two_budgets_the_table_says_how_many_epochs_an_arm_has(study) -> No
     every = all_arms(file)
     arms = {name: every[name] for name in ("kd", "kd-one-stage", "smskd-tcp")}
     results = [result_of(arm, seed, 0.5 + 0.1 * seed) for arm in arms.values() for seed in (0, 1)]
-    shown = gather(file, StudyFolder(study.path, study.path / "teachers"), arms, results, [])
+    shown = gathered(study, file, arms, results)
     assert columns(shown)[:2] == ["arm", "epochs"]
     assert [row[:2] for row in rows(shown)] == [
         ["kd", "2"], ["kd-one-stage", "1"], ["smskd-tcp", "2"],

@@ -7,21 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
+from studies import PATIENCE_S, group_is_gone, start, timeless
 
 from foundation.errors import RunMismatchError
 from pipeline.recipe.sections import Recipe, StudentRecipe, StudyRecipe
 from pipeline.run_folder.folder import start_run
 from pipeline.study.folder import StudyFolder, start_study
-
-COMPRESS = Path(sys.executable).with_name("compress")
-PATIENCE_S = 200
-TIMES = {"seconds", "seconds_per_epoch", "relative_time"}
 
 BROKEN = """
 from torch import nn
@@ -39,13 +34,6 @@ class Deaf(nn.Module):
 def deaf(num_classes, in_channels):
     return Deaf(num_classes, in_channels)
 """
-
-
-def timeless(values: Any) -> Any:
-    """A study's figures but those that say how long something took."""
-    if isinstance(values, dict):
-        return {key: timeless(value) for key, value in values.items() if key not in TIMES}
-    return [timeless(value) for value in values] if isinstance(values, list) else values
 
 
 class TestWhatIsFound:
@@ -109,18 +97,6 @@ def test_one_after_the_other_gives_the_same_figures(
     assert timeless(ours) == timeless(study.found["arms"]["smskd-tcp"]["runs"][:1])
 
 
-def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    # A session of its own: the whole group is killed, as when a machine goes down.
-    return subprocess.Popen(
-        [COMPRESS, "study", "small.toml", "--jobs", "2"],
-        cwd=folder,
-        env={**environment, "COLUMNS": "200", "TERM": "dumb"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
 def wait_until_under_way(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Until an arm has saved an epoch of some stage."""
     deadline = time.monotonic() + PATIENCE_S
@@ -128,24 +104,6 @@ def wait_until_under_way(folder: Path, process: subprocess.Popen[bytes]) -> None
         assert process.poll() is None, process.stderr.read() if process.stderr else ""
         assert time.monotonic() < deadline
         time.sleep(0.005)
-
-
-def group_is_gone(process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        members = [path for path in Path("/proc").glob("[0-9]*/stat") if in_group(path, process)]
-        if not members:
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def in_group(stat: Path, process: subprocess.Popen[bytes]) -> bool:
-    try:
-        state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-    except OSError:
-        return False
-    return state != "Z" and int(group) == process.pid
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
