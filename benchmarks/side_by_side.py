@@ -5,13 +5,14 @@ long as Python needs to start them. So the whole step of all arms of a seed is c
 graph, and replayed: one call starts it all. Each seed has a stream of its own, so that the device
 works on several seeds at once where one does not fill it. What was weighed against it:
 
-- `torch.func.stack_module_state` and `vmap`: a batch norm's statistics can be stacked (torch 2.15
-  does so), but convolutions become grouped ones, for which libraries have slower kernels; hooks
-  see tensors of all networks at once, so that taps, losses and arms of different methods had to be
-  taken apart again; and Python still starts every kernel. What is captured here is the ordinary
-  step: the same `Objective`, `TrainStep`, optimizer and curve as `smskd.distill` runs.
+- `torch.func.stack_module_state` and `vmap`: batch norm's statistics can be stacked (tried on a CPU
+  with torch 2.15: the same to the last digit), but convolutions become grouped ones, features that
+  taps keep live only within `vmap`, arms of different losses must be taken apart again, and
+  Python still starts every kernel. What is captured here is the ordinary step: the same
+  `Objective`, `TrainStep`, optimizer and curve that `smskd.distill` runs.
 - a process a run: the processes of a GPU take turns on it, unless its owner starts a service.
-- `torch.compile`: it would join kernels as well, for minutes of compiling out of fifteen.
+- `torch.compile`: it would join kernels too, but each stage of each run is compiled first, and
+  there are fifteen minutes. It was not tried.
 
 The arms of a seed see the same images in the same order, so their teacher is asked once for all.
 

@@ -49,6 +49,8 @@ WAITING = {
     for name in ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal")
 }
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
+
 State = dict[str, Tensor]
 
 
@@ -250,14 +252,24 @@ class TestLane:
         with pytest.raises(CorruptFileError, match="where a lane was left"):
             lane_of(tmp_path, arms(2, "kd"))
 
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of CUDA")
-    def test_replayed_steps_are_the_plain_ones(self, tmp_path: Path) -> None:
+    @needs_gpu
+    def test_replayed_side_by_side_steps_are_the_plain_ones_one_by_one(
+        self, tmp_path: Path
+    ) -> None:
         chosen, gpu = arms(4, "kd", "simultaneous", "smskd-tcp"), torch.device("cuda")
-        replayed = trained(lane_of(tmp_path / "graphs", chosen, device=gpu))
-        plain = trained(lane_of(tmp_path / "plain", chosen, device=gpu, graphs=False))
-        for name, state in plain.items():
-            for key, tensor in state.items():
-                torch.testing.assert_close(replayed[name][key], tensor, rtol=1e-2, atol=1e-3)
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):
+            lanes = [lane_of(tmp_path / f"{s}", chosen, s, device=gpu) for s in (0, 1)]
+            while not all(lane.finished for lane in lanes):
+                for lane in lanes:
+                    lane.advance()
+            for lane in lanes:
+                lane.wait()
+                folder = tmp_path / f"plain-{lane.seed}"
+                plain = trained(lane_of(folder, chosen, lane.seed, device=gpu, graphs=False))
+                for name, run in lane.runs.items():
+                    for key, tensor in run.student.model.state_dict().items():
+                        expected = plain[name][key]
+                        torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -369,6 +381,15 @@ class TestStudy:
         assert not (tmp_path / "teacher").exists()
         kept = Path("seed-0") / "kd.safetensors"
         assert_same(load_tensors(tmp_path / kept)[0], load_tensors(whole / kept)[0])
+
+    @needs_gpu
+    def test_on_a_gpu_it_runs_too(self, data: Path, tmp_path: Path) -> None:
+        command = [f"--data={data}", f"--out={tmp_path}", "--seeds=2", *SMALL, "--device=cuda"]
+        for minutes in ("--minutes=0", "--minutes=15"):
+            gpu_study.main([*command, "--epochs=10", minutes])
+        results = json.loads((tmp_path / "results.json").read_text())
+        assert results["device"] == torch.cuda.get_device_name()
+        assert len(results["arms"]["smskd-tcp"]["test_top1"]) == 2
 
     def test_other_settings_need_another_folder(
         self, data: Path, whole: Path, capsys: pytest.CaptureFixture[str]
