@@ -609,7 +609,11 @@ class StudyRecipe(Section):
             stages, or else "at".
         threads: of each arm's process; sums in another order give other last digits, so figures
             depend on it.
+        teacher_threads: of each teacher's process; if unset as an arm's. A teacher that was begun
+            keeps its own.
         jobs: arms at once; if unset as many as there are cores for. Figures do not depend on it.
+        retries: how often an arm or a teacher whose process was killed is begun again, where it was
+            stopped.
     """
 
     budget: Literal["total", "per-stage"] = "total"
@@ -627,7 +631,9 @@ class StudyRecipe(Section):
     results: str | None = None
     sakd_methods: Names | None = None
     threads: Few = 1
+    teacher_threads: Few | None = None
     jobs: Few | None = None
+    retries: Annotated[int, Within(0, 100)] = 2
 
 
 class Recipe(Section):

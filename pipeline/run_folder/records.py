@@ -94,7 +94,11 @@ class NetworkRecord(Cost):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord(Table):
-    """The content of run.json."""
+    """The content of run.json.
+
+    Attributes:
+        threads: on how many a study trains its teacher; None where that is left to the machine.
+    """
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -107,10 +111,12 @@ class RunRecord(Table):
     steps: dict[str, StepRecord]
     networks: dict[str, NetworkRecord] = field(default_factory=dict)
     adopted: str | None = None
+    threads: int | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(0, seed=self.seed)
+        yield from at_least(1, threads=self.threads or 1)
         for role in self.networks:
             yield from known(_ROLES, networks=role)
 

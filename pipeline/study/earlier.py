@@ -21,8 +21,8 @@ from pipeline.data.facts import FACTS, DataFacts, read_facts
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import first_difference, teacher_values
+from pipeline.study.crew import Failure, Watcher
 from pipeline.study.folder import ArmResult, StudyFolder, arm_values, fingerprint_of, write_result
-from pipeline.study.processes import Failure, Watcher
 from pipeline.study.results_file import KnownResults, ResultLine, ResultsFile, line_of
 from pipeline.study.subject import Subject, TaughtBy, subject_in, teacher_in
 from pipeline.study.tasks import Task
@@ -214,6 +214,9 @@ class _Keeper:
 
     def started(self, task: Task) -> Listener:
         return self._inner.started(task)
+
+    def interrupted(self, task: Task, why: str) -> None:
+        self._inner.interrupted(task, why)
 
     def ended(self, task: Task, failure: Failure | None) -> None:
         if failure is None and task.arm is None:

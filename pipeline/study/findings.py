@@ -10,8 +10,8 @@ from pipeline.data.facts import DataFacts
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import Recipe
 from pipeline.study.arms import ALONE, Arm, baseline_name
+from pipeline.study.crew import Failure
 from pipeline.study.folder import ArmResult
-from pipeline.study.processes import Failure
 from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
     PairedComparison,

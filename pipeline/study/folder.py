@@ -12,11 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from foundation.errors import RunMismatchError
+from foundation.errors import CorruptFileError, RunMismatchError
 from foundation.files import no_space_named, read_json, sha256_of, write_json, write_text
 from foundation.records import misfits, record_in
 from foundation.sense import above_zero, at_least, shares
@@ -71,6 +72,13 @@ class StudyFolder:
     def teacher(self, seed: int) -> RunFolder:
         """The run folder that holds the teacher of a seed."""
         return RunFolder(self.teachers / f"seed-{seed}")
+
+    def teacher_threads(self, seed: int) -> int | None:
+        """On how many threads the teacher of a seed is trained; None where that is open."""
+        run = self.teacher(seed)
+        with suppress(CorruptFileError):  # which whoever trains it tells of
+            return run.record().get("threads") if run.record_path.exists() else None
+        return None
 
     def arm(self, name: str, seed: int) -> Path:
         """Where an arm works for one seed."""

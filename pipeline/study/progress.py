@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import TaskID
 
 from pipeline.shown.live import live_lines
-from pipeline.study.processes import Failure
+from pipeline.study.crew import Failure
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
@@ -39,6 +39,12 @@ class StudyDisplay:
         line = TaskLine(self, task)
         self._lines[task.name] = line
         return line
+
+    def interrupted(self, task: Task, why: str) -> None:
+        """A task is to begin again, where it was stopped."""
+        self._lines.pop(task.name).close()
+        self._count()
+        self.console.print(f"  {task.name}: begun again: {escape(why)}", soft_wrap=True)
 
     def ended(self, task: Task, failure: Failure | None) -> None:
         """A task is done, was found done, or failed."""

@@ -17,10 +17,11 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
 from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
+from pipeline.study.crew import Failure, WorkerError, carry_out_all
 from pipeline.study.earlier import EarlierResults, known_results
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
-from pipeline.study.processes import Failure, WorkerError, carry_out_all
+from pipeline.study.processes import Processes
 from pipeline.study.progress import study_display
 from pipeline.study.render import findings_table, render_html, render_markdown
 from pipeline.study.tasks import Task
@@ -57,7 +58,10 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         with study_display(console, len(settled) + len(remaining)) as display:
             for task in settled:
                 display.ended(task, None)
-            failures = carry_out_all(remaining, jobs_of(file.recipe), earlier.watched(display))
+            settings = file.recipe.study
+            place = Processes(jobs_of(file.recipe), settings.threads)
+            watcher = earlier.watched(display)
+            failures = carry_out_all(remaining, place, watcher, settings.retries)
         results, teachers, subject = earlier.all_results({one.task.name for one in failures})
         if not results or subject is None:
             return None, _failed(failures, len(settled) + len(remaining))

@@ -40,6 +40,16 @@ class Task:
         return () if teacher.weights else (teacher.training.epochs,)
 
     @property
+    def threads(self) -> int:
+        """Of its arithmetic. Sums in another order give other last digits, so a teacher that was
+        begun goes on with as many as it had."""
+        settings = self.file.recipe.study
+        if self.arm is not None:
+            return settings.threads
+        begun_with = self.study.teacher_threads(self.seed)
+        return begun_with or settings.teacher_threads or settings.threads
+
+    @property
     def folder(self) -> Path:
         """Where it leaves its files."""
         if self.arm is None:

@@ -49,6 +49,7 @@ def train_teacher(task: Task, listener: Listener) -> None:
     run = start_run(task.folder, file.recipe, binding=teacher_values)
     data = TrainingData(file)
     with run.locked():
+        run.note(threads=task.threads)
         prepare(run, data)
         # Another study may see less of the data; what is read of it later lies in our own folder.
         write_facts(task.study.data, read_facts(run.data))

@@ -25,10 +25,11 @@ from foundation import logs
 from foundation.errors import CompressError, InternalError, NoSpaceError, is_no_space
 from foundation.files import no_space_named
 from foundation.logs import without_secrets
+from pipeline.study.crew import LOG
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
-FAILED, LOG = "failed", "log"
+FAILED = "failed"
 # An epoch may take an hour; how far it is need not be told for each batch.
 _BATCHES_EVERY_S = 5.0
 PRELOADED = [
@@ -78,21 +79,20 @@ class Teller(Listener):
         self.tell("view_done")
 
 
-def work(task: Task, threads: int, connection: Connection, log_level: int) -> None:
+def work(task: Task, connection: Connection, log_level: int) -> None:
     """Carry out a task.
 
     A failure is sent as (FAILED, (message, exit code, traceback)), a log line as (LOG, (record,)).
 
     Args:
-        task: what to do.
-        threads: of the arithmetic.
+        task: what to do, and on how many threads.
         connection: takes what is to be told.
         log_level: of the log lines that somebody wants; see `foundation.logs.needed_level`.
     """
     # Ctrl-C reaches every process of a terminal: this one goes without a word.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(task.threads)
     log, teller = task.log, Teller(connection)
     logs.pass_on(partial(teller.tell, LOG), log_level)
     try:

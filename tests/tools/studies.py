@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -51,3 +52,15 @@ def _in_group(stat: Path, process: subprocess.Popen[bytes]) -> bool:
     except OSError:
         return False
     return state != "Z" and int(group) == process.pid
+
+
+def begun(log: Path, task: str, command: subprocess.Popen[Any]) -> int:
+    """The number of the process that a task began in, once the study's log has it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        text = log.read_text() if log.exists() else ""
+        if found := re.search(rf"{re.escape(task)}: begun in process (\d+)", text):
+            return int(found[1])
+        assert command.poll() is None, text
+        time.sleep(0.005)
+    raise AssertionError(f"{task} did not begin")

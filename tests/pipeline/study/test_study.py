@@ -165,9 +165,9 @@ def test_what_happened_in_a_process_is_in_the_log_and_behind_the_error(
     said = python(call, "study", "small.toml", *asked, cwd=tmp_path)
     assert said.code == 19
     assert said.err.splitlines()[-1].startswith("error: 1 of 2 failed: sakd, seed 0: ")
-    assert "pipeline.study.processes.WorkerError:" in said.err and "in train_arm" in said.err
+    assert "pipeline.study.crew.WorkerError:" in said.err and "in train_arm" in said.err
     logged = [line.split() for line in (tmp_path / "study.log").read_text().splitlines()]
-    ours = {words[1] for words in logged if words[3:4] == ["pipeline.study.processes:"]}
+    ours = {words[1] for words in logged if words[3:4] == ["pipeline.study.crew:"]}
     teachers = {words[1] for words in logged if words[3:4] == ["smskd.training.loop:"]}
     assert len(ours) == len(teachers) == 1 and ours != teachers
 
