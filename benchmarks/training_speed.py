@@ -6,7 +6,8 @@
 The plain loop decodes every image on the fly in DataLoader workers, augments it there, runs fp32
 in the contiguous layout, and asks the teacher in each step. All variants have the same student,
 teacher, batch size, augmentation and optimizer, and take turns in one process, round after round;
-medians over rounds are compared.
+medians over rounds are compared. Of SMSKD's loops the last epoch of a second stage is timed, and
+at the end two whole stages, by the clock and in processor time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -34,14 +38,26 @@ from pipeline.data.splits import Splits, split
 from pipeline.models.families.cifar_resnet import CifarResNet
 from pipeline.recipe.sections import AugmentRecipe, DataRecipe
 from pipeline.shown.terminal import table_of
-from smskd import Engine, MethodSpec, Stage, TeacherViews, distill, keep_teacher_views
+from smskd import (
+    Engine,
+    Listener,
+    MethodSpec,
+    Stage,
+    TeacherViews,
+    distill,
+    keep_teacher_views,
+)
 from smskd.distillation import pair_on
 from smskd.methods.kd import kd_loss
 from smskd.teaching.teachers import live_teacher
 
-SHIFT, BATCH, VIEWS = 4, 128, 1
+SHIFT, BATCH = 4, 128
 AUGMENT = AugmentRecipe(shift=SHIFT, flip=True)
-KD = (MethodSpec("kd"),)
+KD, AT = (MethodSpec("kd"),), (MethodSpec("at"),)
+# How a second stage holds on to its reference.
+HELD = {"no reference": {"weighting": "none"}, "reference": {},
+        "reference held by at": {"reference_methods": "previous"}}  # fmt: skip
+WHOLE_EPOCHS, WHOLE_VIEWS = 20, 8
 # Six layers of a block pair each: a student of a quarter of its teacher's cost.
 TEACHER_DEPTH, STUDENT_DEPTH = 26, 8
 
@@ -96,56 +112,104 @@ def plain_loop(folder: Path, splits: Splits, workers: int) -> Callable[[], None]
     return epoch
 
 
-def our_loop(
-    images: ImageSet, splits: Splits, engine: Engine, *, stages: list[Stage], views: bool
-) -> Callable[[], None]:
-    """The last stage's epoch, as `distill` times it."""
-    shape = splits.preprocessing
-    count = VIEWS if views else None
-    batches = TrainBatches(images, shape, AUGMENT, BATCH, 0, views=count)
+class Seconds(NamedTuple):
+    """What something took, by the clock and of the processor."""
 
-    def epoch() -> None:
+    clock: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> Seconds:
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, earlier: Seconds) -> Seconds:
+        return Seconds(self.clock - earlier.clock, self.cpu - earlier.cpu)
+
+
+class Watch(Listener):
+    """Notes when each stage and epoch began and ended."""
+
+    def __init__(self) -> None:
+        self.marks: list[Seconds] = []
+
+    def stage_started(self, name: str, epochs: int, done: int) -> None:  # noqa: ARG002
+        self.marks.append(Seconds.now())
+
+    def epoch_done(self, record: dict[str, Any]) -> None:  # noqa: ARG002
+        self.marks.append(Seconds.now())
+
+
+def our_loop(
+    images: ImageSet,
+    splits: Splits,
+    engine: Engine,
+    *,
+    stages: list[Stage],
+    views: int | None = None,
+    whole: bool = False,
+) -> Callable[[], Seconds]:
+    """What the last stage's last epoch takes, or all of the stages."""
+    shape = splits.preprocessing
+    batches = TrainBatches(images, shape, AUGMENT, BATCH, 0, views=views)
+
+    def run() -> Seconds:
+        watch = Watch()
         with tempfile.TemporaryDirectory() as folder:
             teacher, student = networks(shape.channels, len(splits.classes))
-            teacher_views = (
-                kept_views(Path(folder), teacher, student, batches, engine) if views else None
-            )
-            results = distill(
+            kept = kept_views(Path(folder), teacher, student, batches, engine) if views else None
+            distill(
                 teacher,
                 student,
                 batches,
                 stages,
                 Path(folder) / "run",
                 engine=engine,
-                views=teacher_views,
+                views=kept,
+                listener=watch,
             )
-            epoch.seconds = results[-1]["history"][-1]["seconds"]  # type: ignore[attr-defined]
+        return watch.marks[-1].since(watch.marks[0 if whole else -2])
 
-    return epoch
+    return run
 
 
 def kept_views(
     folder: Path, teacher: nn.Module, student: nn.Module, batches: TrainBatches, engine: Engine
 ) -> TeacherViews:
     """What the teacher says, kept before the clock starts."""
+    assert batches.views is not None
     pair = pair_on(teacher, student, batches)
     return keep_teacher_views(
         folder / "views",
         live_teacher(pair.teacher, engine),
         batches.view_batches,
         samples=batches.samples,
-        views=VIEWS,
+        views=batches.views,
         shapes=pair.teacher_shapes,
         made_from={},
-        feature_limit=0,
+        feature_limit=10**9,
     )
 
 
-def timed(epoch: Callable[[], None]) -> float:
-    """Seconds of one epoch: what the loop says of itself, or else the clock."""
-    started = time.perf_counter()
-    epoch()
-    return getattr(epoch, "seconds", time.perf_counter() - started)
+def timed(loop: Callable[[], Seconds | None]) -> Seconds:
+    """What a loop says of itself, or else what it took."""
+    started = Seconds.now()
+    return loop() or Seconds.now().since(started)
+
+
+def second_stages(make_loop: Callable[..., Callable[[], Seconds]]) -> dict[str, Any]:
+    """Loops of a second stage, without a reference and with each kind of it."""
+    loops = {}
+    for name, held in HELD.items():
+        first, second = Stage(AT, epochs=1), Stage(KD, epochs=1, **held)
+        again, whole = replace(second, epochs=3), replace(second, epochs=WHOLE_EPOCHS)
+        loops[f"second stage, {name}"] = make_loop([first, second])
+        loops[f"second stage, {name}, views kept, seen anew"] = make_loop([first, second], views=1)
+        loops[f"second stage, {name}, views kept, seen again"] = make_loop([first, again], views=1)
+        both = [replace(first, epochs=WHOLE_EPOCHS), whole]
+        loops[f"two stages, {name}, {WHOLE_VIEWS} views kept"] = make_loop(
+            both, views=WHOLE_VIEWS, whole=True
+        )
+    return loops
 
 
 def costs(channels: int, size: int) -> tuple[float, float]:
@@ -173,27 +237,25 @@ def main() -> None:
     splits = split(load_dataset(recipe), recipe)
     images = sample_of(splits.train, args.images)
     engine = Engine(accelerator="cpu", precision=args.precision)
-    kd, free = Stage(KD, epochs=1), Stage(KD, epochs=1, weighting="none")
     with tempfile.TemporaryDirectory() as folder:
-        make_loop = lambda stages, views: our_loop(  # noqa: E731
-            images, splits, engine, stages=stages, views=views
-        )
-        loops = {
+        make_loop = partial(our_loop, images, splits, engine)
+        loops: dict[str, Callable[[], Seconds | None]] = {
             "plain loop": plain_loop(as_files(images, Path(folder)), splits, args.workers),
-            "ours, teacher asked": make_loop([kd], False),
-            "ours, teacher's views kept": make_loop([kd], True),
-            "second stage, no reference": make_loop([kd, free], False),
-            "second stage, reference": make_loop([kd, kd], False),
-            "second stage, no reference, views kept": make_loop([kd, free], True),
-            "second stage, reference, views kept": make_loop([kd, kd], True),
+            "ours, teacher asked": make_loop(stages=[Stage(KD, epochs=1)]),
+            "ours, teacher's views kept": make_loop(stages=[Stage(KD, epochs=1)], views=1),
+            **second_stages(lambda stages, **how: make_loop(stages=stages, **how)),
         }
-        for loop in loops.values():
-            loop()  # workers, caches and kernels are warm after it
-        seconds: dict[str, list[float]] = {name: [] for name in loops}
+        for name, loop in loops.items():
+            if not name.startswith("two stages"):
+                loop()  # workers, caches and kernels are warm after it
+        taken: dict[str, list[Seconds]] = {name: [] for name in loops}
         for _ in range(args.rounds):
             for name, loop in loops.items():
-                seconds[name].append(timed(loop))
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+                taken[name].append(timed(loop))
+    median = {
+        name: Seconds(*map(statistics.median, zip(*values, strict=True)))
+        for name, values in taken.items()
+    }
     shape = splits.preprocessing
     teacher_cost, student_cost = costs(shape.channels, shape.height)
     print(
@@ -201,16 +263,29 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, {args.precision}; teacher {teacher_cost:.1f} M "
         f"multiply-adds, student {student_cost:.1f} M: {teacher_cost / student_cost:.1f} to 1"
     )
+    count, plain = len(images.labels), median["plain loop"].clock
     rows = [
-        [name, f"{len(images.labels) / value:,.0f}", f"{median['plain loop'] / value:.2f}"]
+        [name, f"{count / value.clock:,.0f}", f"{plain / value.clock:.2f}"]
         for name, value in median.items()
+        if not name.startswith("two stages")
     ]
     console = Console(width=110, highlight=False)
     console.print(table_of("", ["loop", "images/s", "× the plain loop's speed"], rows))
-    for suffix in ("", ", views kept"):
-        ratio = median[f"second stage, reference{suffix}"]
-        ratio /= median[f"second stage, no reference{suffix}"]
-        print(f"SMSKD's epoch with reference ÷ without{suffix}: {ratio:.3f}")
+    console.print(table_of("", ["with a reference ÷ without", "cpu", "clock"], overheads(median)))
+
+
+def overheads(median: dict[str, Seconds]) -> list[list[str]]:
+    """What each kind of reference makes of a loop's time, as rows of words."""
+    free, *kinds = HELD
+    rows = []
+    for name, value in median.items():
+        kind = next((kind for kind in reversed(kinds) if f", {kind}" in name), None)
+        if kind is None or f", {free}" in name:
+            continue
+        without = median[name.replace(f", {kind}", f", {free}")]
+        ratios = [value.cpu / without.cpu, value.clock / without.clock]
+        rows.append([name, *(f"{ratio:.3f}" for ratio in ratios)])
+    return rows
 
 
 if __name__ == "__main__":

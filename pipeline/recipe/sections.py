@@ -269,10 +269,11 @@ class DataRecipe(Section):
         evaluation_images: at most so many test images travel to a device.
         augment: how a training image is varied.
         teacher_views: so many fixed views of each image come back again and again in the
-            distillation, and what the teacher says of them is kept; None draws new ones in every
-            epoch, and asks the teacher each time.
+            distillation, and what teacher and reference say of them is kept; None draws new ones
+            in every epoch, and asks them each time.
         teacher_views_gb: gigabytes that the features in it may take; beyond them only the rest
-            is kept.
+            is kept. While a stage is trained its reference's answers may take as many: of those
+            as many views are kept as have room.
     """
 
     name: str = "digits"

@@ -72,13 +72,15 @@ class TeacherViews:
 
     Args:
         folder: as `keep_teacher_views` left it.
+        reference_limit: bytes that what a stage's reference says about these views may take, while
+            the stage is trained.
 
     Raises:
         CorruptFileError: when the folder's facts cannot be understood.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, reference_limit: int = 4_000_000_000) -> None:
+        self.folder, self.reference_limit = folder, reference_limit
         self.facts: dict[str, Any] = read_json(folder / _FACTS, _DELETE)
         description = "the facts of kept teacher views"
         facts = record_in(self.facts, folder / _FACTS, ViewsFacts, description, _DELETE)
@@ -102,10 +104,10 @@ class TeacherViews:
                 f"the teacher's {self.views} kept views serve batches with ids and one of these "
                 f"views, but the batch has view {batch.view}; ask the teacher anew instead"
             )
-        rows = _rows(batch, self.samples)
+        rows = rows_of(batch, self.samples)
         arrays = self._arrays[batch.view]
         parts = {name: torch.from_numpy(array[rows]) for name, array in arrays.items()}
-        features = tuple(parts[name] for name in _feature_names(self.feature_count))
+        features = tuple(parts[name] for name in feature_names(self.feature_count))
         return Signals(parts["logits"], features, parts.get("embedding"))
 
     @cached_property
@@ -114,7 +116,7 @@ class TeacherViews:
 
     def _open(self, view: int) -> dict[str, NDArray[Any]]:
         folder = _view_folder(self.folder, view)
-        names = ["logits", *self._embedding_name, *_feature_names(self.feature_count)]
+        names = ["logits", *self._embedding_name, *feature_names(self.feature_count)]
         try:
             arrays: dict[str, NDArray[Any]] = {
                 name: np.lib.format.open_memmap(folder / f"{name}.npy", "r") for name in names
@@ -149,7 +151,7 @@ def keep_teacher_views(
         shapes: of what the teacher says.
         made_from: JSON-able values that what it says depends on.
         feature_limit: bytes that the features of all views may take; beyond it only logits and
-            embeddings are kept.
+            embeddings are kept. It is the limit of a reference's answers too.
         listener: is told of every view.
 
     Raises:
@@ -191,7 +193,7 @@ def keep_teacher_views(
             listener.view_done()
         if missing:
             listener.views_done()
-    return TeacherViews(folder)
+    return TeacherViews(folder, feature_limit)
 
 
 def features_fit(shapes: Shapes, samples: int, views: int, feature_limit: int) -> bool:
@@ -220,12 +222,12 @@ def _record(
         f"feature-{place}": (shape, np.float16) for place, shape in enumerate(feature_shapes)
     }
     arrays = {
-        name: _new_array(temporary / f"{name}.npy", (samples, *shape), dtype)
+        name: new_array(temporary / f"{name}.npy", (samples, *shape), dtype)
         for name, (shape, dtype) in layouts.items()
     }
     recorded = np.zeros(samples, dtype=bool)
     for batch in batches:
-        rows, signals = _rows(batch, samples), ask(batch)
+        rows, signals = rows_of(batch, samples), ask(batch)
         arrays["logits"][rows] = signals.logits.float().cpu().numpy()
         if signals.embedding is not None:
             arrays["embedding"][rows] = _half(signals.embedding)
@@ -240,7 +242,7 @@ def _record(
     temporary.rename(folder)
 
 
-def _rows(batch: Batch, samples: int) -> NDArray[np.int64]:
+def rows_of(batch: Batch, samples: int) -> NDArray[np.int64]:
     """The samples that a batch shows.
 
     Raises:
@@ -263,11 +265,17 @@ def _spoilt(folder: Path, why: str) -> CorruptFileError:
     )
 
 
-def _feature_names(count: int) -> list[str]:
+def feature_names(count: int) -> list[str]:
+    """What the arrays of so many features are called."""
     return [f"feature-{place}" for place in range(count)]
 
 
-def _new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any, Any]:
+def new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap[Any, Any]:
+    """A file of numbers, mapped into memory, with its room on the disk.
+
+    Raises:
+        OSError: when the disk is full.
+    """
     array: np.memmap[Any, Any] = np.lib.format.open_memmap(path, "w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         # Now, as an error that can be told of: a full disk met by a write to mapped memory kills.

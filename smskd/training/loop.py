@@ -25,7 +25,14 @@ from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
 from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
-from smskd.teaching.teachers import AskTeacher, ask_live, make_teacher, needs_features
+from smskd.teaching.reference_views import ReferenceViews
+from smskd.teaching.teachers import (
+    AskTeacher,
+    live_reference,
+    make_teacher,
+    needs_embedding,
+    needs_features,
+)
 from smskd.training.compiling import runnable
 from smskd.training.continuing import load_continuation, save_continuation
 from smskd.training.descent import Descent
@@ -43,7 +50,7 @@ from smskd.training.train_step import TrainStep
 
 logger = logging.getLogger(__name__)
 
-_RESUME, _BEST = "resume.safetensors", "best.safetensors"
+_RESUME, _BEST, _REFERENCE = "resume.safetensors", "best.safetensors", "reference"
 
 
 def train_stage(job: StageJob) -> dict[str, Any]:
@@ -86,6 +93,8 @@ class _StageRun:
         self.step = TrainStep(self.student, objective, job.stage.ema_decay)
         self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
         self.ask_teacher: AskTeacher | None = None
+        self.ask_reference: AskTeacher | None = None
+        self.kept_reference: ReferenceViews | None = None
         self.history: list[dict[str, Any]] = []
 
     def _quantized(self) -> TappedModel:
@@ -105,8 +114,11 @@ class _StageRun:
         self.job.listener.stage_started(self.stage.name, self.stage.epochs, finished_epochs)
         with ExitStack() as running:
             self._start_networks(running)
+            self._start_reference(running, finished_epochs)
             for epoch in range(finished_epochs, self.stage.epochs):
                 self._epoch(epoch)
+                if self.kept_reference:
+                    self.kept_reference.after_epoch()
                 self._save(epoch + 1)
         return self._finish()
 
@@ -122,6 +134,30 @@ class _StageRun:
             needs_features(self.step.objective.methods),
             self.fabric.autocast,
         )
+
+    def _start_reference(self, running: ExitStack, finished_epochs: int) -> None:
+        job, objective = self.job, self.step.objective
+        if job.reference is None:
+            return
+        self.ask_reference = live_reference(
+            job.reference,
+            lambda tapped: running.enter_context(runnable(tapped, job.engine.compile)),
+            self.fabric.autocast,
+            features=self.stage.reference_feature_weight > 0 or needs_features(objective.holding),
+            embedding=needs_embedding(objective.holding),
+        )
+        # Of several processes each is shown other samples of a view whenever it comes back.
+        if job.views is not None and world_size() == 1:
+            self.ask_reference = self.kept_reference = ReferenceViews(
+                job.folder / _REFERENCE,
+                self.ask_reference,
+                samples=job.views.samples,
+                views=job.views.views,
+                epochs=self.stage.epochs,
+                done=finished_epochs,
+                limit=job.views.reference_limit,
+                fingerprint=self.fingerprint,
+            )
 
     def _epoch(self, epoch: int) -> None:
         started = time.perf_counter()
@@ -175,17 +211,13 @@ class _StageRun:
         )
 
     def _losses(self, batch: Batch, position: float) -> dict[str, Tensor]:
-        teacher, reference = None, self.job.reference
+        teacher = None
         if self.ask_teacher and self.job.pair:
             with blamed(self.job.pair.teacher.model, f"teaching {self._pass_described(batch)}"):
                 teacher = self.ask_teacher(batch)
-        reference_signals = (
-            ask_live(reference, batch.images, self.fabric.autocast) if reference else None
-        )
+        reference = self.ask_reference(batch) if self.ask_reference else None
         progress = Progress(position, self.stage.epochs)
-        losses: dict[str, Tensor] = self.descent.wrapped(
-            batch, teacher, reference_signals, progress
-        )
+        losses: dict[str, Tensor] = self.descent.wrapped(batch, teacher, reference, progress)
         return losses
 
     def _pass_described(self, batch: Batch) -> str:
@@ -264,6 +296,8 @@ class _StageRun:
 
     def _leave_result(self) -> None:
         folder, network = self.job.folder, self.step.handed_on
+        if self.kept_reference:  # before the result: nobody looks at a finished stage again
+            self.kept_reference.clear()
         if self.stage.keep == "best":
             network.load_state_dict(load_tensors(folder / _BEST)[0])
         learned = self.step.objective.learned()

@@ -148,18 +148,18 @@ def test_the_reference_holds_from_the_second_stage_on(
 @pytest.mark.parametrize(
     "case",
     [
-        (Stage("at", epochs=1), 2),
-        (Stage("at", epochs=1, weighting="none"), 1),
-        (Stage("at", epochs=1, reference_weight=0.0), 1),
+        (Stage("at", epochs=1), True),
+        (Stage("at", epochs=1, weighting="none"), False),
+        (Stage("at", epochs=1, reference_weight=0.0), False),
     ],
 )
 def test_a_stage_without_a_reference_makes_no_pass_for_it(
-    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, case: tuple[Stage, int]
+    net: Net, teacher: nn.Module, data: Any, tmp_path: Path, case: tuple[Stage, bool]
 ) -> None:
-    stage, copies = case
+    stage, anchored = case
     Counted.ran = []
     distill(teacher, Counted(net()), data, [Stage("kd", epochs=1), stage], tmp_path, engine=CPU)
-    assert len(Counted.ran) == copies
+    assert (len(Counted.ran) > 1) == anchored
 
 
 def test_the_reference_is_the_student_of_the_stage_before(

@@ -2,7 +2,7 @@
 
 It reads orders, one a line, and answers each with a line:
 
-    ["FOLDER", "sgd", "adamw" or "lamb", "last" or "best", "STAGE.EPOCH.BATCH", ...]
+    ["FOLDER", "sgd", "adamw", "lamb" or "views", "last" or "best", "STAGE.EPOCH.BATCH", ...]
 
 For each place named, a process of its own takes up the work and kills itself there with SIGKILL;
 a last one ends it. Each is a fork of this process, which itself never trains: what it imports,
@@ -15,6 +15,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,19 @@ import lightning_fabric  # noqa: F401 - before the first fork
 import torch
 from torch import Tensor, nn
 
-from smskd import Engine, Listener, MethodSpec, Stage, distill
+from smskd import (
+    Batch,
+    Engine,
+    Listener,
+    MethodSpec,
+    Stage,
+    TeacherViews,
+    distill,
+    keep_teacher_views,
+)
 from smskd.checkpoints.files import save_model
+from smskd.distillation import pair_on
+from smskd.teaching.teachers import live_teacher
 
 EPOCHS, CLASSES = 3, 3
 
@@ -71,8 +83,12 @@ def stages_of(optimizer: str, keep: str) -> list[Stage]:
     """Running means, steps of two batches, and methods that draw, route and remember.
 
     With adamw a last stage trains with 8-bit numbers, whose ranges follow the batches; with lamb
-    all are on one schedule.
+    all are on one schedule. With views, which take turns, teacher and reference are asked once for
+    each.
     """
+    if optimizer == "views":
+        own_terms = {"reference_methods": "previous", "lr": 0.02}
+        return [Stage("at", EPOCHS, lr=0.02), Stage("kd", 2 * EPOCHS, **own_terms)]
     crd = MethodSpec("crd", settings={"negatives": 8})
     settings = {"optimizer": optimizer, "keep": keep, "lr": 0.02, "max_grad_norm": 5.0}
     stages = [
@@ -97,11 +113,52 @@ def batches() -> torch.utils.data.DataLoader[tuple[Tensor, ...]]:
     return torch.utils.data.DataLoader(dataset, batch_size=8, shuffle=True)
 
 
+class Viewed:
+    """Images in two views that take turns, in another order each epoch."""
+
+    samples, fingerprint = 40, "two views"
+
+    def __init__(self) -> None:
+        self.images, self.labels, _ = batches().dataset.tensors  # type: ignore[attr-defined]
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 5
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.Generator().manual_seed(self.epoch)
+        return self.of(self.epoch % 2, torch.randperm(self.samples, generator=order))
+
+    def of(self, view: int, order: Tensor | None = None) -> Iterator[Batch]:
+        seen = self.images.flip(3) if view else self.images
+        for ids in (torch.arange(self.samples) if order is None else order).split(8):
+            yield Batch(seen[ids], self.labels[ids], ids, view)
+
+
+def kept_views(folder: Path, teacher: nn.Module, student: nn.Module, data: Viewed) -> TeacherViews:
+    pair = pair_on(teacher, student, data)
+    return keep_teacher_views(
+        folder / "views",
+        live_teacher(pair.teacher, Engine(accelerator="cpu")),
+        data.of,
+        samples=data.samples,
+        views=2,
+        shapes=pair.teacher_shapes,
+        made_from={},
+        feature_limit=10**9,
+    )
+
+
 def run(folder: Path, optimizer: str, keep: str, killed_at: tuple[int, int, int] | None) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(1)
     teacher, student = Network(6), Network(4)
-    data, stages = batches(), stages_of(optimizer, keep)
+    stages = stages_of(optimizer, keep)
+    data = Viewed() if optimizer == "views" else batches()
+    views = kept_views(folder, teacher, student, data) if isinstance(data, Viewed) else None
     distill(
         teacher,
         student,
@@ -111,6 +168,7 @@ def run(folder: Path, optimizer: str, keep: str, killed_at: tuple[int, int, int]
         validation=data,
         engine=Engine(accelerator="cpu"),
         listener=Killer(killed_at, stages),
+        views=views,
     )
     save_model(folder / "student.safetensors", student)
 

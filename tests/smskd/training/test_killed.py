@@ -126,6 +126,22 @@ def test_stages_on_one_schedule_are_taken_up_on_either_side_of_a_border(run: Run
     assert "2-fitnet+mgd+sakd/continuation.safetensors" in files_of(whole)
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        ("2.1.3",),  # while the reference is asked about the first view
+        ("2.2.5",),  # about the second, all of it
+        ("2.3.1", "2.4.4"),  # while it is read
+        ("2.1.5", "2.2.2", "2.3.3", "2.6.5"),
+    ],
+    ids=" ".join,
+)
+def test_a_reference_that_was_asked_once_for_each_view_is_taken_up(
+    run: Run, places: tuple[str, ...]
+) -> None:
+    assert_same(run(*places, optimizer="views"), run(optimizer="views"))
+
+
 def test_the_best_epoch_outlives_the_kill(run: Run) -> None:
     killed, whole = run("1.3.2", "2.3.3", "3.2.3", keep="best"), run(keep="best")
     assert_same(killed, whole)
