@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smskd.methods import METHODS, Progress
 from smskd.methods._features import FeatureMethod, to_coarser
 from smskd.precision import full_precision
+
+_SQUARE = 2.0
 
 
 def attention_map(feature: Tensor, power: float) -> Tensor:
@@ -19,7 +24,26 @@ def attention_map(feature: Tensor, power: float) -> Tensor:
     Returns:
         Shape (N, H·W), each row of Euclidean length 1.
     """
-    return F.normalize(feature.abs().pow(power).mean(1).flatten(1), dim=1)
+    if power == _SQUARE:
+        activity: Tensor = _MeanSquare.apply(feature)
+    else:
+        activity = feature.abs().pow(power).mean(1)
+    return F.normalize(activity.flatten(1), dim=1)
+
+
+class _MeanSquare(torch.autograd.Function):
+    """The mean over channels of a feature's squares; its gradient in one pass over the feature,
+    where that of the single operations takes five and most of the time of a loss."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        ctx.save_for_backward(feature)
+        return feature.square().mean(1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (feature,) = ctx.saved_tensors
+        return (gradient * (2 / feature.shape[1])).unsqueeze(1) * feature
 
 
 def at_loss(student: Tensor, teacher: Tensor, power: float) -> Tensor:

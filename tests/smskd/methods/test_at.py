@@ -31,6 +31,15 @@ def test_the_power_says_how_strongly_large_activations_count() -> None:
     )
 
 
+@pytest.mark.parametrize("power", [2.0, 3.0])
+def test_the_maps_gradient_is_that_of_its_values(power: float) -> None:
+    """By finite differences, in first and second order; squares have a gradient of their own."""
+    draw = torch.Generator().manual_seed(0)
+    feature = torch.randn(2, 3, 2, 2, dtype=torch.float64, generator=draw).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: attention_map(x, power), feature)
+    assert torch.autograd.gradgradcheck(lambda x: attention_map(x, power), feature)
+
+
 def test_the_loss_is_what_is_worked_out_by_hand_sample_by_sample() -> None:
     """Maps (3/5, 4/5) and (1, 0): the mean of 0.4² and 0.8² is 0.4."""
     student = torch.tensor([[[[3.0, 4.0]]], [[[5.0, 0.0]]]])
