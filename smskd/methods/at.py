@@ -42,7 +42,7 @@ class _MeanSquare(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (feature,) = ctx.saved_tensors
+        feature: Tensor = ctx.saved_tensors[0]
         return (gradient * (2 / feature.shape[1])).unsqueeze(1) * feature
 
 
