@@ -92,6 +92,8 @@ class Clock:
     save_every: float
     images: int = 0
     seconds: float = 0.0
+    _measured_images: int = 0
+    _measured_seconds: float = 0.0
     _longest: float = 0.0
     _saving: float = 0.0
     _saved: float = field(default_factory=time.monotonic)
@@ -101,7 +103,22 @@ class Clock:
     def count(self, seconds: float, images: int) -> None:
         """Some steps were taken."""
         self.images, self.seconds = self.images + images, self.seconds + seconds
+        self._measured_images += images
+        self._measured_seconds += seconds
         self._longest = max(self._longest, seconds)
+
+    def measure_anew(self) -> None:
+        """Other lanes than before are under way: forget their pace."""
+        self._measured_images, self._measured_seconds = 0, 0.0
+
+    def enough_for(self, lanes: Sequence[Lane]) -> bool:
+        """Whether lanes will be finished in time, as far as an epoch of theirs tells."""
+        epoch = sum(lane.images_left(lane.steps - lane.steps_per_epoch) for lane in lanes)
+        if self._measured_images < epoch:
+            return True
+        left = sum(lane.images_left(lane.done) for lane in lanes)
+        needed = left * self._measured_seconds / self._measured_images
+        return time.monotonic() + needed <= self.deadline
 
     @property
     def over(self) -> bool:
@@ -140,30 +157,39 @@ def train(
 ) -> bool:
     """Train lanes side by side, the next when one is finished; False when the time was over first.
 
+    Where all that are under way cannot be finished in time, the last ones wait for others.
+
     Args:
         lanes: made when it is their turn.
         at_once: so many of them.
         clock: all is saved before its time is over.
         finish: is told of each that is finished.
     """
-    active = list(islice(lanes, at_once))
+    active, waiting = list(islice(lanes, at_once)), list[Lane]()
     while active:
         began = time.monotonic()
-        images = 0
+        left = [lane.images_left(lane.done) for lane in active]
         for _ in range(_AT_A_TIME):
-            for lane in (lane for lane in active if not lane.finished):
-                lane.advance()
-                images += lane.batch_size * len(lane.runs)
+            for lane in active:
+                if not lane.finished:
+                    lane.advance()
         losses = {lane: lane.mean_losses() for lane in active}
+        images = sum(left) - sum(lane.images_left(lane.done) for lane in active)
         clock.count(time.monotonic() - began, images)
         clock.say(active, losses)
         for lane in [lane for lane in active if lane.finished]:
             finish(lane)
             active.remove(lane)
-            active += islice(lanes, 1)
+            active += [waiting.pop()] if waiting else islice(lanes, 1)
+            clock.measure_anew()
         clock.save(active, at_once=clock.over)
         if active and clock.over:
             return False
+        if len(active) > 1 and not clock.enough_for(active):
+            waiting.append(active.pop())
+            waiting[-1].save()
+            clock.measure_anew()
+            print(f"seed {waiting[-1].seed} waits, so that others are finished in time", flush=True)
     return True
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -232,6 +233,10 @@ class Lane:
         (epochs,) = {run.epochs for run in self.runs.values()}
         return self.steps_per_epoch * epochs
 
+    def images_left(self, done: int) -> int:
+        """How many images its runs together still learn from, after so many steps."""
+        return (self.steps - done) * self.batch_size * len(self.runs)
+
     @property
     def finished(self) -> bool:
         """Whether all steps were taken."""
@@ -263,14 +268,25 @@ class Lane:
 
     def _take_step(self) -> None:
         if self._captures and self._graph is None and self._plain_steps == _PLAIN_STEPS:
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
-                self._step()
+            self._capture()
         if self._graph is None:
             self._step()
             self._plain_steps += 1
         else:
             self._graph.replay()
+
+    def _capture(self) -> None:
+        """Capture a step, which does not take it; where that fails, all steps are plain ones."""
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._step()
+        except RuntimeError as error:
+            self._captures = False
+            reason = str(error).partition("\n")[0]
+            print(f"seed {self.seed}: plain steps, for capturing failed: {reason}", file=sys.stderr)
+        else:
+            self._graph = graph
 
     def _step(self) -> None:
         images = self.images.views(self._ids, self._draws[self._ids])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,17 @@ class TestLane:
         with pytest.raises(CorruptFileError, match="where a lane was left"):
             lane_of(tmp_path, arms(2, "kd"))
 
+    def test_where_capturing_fails_steps_go_on_plainly(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        chosen = arms(2, "smskd-tcp")
+        lane = lane_of(tmp_path / "failing", chosen)
+        lane._captures = not torch.cuda.is_available()  # without a GPU there is no graph to be had
+        state = trained(lane)["smskd-tcp"]
+        assert_same(state, trained(lane_of(tmp_path / "plain", chosen))["smskd-tcp"])
+        if not torch.cuda.is_available():
+            assert "seed 0: plain steps, for capturing failed: " in capsys.readouterr().err
+
     @needs_gpu
     def test_replayed_side_by_side_steps_are_the_plain_ones_one_by_one(
         self, tmp_path: Path
@@ -270,6 +282,38 @@ class TestLane:
                     for key, tensor in run.student.model.state_dict().items():
                         expected = plain[name][key]
                         torch.testing.assert_close(tensor, expected, rtol=1e-3, atol=1e-4)
+
+
+class TestClock:
+    def test_it_sees_whether_lanes_will_be_finished_in_time(self, tmp_path: Path) -> None:
+        lane = lane_of(tmp_path, arms(10, "kd"))  # 40 steps of 12 images, 48 an epoch
+        clock = gpu_study.Clock(time.monotonic() + 1000, 0)
+        clock.count(47_000, 47)
+        assert clock.enough_for([lane]), "it cannot know before an epoch is over"
+        clock.count(1000, 1)  # a thousand seconds an image
+        assert not clock.enough_for([lane])
+        clock.measure_anew()
+        clock.count(48 * 1.9, 48)  # 1.9 s an image, 480 of them: 912 s
+        assert clock.enough_for([lane])
+        assert clock.enough_for([lane, lane]), "of two it has seen half an epoch"
+        clock.count(48 * 1.9, 48)
+        assert not clock.enough_for([lane, lane])
+
+    def test_what_does_not_fit_waits_for_the_others(self, tmp_path: Path) -> None:
+        class NeverEnough(gpu_study.Clock):
+            def enough_for(self, lanes: Sequence[Lane]) -> bool:
+                return False
+
+        chosen, finished = arms(8, "smskd-tcp"), list[tuple[int, list[int]]]()
+        lanes = [lane_of(tmp_path / f"{seed}", chosen, seed) for seed in range(3)]
+
+        def finish(lane: Lane) -> None:
+            finished.append((lane.seed, [other.done for other in lanes]))
+
+        clock = NeverEnough(time.monotonic() + 1000, 1000)
+        assert gpu_study.train(iter(lanes), 3, clock, finish)
+        # Two wait, one after the other; then each goes on from where it waited.
+        assert finished == [(0, [32, 32, 20]), (1, [32, 32, 20]), (2, [32, 32, 32])]
 
 
 @pytest.fixture(scope="module")
