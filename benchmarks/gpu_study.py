@@ -35,8 +35,8 @@ from typing import Any
 
 import torch
 from device_images import DeviceImages, pixels_of
-from side_by_side import Lane, Run
-from torch import nn
+from side_by_side import Lane, Run, autocast_for
+from torch import Tensor, nn
 
 from foundation.errors import CompressError, DataLayoutError, RunMismatchError, unknown_name
 from foundation.files import write_json
@@ -52,6 +52,7 @@ from pipeline.study.statistics import compare_seed_by_seed, spread_of
 from smskd import Engine, Stage, evaluate
 from smskd.checkpoints.files import content_sha256, load_model, save_model
 from smskd.engine import derive_seed
+from smskd.features.folding import folded
 from smskd.features.taps import TappedModel
 from smskd.pair import Pair, make_pair
 
@@ -201,6 +202,7 @@ class Study:
         self.out: Path = args.out
         self.device = torch.device(args.device)
         self.engine = Engine()
+        self.autocast = autocast_for(self.device, args.precision)
         self.file = recipe_of(args)
         self.arms = arms_of(self.file, args.arms)
         splits = whole(self.file)
@@ -262,17 +264,22 @@ class Study:
             for name in self.arms
         }
         runs = {
-            name: Run(arm.stages, pairs[name].student, pairs[name])
+            name: Run(arm.stages, pairs[name].student, pairs[name], self.autocast)
             for name, arm in self.arms.items()
         }
-        teacher = next(iter(pairs.values())).teacher  # one network at the same taps for all
+        # One network at the same taps for all.
+        teacher = folded(next(iter(pairs.values())).teacher, self.example)
         return self._lane(seed, teacher, runs, self._folder(seed), self._fingerprint(seed))
 
     def pair(self, student: nn.Module) -> Pair:
         """Student and teacher with their taps."""
-        ids = torch.zeros(2, dtype=torch.int64, device=self.device)
-        example = self.images.views(ids, ids.new_zeros(2, 3))
-        return make_pair(student, self.teacher, example, samples=len(self.images))
+        return make_pair(student, self.teacher, self.example, samples=len(self.images))
+
+    @cached_property
+    def example(self) -> Tensor:
+        """Two images of the test, shape (2, C, H, W)."""
+        ids = torch.arange(2, device=self.device)
+        return self.test.views(ids, ids.new_zeros(2, 3))
 
     def _teach(self, clock: Clock) -> bool:
         """Train the teacher, unless there is one; False when the time was over first."""
@@ -285,7 +292,9 @@ class Study:
         if self._scores_in(folder, asked) is not None:
             return True
         network = TappedModel(self.drawn(self.args.teacher_model, 0, _TEACHER))
-        lane = self._lane(0, None, {_TEACHER: Run([stage], network, None)}, folder, asked)
+        lane = self._lane(
+            0, None, {_TEACHER: Run([stage], network, None, self.autocast)}, folder, asked
+        )
         return train(iter([lane]), 1, clock, self._finish)
 
     def _lane(
@@ -302,7 +311,7 @@ class Study:
             teacher,
             runs,
             batch_size=self.args.batch_size,
-            precision=self.args.precision,
+            autocast=self.autocast,
             folder=folder / "unfinished",
             fingerprint=fingerprint,
             graphs=self.args.graphs,

@@ -6,9 +6,9 @@ graph, and replayed: one call starts it all. Each seed has a stream of its own, 
 works on several seeds at once where one does not fill it. What was weighed against it:
 
 - `torch.func.stack_module_state` and `vmap`: batch norm's statistics can be stacked (tried on a CPU
-  with torch 2.15: the same to the last digit), but convolutions become grouped ones, features that
-  taps keep live only within `vmap`, arms of different losses must be taken apart again, and
-  Python still starts every kernel. What is captured here is the ordinary step: the same
+  with torch 2.15: the same to the last digit), but AT's gradient is an `autograd.Function` that
+  refuses to run in it, convolutions become grouped ones, features that taps keep live only within
+  it, and Python still starts every kernel. What is captured here is the ordinary step: the same
   `Objective`, `TrainStep`, optimizer and curve that `smskd.distill` runs.
 - a process a run: the processes of a GPU take turns on it, unless its owner starts a service.
 - `torch.compile`: it would join kernels too, but each stage of each run is compiled first, and
@@ -46,7 +46,14 @@ from smskd.features.signals import Signals
 from smskd.features.taps import TappedModel
 from smskd.objective import Objective
 from smskd.pair import Pair
-from smskd.teaching.teachers import Autocast, ask_live
+from smskd.teaching.teachers import (
+    AskTeacher,
+    Autocast,
+    ask_live,
+    live_reference,
+    needs_embedding,
+    needs_features,
+)
 from smskd.training.resuming import ResumeState, load_resume, save_resume
 from smskd.training.schedule import make_optimizer, set_rate
 from smskd.training.train_step import TrainStep
@@ -68,6 +75,11 @@ class LaneState:
     stages: dict[str, int]
 
 
+def autocast_for(device: torch.device, precision: str) -> Autocast:
+    """What puts passes into a precision: "bf16" or "fp32"."""
+    return partial(torch.autocast, device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
 class Run:
     """A network on its way through the stages of one arm.
 
@@ -79,11 +91,18 @@ class Run:
         stages: of the arm: with SGD, and methods that learn nothing themselves.
         student: with its first weights, on the device; changed in place.
         pair: student and teacher; None to train on the labels alone.
+        autocast: puts passes into the precision that was asked for.
     """
 
-    def __init__(self, stages: Sequence[Stage], student: TappedModel, pair: Pair | None) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        student: TappedModel,
+        pair: Pair | None,
+        autocast: Autocast,
+    ) -> None:
         self.stages, self.student, self.pair = stages, student, pair
-        self.curves = curves_of(stages)
+        self.curves, self.autocast = curves_of(stages), autocast
         self.place = -1
         self.reference: TappedModel | None = None
         device = next(student.model.parameters()).device
@@ -109,12 +128,25 @@ class Run:
             self.reference = self.student.frozen_copy(with_taps=with_taps)
         earlier = earlier_methods(self.stages, place, lambda _: {})
         objective = Objective(stage, self.pair, earlier.carried, earlier.held)
+        self._ask_reference = self._live_reference(objective)
         self.step = TrainStep(self.student, objective, stage.ema_decay).train()
         if not stage.shares_schedule:
             self.optimizer = make_optimizer(stage, self.step.parameters(), self.curves[place].lr)
             for group in self.optimizer.param_groups:
                 # One kernel for all weights, which reads the rate where `set_rate` writes it.
                 group.update(fused=True, lr=self.total_loss.new_tensor(group["lr"]))
+
+    def _live_reference(self, objective: Objective) -> AskTeacher | None:
+        if self.reference is None:
+            return None
+        features = objective.stage.reference_feature_weight > 0
+        return live_reference(
+            self.reference,
+            lambda network: network,
+            self.autocast,
+            features=features or needs_features(objective.holding),
+            embedding=needs_embedding(objective.holding),
+        )
 
     def set_rate(self, position: float) -> None:
         """Tell the optimizer its learning rate.
@@ -125,13 +157,13 @@ class Run:
         begin = sum(stage.epochs for stage in self.stages[: self.place])
         set_rate(self.optimizer, self.curves[self.place].rate(position - begin))
 
-    def learn(self, batch: Batch, teacher: Signals | None, autocast: Autocast) -> None:
-        """One step; nothing in it waits for the device."""
+    def learn(self, batch: Batch, teacher: Signals | None) -> None:
+        """One step; nothing in it waits for the device, but for the first one of a stage."""
         self.optimizer.zero_grad()
-        reference = ask_live(self.reference, batch.images, autocast) if self.reference else None
+        reference = self._ask_reference(batch) if self._ask_reference else None
         # A replayed step cannot know how far its stage is: a loss that asks is not a number.
         progress = Progress(math.nan, self.stages[self.place].epochs)
-        with autocast():
+        with self.autocast():
             losses = self.step(batch, teacher, reference, progress)
         losses["loss"].backward()
         self.optimizer.step()
@@ -177,7 +209,7 @@ class Lane:
         images: what is learned from.
         teacher: with its taps, at rest and on the device; None where nobody teaches.
         batch_size: images a step; those of an epoch's order that are left over wait for the next.
-        precision: "bf16" is that of the passes, under autocast; "fp32".
+        autocast: puts the teacher's passes into the precision that was asked for.
         folder: where it is kept while it is under way.
         fingerprint: what the result depends on.
         graphs: whether a GPU's steps are captured; a CPU's never are.
@@ -194,7 +226,7 @@ class Lane:
         runs: dict[str, Run],
         *,
         batch_size: int,
-        precision: str = "fp32",
+        autocast: Autocast,
         folder: Path,
         fingerprint: str,
         graphs: bool = True,
@@ -206,9 +238,7 @@ class Lane:
             raise TrainingError(f"{len(images)} images make no batch of {batch_size}")
         self.done = self._counted = 0
         device = images.labels.device
-        self._autocast: Autocast = partial(
-            torch.autocast, device.type, torch.bfloat16, enabled=precision == "bf16"
-        )
+        self._autocast = autocast
         self._stream = torch.cuda.Stream() if device.type == "cuda" else None
         self._captures = graphs and self._stream is not None
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -293,7 +323,7 @@ class Lane:
         batch = Batch(images, self.images.labels[self._ids], self._ids)
         teacher = ask_live(self.teacher, images, self._autocast) if self.teacher else None
         for run in self.runs.values():
-            run.learn(batch, teacher, self._autocast)
+            run.learn(batch, teacher)
 
     def mean_losses(self) -> dict[str, float]:
         """Each run's loss, meaned over the steps since this was last asked; waits for the device.

@@ -16,7 +16,7 @@ import pytest
 import torch
 from device_images import DeviceImages
 from PIL import Image
-from side_by_side import Lane, Run
+from side_by_side import Lane, Run, autocast_for
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -102,18 +102,18 @@ def lane_of(
     fingerprint: str = "one",
 ) -> Lane:
     teacher = network(100).eval().requires_grad_(False).to(device)
-    runs = {}
+    autocast, runs = autocast_for(device, precision), {}
     for name, arm in chosen.items():
         student = network(seed).to(device)
         pair = make_pair(student, teacher, torch.zeros(2, 3, SIZE, SIZE, device=device))
-        runs[name] = Run(arm.stages, pair.student, pair)
+        runs[name] = Run(arm.stages, pair.student, pair, autocast)
     return Lane(
         seed,
         on_device(drawn_images(), device),
         pair.teacher,
         runs,
         batch_size=BATCH,
-        precision=precision,
+        autocast=autocast,
         folder=folder,
         fingerprint=fingerprint,
         graphs=graphs,
