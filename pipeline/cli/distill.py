@@ -57,6 +57,10 @@ _OPTIONS = (
         "student.prune",
         help="Share of the student's channels to take out before the first stage, 0..1",
     ),
+    RecipeOption(
+        "student.train_alone",
+        help="Also train the same student on the labels alone, to tell what distillation gained",
+    ),
     RecipeOption("seed", help="Seed of everything random"),
 )
 

@@ -24,9 +24,12 @@ from pipeline.shown.terminal import (
     table_of,
     training_display,
 )
+from pipeline.training.alone import train_student_alone
 from pipeline.training.distil import distil
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.teach import teach
+
+_NAMES = {"teacher": "teacher", "alone": "student alone", "student": "student"}
 
 
 def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
@@ -60,20 +63,26 @@ def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
         training_display(console, "stage ") as display,
     ):
         distil(run, data, display)
+    with (
+        at_work(console, "student alone: got ready, or judged on the test images"),
+        training_display(console, "student alone: ") as display,
+    ):
+        train_student_alone(run, data, display)
 
 
 def stage_table(run: RunFolder) -> Table:
     networks = run.record()["networks"]
     rows = [
         [
-            role,
+            _NAMES[role],
             network["model"],
             f"{network['parameters']:,}",
             _macs(network),
             number(100 * network["validation"]["top1"], 2),
             number(100 * network["test"]["top1"], 2),
         ]
-        for role, network in networks.items()
+        for role in _NAMES
+        if (network := networks.get(role))
     ]
     return table_of(
         "Networks",

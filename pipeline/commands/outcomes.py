@@ -15,7 +15,8 @@ class RunOutcome:
 
     Attributes:
         run: the run folder.
-        networks: "teacher" and "student": model, parameters, operations, accuracy.
+        networks: "teacher", "student" and, where it was asked for, the same student trained "alone"
+            on the labels: model, parameters, operations, accuracy.
         remarks: what steps decided by looking or left out, by the step's name.
         report: files that were written.
         verdict: the gate's; None where the recipe has no limits.
@@ -36,7 +37,8 @@ class DistillOutcome:
 
     Attributes:
         run: the run folder.
-        networks: "teacher" and "student": model, parameters, operations, accuracy.
+        networks: "teacher", "student" and, where it was asked for, the same student trained "alone"
+            on the labels: model, parameters, operations, accuracy.
         remarks: what steps decided by looking or left out, by the step's name.
     """
 

@@ -55,7 +55,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         with at_work(console, "report: drawn and written"):
             written = report(run)
-            headline = gather(run).headline
+            content = gather(run)
     outcome = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],
@@ -66,7 +66,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
     shown: list[RenderableType] = [stage_table(run), *pruned_lines(run)]
     shown += [measurement_table(measurements)]
     shown += [verdict_table(verdict)] if verdict else []
-    lines = [*headline_lines(headline), *(f"report: {report_path}" for report_path in written)]
+    lines = [*headline_lines(content), *(f"report: {report_path}" for report_path in written)]
     return Outcome(
         as_dict(outcome),
         [*shown, *lines],

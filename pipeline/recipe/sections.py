@@ -391,12 +391,15 @@ class StudentRecipe(NetworkRecipe):
             the L2 norm of all weights that hang on a channel, the batch-norm scale, or chance.
         prune_multiple: each layer keeps a multiple of so many channels, the nearest to the share;
             kernels work in blocks, and a block that is half empty takes as long as a full one.
+        train_alone: also train the same student on the labels alone, for the epochs of all stages:
+            the report then says what distillation gained.
     """
 
     model: str = "resnet8"
     prune: Fraction | None = None
     prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
     prune_multiple: Few = 8
+    train_alone: bool = False
 
 
 AUTO = "auto"
@@ -668,6 +671,11 @@ class Recipe(Section):
                     "what a shared schedule carries over, momentum too, does not fit a student "
                     f"that was pruned, but got prune = {stage.prune}; name a schedule of its own"
                 )
+        if self.student.train_alone and any(stage.prune is not None for stage in self.stages):
+            raise ValueError(
+                "student.train_alone compares two of one size, but a stage begins with pruning; "
+                "leave train_alone out, or prune before the first stage, with student.prune"
+            )
         last = self.stages[-1]
         if last.quantized and len(self.stages) == 1:
             raise ValueError(

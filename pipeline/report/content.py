@@ -17,8 +17,15 @@ from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
 from pipeline.gating.vouching import Vouching
 from pipeline.report.bundles import Exported, read_exported
+from pipeline.report.gain import Gain, gain_of
 from pipeline.report.headline import Headline, headline_of, host_to_show
-from pipeline.report.waterfall import WaterfallStep, bundle_steps, network_step, stage_steps
+from pipeline.report.waterfall import (
+    WaterfallStep,
+    alone_step,
+    bundle_steps,
+    network_step,
+    stage_steps,
+)
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
@@ -36,6 +43,8 @@ class ReportContent:
         adopted: where the student comes from, if it was trained elsewhere.
         stages: metrics of the stages, in order.
         teacher_training: metrics of the teacher's training; None when its weights were given.
+        alone_training: those of the student that was trained alone on the labels, if one was.
+        gain: what distillation gained over it.
         measurements: teachers first, then by name.
         estimates: what was computed for devices that were not at hand, by name.
         exported: bundles by name.
@@ -58,6 +67,8 @@ class ReportContent:
     adopted: str | None
     stages: list[dict[str, Any]]
     teacher_training: dict[str, Any] | None
+    alone_training: dict[str, Any] | None
+    gain: Gain | None
     measurements: list[Measurement]
     estimates: list[Estimate]
     exported: dict[str, Exported]
@@ -112,9 +123,9 @@ def gather(run: RunFolder) -> ReportContent:
     headline = headline_of(plain, comparisons, shipping, verdict)
     host = host_to_show(plain, shipping)
     latencies = _latencies(plain, shipping, host)
-    student_steps = _torch_steps(run, networks, stages)
+    alone = _training_in(run.alone) if "alone" in networks else None
+    student_steps = _torch_steps(run, networks, stages, alone)
     bundles = _of_one_target(exported, shipping, headline)
-    teacher_metrics = run.teacher / _METRICS
     return ReportContent(
         name=record["name"],
         record=record,
@@ -123,7 +134,9 @@ def gather(run: RunFolder) -> ReportContent:
         networks=networks,
         adopted=record.get("adopted"),
         stages=stages,
-        teacher_training=_training(teacher_metrics) if teacher_metrics.exists() else None,
+        teacher_training=_training_in(run.teacher),
+        alone_training=alone,
+        gain=gain_of(networks, alone),
         measurements=measurements,
         estimates=[estimate for estimate in estimated if is_current(run, estimate.bundle)],
         exported=exported,
@@ -150,6 +163,12 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
     return sorted(metrics, key=lambda stage: int(stage["index"]))
 
 
+def _training_in(folder: Path) -> dict[str, Any] | None:
+    """Metrics of a training in a folder of its own; None where there was none."""
+    path = folder / _METRICS
+    return _training(path) if path.exists() else None
+
+
 def _training(path: Path) -> dict[str, Any]:
     advice = "delete it and run `compress distill` again"
     return read_table(path, TrainingRecord, "the metrics of a training", advice)
@@ -164,13 +183,22 @@ def _shipping(run: RunFolder, exported: Mapping[str, Exported]) -> Shipping | No
 
 
 def _torch_steps(
-    run: RunFolder, networks: Mapping[str, Any], stages: Sequence[dict[str, Any]]
+    run: RunFolder,
+    networks: Mapping[str, Any],
+    stages: Sequence[dict[str, Any]],
+    alone: dict[str, Any] | None,
 ) -> list[WaterfallStep]:
-    """Teacher, stages and student, as far as there are any."""
+    """Teacher, the student alone, stages and student, as far as there are any.
+
+    The first stage is held against the student alone, which is what the teaching added to.
+    """
     steps: list[WaterfallStep] = []
     if "teacher" in networks:
         weights = _bytes_in(run.teacher / _WEIGHTS)
         steps.append(network_step("teacher", networks["teacher"], weights))
+    if alone is not None:
+        weights = _bytes_in(run.alone / _WEIGHTS)
+        steps.append(alone_step(networks["alone"], alone, weights, steps[-1] if steps else None))
     folders = [run.stages / f"{stage['index']}-{stage['name']}" for stage in stages]
     sizes = [_bytes_in(folder / _WEIGHTS) for folder in folders]
     pruned = networks["student"].get("pruned", [])

@@ -17,6 +17,7 @@ COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a"}
 OTHER_COLOUR = "#5b6472"
 _MARKERS = {"fp32": "o", "fp16": "s", "bf16": "^", "int8": "D"}
 _LONGEST_TAIL = 2.5  # times the longest median
+_ALONE_COLOUR = "#8d95a1"
 _STAGE_COLOURS = ("#2563a8", "#c2571a", "#2f8f5b", "#7d4fa8", "#a88a1e")
 
 
@@ -118,8 +119,23 @@ def latency_bars(measurements: Sequence[Measurement], salt: str) -> str:
     return draw_axes(draw, salt, width=7.4, height=0.6 + 0.42 * len(measurements))
 
 
-def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, salt: str) -> str:
-    """Validation accuracy over all epochs, a colour a stage, the teacher as a line."""
+def validation_curve(
+    stages: Sequence[dict[str, Any]],
+    alone: dict[str, Any] | None,
+    teacher: float | None,
+    salt: str,
+) -> str:
+    """Validation accuracy over all epochs, a colour a stage, the teacher as a line.
+
+    Args:
+        stages: metrics of each, in order.
+        alone: those of the student that was trained alone on the labels, which is drawn in grey.
+        teacher: its accuracy there, 0..1.
+        salt: makes the SVG's ids unlike those of other figures in the page.
+
+    Returns:
+        SVG text; empty when there is nothing to show.
+    """
     if not stages or any(r["val_top1"] is None for s in stages for r in s["history"]):
         return ""
 
@@ -133,6 +149,10 @@ def validation_curve(stages: Sequence[dict[str, Any]], teacher: float | None, sa
             start = epochs[-1]
             if number < len(stages) - 1:
                 axes.axvline(start + 0.5, color="#b6bcc6", linewidth=0.8, linestyle=":")
+        if alone is not None:
+            epochs = [record["epoch"] for record in alone["history"]]
+            accuracy = [100 * record["val_top1"] for record in alone["history"]]
+            axes.plot(epochs, accuracy, color=_ALONE_COLOUR, linewidth=1.4, zorder=1, label="alone")
         if teacher is not None:
             axes.axhline(100 * teacher, color="#5b6472", linewidth=1, linestyle="--")
             axes.annotate(

@@ -47,6 +47,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "networks": content.networks,
         "number": number,
         "placeless": without_folders,
+        "points": points,
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
         "measured": measured_table(content.measurements),
@@ -93,7 +94,9 @@ def _figures(content: ReportContent) -> dict[str, str]:
             shown, lambda m: m.bundle.model_bytes / 1e3, "model size, kB", "size"
         ),
         "bars": figures.latency_bars(shown, "bars"),
-        "validation": figures.validation_curve(content.stages, teacher, "validation"),
+        "validation": figures.validation_curve(
+            content.stages, content.alone_training, teacher, "validation"
+        ),
         "losses": figures.loss_curves(content.stages, "losses"),
     }
 

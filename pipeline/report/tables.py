@@ -65,7 +65,7 @@ def waterfall_table(steps: Sequence[WaterfallStep], shipped: str | None) -> Word
         heads=[*heads, "than", "what it is"],
         rows=[_step_row(step, timed=timed) for step in steps],
         marked=next((step.name for step in steps if shipped and step.bundle == shipped), None),
-        quiet=frozenset({"teacher"}),
+        quiet=frozenset({"teacher", "alone"}),
     )
 
 

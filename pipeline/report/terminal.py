@@ -29,13 +29,23 @@ def shown_of(content: ReportContent) -> list[RenderableType]:
         f"left out, exported anew and not measured since: {safe(name)}" for name in content.outdated
     ]
     unvouched = [f"[yellow]in doubt[/yellow]: {safe(line)}" for line in content.unvouched]
-    return [steps, *computed, *shipped, *outdated, *headline_lines(content.headline), *unvouched]
+    return [steps, *computed, *shipped, *outdated, *headline_lines(content), *unvouched]
 
 
-def headline_lines(headline: Headline | None) -> list[str]:
-    """The bundle to ship against what it stands in for, and each doubt about it, a line each."""
-    if headline is None:
-        return []
+def headline_lines(content: ReportContent) -> list[str]:
+    """The bundle to ship against what it stands in for, each doubt about it, and what distillation
+    gained, a line each."""
+    lines = [] if content.headline is None else _lines_of(content.headline)
+    gain = content.gain
+    if gain is not None:
+        lines.append(
+            f"distillation: {points(gain.points)} points of test top-1 over the same student "
+            f"trained alone on the labels ({number(gain.alone, 2)} → {number(gain.distilled, 2)} %)"
+        )
+    return lines
+
+
+def _lines_of(headline: Headline) -> list[str]:
     shipped, baseline = headline.shipped, headline.baseline
     line = f"[bold]{safe(shipped.bundle.name)}[/bold]"
     if baseline is None:

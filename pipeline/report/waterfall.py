@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pipeline.exporting.candidates import FULL
 from pipeline.report.bundles import Exported
 
-Kind = Literal["teacher", "stage", "student", "bundle"]
+Kind = Literal["teacher", "alone", "stage", "student", "bundle"]
 
 _SPLITS = ("validation", "test")
 _PRECISIONS = (FULL, "fp16", "bf16", "int8")
@@ -85,16 +85,35 @@ def network_step(
     return WaterfallStep(role, role, network["model"], top1, size_bytes, source=source)
 
 
+def alone_step(
+    network: Mapping[str, Any],
+    training: Mapping[str, Any],
+    size_bytes: int | None,
+    teacher: WaterfallStep | None,
+) -> WaterfallStep:
+    """The student that was trained alone on the labels.
+
+    Args:
+        network: what run.json tells of it.
+        training: metrics of its training.
+        size_bytes: of its weights.
+        teacher: whom it is compared with.
+    """
+    top1 = {split: 100 * network[split]["top1"] for split in _SPLITS if network.get(split)}
+    description = f"the student without a teacher, {training['last']['epoch']} epochs on the labels"
+    return WaterfallStep("alone", "alone", description, top1, size_bytes, source=teacher)
+
+
 def stage_steps(
     stages: Sequence[tuple[Mapping[str, Any], int | None]],
-    teacher: WaterfallStep | None,
+    before: WaterfallStep | None,
     pruned: Sequence[Mapping[str, Any]],
 ) -> list[WaterfallStep]:
     """The student after each stage.
 
     Args:
         stages: metrics and size of the weights, in order.
-        teacher: whom the first stage is compared with.
+        before: what the first stage is compared with.
         pruned: what run.json tells of each pruning.
     """
     prunings = {pruning["before_stage"]: pruning for pruning in pruned}
@@ -108,7 +127,7 @@ def stage_steps(
                 description=_stage_description(metrics, prunings.get(metrics["index"])),
                 top1={} if top1 is None else {"validation": 100 * top1},
                 size_bytes=size_bytes,
-                source=steps[-1] if steps else teacher,
+                source=steps[-1] if steps else before,
             )
         )
     return steps

@@ -33,8 +33,13 @@ def training_values(recipe: Recipe) -> Values:
         **bound,
         "data": _wherever_it_is_kept(values["data"]),
         "teacher": _teacher_section(recipe),
-        "student": _without_expectation(values["student"]),
+        "student": student_values(values["student"]),
     }
+
+
+def student_values(section: Mapping[str, Any]) -> Values:
+    """The student's section; who is trained beside it changes nothing of it."""
+    return {k: v for k, v in _without_expectation(section).items() if k != "train_alone"}
 
 
 def teacher_values(recipe: Recipe) -> Values:

@@ -1,7 +1,7 @@
 """The run folder: everything a run makes, as plain files, and the record of how it was made.
 
 runs/NAME/
-  recipe.toml  run.json  data/  teacher/  stages/  student.safetensors
+  recipe.toml  run.json  data/  teacher/  alone/  stages/  student.safetensors
   bundles/  shipping.json  bench/  report.html  report.md  gate.json
 """
 
@@ -92,6 +92,11 @@ class RunFolder:
     @property
     def teacher(self) -> Path:
         return self.path / "teacher"
+
+    @property
+    def alone(self) -> Path:
+        """The student that had no teacher, where it was asked for."""
+        return self.path / "alone"
 
     @property
     def stages(self) -> Path:

@@ -17,7 +17,7 @@ from foundation.sense import at_least, ends_of_interval, known, sha256, shares
 
 SCHEMA_VERSION = 1
 
-_ROLES = ("teacher", "student")
+_ROLES = ("teacher", "alone", "student")
 
 
 @dataclass(frozen=True, kw_only=True)

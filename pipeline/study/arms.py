@@ -12,12 +12,13 @@ those of the method by itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
+from pipeline.training.one_schedule import alone_stage, annealed, library_stage, one_schedule
 from smskd.curve import SHARED, curves_of, leader_of
 from smskd.earlier import check_held
 from smskd.objective import make_method, spelled_out
@@ -26,7 +27,6 @@ from smskd.weightings import WEIGHTINGS
 
 ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
 UNANCHORED = "none"
-_ANNEALING = "cosine"
 _SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr")
 _ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": SHARED}
 
@@ -86,7 +86,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         raise RecipeError(
             f"{where}: the arms of a study compare students in float; leave the stage out"
         )
-    stages = [_library_stage(stage) for stage in file.recipe.stages]
+    stages = [library_stage(stage) for stage in file.recipe.stages]
     arms = [_alone(stages), *_single_methods(stages)]
     if len(_methods(stages)) > 1:
         arms.append(_simultaneous(stages))
@@ -122,11 +122,6 @@ def distribute(budget: int, shares: Sequence[int]) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def _library_stage(stage: Stage) -> Stage:
-    """A stage of the recipe as the library's, which may be without methods."""
-    return Stage(**{field.name: getattr(stage, field.name) for field in fields(Stage)})
-
-
 def _check_unpruned(file: RecipeFile) -> None:
     for number, stage in enumerate(file.recipe.stages):
         if stage.prune is not None:
@@ -149,20 +144,6 @@ def _with_defaults(arm: Arm) -> Arm:
     return replace(arm, stages=tuple(map(spelled_out, arm.stages)))
 
 
-def _one_schedule(
-    stages: Sequence[Stage], methods: Sequence[MethodSpec], ce_weight: float | None
-) -> tuple[Stage, ...]:
-    budget = sum(stage.epochs for stage in stages)
-    stage = replace(stages[0], methods=tuple(methods), epochs=budget, ce_weight=ce_weight)
-    return (_annealed(stage),)
-
-
-def _annealed(stage: Stage) -> Stage:
-    """The stage at a rate that falls to its end; that of a stage before others need not."""
-    (curve,) = curves_of([stage])
-    return stage if curve.anneals else replace(stage, schedule=_ANNEALING, hold_epochs=0.0)
-
-
 def _check_full_schedules(stages: Sequence[Stage], file: RecipeFile) -> None:
     for number, stage in enumerate(stages):
         if stage.shares_schedule and len(stages) > 1:
@@ -177,7 +158,7 @@ def _for_one_stage(arm: Arm, stages: Sequence[Stage]) -> Arm:
     """An arm of one schedule with the epochs of the longest stage in place of those of all."""
     (stage,) = arm.stages
     epochs = max(stage.epochs for stage in stages)
-    sequence = (_annealed(replace(stage, epochs=epochs)),)
+    sequence = (annealed(replace(stage, epochs=epochs)),)
     return Arm(f"{arm.name}-one-stage", f"{arm.words}, for one stage's epochs", sequence)
 
 
@@ -209,12 +190,12 @@ def _check_arm(arm: Arm, file: RecipeFile) -> None:
 
 
 def _alone(stages: Sequence[Stage]) -> Arm:
-    return Arm(ALONE, "student alone, on the labels", _one_schedule(stages, (), 1.0))
+    return Arm(ALONE, "student alone, on the labels", (alone_stage(stages),))
 
 
 def _single_methods(stages: Sequence[Stage]) -> list[Arm]:
     return [
-        Arm(name, f"{name} by itself", _one_schedule(stages, [method], stage.ce_weight))
+        Arm(name, f"{name} by itself", (one_schedule(stages, [method], stage.ce_weight),))
         for name, (method, stage) in _methods(stages).items()
     ]
 
@@ -222,7 +203,7 @@ def _single_methods(stages: Sequence[Stage]) -> list[Arm]:
 def _simultaneous(stages: Sequence[Stage]) -> Arm:
     methods = _methods(stages)
     specs = [method for method, _ in methods.values()]
-    return Arm(AT_ONCE, f"{', '.join(methods)} at once", _one_schedule(stages, specs, 1.0))
+    return Arm(AT_ONCE, f"{', '.join(methods)} at once", (one_schedule(stages, specs, 1.0),))
 
 
 def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
@@ -235,7 +216,7 @@ def _sakd(stages: Sequence[Stage], file: RecipeFile) -> Arm:
             raise UnknownNameError(f"{where}: {error}") from error
     names = requested or [name for name in _methods(stages) if _is_feature_method(name)] or ["at"]
     words = f"SAKD: kd and {', '.join(names)}, where a learnt policy says so"
-    return Arm(SAKD, words, _one_schedule(stages, [_sakd_spec(names)], None))
+    return Arm(SAKD, words, (one_schedule(stages, [_sakd_spec(names)], None),))
 
 
 def _sakd_spec(names: Sequence[str]) -> MethodSpec:
@@ -300,7 +281,7 @@ def _other_schedules(stages: Sequence[Stage], others: Sequence[Arm]) -> list[Arm
 
     One of the first two is left out where another arm is the same.
     """
-    first = _annealed(replace(stages[0], epochs=sum(stage.epochs for stage in stages)))
+    first = annealed(replace(stages[0], epochs=sum(stage.epochs for stage in stages)))
     shared = [replace(stages[0], schedule=first.schedule)]
     shared += [replace(stage, **_ON_A_SHARED_ONE) for stage in stages[1:]]
     restarted = _restarted(stages)
@@ -334,9 +315,7 @@ def _restarted(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages, each on a schedule of its own, of the kind that it shared, and that falls."""
     leaders = [leader_of(stages, place) for place in range(len(stages))]
     return tuple(
-        _annealed(replace(stage, **_restart(stages[leader])))
-        if leaders.count(leader) > 1
-        else stage
+        annealed(replace(stage, **_restart(stages[leader]))) if leaders.count(leader) > 1 else stage
         for stage, leader in zip(stages, leaders, strict=True)
     )
 

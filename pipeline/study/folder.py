@@ -85,6 +85,19 @@ class StudyFolder:
         return self.path / "arms" / name / f"seed-{seed}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EpochKnown(Point):
+    """An epoch of an arm; of one that was trained elsewhere no more than a point is known."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from super().problems()
+        yield from at_least(0, seconds=self.seconds)
+
+
 @dataclass(frozen=True)
 class ArmResult:
     """What one arm came to with one seed. Accuracies are shares, 0..1.
@@ -122,7 +135,7 @@ class ArmResult:
         if not self.history:
             yield "history must have an epoch, but is empty"
         for number, epoch in enumerate(self.history):
-            yield from misfits(Point, epoch, f"history[{number}]")
+            yield from misfits(EpochKnown, epoch, f"history[{number}]")
         if self.retention is not None:
             yield from misfits(RetentionRecord, self.retention, "retention")
 
@@ -164,11 +177,13 @@ def arm_fingerprint(recipe: Recipe, arm: Arm, seed: int, teacher: RunFolder) -> 
 
 def arm_values(recipe: Recipe, arm: Arm, seed: int, facts: DataFacts) -> dict[str, Any]:
     """What an arm's result depends on beside its teacher, as JSON values."""
+    student = recipe_values(recipe.student)
+    del student["train_alone"]  # its arm is one of its own
     return {
         "stages": [stage.as_dict() for stage in arm.stages],
         "seed": seed,
         "taps": recipe.teacher.taps,
-        "student": recipe_values(recipe.student),
+        "student": student,
         "code": code_identity(recipe.student.model),
         "weights": weights_identity(recipe.student.weights),
         "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},

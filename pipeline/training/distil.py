@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -71,7 +72,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             load_model(folders[-2] / WEIGHTS, student)
             ranges = [folders[-1] / RANGES]
         save_model(run.student, student)
-        pruned = {"pruned": pruning_records(run)} if form_paths(run) else {}
+        pruned: dict[str, Any] = {"pruned": pruning_records(run)} if form_paths(run) else {}
         note_network(run, "student", recipe.student.model, student, data, **pruned)
         data.check_unchanged()
         step.products = [

@@ -124,6 +124,8 @@ def note_network(
     model: str,
     network: nn.Module,
     data: TrainingData,
+    *,
+    key: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
     """Write into run.json what a network is, what it costs and how well it does on test images.
@@ -134,6 +136,7 @@ def note_network(
         model: its name in the recipe.
         network: with its weights.
         data: with validation and test images.
+        key: under which it is kept; None takes its role.
         more: further facts of it, as JSON values.
 
     Returns:
@@ -150,10 +153,10 @@ def note_network(
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
-    logger.info("%s %s: %s", role, model, worth)
+    logger.info("%s %s: %s", key or role, model, worth)
     shape = read_facts(run.data).seen_by(role)
     images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     networks = run.record().get("networks", {})
-    networks[role] = {"model": model, **cost_of(network, images), **worth, **more}
+    networks[key or role] = {"model": model, **cost_of(network, images), **worth, **more}
     run.note(networks=networks)
     return worth

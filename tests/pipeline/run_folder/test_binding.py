@@ -111,3 +111,8 @@ def test_the_first_of_several_differences_is_named() -> None:
     assert first_difference(there, here) == "b[1].c is 2 there, 3 here"
     assert first_difference({"b": [1]}, {"b": [1, 2]}) == "b is a list of 1 there, a list of 2 here"
     assert first_difference(there, there) is None
+
+
+@pytest.mark.parametrize("binding", [teacher_values, training_values])
+def test_who_is_trained_beside_a_student_binds_nothing(binding: Binding) -> None:
+    assert first_difference(binding(Recipe()), binding(asked(student__train_alone=True))) is None
