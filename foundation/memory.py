@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BATCH_BYTES = 10_000_000  # 16 colour images of 224×224 in float32
+_BATCH_BYTES = 5_000_000  # 8 colour images of 224×224 in float32
 # glibc's names for what it can be told, in malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _LARGEST = 2**31 - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -151,24 +152,22 @@ def quantize(
     batch = model.input().partial_shape[0]
     size = batch.get_length() if batch.is_static else None
     attention = graph.has_attention()
+
+    def quantized_as(form: QuantizationScheme, smooth: bool) -> Any:
+        return int8.quantized(model.clone(), graph, calibration, form, smooth=smooth)
+
     tuning = Tuning(scheme)
     if is_open(scheme) and not attention and not scheme.smooth_quant:
         judge = Judge(model, _predictor, calibration, size)
+        tuning = tuned(scheme, partial(quantized_as, smooth=False), judge)
 
-        def quantized_on(form: QuantizationScheme, images: int) -> Any:
-            some = calibration[:images]
-            return int8.quantized(model.clone(), graph, some, form, smooth=False)
-
-        tuning = tuned(scheme, quantized_on, judge)
-
-    def quantized_by(smooth: bool) -> Any:
-        return int8.quantized(model.clone(), graph, calibration, tuning.scheme, smooth=smooth)
-
+    quantized_by = partial(quantized_as, tuning.scheme)
     if scheme.smooth_quant is None and attention:
         smoothing = better_of(model, quantized_by, _predictor, calibration, size)
     else:
         smooth = bool(scheme.smooth_quant)
-        smoothing = Smoothing(quantized_by(smooth), helps=smooth)
+        chosen = quantized_by(smooth) if tuning.model is None else tuning.model
+        smoothing = Smoothing(chosen, helps=smooth)
     quantized = smoothing.model
     floating_operators = int8.kept_operators(quantized, graph)
     with quiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from pipeline.training.networks import weights_identity
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import TrainingData
 from pipeline.training.students import unpruned_student
-from pipeline.training.teach import answers_of, first_images, note_network
+from pipeline.training.teach import first_images, record_network
 from smskd.checkpoints.files import content_sha256, save_model
 from smskd.checkpoints.foreign import Loaded
 
@@ -149,11 +149,10 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
             remark_on_classes(facts.classes, loaded, source, step.remark)
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
-            worth = note_network(run, "student", model, network.eval(), data)
-            if facts.has_labels:
-                labels, answers = data.splits.test.labels, answers_of(network, data, "student")
-                remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
-                _remark_on_guess(data, predictor_of(network), source, step.remark)
+            predict = predictor_of(network)
+            judged = _judged(run, facts, predict)
+            record_network(run, "student", model, network.eval(), judged.worth)
+            _remark_on_judged(judged, data, predict, loaded, source=source, say=step.remark)
             step.products = [run.student]
 
 
@@ -166,37 +165,16 @@ def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequen
                 adopted = adopt_onnx(path, facts.preprocessing, fresh)
                 check_class_count(str(path), adopted.classes, facts.classes)
                 predict = onnx_predictor(fresh)
-                judged = {
-                    part: _judged(run, facts, predict, name) for part, name in _judged_on(facts)
-                }
+                judged = _judged(run, facts, predict)
             for line in (*remarks, *adopted.remarks):
                 step.remark(line)
             loaded = Loaded(classes=recorded_classes(path))
             remark_on_classes(facts.classes, loaded, str(path), step.remark)
             network = {"model": path.name, "parameters": adopted.parameters, "macs": None}
             networks: dict[str, Any] = run.record().get("networks", {})
-            worth = {part: figures for part, (figures, _) in judged.items()}
-            run.note(networks={**networks, "student": network | worth})
-            if "test" in judged:
-                figures, answered = judged["test"]
-                remark_on_worth(
-                    figures,
-                    answered.labels,
-                    loaded,
-                    str(path),
-                    step.remark,
-                    answers=lambda: answered,
-                )
-                _remark_on_guess(data, predict, str(path), step.remark)
+            run.note(networks={**networks, "student": network | judged.worth})
+            _remark_on_judged(judged, data, predict, loaded, source=str(path), say=step.remark)
             step.products = [run.student_graph]
-
-
-def _remark_on_guess(data: TrainingData, predict: Predictor, source: str, say: Say) -> None:
-    """Where nobody said how the network's images were prepared, hold the guess against the usual
-    ways."""
-    if "student" in data.preparations.guessed:
-        splits = data.splits
-        remark_on_preparation(predict, splits.test, splits.preprocessing, source, say)
 
 
 def _identity_of(facts: DataFacts) -> list[Any]:
@@ -205,24 +183,53 @@ def _identity_of(facts: DataFacts) -> list[Any]:
     return [facts.fingerprint, classes]
 
 
-def _judged_on(facts: DataFacts) -> list[tuple[str, str]]:
-    """The parts that a network is judged on, with the file of each: the test images, if they have
-    labels. No choice was made by validation images yet."""
-    return [("test", TEST)] if facts.has_labels else []
+@dataclass(frozen=True)
+class _Judged:
+    """A finished network on the run's test images, which its bundles are judged on too. No choice
+    was made by validation images yet.
+
+    Attributes:
+        worth: {"test": {"top1": …, "loss": …, "n": …}}; empty where images have no labels.
+        answered: what it answers to them; None there.
+    """
+
+    worth: dict[str, Any]
+    answered: Answered | None
 
 
-def _judged(
-    run: RunFolder, facts: DataFacts, predict: Predictor, part: str
-) -> tuple[dict[str, float], Answered]:
-    """Top-1 and mean cross-entropy of an ONNX classifier on images of the run's data folder, and
-    what it answers."""
-    images = read_images(run.data / part)
+def _judged(run: RunFolder, facts: DataFacts, predict: Predictor) -> _Judged:
+    if not facts.has_labels:
+        return _Judged({}, None)
+    images = read_images(run.data / TEST)
     logits = logits_of(predict, images.pixels, facts.preprocessing)
     predicted = logits.argmax(1).astype(np.int64)
     right = predicted == images.labels
     loss = _cross_entropy(logits.astype(np.float64), images.labels)
     figures = {"top1": float(right.mean()), "loss": loss, "n": len(right)}
-    return figures, Answered(predicted, images.labels, facts.classes)
+    return _Judged({"test": figures}, Answered(predicted, images.labels, facts.classes))
+
+
+def _remark_on_judged(
+    judged: _Judged,
+    data: TrainingData,
+    predict: Predictor,
+    loaded: Loaded,
+    *,
+    source: str,
+    say: Say,
+) -> None:
+    """Say where the answers show that something about a network, or its images, is not as it was.
+
+    Where nobody said how its images were prepared, the guess is held against the usual ways.
+    """
+    answered = judged.answered
+    if answered is None:
+        return
+    figures = judged.worth["test"]
+    remark_on_worth(figures, answered.labels, loaded, source, say, answers=lambda: answered)
+    if "student" in data.preparations.guessed:
+        splits = data.splits
+        remark_on_preparation(predict, splits.test, splits.preprocessing, source, say)
 
 
 def _cross_entropy(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

@@ -6,7 +6,7 @@ show when it is wrong: this looks, before anything is exported.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from math import comb
@@ -26,10 +26,10 @@ Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _Way = tuple[str, Preprocessing]
 """A way to prepare images, and what is other about it as a user would write it."""
-_Result = tuple[_Way, NDArray[np.bool_]]
 
 _IMAGES = 128
-_BATCH = 16
+_FEW = 48  # decide which way is worth asking about the others
+_BATCH = 8
 _SURE = 0.001  # of several ways one may look better by chance
 _CROP_PCT = 0.875
 
@@ -42,6 +42,8 @@ def remark_on_preparation(
 ) -> None:
     """Say where one of the usual ways to prepare images is clearly the better one.
 
+    Every way is tried on some of the images, and the best of them on all.
+
     Args:
         predict: the network.
         images: labelled pictures.
@@ -50,45 +52,61 @@ def remark_on_preparation(
         say: told about it.
     """
     ids = spread(len(images.labels), _IMAGES)
+    few = spread(len(ids), _FEW)
+    some, rest = _Trial(predict, images, ids[few]), _Trial(predict, images, np.delete(ids, few))
+    keys, best = _most_promising(some, own)
+    if some.count(best) <= some.count(own):
+        return
+    now, then = (
+        np.concatenate([some.named_rightly(way), rest.named_rightly(way)]) for way in (own, best)
+    )
     labels = images.labels[ids]
-    trial = _Trial(predict, images, ids)
-    now = trial.named_rightly(own)
-    scales, fits = (trial.of_each(others(own)) for others in (_scales, _fits))
-    (scale_words, scaled), _ = max(scales, key=_count)
-    together = [(f"{words} and {scale_words}", way) for words, way in _fits(scaled)]
-    (keys, _), best = max([*scales, *fits, *trial.of_each(together)], key=_count)
-    if _chance_of(now, best) > _SURE or not _knows_something(best, labels):
+    if _chance_of(now, then) > _SURE or not _knows_something(then, labels):
         return
     say(
         f"{source}: answers {int(now.sum())} of {len(labels)} labelled images rightly as they are "
-        f"prepared here, but {int(best.sum())} with {keys}: it was most likely trained "
+        f"prepared here, but {int(then.sum())} with {keys}: it was most likely trained "
         "so; say so and export it anew"
     )
 
 
-def _count(result: _Result) -> int:
-    return int(result[1].sum())
+def _most_promising(trial: _Trial, own: Preprocessing) -> _Way:
+    """The usual way that names most of a trial's images rightly: a scale, a fit, or both."""
+    scales, fits = list(_scales(own)), list(_fits(own))
+    words, scaled = max(scales, key=lambda way: trial.count(way[1]))
+    together = [(f"{fit_words} and {words}", way) for fit_words, way in _fits(scaled)]
+    return max([*scales, *fits, *together], key=lambda way: trial.count(way[1]))
 
 
 class _Trial:
     """Some labelled pictures and a network; pictures are read once in each fit."""
 
     def __init__(self, predict: Predict, images: ImageSet, ids: NDArray[np.int64]) -> None:
-        self._predict, self._images, self._ids = predict, images, ids
-        self._read = lru_cache(maxsize=2)(lambda fit: images.read(ids, fit))
+        self._predict, self._labels = predict, images.labels[ids]
+        self._read = lru_cache(maxsize=3)(lambda fit: images.read(ids, fit))
+        self._named: list[tuple[Preprocessing, NDArray[np.bool_]]] = []
 
-    def of_each(self, ways: Iterable[_Way]) -> list[_Result]:
-        """The same of several ways, each with its result."""
-        return [(way, self.named_rightly(way[1])) for way in ways]
+    def count(self, way: Preprocessing) -> int:
+        """How many pictures are named rightly if they are prepared so."""
+        return int(self.named_rightly(way).sum())
 
     def named_rightly(self, way: Preprocessing) -> NDArray[np.bool_]:
-        """Whether each picture is named rightly if it is prepared so, shape (N,)."""
+        """Whether each picture is named rightly if it is prepared so, shape (N,); asked once."""
+        for known, right in self._named:
+            if known == way:
+                return right
+        right = np.asarray(self._answers(way) == self._labels)
+        self._named.append((way, right))
+        return right
+
+    def _answers(self, way: Preprocessing) -> NDArray[np.int64]:
+        if not len(self._labels):
+            return self._labels
         pixels = self._read(Fit.of(way))
-        answers = [
-            self._predict(way.apply(pixels[start : start + _BATCH])).argmax(1)
-            for start in range(0, len(pixels), _BATCH)
-        ]
-        return np.asarray(np.concatenate(answers) == self._images.labels[self._ids])
+        starts = range(0, len(pixels), _BATCH)
+        return np.concatenate(
+            [self._predict(way.apply(pixels[i : i + _BATCH])).argmax(1) for i in starts]
+        )
 
 
 def _knows_something(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> bool:

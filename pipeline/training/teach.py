@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             worth = note_network(run, "teacher", spec.model, network, data)
             data.check_unchanged()
             if spec.weights is not None:
-                labels, answers = data.splits.test.labels, answers_of(network, data, "teacher")
+                labels, answers = data.splits.test.labels, _answers_of(network, data)
                 remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
                 if "teacher" in data.preparations.guessed:
                     own = data.splits.teacher_preprocessing
@@ -100,18 +101,17 @@ def first_images(data: TrainingData, role: Role) -> Tensor:
     return images[:2] if len(images) > 1 else images.repeat(2, 1, 1, 1)
 
 
-def answers_of(network: nn.Module, data: TrainingData, role: Role) -> Answers:
-    """What a network answers to the test images, of very many to some, once it is asked for."""
+def _answers_of(network: nn.Module, data: TrainingData) -> Answers:
+    """What a teacher answers to the test images, of very many to some, once it is asked for."""
 
     def answers() -> Answered:
         splits = data.splits
         images = Subset(splits.test, spread(len(splits.test.labels), _ANSWERED))
-        preprocessing = splits.preprocessing if role == "student" else splits.teacher_preprocessing
         device = next(network.parameters()).device
         with evaluating(network), torch.inference_mode():
             predicted = [
                 network(batch.to(device)).argmax(1).cpu().numpy()
-                for batch, _ in EvaluationBatches(images, preprocessing)
+                for batch, _ in EvaluationBatches(images, splits.teacher_preprocessing)
             ]
         return Answered(np.concatenate(predicted), images.labels, splits.classes)
 
@@ -128,7 +128,7 @@ def note_network(
     key: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Write into run.json what a network is, what it costs and how well it does on test images.
+    """Write into run.json what a network that learned here is, what it costs and how well it does.
 
     Args:
         run: the run folder.
@@ -140,23 +140,45 @@ def note_network(
         more: further facts of it, as JSON values.
 
     Returns:
-        How well it does: "top1", "loss" and "n", by "test" and "validation"; of images without
-        labels nothing, and of validation nothing where the network is a finished one.
+        How well it does: "top1", "loss" and "n", by "test" and "validation"; nothing where images
+        have no labels.
     """
     splits = data.splits
-    parts = {"test": splits.test} if splits.are_labelled else {}
-    # A finished network is judged by the test images; no choice was made by the others.
-    if splits.are_labelled and data.network is None:
-        parts["validation"] = splits.validation
+    parts = {"test": splits.test, "validation": splits.validation} if splits.are_labelled else {}
     device = next(network.parameters()).device
     worth: dict[str, Any] = {
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
-    logger.info("%s %s: %s", key or role, model, worth)
+    record_network(run, role, model, network, worth, key=key, **more)
+    return worth
+
+
+def record_network(
+    run: RunFolder,
+    role: Role,
+    model: str,
+    network: nn.Module,
+    worth: Mapping[str, Any],
+    *,
+    key: str | None = None,
+    **more: Any,
+) -> None:
+    """Write into run.json what a network is, what it costs and how well it was found to do.
+
+    Args:
+        run: the run folder.
+        role: the network's.
+        model: its name in the recipe.
+        network: with its weights.
+        worth: "top1", "loss" and "n", by the part of the data.
+        key: what it is called there; its role if left out.
+        more: further facts of it, as JSON values.
+    """
+    logger.info("%s %s: %s", key or role, model, dict(worth))
     shape = read_facts(run.data).seen_by(role)
+    device = next(network.parameters()).device
     images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     networks = run.record().get("networks", {})
     networks[key or role] = {"model": model, **cost_of(network, images), **worth, **more}
     run.note(networks=networks)
-    return worth

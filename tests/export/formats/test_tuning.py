@@ -27,13 +27,14 @@ class Decibels:
         return AnswersKept(self.decibels[model], 1.0 if first else self.same)
 
 
-def settled(judge: Decibels, **scheme: object) -> tuple[str, bool]:
-    def quantize(form: QuantizationScheme, images: int) -> tuple[str, bool | None]:
-        assert images == 64
-        return form.preset, form.bias_correction
+def form_of(scheme: QuantizationScheme) -> tuple[str, bool | None]:
+    return scheme.preset, scheme.bias_correction
 
-    chosen = tuned(QuantizationScheme(**scheme), quantize, judge).scheme
-    return chosen.preset, chosen.bias_correction
+
+def settled(judge: Decibels, **scheme: object) -> tuple[str, bool]:
+    tuning = tuned(QuantizationScheme(**scheme), form_of, judge)
+    assert tuning.model == form_of(tuning.scheme)
+    return tuning.model
 
 
 def test_where_nothing_is_lost_the_fastest_form_is_taken_and_no_other_tried() -> None:
@@ -66,7 +67,7 @@ def test_what_the_scheme_says_is_not_measured() -> None:
 
 def test_the_decision_is_told_with_its_figures() -> None:
     judge = Decibels({SYMMETRIC: 19.4, ASYMMETRIC: 19.3, CORRECTED: 22.6})
-    tuning = tuned(QuantizationScheme(), lambda form, _: (form.preset, form.bias_correction), judge)
+    tuning = tuned(QuantizationScheme(), form_of, judge)
     assert tuning.remark == (
         "symmetric activations, biases corrected: of FP32's answers to 32 calibration images, "
         "alone and together, are left: symmetric activations 19.4 dB, asymmetric activations "
