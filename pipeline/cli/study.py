@@ -18,12 +18,14 @@ from pipeline.cli._recipes import RecipeArgument, recipe_file
         RecipeOption("study.jobs"),
         RecipeOption("study.teachers"),
         RecipeOption("study.results"),
+        RecipeOption("study.scheduler"),
     ),
     epilog="Examples:  compress study digits-study --seeds 5  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
     "compress study digits-study --set stages.0.epochs=40 --run runs/shorter "
     "--teachers runs/digits-study/teachers  ·  "
-    "compress study digits-study --results docs/data/digits.jsonl",
+    "compress study digits-study --results docs/data/digits.jsonl  ·  "
+    "compress study digits-study --scheduler tcp://head-node:8786",
 )
 def study(
     ctx: typer.Context,

@@ -581,6 +581,9 @@ class GateRecipe(Section):
         return int(times) if word == "retry" else 0
 
 
+_SCHEDULER = re.compile(r"(tcp|tls|ws|wss)://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}|\S.*\.json")
+
+
 class StudyRecipe(Section):
     """What `compress study` compares, and over how many seeds.
 
@@ -618,6 +621,10 @@ class StudyRecipe(Section):
         jobs: arms at once; if unset as many as there are cores for. Figures do not depend on it.
         retries: how often an arm or a teacher whose process was killed is begun again, where it was
             stopped.
+        scheduler: the address of a Dask scheduler on whose workers arms and teachers are trained:
+            tcp://host:8786, tls://host:8786, or the file that the scheduler writes; if unset in
+            processes here.
+        scheduler_wait: seconds to wait for it, and for its first worker.
     """
 
     budget: Literal["total", "per-stage"] = "total"
@@ -638,6 +645,18 @@ class StudyRecipe(Section):
     teacher_threads: Few | None = None
     jobs: Few | None = None
     retries: Annotated[int, Within(0, 100)] = 2
+    scheduler: str | None = None
+    scheduler_wait: Annotated[float, Within(0, 1e6, above=True)] = 60.0
+
+    @field_validator("scheduler")
+    @classmethod
+    def _is_an_address(cls, scheduler: str | None) -> str | None:
+        if scheduler is not None and not _SCHEDULER.fullmatch(scheduler):
+            raise ValueError(
+                "must be the address of a Dask scheduler, such as tcp://host:8786 or "
+                "tls://host:8786, or the file that it writes, such as scheduler.json"
+            )
+        return scheduler
 
 
 class Recipe(Section):

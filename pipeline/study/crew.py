@@ -10,19 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from foundation.errors import CompressError
+from pipeline.study.news import ENDED, LOG, STARTED
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
 logger = logging.getLogger(__name__)
 
-# What a place tells of a task beside what a listener is told and LOG: it began (where),
-# it came to its end (why it failed, or None).
-STARTED, ENDED = "started", "ended"
-LOG = "log"
-
 
 class News(NamedTuple):
-    """What is told of a task: a word above or a listener's method, and what goes with it."""
+    """What is told of a task: a word of `pipeline.study.news` or a listener's method, and what
+    goes with it."""
 
     task: Task
     name: str

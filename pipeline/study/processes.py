@@ -13,9 +13,10 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from foundation import logs
-from pipeline.study.crew import ENDED, STARTED, Failure, News, failure_of_exit
+from pipeline.study.crew import Failure, News, failure_of_exit
+from pipeline.study.news import ENDED, FAILED, STARTED, arithmetic_environment
 from pipeline.study.tasks import Task
-from pipeline.study.worker import FAILED, PRELOADED, work
+from pipeline.study.worker import PRELOADED, work
 
 
 @dataclass
@@ -87,15 +88,6 @@ class Processes:
         running.process.join()
         failure = running.failure or failure_of_exit(running.task, running.process.exitcode)
         return News(running.task, ENDED, (failure,))
-
-
-def arithmetic_environment(threads: int) -> dict[str, str]:
-    """What the arithmetic libraries of a process read when they are loaded.
-
-    Passive: on cores that others use too, threads that spin while they wait for each other double
-    the time.
-    """
-    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def _context(threads: int) -> BaseContext:

@@ -17,7 +17,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
 from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
-from pipeline.study.crew import Failure, WorkerError, carry_out_all
+from pipeline.study.crew import Failure, WorkerError, Workplace, carry_out_all
 from pipeline.study.earlier import EarlierResults, known_results
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
@@ -58,10 +58,10 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         with study_display(console, len(settled) + len(remaining)) as display:
             for task in settled:
                 display.ended(task, None)
-            settings = file.recipe.study
-            place = Processes(jobs_of(file.recipe), settings.threads)
-            watcher = earlier.watched(display)
-            failures = carry_out_all(remaining, place, watcher, settings.retries)
+            watcher, retries = earlier.watched(display), file.recipe.study.retries
+            failures = []
+            if remaining:
+                failures = carry_out_all(remaining, _place_for(file, folder), watcher, retries)
         results, teachers, subject = earlier.all_results({one.task.name for one in failures})
         if not results or subject is None:
             return None, _failed(failures, len(settled) + len(remaining))
@@ -82,6 +82,16 @@ def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -
             tasks.append(Task(file, folder, None, seed))
         tasks += [Task(file, folder, arm, seed) for arm in arms.values()]
     return tasks
+
+
+def _place_for(file: RecipeFile, folder: StudyFolder) -> Workplace:
+    """Where the recipe has its tasks carried out."""
+    settings = file.recipe.study
+    if settings.scheduler is None:
+        return Processes(jobs_of(file.recipe), settings.threads)
+    from pipeline.study.cluster import Cluster  # noqa: PLC0415 - few have one
+
+    return Cluster(file.recipe, folder)
 
 
 def jobs_of(recipe: Recipe) -> int:

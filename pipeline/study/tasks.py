@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.recipe.file import RecipeFile
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
+from smskd.training.results import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,12 @@ class Task:
         """The seed of the teacher that it needs, or is."""
         recipe = self.file.recipe
         return recipe.seed if recipe.study.one_teacher else self.seed
+
+    def has_left_its_files(self) -> bool:
+        """Whether what comes of it shows here; see `result`."""
+        if self.arm is None:
+            return (self.study.teacher(self.seed).teacher / WEIGHTS).exists()
+        return self.result() is not None
 
     def result(self) -> ArmResult | None:
         """What the arm came to, or None when it is not done; its teacher must be there."""

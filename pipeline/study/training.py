@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from foundation.errors import BusyError
 from foundation.files import write_text
 from pipeline.data.facts import read_facts, write_facts
 from pipeline.recipe.file import RecipeFile
@@ -30,14 +34,16 @@ from smskd.listening import Listener
 from smskd.retention import retention_matrix
 
 _FINGERPRINT = "fingerprint"
+_OTHERS_END_WITHIN_S = 60.0
 
 
 def carry_out(task: Task, listener: Listener) -> None:
     """Train what the task says, or go on with it where it was stopped."""
-    if task.arm is None:
-        train_teacher(task, listener)
-    else:
-        train_arm(task, task.arm, listener)
+    with _alone(task):
+        if task.arm is None:
+            train_teacher(task, listener)
+        else:
+            train_arm(task, task.arm, listener)
 
 
 def train_teacher(task: Task, listener: Listener) -> None:
@@ -85,6 +91,19 @@ def train_arm(task: Task, arm: Arm, listener: Listener) -> None:
         | {"commit": code_commit()},
     )
     write_result(task.folder, result)
+
+
+@contextmanager
+def _alone(task: Task) -> Iterator[None]:
+    """Keep others from the task meanwhile, and wait for one that is about to end: a process whose
+    worker or command was lost takes a while to notice."""
+    place = task.folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place.with_name(f".{place.name}.lock"), timeout=_OTHERS_END_WITHIN_S):
+            yield
+    except Timeout as error:
+        raise BusyError(f"{place}: another process is working on {task.name}") from error
 
 
 def _seeded(file: RecipeFile, seed: int) -> RecipeFile:

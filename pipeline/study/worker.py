@@ -25,11 +25,10 @@ from foundation import logs
 from foundation.errors import CompressError, InternalError, NoSpaceError, is_no_space
 from foundation.files import no_space_named
 from foundation.logs import without_secrets
-from pipeline.study.crew import LOG
+from pipeline.study.news import FAILED, LOG
 from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
-FAILED = "failed"
 # An epoch may take an hour; how far it is need not be told for each batch.
 _BATCHES_EVERY_S = 5.0
 PRELOADED = [

@@ -46,6 +46,20 @@ def group_is_gone(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
+def is_gone(number: int) -> bool:
+    """Whether a process has ended, or does so soon."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def _in_group(stat: Path, process: subprocess.Popen[bytes]) -> bool:
     try:
         state, _, group = stat.read_text().rpartition(")")[2].split()[:3]

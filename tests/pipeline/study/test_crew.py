@@ -16,8 +16,9 @@ from studies import PATIENCE_S, begun, timeless
 from foundation.errors import HostError
 from pipeline.recipe.file import load_recipe
 from pipeline.study.arms import chosen_arms
-from pipeline.study.crew import ENDED, STARTED, Failure, News, carry_out_all, failure_of_exit
+from pipeline.study.crew import Failure, News, carry_out_all, failure_of_exit
 from pipeline.study.folder import StudyFolder
+from pipeline.study.news import ENDED, STARTED
 from pipeline.study.processes import Processes
 from pipeline.study.study import list_tasks
 from pipeline.study.tasks import Task

@@ -191,6 +191,7 @@ def test_a_study_is_bound_to_what_is_trained_and_not_to_what_is_compared(tmp_pat
     [
         (["--arms", "kd,smskd-tpc"], 12, "command line, study.arms[1]: unknown arm 'smskd-tpc'"),
         (["--seeds", "0"], 11, "study.seeds"),
+        (["--scheduler", "head-node"], 11, "such as tcp://host:8786"),
         (["--set", "study.thread=2"], 11, "did you mean 'threads'?"),
     ],
 )
