@@ -82,11 +82,30 @@ def check_code(file: RecipeFile, run: Path, say: Say) -> None:
     """
     codes, memory = list(_code_in(file)), _Memory(run)
     untrusted = [code for code in codes if not (code.typed or memory.holds(code))]
-    if untrusted and os.environ.get(VARIABLE, "").lower() not in _YES:
+    if untrusted and not _is_yes():
         _ask(untrusted)
     for code in codes:
         say(f"{code.where}: imports {code.name} from {code.origin}")
         memory.keep(code)
+
+
+def check_scheduler(file: RecipeFile) -> None:
+    """See that a scheduler is the user's own word: what it sends is unpickled, which runs it.
+
+    Raises:
+        UntrustedCodeError: when a recipe from a file names one, and nobody said yes.
+    """
+    scheduler, place = file.recipe.study.scheduler, ("study", "scheduler")
+    if scheduler is None or file.is_typed(*place) or _is_yes():
+        return
+    raise UntrustedCodeError(
+        f"{file.where(*place)}: whoever has the scheduler {scheduler} can run code here; name it "
+        f"on the command line yourself (--scheduler), or say --trust-code (or {VARIABLE}=1)"
+    )
+
+
+def _is_yes() -> bool:
+    return os.environ.get(VARIABLE, "").lower() in _YES
 
 
 def _code_in(file: RecipeFile) -> Iterator[Code]:

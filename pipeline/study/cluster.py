@@ -27,9 +27,9 @@ from pipeline.study.crew import Failure, News, failure_of_exit
 from pipeline.study.folder import StudyFolder
 from pipeline.study.news import ENDED, LOG
 from pipeline.study.on_worker import (
-    Order,
-    Outcome,
     Surroundings,
+    WorkEnd,
+    WorkOrder,
     carry_out_order,
     look_around,
     software,
@@ -95,7 +95,7 @@ class Cluster:
         """Give a task to the scheduler; those given first come first."""
         self._begun += 1
         key = f"edge-compress-{self._word}-{self._begun}"
-        order = Order(
+        order = WorkOrder(
             key=key,
             task=pickle.dumps(task),
             threads=task.threads,
@@ -211,7 +211,7 @@ class Cluster:
         failure = Failure(task, message, HostError.exit_code, was_killed=was_killed)
         return News(task, ENDED, (failure,))
 
-    def _failure(self, task: Task, outcome: Outcome) -> Failure | None:
+    def _failure(self, task: Task, outcome: WorkEnd) -> Failure | None:
         if outcome.problem:
             return Failure(task, f"Dask worker: {outcome.problem}", HostError.exit_code)
         if outcome.failed:

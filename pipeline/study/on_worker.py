@@ -65,7 +65,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkOrder:
     """What a worker is asked to do.
 
     Attributes:
@@ -88,7 +88,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WorkEnd:
     """What became of an order.
 
     Attributes:
@@ -116,14 +116,14 @@ def look_around(around: Surroundings) -> str | None:
     return around.problem_here()
 
 
-def carry_out_order(order: Order) -> Outcome:
+def carry_out_order(order: WorkOrder) -> WorkEnd:
     """Have a process work on a task, tell what it tells, and see to it that it ends."""
     from distributed import get_worker  # noqa: PLC0415 - only in a worker of Dask
 
     worker = get_worker()
     problem = order.around.problem_here()
     if problem:
-        return Outcome(problem=problem)
+        return WorkEnd(problem=problem)
     with _gpus(worker).one() as gpu:
         return _Process(worker, order, gpu).attend()
 
@@ -131,7 +131,7 @@ def carry_out_order(order: Order) -> Outcome:
 class _Process:
     """A task's process, as the worker that started it sees it."""
 
-    def __init__(self, worker: Any, order: Order, gpu: str | None) -> None:
+    def __init__(self, worker: Any, order: WorkOrder, gpu: str | None) -> None:
         self._worker, self._order, self._has_ended = worker, order, False
         self._connection, theirs = Pipe()
         order.log.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +147,7 @@ class _Process:
                 pass_fds=[theirs.fileno()],
             )
 
-    def attend(self) -> Outcome:
+    def attend(self) -> WorkEnd:
         """Hand over the task, and pass on what is told until the process ends."""
         failed = None
         self._tell(STARTED, f"process {self._process.pid} of {self._worker.address}")
@@ -167,7 +167,7 @@ class _Process:
                 self._process.kill()
             code = self._process.wait()
             self._connection.close()
-        return Outcome(failed=failed, code=code)
+        return WorkEnd(failed=failed, code=code)
 
     def _messages(self) -> Iterator[tuple[str, Any]]:
         while self._is_wanted():

@@ -11,7 +11,7 @@ from foundation.errors import CompressError
 from foundation.files import write_json, write_text
 from foundation.records import as_dict
 from pipeline.preflight.names import check_names
-from pipeline.preflight.trust import check_code
+from pipeline.preflight.trust import check_code, check_scheduler
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
@@ -41,12 +41,15 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         UnknownNameError: when the recipe names something that there is not.
         RunMismatchError: when the folder holds something else.
         BusyError: when another process is at work in it.
+        HostError: when there is no scheduler or no worker where the recipe names one.
+        UntrustedCodeError: when nobody said yes to code or to a scheduler that a file names.
         CorruptFileError: when the results file is none of ours.
     """
     path = path or DEFAULT_ROOT / file.recipe.name
     console = progress_console()
     say = remarks_on(console)
     check_code(file, path, say)
+    check_scheduler(file)
     check_names(file)
     arms = chosen_arms(file)
     results_file, known = known_results(file.recipe)

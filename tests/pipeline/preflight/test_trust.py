@@ -10,7 +10,7 @@ import pytest
 
 from foundation.errors import UntrustedCodeError
 from pipeline.preflight import trust
-from pipeline.preflight.trust import STATE, VARIABLE, check_code
+from pipeline.preflight.trust import STATE, VARIABLE, check_code, check_scheduler
 from pipeline.recipe.file import load_recipe
 
 
@@ -131,3 +131,21 @@ def test_where_nothing_can_be_kept_it_is_asked_each_time(
 def test_networks_by_name_are_no_code(here: Path) -> None:
     (here / "recipe.toml").write_text('[student]\nmodel = "torchvision/resnet18"\n')
     assert checked() == []
+
+
+def test_a_scheduler_in_a_file_is_not_asked_before_somebody_said_yes(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = here / "recipe.toml"
+    recipe.write_text('[study]\nscheduler = "tcp://there:8786"\n')
+    with pytest.raises(UntrustedCodeError) as refused:
+        check_scheduler(load_recipe(recipe))
+    assert str(refused.value).startswith(
+        f"{recipe} line 2, study.scheduler: whoever has the scheduler tcp://there:8786 can run code"
+    )
+    check_scheduler(load_recipe(recipe, {"study.scheduler": "tcp://mine:8786"}))
+    recipe.write_text("[study]\nseeds = 1\n")
+    check_scheduler(load_recipe(recipe))
+    recipe.write_text('[study]\nscheduler = "tcp://there:8786"\n')
+    monkeypatch.setenv(VARIABLE, "1")
+    check_scheduler(load_recipe(recipe))
