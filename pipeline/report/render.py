@@ -21,6 +21,7 @@ from pipeline.report.tables import (
     shipping_table,
     waterfall_table,
 )
+from pipeline.report.waterfall import usual_split
 from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import measured_table, start_table
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
@@ -54,6 +55,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "started": start_table(content.measurements),
         "signed": lambda drop: points(None if drop is None else -drop),
         "tables": _tables(content),
+        "judged_on": usual_split(content.waterfall),
         "top1": top1_percent,
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline.exporting.choice import Shipping, ShippingCandidate
 from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
-from pipeline.report.waterfall import WaterfallStep
+from pipeline.report.waterfall import WaterfallStep, is_marked
 from pipeline.shown.measurements import ran_in
 from pipeline.shown.terminal import estimate_rows, number
 
@@ -63,7 +63,7 @@ def waterfall_table(steps: Sequence[WaterfallStep], shipped: str | None) -> Word
     heads += ["p50 ms", "times faster"] if timed else []
     return Words(
         heads=[*heads, "than", "what it is"],
-        rows=[_step_row(step, timed=timed) for step in steps],
+        rows=[_step_row(step, timed=timed, marked=is_marked(step, steps)) for step in steps],
         marked=next((step.name for step in steps if shipped and step.bundle == shipped), None),
         quiet=frozenset({"teacher", "alone"}),
     )
@@ -125,8 +125,8 @@ def points(change: float | None) -> str:
     return f"{sign}{abs(change):.2f}"
 
 
-def _step_row(step: WaterfallStep, *, timed: bool) -> list[str]:
-    mark = TEST_MARK if step.split == "test" else ""
+def _step_row(step: WaterfallStep, *, timed: bool, marked: bool) -> list[str]:
+    mark = TEST_MARK if marked else ""
     row = [
         step.name,
         f"{number(step.reached, 2)}{mark}",

@@ -74,6 +74,18 @@ class WaterfallStep:
         return _ratio(self.source.latency_ms if self.source else None, self.latency_ms)
 
 
+def usual_split(steps: Sequence[WaterfallStep]) -> str:
+    """The images that steps are told on, but for those that are marked: the test images where no
+    step has been held against validation images, as with a finished network."""
+    splits = {step.split for step in steps}
+    return "test" if splits & {*_SPLITS} == {"test"} else "validation"
+
+
+def is_marked(step: WaterfallStep, steps: Sequence[WaterfallStep]) -> bool:
+    """Whether a step is told on other images than the rest."""
+    return step.split is not None and step.split != usual_split(steps)
+
+
 def network_step(
     role: Literal["teacher", "student"],
     network: Mapping[str, Any],

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.report.figures import COLOURS, OTHER_COLOUR
-from pipeline.report.waterfall import WaterfallStep
+from pipeline.report.waterfall import WaterfallStep, is_marked
 from pipeline.shown.pages.drawing import as_drawn, draw_figure
 
 _UP, _DOWN, _INK, _GUIDE = "#2f8f5b", "#b3261e", "#1f2733", "#b6bcc6"
@@ -62,7 +62,7 @@ def _draw_accuracy(axes: Axes, steps: Sequence[WaterfallStep]) -> None:
                 step.before, places[id(step.source)], place + _HALF, _GUIDE, linewidth=0.8, zorder=1
             )
         axes.hlines(step.reached, place - _HALF, place + _HALF, _INK, linewidth=2.2, zorder=3)
-        mark = _TEST if step.split == "test" else ""
+        mark = _TEST if is_marked(step, steps) else ""
         lost = step.change is not None and step.change < 0
         _label(axes, place, step.reached, f"{step.reached:.1f}{mark}", below=lost)
     # The axis does not begin at zero, so levels are lines here and only changes are areas.

@@ -8,7 +8,13 @@ from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Manifest, Preprocessing, RuntimeRange, TensorSpec
 from pipeline.report.bundles import Exported
 from pipeline.report.tables import points, waterfall_table
-from pipeline.report.waterfall import WaterfallStep, bundle_steps, network_step, stage_steps
+from pipeline.report.waterfall import (
+    WaterfallStep,
+    bundle_steps,
+    network_step,
+    stage_steps,
+    usual_split,
+)
 from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import ran_in
 
@@ -192,6 +198,17 @@ def test_the_table_has_the_change_at_each_step() -> None:
         "onnx int8", "77.70 *", "+27.70", "0", "4.00", "1.250", "–", "onnx fp32", "local-onnx-int8",
     ]  # fmt: skip
     assert not waterfall_table(whole()[:3], None).starred
+
+
+def test_nothing_is_marked_where_all_is_judged_on_the_test_images() -> None:
+    student = network_step("student", {"model": "resnet8", "test": {"top1": 0.9}}, 300)
+    bundle = exported("onnx", "fp32", top1=0.89, n=10, split="test")
+    steps = [student, *bundle_steps([bundle], student, {})]
+    assert usual_split(steps) == "test"
+    table = waterfall_table(steps, None)
+    assert not table.starred and [row[1] for row in table.rows] == ["90.00", "89.00"]
+    assert "*" not in "".join(re.findall(r"<text[^>]*>([^<]*)</text>", waterfall(steps, None, "s")))
+    assert usual_split(whole()) == "validation"
 
 
 @pytest.mark.parametrize(
