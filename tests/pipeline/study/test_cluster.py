@@ -71,24 +71,25 @@ def worker(file: Path, *more: Any) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory: pytest.TempPathFactory, doomed: dict[str, str]) -> Iterator[Path]:
-    """The file of a scheduler with two workers, each of which a nanny begins again."""
+    """The file of a scheduler with two workers, each of which a nanny begins again. They claim to
+    have two GPUs each, which the tasks take, and do without."""
     folder = tmp_path_factory.mktemp("dask")
     with ExitStack() as stack:
         file = stack.enter_context(scheduling(folder, doomed))
-        two = worker(file, "--nworkers", "2")
+        two = worker(file, "--nworkers", "2", "--resources", "GPU=2")
         stack.enter_context(running(two, doomed, folder / "worker.log"))
         yield file
 
 
 @pytest.fixture
-def started(scheduler: Path, small: str, doomed: dict[str, str], tmp_path: Path):
-    """Starts the study in `tmp_path` on the scheduler's workers."""
+def started(small: str, doomed: dict[str, str], tmp_path: Path):
+    """Starts the study in `tmp_path` on a scheduler's workers."""
     (tmp_path / "small.toml").write_text(small)
 
-    def start() -> subprocess.Popen[str]:
+    def start(scheduler: Path, *more: str) -> subprocess.Popen[str]:
         (tmp_path / "study.log").unlink(missing_ok=True)
         return subprocess.Popen(
-            [COMMANDS / "compress", "study", "small.toml", *QUICK, "--json",
+            [COMMANDS / "compress", "study", "small.toml", *QUICK, *more, "--json",
              "--scheduler", scheduler],
             cwd=tmp_path, env={**doomed, "COLUMNS": "200", "TERM": "dumb"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -103,17 +104,17 @@ def parent_of(number: int) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_whatever_is_killed_the_figures_are_those_of_a_study_here(
-    study, started, tmp_path: Path
+    study, scheduler: Path, started, tmp_path: Path
 ) -> None:
     """The command itself, then the worker that the teacher is trained by, then an arm's process."""
     log = tmp_path / "study.log"
-    command = started()
+    command = started(scheduler)
     left = begun(log, "teacher, seed 0", command)
     command.kill()
     command.communicate()
     assert is_gone(left)  # nobody waits for it any more
 
-    command = started()
+    command = started(scheduler)
     os.kill(parent_of(begun(log, "teacher, seed 0", command)), signal.SIGKILL)
     os.kill(begun(log, "smskd-tcp, seed 0", command), signal.SIGKILL)
     out, err = command.communicate(timeout=PATIENCE_S)
@@ -129,14 +130,34 @@ def test_whatever_is_killed_the_figures_are_those_of_a_study_here(
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-def test_ctrl_c_takes_back_what_was_given_to_the_scheduler(started, tmp_path: Path) -> None:
-    command = started()
+def test_ctrl_c_takes_back_what_was_given_to_the_scheduler(
+    scheduler: Path, started, tmp_path: Path
+) -> None:
+    command = started(scheduler, "--set", "engine.accelerator=cpu")
     teacher = begun(tmp_path / "study.log", "teacher, seed 0", command)
     command.send_signal(signal.SIGINT)
     _, err = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 130, err
     assert "Traceback" not in err
     assert is_gone(teacher)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+def test_a_scheduler_that_is_lost_ends_it_in_a_line_and_the_workers_task_too(
+    started, doomed: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "dask").mkdir()
+    with ExitStack() as stack:
+        with scheduling(tmp_path / "dask", doomed) as file:
+            stack.enter_context(running(worker(file), doomed, tmp_path / "worker.log"))
+            command = started(file)
+            teacher = begun(tmp_path / "study.log", "teacher, seed 0", command)
+        _, err = command.communicate(timeout=PATIENCE_S)
+        assert command.returncode == HostError.exit_code, err
+        last = err.splitlines()[-1]
+        assert last.startswith("error: the Dask scheduler at tcp://127.0.0.1:")
+        assert "is gone; what was finished is kept" in last and "Traceback" not in err
+        assert is_gone(teacher)
 
 
 def asked(scheduler: str, wait: float = 60.0) -> Any:
