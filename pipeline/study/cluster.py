@@ -67,6 +67,7 @@ class Cluster:
             left.unlink()
         self._around = Surroundings(
             Path.cwd(),
+            study.teachers.resolve(),
             study.path.resolve() / f"{_TOKEN}{self._word}",
             software(),
             tuple(str(Path(folder).resolve()) for folder in sys.path),
@@ -74,6 +75,7 @@ class Cluster:
         self._dask = _dask()
         self._client = self._connected()
         try:
+            self._around.teachers.mkdir(parents=True, exist_ok=True)
             write_text(self._around.token, self._word)
             self._workers = self._present_workers()
             self._check_workers()

@@ -38,24 +38,26 @@ class Surroundings:
 
     Attributes:
         folder: where the command was started; relative paths of the recipe count from there.
+        teachers: the folder of the study's teachers.
         token: a file in the study's folder, there for as long as the command runs.
         software: versions by name, and what our own code is.
         path: folders that modules were found in.
     """
 
     folder: Path
+    teachers: Path
     token: Path
     software: Mapping[str, str]
     path: tuple[str, ...]
 
     def problem_here(self) -> str | None:
         """What of it is otherwise on this machine, in words; None where all is alike."""
-        for seen in (self.folder, self.token):
+        for seen in (self.folder, self.teachers, self.token):
             if not os.path.exists(seen):  # noqa: PTH110 - of one it may not look at: no
-                place = seen if seen is self.folder else seen.parent
+                place = seen.parent if seen is self.token else seen
                 return (
-                    f"it does not see {place}; the study's folder, and the one that the command "
-                    "is started in, must be on storage that all machines share"
+                    f"it does not see {place}; the study's folder, its teachers' and the one that "
+                    "the command is started in must be on storage that all machines share"
                 )
         here = software()
         for name, wanted in self.software.items():

@@ -186,7 +186,7 @@ def test_a_scheduler_without_workers_is_told_of_in_time(
         pytest.raises(HostError, match=r"has had no worker for 2 s; start some \(`dask"),
     ):
         Cluster(asked(str(file), wait=2), folder)
-    assert not list(folder.path.iterdir())
+    assert not list(folder.path.glob(".*"))
 
 
 def test_a_worker_that_does_not_see_the_folder_is_named(
@@ -201,19 +201,20 @@ def test_a_worker_that_does_not_see_the_folder_is_named(
         with blind, pytest.raises(HostError) as caught:
             Cluster(asked(str(file)), folder)
     assert str(caught.value).startswith("Dask worker tcp://127.0.0.1:")
-    assert f"it does not see {folder.path}; the study's folder" in str(caught.value)
+    assert f"it does not see {folder.teachers}; the study's folder" in str(caught.value)
 
 
 def test_another_version_or_another_code_is_told_of(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.touch()
-    alike = Surroundings(tmp_path, token, software(), ())
+    alike = Surroundings(tmp_path, tmp_path, token, software(), ())
     assert alike.problem_here() is None
     other = replace(alike, software={**software(), "torch": "1.0"})
     assert "torch is " in other.problem_here() and "1.0 here" in other.problem_here()
     assert "the code of edge-compress" in software()
-    gone = replace(alike, folder=tmp_path / "none")
-    assert f"it does not see {tmp_path / 'none'};" in gone.problem_here()
+    for place in ("folder", "teachers"):
+        gone = replace(alike, **{place: tmp_path / "none"})
+        assert f"it does not see {tmp_path / 'none'}; the study's" in gone.problem_here()
 
 
 def test_without_dask_it_is_said_what_to_install(

@@ -15,6 +15,7 @@ from studies import PATIENCE_S, begun, timeless
 
 from foundation.errors import HostError
 from pipeline.recipe.file import load_recipe
+from pipeline.run_folder.folder import start_run
 from pipeline.study.arms import chosen_arms
 from pipeline.study.crew import Failure, News, carry_out_all, failure_of_exit
 from pipeline.study.folder import StudyFolder
@@ -128,6 +129,17 @@ def test_a_teacher_of_more_threads_takes_the_place_of_several_arms(tmp_path: Pat
         assert not three.has_room_for(other)
     finally:
         three.close()
+
+
+def test_a_teacher_that_was_begun_keeps_its_threads(tasks: list[Task]) -> None:
+    teacher, *arms = tasks
+    run = start_run(teacher.folder, teacher.file.recipe)
+    assert teacher.threads == 1
+    run.note(threads=3)
+    assert teacher.threads == 3
+    assert {arm.threads for arm in arms} == {1}
+    run.record_path.write_text("{")  # told of where it is trained
+    assert teacher.threads == 1
 
 
 def test_an_arm_whose_process_is_killed_is_begun_again_and_the_figures_are_the_same(
