@@ -244,3 +244,16 @@ def test_studies_that_differ_in_their_stages_share_their_teachers(
     said = compress("study", "third.toml", *more, cwd=tmp_path)
     assert said.code == RunMismatchError.exit_code
     assert "made by another recipe: teacher.training.epochs is 1 there, 2 here" in said.err
+
+
+@pytest.mark.slow
+def test_the_student_that_a_run_trains_alone_is_the_arm_of_that_name(
+    small: str, compress, tmp_path: Path
+) -> None:
+    (tmp_path / "small.toml").write_text(small)
+    arm = ("--arms", "alone", "--seeds", 1, "--run", "runs/study")
+    for command in (("study", "small.toml", *arm), ("distill", "small.toml", "--train-alone")):
+        said = compress(*command, cwd=tmp_path)
+        assert said.code == 0, said.err
+    (trained,) = (tmp_path / "runs/study/arms/alone/seed-0").glob("*/weights.safetensors")
+    assert (tmp_path / "runs/small/alone/weights.safetensors").read_bytes() == trained.read_bytes()
