@@ -239,6 +239,25 @@ def test_one_teacher_for_all_seeds_is_said_only_where_it_is_true(elsewhere: Path
     assert "all arms of a seed have one teacher" in report.read_text()
 
 
+@pytest.mark.slow
+def test_photos_that_are_gone_are_not_needed_wherever_they_lay(
+    small: str, draw_photos, compress, tmp_path: Path
+) -> None:
+    photos = draw_photos(tmp_path / "photos")
+    text = small.replace('"digits"', '"folder:photos"').replace("= 0.05", "= 1.0")
+    text = text.replace("seeds = 2", "seeds = 1").replace('"kd", ', '"alone", ')
+    (tmp_path / "small.toml").write_text(text + 'results = "photos.jsonl"\n')
+    said = compress("study", "small.toml", "--json", cwd=tmp_path)
+    assert said.code == 0, said.err
+    assert str(tmp_path) not in (tmp_path / "photos.jsonl").read_text()
+    shutil.rmtree(photos)
+    shutil.rmtree(tmp_path / "runs")
+    moved = ("--set", "data.name=folder:elsewhere", "--json")
+    again = compress("study", "small.toml", *moved, cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert figures_of(again.json()) == figures_of(said.json())
+
+
 class TestAFileThatCannotBe:
     @pytest.mark.parametrize(
         ("spoil", "words"),
