@@ -582,6 +582,8 @@ class GateRecipe(Section):
 
 
 _SCHEDULER = re.compile(r"(tcp|tls|ws|wss)://(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):\d{1,5}|\S.*\.json")
+BEST_SINGLE = "best-single"
+"""Of the methods by themselves the one that is best on the validation images."""
 
 
 class StudyRecipe(Section):
@@ -596,6 +598,11 @@ class StudyRecipe(Section):
         orders: further arms: the stages in another order, by their methods' names.
         stage_counts: further arms: the first so many stages, on the whole budget where that is the
             total.
+        planned: arms that the recipe's own stages are held against, planned before any result:
+            differences, intervals, effect sizes, and p values that Holm's procedure corrects for
+            their number. best-single is the method that by itself is best on the validation images.
+        equal_compute: further arms: each arm of one schedule with so many epochs more as the
+            stages' references cost (ARM-equal-compute).
         one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
@@ -632,6 +639,8 @@ class StudyRecipe(Section):
     arms: Names | None = None
     orders: list[list[str]] = []
     stage_counts: list[Few] = []
+    planned: list[str] = [BEST_SINGLE, "simultaneous", "sakd"]
+    equal_compute: bool = False
     reference_weights: list[Weight] = []
     baseline_schedules: list[Annotated[str, AfterValidator(_known_curve)]] = []
     own_terms: bool = False

@@ -11,6 +11,7 @@ those of the method by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,6 +19,7 @@ from typing import Any
 
 from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.sections import BEST_SINGLE
 from pipeline.training.one_schedule import alone_stage, annealed, library_stage, one_schedule
 from smskd.curve import SHARED, curves_of, leader_of
 from smskd.earlier import check_held
@@ -26,7 +28,10 @@ from smskd.stage import PREVIOUS, MethodSpec, Stage, check_sequence
 from smskd.weightings import WEIGHTINGS
 
 ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
+# Not every recipe has all of them: of one method there is no simultaneous arm.
+_PLANNED_UNLESS_SAID = {BEST_SINGLE, AT_ONCE, SAKD}
 UNANCHORED = "none"
+_PASSES_OF_A_STEP = 3
 _SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr")
 _ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": SHARED}
 
@@ -63,6 +68,9 @@ def chosen_arms(file: RecipeFile) -> dict[str, Arm]:
     """
     arms, requested = all_arms(file), file.recipe.study.arms
     known = {*arms, *(arm.trial_of for arm in arms.values() if arm.trial_of)}
+    for place, name in enumerate(file.recipe.study.planned):
+        if name not in {*known, *_PLANNED_UNLESS_SAID}:
+            raise unknown_name("arm", name, known, file.where("study", "planned", place))
     for place, name in enumerate(requested or []):
         if name not in known:
             raise unknown_name("arm", name, known, file.where("study", "arms", place))
@@ -92,9 +100,17 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms.append(_simultaneous(stages))
     if SAKD not in _methods(stages):
         arms.append(_sakd(stages, file))
+    if file.recipe.study.equal_compute:
+        epochs = equal_compute_epochs(stages, file.recipe.data.teacher_views)
+        arms = [one for arm in arms for one in (arm, *_with_compute(arm, epochs))]
     if file.recipe.study.budget == "per-stage":
         _check_full_schedules(stages, file)
-        arms = [budgeted for arm in arms for budgeted in (arm, _for_one_stage(arm, stages))]
+        budget = sum(stage.epochs for stage in stages)
+        arms = [
+            budgeted
+            for arm in arms
+            for budgeted in (arm, *([_for_one_stage(arm, stages)] if arm.epochs == budget else []))
+        ]
     arms = [trial for arm in arms for trial in _trials(arm, file)]
     if len(stages) > 1:
         arms += [_weighted(stages, weighting) for weighting in _weightings()]
@@ -109,10 +125,36 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
     return {arm.name: _with_defaults(arm) for arm in arms}
 
 
+def recipe_stages(file: RecipeFile) -> tuple[Stage, ...]:
+    """The recipe's own stages, as an arm has them."""
+    return tuple(spelled_out(library_stage(stage)) for stage in file.recipe.stages)
+
+
+def method_names(file: RecipeFile) -> list[str]:
+    """The methods of the recipe's stages, each of which is an arm by itself."""
+    return list(_methods(file.recipe.stages))
+
+
 def baseline_name(file: RecipeFile) -> str:
     """The arm that others are held against: plain KD, or else the first stage's method."""
     methods = _methods(file.recipe.stages)
     return "kd" if "kd" in methods else next(iter(methods))
+
+
+def equal_compute_epochs(stages: Sequence[Stage], views: int | None) -> int:
+    """Epochs of one schedule that cost as much as the stages with their references.
+
+    Counted in passes of the student, of which a step of training is three: forward, and backward
+    through activations and weights. Asking a reference is one, for every epoch, or where views are
+    fixed, for the first of each view. A live teacher is left out, by which an arm of one schedule
+    gets rather more than less; so are the losses.
+
+    Args:
+        stages: in order.
+        views: fixed views of each image; None where each is new.
+    """
+    asked = sum(min(stage.epochs, views or stage.epochs) for stage in stages[1:] if stage.anchored)
+    return sum(stage.epochs for stage in stages) + math.ceil(asked / _PASSES_OF_A_STEP)
 
 
 def distribute(budget: int, shares: Sequence[int]) -> list[int]:
@@ -152,6 +194,16 @@ def _check_full_schedules(stages: Sequence[Stage], file: RecipeFile) -> None:
                 "stage has a full schedule, but this one shares another's; name one of its own, or "
                 'take "total"'
             )
+
+
+def _with_compute(arm: Arm, epochs: int) -> list[Arm]:
+    """An arm of one schedule with the epochs that make its compute that of the stages; none where
+    it has them already."""
+    if arm.epochs == epochs:
+        return []
+    (stage,) = arm.stages
+    words = f"{arm.words}, for the compute of the stages with their references"
+    return [Arm(f"{arm.name}-equal-compute", words, (annealed(replace(stage, epochs=epochs)),))]
 
 
 def _for_one_stage(arm: Arm, stages: Sequence[Stage]) -> Arm:

@@ -12,6 +12,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.study.arms import ALONE, Arm, baseline_name
 from pipeline.study.crew import Failure
 from pipeline.study.folder import ArmResult
+from pipeline.study.planned import PlannedComparison, planned_comparisons
 from pipeline.study.record import StudyRecord
 from pipeline.study.statistics import (
     PairedComparison,
@@ -33,6 +34,9 @@ class ArmFindings:
             they have no seed in common, or are this one.
         seconds_per_epoch: mean over the seeds of each one's median.
         relative_time: of the baseline's; None without it.
+        seconds: mean over the seeds of all epochs together, a reference's and a live teacher's
+            asking with them.
+        relative_compute: of the baseline's; None without it.
         after_stage: mean validation top-1 after each stage.
         retention: mean over the seeds; None for an arm of one stage.
         runs: each seed's result.
@@ -47,6 +51,8 @@ class ArmFindings:
     against_alone: PairedComparison | None
     seconds_per_epoch: float
     relative_time: float | None
+    seconds: float
+    relative_compute: float | None
     after_stage: list[float]
     retention: dict[str, Any] | None
     runs: list[ArmResult]
@@ -65,6 +71,7 @@ class Findings:
         teachers: top-1 of each seed's teacher, by part: {"validation": …, "test": …}.
         networks: model and parameters of "teacher" and "student".
         arms: in the order of the table; those without any result are left out.
+        planned: the comparisons that were planned, of the recipe's own stages.
         failures: one line each.
     """
 
@@ -75,6 +82,7 @@ class Findings:
     teachers: dict[int, dict[str, float]]
     networks: dict[str, dict[str, Any]]
     arms: list[ArmFindings]
+    planned: list[PlannedComparison]
     failures: list[str]
 
     @property
@@ -108,6 +116,7 @@ class Findings:
             networks=self.networks,
             teachers={str(seed): top1 for seed, top1 in self.teachers.items()},
             arms={findings.arm.name: _arm_values(findings) for findings in self.arms},
+            planned=[asdict(comparison) for comparison in self.planned],
             failed=self.failures,
         )
 
@@ -135,6 +144,7 @@ def gather(
     by_arm = {name: runs for name, runs in by_arm.items() if runs}
     chosen = best_trials(arms, by_arm)
     by_arm = {name: by_arm[best] for name, (best, _) in chosen.items()}
+    table = {name: _as_chosen(arms[best], tried) for name, (best, tried) in chosen.items()}
     baseline, recipe = baseline_name(file), file.recipe
     return Findings(
         recipe=recipe,
@@ -144,9 +154,10 @@ def gather(
         teachers=_worth(recipe, teachers),
         networks=subject.networks.as_dict(),
         arms=[
-            _arm_findings(_as_chosen(arms[best], tried), tried, by_arm, baseline)
-            for best, tried in chosen.values()
+            _arm_findings(table[name], tried, table, by_arm, baseline)
+            for name, (_, tried) in chosen.items()
         ],
+        planned=planned_comparisons(file, table, by_arm),
         failures=[f"{failure.task.name}: {failure.message}" for failure in failures],
     )
 
@@ -198,11 +209,13 @@ def _as_chosen(arm: Arm, tried: Mapping[str, float]) -> Arm:
 def _arm_findings(
     arm: Arm,
     tried: dict[str, float],
+    arms: Mapping[str, Arm],
     by_arm: Mapping[str, Sequence[ArmResult]],
     baseline: str,
 ) -> ArmFindings:
-    runs = list(by_arm[arm.name])
+    runs, reference = list(by_arm[arm.name]), arms.get(baseline)
     seconds, baseline_runs = _seconds(runs), by_arm.get(baseline)
+    total = _total_seconds(arm, runs)
     stages = zip(*(run.after_stage for run in runs), strict=True)
     matrices = [run.retention for run in runs if run.retention]
     return ArmFindings(
@@ -213,6 +226,10 @@ def _arm_findings(
         against_alone=_against(arm.name, ALONE, by_arm),
         seconds_per_epoch=seconds,
         relative_time=seconds / _seconds(baseline_runs) if baseline_runs else None,
+        seconds=total,
+        relative_compute=total / _total_seconds(reference, baseline_runs)
+        if baseline_runs and reference
+        else None,
         after_stage=[spread_of(values).mean for values in stages],
         retention=mean_retention(matrices) if matrices else None,
         runs=runs,
@@ -231,6 +248,11 @@ def _against(
 
 def _seconds(runs: Sequence[ArmResult]) -> float:
     return spread_of([run.seconds_per_epoch for run in runs]).mean
+
+
+def _total_seconds(arm: Arm, runs: Sequence[ArmResult]) -> float:
+    # An earlier version told of an epoch alone.
+    return spread_of([run.seconds or arm.epochs * run.seconds_per_epoch for run in runs]).mean
 
 
 def _arm_values(findings: ArmFindings) -> dict[str, Any]:

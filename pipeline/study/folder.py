@@ -109,6 +109,7 @@ class ArmResult:
             of a result that was trained elsewhere, epoch and val_top1 of some of them.
         after_stage: validation top-1 of the student that each stage hands on.
         seconds_per_epoch: the median.
+        seconds: of all epochs together; None where an earlier version left it out.
         retention: see `smskd.retention_matrix`; None for an arm of one stage.
         versions: what trained it: release and commit of this program, and torch's.
     """
@@ -122,13 +123,14 @@ class ArmResult:
     after_stage: list[float]
     seconds_per_epoch: float
     retention: dict[str, Any] | None
+    seconds: float | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(0, seed=self.seed)
-        yield from above_zero(seconds_per_epoch=self.seconds_per_epoch)
+        yield from above_zero(seconds_per_epoch=self.seconds_per_epoch, seconds=self.seconds)
         yield from shares(validation_top1=self.validation_top1, test_top1=self.test_top1)
         for top1 in self.after_stage:
             yield from shares(after_stage=top1)

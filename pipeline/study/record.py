@@ -20,6 +20,9 @@ class StudyRecord:
         networks: model and parameters of "teacher" and "student".
         teachers: top-1 of each seed's teacher, by part: {"validation": …, "test": …}.
         arms: by name: accuracies over the seeds, comparisons, times, retention, each seed's run.
+        planned: the comparisons of the recipe's own stages that were planned, each with its arm,
+            what it is against, difference with its 95 % interval, p, Holm's p_holm, effect (Cohen's
+            d_z) and n, the seeds.
         failed: one line each.
         study: the study's folder; only where it is printed.
         report: files that were written; only where it is printed.
@@ -36,6 +39,7 @@ class StudyRecord:
     networks: dict[str, dict[str, Any]]
     teachers: dict[str, dict[str, float]]
     arms: dict[str, dict[str, Any]]
+    planned: list[dict[str, Any]]
     failed: list[str]
     study: str | None = None
     report: list[str] = field(default_factory=list)

@@ -12,6 +12,7 @@ from pipeline.shown.terminal import number
 from pipeline.study import figures
 from pipeline.study.arms import UNANCHORED
 from pipeline.study.findings import ArmFindings, Findings
+from pipeline.study.planned import PlannedComparison
 from pipeline.study.statistics import PairedComparison, Spread, spread_of
 
 _SIDE_BY_SIDE = (f"smskd-{UNANCHORED}", "smskd-tcp")
@@ -28,6 +29,7 @@ def columns(findings: Findings) -> list[str]:
         "p",
         "against alone",
         f"s per epoch ÷ {findings.baseline}",
+        f"s in all ÷ {findings.baseline}",
     ]
 
 
@@ -40,9 +42,10 @@ def rows(findings: Findings) -> list[list[str]]:
             _spread(result.validation),
             _spread(result.test),
             _points(result.against_baseline),
-            _p(result.against_baseline),
+            _p(result.against_baseline.p if result.against_baseline else None),
             _points(result.against_alone),
             number(result.relative_time, 2),
+            number(result.relative_compute, 2),
         ]
         for result in findings.arms
     ]
@@ -58,6 +61,47 @@ def findings_table(findings: Findings) -> Table:
     for head in heads[1:]:
         table.add_column(head, justify="right")
     for row in rows(findings):
+        table.add_row(*row)
+    return table
+
+
+def planned_columns(findings: Findings) -> list[str]:
+    """The heads of the table of planned comparisons."""
+    return [
+        f"{findings.planned[0].arm} against",
+        "difference (95 %)",
+        "p",
+        "p, Holm",
+        "d_z",
+        "seeds",
+    ]
+
+
+def planned_rows(findings: Findings) -> list[list[str]]:
+    """The planned comparisons as words, a row each."""
+    return [
+        [
+            one.against if one.against == one.planned else f"{one.against} ({one.planned})",
+            _interval(one),
+            _p(one.p),
+            _p(one.p_holm),
+            number(one.effect, 2).replace("-", "−"),
+            str(one.n),
+        ]
+        for one in findings.planned
+    ]
+
+
+def planned_table(findings: Findings) -> Table | None:
+    """The planned comparisons, for the terminal; None where there are none."""
+    if not findings.planned:
+        return None
+    table = Table(title="planned comparisons, points of test top-1", title_justify="left")
+    heads = planned_columns(findings)
+    table.add_column(heads[0], no_wrap=True)
+    for head in heads[1:]:
+        table.add_column(head, justify="right")
+    for row in planned_rows(findings):
         table.add_row(*row)
     return table
 
@@ -80,6 +124,8 @@ def _facts(findings: Findings) -> dict[str, Any]:
         "findings": findings,
         "columns": columns(findings),
         "rows": rows(findings),
+        "planned_columns": planned_columns(findings) if findings.planned else [],
+        "planned_rows": planned_rows(findings),
         "budget": _budget(findings),
         "teacher_test": _spread(_teachers(findings)),
         "seeds": ", ".join(map(str, findings.seeds)),
@@ -90,6 +136,11 @@ def _budget(findings: Findings) -> str:
     """What each arm may spend, as the beginning of a sentence."""
     if findings.has_one_budget:
         return f"Every arm has {findings.budget} epochs,"
+    if findings.recipe.study.budget == "total":
+        return (
+            f"An arm has {findings.budget} epochs, and one of equal compute as many more as the "
+            "stages' references cost: the table says how many. All have"
+        )
     return (
         "Each stage has a full schedule of its own, and arms of one schedule are shown with the "
         f"epochs of one stage and with those of all, {findings.budget}: the table says how many "
@@ -128,5 +179,12 @@ def _points(comparison: PairedComparison | None) -> str:
     return f"{100 * comparison.difference:+.2f}".replace("-", "−")
 
 
-def _p(comparison: PairedComparison | None) -> str:
-    return "–" if comparison is None or comparison.p is None else f"{comparison.p:.3g}"
+def _interval(comparison: PlannedComparison) -> str:
+    words = f"{100 * comparison.difference:+.2f}"
+    if comparison.low is not None and comparison.high is not None:
+        words += f" ({100 * comparison.low:+.2f} to {100 * comparison.high:+.2f})"
+    return words.replace("-", "−")
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else f"{p:.3g}"

@@ -61,6 +61,7 @@ class ResultLine:
         validation_top1, test_top1: of the student that the arm ends with.
         after_stage: validation top-1 of the student that each stage hands on.
         seconds_per_epoch: the median.
+        seconds: of all epochs together; None where an earlier version left it out.
         retention: see `smskd.retention_matrix`; None for an arm of one stage.
         curve: the way there, thinned.
         versions: what trained it.
@@ -77,13 +78,14 @@ class ResultLine:
     retention: dict[str, Any] | None
     curve: KeptCurve
     versions: dict[str, str | None]
+    seconds: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from named(arm=self.arm)
         yield from at_least(0, seed=self.seed)
         yield from sha256(fingerprint=self.fingerprint)
-        yield from above_zero(seconds_per_epoch=self.seconds_per_epoch)
+        yield from above_zero(seconds_per_epoch=self.seconds_per_epoch, seconds=self.seconds)
         yield from shares(validation_top1=self.validation_top1, test_top1=self.test_top1)
         for top1 in self.after_stage:
             yield from shares(after_stage=top1)
@@ -111,6 +113,7 @@ class ResultLine:
             history=[{"epoch": epoch, "val_top1": top1} for epoch, top1 in pairs],
             after_stage=self.after_stage,
             seconds_per_epoch=self.seconds_per_epoch,
+            seconds=self.seconds,
             retention=self.retention,
             versions=self.versions,
         )
@@ -136,6 +139,7 @@ def line_of(result: ArmResult, fingerprint: str, teacher: TaughtBy) -> ResultLin
         test_top1=result.test_top1,
         after_stage=result.after_stage,
         seconds_per_epoch=result.seconds_per_epoch,
+        seconds=result.seconds,
         retention=result.retention,
         curve=KeptCurve([point["epoch"] for point in kept], [point["val_top1"] for point in kept]),
         versions=result.versions,

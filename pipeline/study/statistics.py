@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import t as student_t
 from scipy.stats import ttest_rel
 
 Matrix = list[list[float | None]]
 
 _NO_SPREAD = 1e-12
+_FEWEST_FOR_SPREAD = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class PairedComparison:
     n: int
 
 
+@dataclass(frozen=True)
+class PairedEffect:
+    """How large a paired difference is, beside whether there is one.
+
+    Attributes:
+        low, high: 95 % confidence interval of the mean difference, by Student's t; None with one
+            seed.
+        effect: Cohen's d_z, the mean of the differences over their sample deviation; None with one
+            seed, or when all differences are equal.
+    """
+
+    low: float | None
+    high: float | None
+    effect: float | None
+
+
 def spread_of(values: Sequence[float]) -> Spread:
     """Mean and standard deviation of at least one value."""
     return Spread(statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None)
@@ -55,12 +73,43 @@ def compare_seed_by_seed(
     seeds = sorted(values.keys() & reference.keys())
     if not seeds:
         return None
-    values_paired, reference_paired = [values[s] for s in seeds], [reference[s] for s in seeds]
-    differences = [a - b for a, b in zip(values_paired, reference_paired, strict=True)]
-    p = None
+    differences, p = paired_differences(values, reference), None
     if max(differences) - min(differences) > _NO_SPREAD:
-        p = float(ttest_rel(values_paired, reference_paired).pvalue)
+        pairs = [values[seed] for seed in seeds], [reference[seed] for seed in seeds]
+        p = float(ttest_rel(*pairs).pvalue)
     return PairedComparison(statistics.mean(differences), p, len(seeds))
+
+
+def paired_differences(values: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
+    """Values less others, by the seeds that both have, in order."""
+    return [values[seed] - reference[seed] for seed in sorted(values.keys() & reference.keys())]
+
+
+def effect_of(differences: Sequence[float]) -> PairedEffect:
+    """Interval and size of the mean of at least one difference."""
+    n = len(differences)
+    if n < _FEWEST_FOR_SPREAD:
+        return PairedEffect(None, None, None)
+    mean, sd = statistics.mean(differences), statistics.stdev(differences)
+    half = float(student_t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    has_spread = max(differences) - min(differences) > _NO_SPREAD
+    return PairedEffect(mean - half, mean + half, mean / sd if has_spread else None)
+
+
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """p values corrected for their number, by Holm's step-down procedure.
+
+    The i-th smallest of m is times m − i + 1, at most 1, and never less than one before it (Holm,
+    "A Simple Sequentially Rejective Multiple Test Procedure", 1979). One that is not defined is
+    counted in m and stays so.
+    """
+    corrected: list[float | None] = [None] * len(ps)
+    defined = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    largest = 0.0
+    for rank, (p, place) in enumerate(defined):
+        largest = max(largest, min(1.0, (len(ps) - rank) * p))
+        corrected[place] = largest
+    return corrected
 
 
 def mean_retention(matrices: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
 from pipeline.study.processes import Processes
 from pipeline.study.progress import study_display
-from pipeline.study.render import findings_table, render_html, render_markdown
+from pipeline.study.render import findings_table, planned_table, render_html, render_markdown
 from pipeline.study.tasks import Task
 
 
@@ -72,7 +72,8 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
         _write(folder, findings)
     record = replace(findings.record(), study=str(folder.path), report=_reports(folder))
     lines = [f"report: {report}" for report in _reports(folder)]
-    outcome = Outcome(as_dict(record), [findings_table(findings), *lines])
+    tables = filter(None, [findings_table(findings), planned_table(findings)])
+    outcome = Outcome(as_dict(record), [*tables, *lines])
     return outcome, _failed(failures, len(settled) + len(remaining))
 
 

@@ -86,6 +86,7 @@ def train_arm(task: Task, arm: Arm, listener: Listener) -> None:
         history=history,
         after_stage=retention["top1"] if retention else [validation_top1],
         seconds_per_epoch=statistics.median(record["seconds"] for record in history),
+        seconds=sum(record["seconds"] for record in history),
         retention=retention,
         versions={name: release_of(name) for name in ("edge-compress", "torch")}
         | {"commit": code_commit()},

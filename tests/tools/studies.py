@@ -12,7 +12,7 @@ from typing import Any
 PATIENCE_S = 200
 
 _COMPRESS = Path(sys.executable).with_name("compress")
-_TIMES = {"seconds", "seconds_per_epoch", "relative_time"}
+_TIMES = {"seconds", "seconds_per_epoch", "relative_time", "relative_compute"}
 
 
 def timeless(values: Any) -> Any:

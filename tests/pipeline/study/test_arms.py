@@ -9,7 +9,14 @@ import pytest
 from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.recipe.sections import StageRecipe
-from pipeline.study.arms import Arm, all_arms, baseline_name, chosen_arms, distribute
+from pipeline.study.arms import (
+    Arm,
+    all_arms,
+    baseline_name,
+    chosen_arms,
+    distribute,
+    equal_compute_epochs,
+)
 from smskd.stage import MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS
 
@@ -384,3 +391,59 @@ class TestWithAFullScheduleForEachStage:
     def test_a_schedule_that_stages_share_is_none_of_each(self, tmp_path: Path) -> None:
         with pytest.raises(RecipeError, match=r"stages\[1\]\.schedule: with study\.budget"):
             all_arms(file_of(tmp_path, self.STUDY.splitlines()[0], SHARED))
+
+
+ANCHORED = """\
+[[stages]]
+methods = "kd"
+epochs = 5
+
+[[stages]]
+methods = "at"
+epochs = 3
+
+[[stages]]
+methods = "rkd"
+epochs = 4
+"""
+
+
+def test_equal_compute_counts_a_reference_as_a_third_of_a_step() -> None:
+    """Asked in 3 and 4 epochs, or in the first two of each where there are two views."""
+    stages = [Stage("kd", 5), Stage("at", 3), Stage("rkd", 4)]
+    assert equal_compute_epochs(stages, None) == 12 + 3  # 7/3
+    assert equal_compute_epochs(stages, 2) == 12 + 2  # 4/3
+    assert equal_compute_epochs(stages, 100) == 12 + 3
+    stages[1:] = [replace(stage, weighting="none") for stage in stages[1:]]
+    assert equal_compute_epochs(stages, None) == 12
+
+
+def test_arms_of_one_schedule_may_have_the_compute_of_the_stages(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, "equal_compute = true", ANCHORED))
+    further = {name for name in arms if name.endswith("-equal-compute")}
+    plain = {"alone", "kd", "at", "rkd", "simultaneous", "sakd"}
+    assert further == {f"{name}-equal-compute" for name in plain}
+    assert {arms[name].epochs for name in further} == {15}
+    assert {arms[name].epochs for name in set(arms) - further} == {12}
+    (stage,), (longer,) = arms["kd"].stages, arms["kd-equal-compute"].stages
+    assert replace(stage, epochs=15) == longer
+
+
+def test_with_full_schedules_too_each_arm_has_its_three_budgets(tmp_path: Path) -> None:
+    settings = 'equal_compute = true\nbudget = "per-stage"'
+    arms = all_arms(file_of(tmp_path, settings, ANCHORED))
+    epochs = {name: arms[name].epochs for name in ("kd", "kd-one-stage", "kd-equal-compute")}
+    assert epochs == {"kd": 12, "kd-one-stage": 5, "kd-equal-compute": 15}
+    assert "kd-equal-compute-one-stage" not in arms
+
+
+def test_stages_without_a_reference_have_no_compute_to_make_up_for(tmp_path: Path) -> None:
+    stages = ANCHORED.replace("epochs", 'weighting = "none"\nepochs')
+    arms = all_arms(file_of(tmp_path, "equal_compute = true", stages))
+    assert not [name for name in arms if "equal" in name]
+
+
+def test_a_planned_arm_that_there_is_not_is_told_of(tmp_path: Path) -> None:
+    file = file_of(tmp_path, 'planned = ["best-single", "kdd"]', ANCHORED)
+    with pytest.raises(UnknownNameError, match=r"study\.planned\[1\]: unknown arm 'kdd'"):
+        chosen_arms(file)

@@ -15,7 +15,16 @@ from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.study.arms import Arm, all_arms
 from pipeline.study.findings import Findings, best_trials, gather
 from pipeline.study.folder import ArmResult, StudyFolder
-from pipeline.study.render import columns, findings_table, render_html, render_markdown, rows
+from pipeline.study.render import (
+    columns,
+    findings_table,
+    planned_columns,
+    planned_rows,
+    planned_table,
+    render_html,
+    render_markdown,
+    rows,
+)
 from pipeline.study.subject import subject_in, teacher_in
 from smskd.stage import Stage
 
@@ -40,6 +49,8 @@ def result_of(arm: Arm, seed: int, test_top1: float) -> ArmResult:
         history=history,
         after_stage=[0.5, 0.6] if staged else [0.6],
         seconds_per_epoch=2.0 if staged else 1.0,
+        # Of the others nobody told: two epochs of a second.
+        seconds=6.0 if staged else None,
         retention=retention if staged else None,
     )
 
@@ -67,11 +78,35 @@ def test_the_table_has_means_deviations_differences_p_and_time(findings: Finding
     assert columns(findings)[3] == "against kd"
     # smskd-tcp − kd: 2 and 4 points, so t = 3 and p = 1 − (2/π)·atan 3 = 0.205
     assert rows(findings) == [
-        ["alone", "60.00 ± 0.00", "50.00 ± 0.00", "−15.00", "0.205", "–", "1.00"],
-        ["kd", "60.00 ± 0.00", "65.00 ± 7.07", "–", "–", "+15.00", "1.00"],
-        ["smskd-tcp", "60.00 ± 0.00", "68.00 ± 8.49", "+3.00", "0.205", "+18.00", "2.00"],
+        ["alone", "60.00 ± 0.00", "50.00 ± 0.00", "−15.00", "0.205", "–", "1.00", "1.00"],
+        ["kd", "60.00 ± 0.00", "65.00 ± 7.07", "–", "–", "+15.00", "1.00", "1.00"],
+        ["smskd-tcp", "60.00 ± 0.00", "68.00 ± 8.49", "+3.00", "0.205", "+18.00", "2.00", "3.00"],
     ]
     assert findings_table(findings).row_count == 3
+
+
+def test_the_planned_comparisons_have_a_table_of_their_own(findings: Findings) -> None:
+    """2 and 4 points, so mean 3, deviation √2: d_z = 2.12, t = 3; 95 % is ± 12.706 · 1."""
+    assert planned_columns(findings)[0] == "smskd-tcp against"
+    assert planned_rows(findings) == [
+        ["kd (best-single)", "+3.00 (−9.71 to +15.71)", "0.205", "0.205", "2.12", "2"]
+    ]
+    (comparison,) = findings.record().planned
+    assert comparison["p_holm"] == comparison["p"] == pytest.approx(0.2048, abs=1e-4)
+    assert (comparison["arm"], comparison["against"]) == ("smskd-tcp", "kd")
+    for shown in (render_html(findings), render_markdown(findings)):
+        assert "kd (best-single)" in shown
+        assert "+3.00 (−9.71 to +15.71)" in shown
+    table = planned_table(findings)
+    assert table is not None
+    assert table.row_count == 1
+
+
+def test_without_planned_comparisons_there_is_no_such_table(findings: Findings) -> None:
+    without = replace(findings, planned=[])
+    assert planned_table(without) is None
+    for shown in (render_html(without), render_markdown(without)):
+        assert "d_z" not in shown
 
 
 def test_one_seed_has_neither_deviation_nor_p(findings: Findings) -> None:
@@ -122,12 +157,12 @@ def test_names_and_failures_are_words_and_not_html(findings: Findings) -> None:
     assert "kd, seed 0: &lt;script" in page
 
 
-def test_the_summary_is_one_table_of_even_rows(findings: Findings) -> None:
-    summary = render_markdown(findings)
-    table = [line for line in summary.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(findings.arms)
-    assert len({line.count("|") for line in table}) == 1
-    assert re.fullmatch(r"[|:\- ]+", table[1])
+def test_the_summary_is_two_tables_of_even_rows(findings: Findings) -> None:
+    paragraphs = render_markdown(findings).split("\n\n")
+    tables = [text.splitlines() for text in paragraphs if text.startswith("|")]
+    assert [len(table) for table in tables] == [2 + len(findings.arms), 2 + len(findings.planned)]
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1
 
 
 def test_arms_without_stages_need_no_retention_and_no_waterfall(findings: Findings) -> None:

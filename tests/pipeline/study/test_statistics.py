@@ -7,6 +7,8 @@ import pytest
 from pipeline.study.statistics import (
     Spread,
     compare_seed_by_seed,
+    effect_of,
+    holm,
     loss_ratios,
     mean_retention,
     spread_of,
@@ -83,3 +85,32 @@ def test_what_is_left_is_told_in_terms_of_the_loss_after_the_stage_itself() -> N
 
 def test_a_stage_that_cannot_be_measured_has_no_shares() -> None:
     assert loss_ratios([[None, None], [None, 2.0]]) == [[None, None], [None, 1.0]]
+
+
+def test_holms_procedure_is_what_is_worked_out_by_hand() -> None:
+    # In order 0.01, 0.02, 0.03, 0.04: times 4, 3, 2 and 1 are 0.04, 0.06, 0.06 and 0.04, and the
+    # last is not less than those before it.
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.4]) == pytest.approx([0.8, 0.8])
+    assert holm([0.9, 0.7, 0.6]) == [1.0, 1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
+
+
+def test_a_p_that_is_not_defined_stays_so_and_is_counted() -> None:
+    assert holm([None, 0.02, 0.01]) == [None, pytest.approx(0.04), pytest.approx(0.03)]
+
+
+def test_interval_and_size_of_an_effect_by_hand() -> None:
+    # mean 2, sd 1: with 2 degrees of freedom t of 97.5 % is 4.3027, over √3.
+    found = effect_of([1.0, 2.0, 3.0])
+    assert found.effect == pytest.approx(2.0)
+    assert found.low == pytest.approx(2 - 4.3027 / math.sqrt(3), abs=1e-4)
+    assert found.high == pytest.approx(2 + 4.3027 / math.sqrt(3), abs=1e-4)
+
+
+def test_one_difference_has_no_interval_and_equal_ones_no_size() -> None:
+    assert effect_of([0.1]).low is None
+    same = effect_of([0.1, 0.1, 0.1])
+    assert same.effect is None
+    assert (same.low, same.high) == (pytest.approx(0.1), pytest.approx(0.1))
