@@ -63,8 +63,8 @@ MINUTES ?= 15
 gpu-study: $(STAMP)  ## SMSKD at 240 epochs on a GPU and the class folders in DATA=FOLDER (MINUTES=15; goes on)
 	$(BIN)/python benchmarks/gpu_study.py --data "$(DATA)" --out "$(OUT)" --minutes $(MINUTES)
 
-results: $(STAMP)  ## The figures of docs/results.md (about 10 minutes on 2 cores)
-	$(BIN)/compress study digits-study --seeds 5
+results: $(STAMP)  ## The first figures of docs/results.md (about 20 minutes on 2 cores)
+	$(BIN)/compress study digits-study --seeds 8
 
 dist: $(STAMP)  ## A wheel and an sdist in dist/, checked
 	rm -rf dist

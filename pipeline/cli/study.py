@@ -20,7 +20,7 @@ from pipeline.cli._recipes import RecipeArgument, recipe_file
         RecipeOption("study.results"),
         RecipeOption("study.scheduler"),
     ),
-    epilog="Examples:  compress study digits-study --seeds 5  ·  "
+    epilog="Examples:  compress study digits-study --seeds 8  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "
     "compress study digits-study --set stages.0.epochs=40 --run runs/shorter "
     "--teachers runs/digits-study/teachers  ·  "
