@@ -56,7 +56,7 @@ class FakeDevice:
         """Cut every link, as when a cable is pulled: without a word to either side."""
         for pid in self.connections():
             for one in [*children_of(pid), pid]:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # gone by itself
                     if "sshd" in Path(f"/proc/{one}/comm").read_text():
                         os.kill(one, signal.SIGKILL)
 
