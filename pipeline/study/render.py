@@ -55,14 +55,7 @@ def findings_table(findings: Findings) -> Table:
     """For the terminal."""
     seeds = len(findings.seeds)
     title = f"{findings.recipe.name}: mean ± sd over {seeds} seed{'s' if seeds > 1 else ''}"
-    table = Table(title=title, title_justify="left")
-    heads = columns(findings)
-    table.add_column(heads[0], no_wrap=True)
-    for head in heads[1:]:
-        table.add_column(head, justify="right")
-    for row in rows(findings):
-        table.add_row(*row)
-    return table
+    return _figures_table(title, columns(findings), rows(findings))
 
 
 def planned_columns(findings: Findings) -> list[str]:
@@ -96,12 +89,17 @@ def planned_table(findings: Findings) -> Table | None:
     """The planned comparisons, for the terminal; None where there are none."""
     if not findings.planned:
         return None
-    table = Table(title="planned comparisons, points of test top-1", title_justify="left")
-    heads = planned_columns(findings)
+    title = "planned comparisons, points of test top-1"
+    return _figures_table(title, planned_columns(findings), planned_rows(findings))
+
+
+def _figures_table(title: str, heads: list[str], rows: list[list[str]]) -> Table:
+    """Names on the left, in one line each, and figures on the right."""
+    table = Table(title=title, title_justify="left")
     table.add_column(heads[0], no_wrap=True)
     for head in heads[1:]:
         table.add_column(head, justify="right")
-    for row in planned_rows(findings):
+    for row in rows:
         table.add_row(*row)
     return table
 
