@@ -603,7 +603,7 @@ class StudyRecipe(Section):
             their number. best-single is the method that by itself is best on the validation images.
         equal_compute: further arms: each arm of one schedule with so many epochs more as the
             stages' references cost (ARM-equal-compute).
-        one_teacher: one teacher, of the recipe's seed, for all seeds; else each has its own.
+        teacher_seed: one teacher, of this seed, for all seeds; if unset each has its own.
         teachers: folder of the teachers, for studies that ask for the same ones to share; if
             unset the study's own.
         results: a JSON lines file that each result is put into as it comes, small enough to be
@@ -646,7 +646,7 @@ class StudyRecipe(Section):
     own_terms: bool = False
     carry: list[Share] = []
     compare_restarts: bool = False
-    one_teacher: bool = False
+    teacher_seed: Seed | None = None
     teachers: str | None = None
     results: str | None = None
     sakd_methods: Names | None = None

@@ -93,7 +93,7 @@ class Findings:
     @property
     def taught(self) -> str:
         """Which seeds have one teacher, in words."""
-        if not self.recipe.study.one_teacher:
+        if self.recipe.study.teacher_seed is None:
             return "each seed has its own teacher"
         if len(self.teachers) == 1:
             return "all seeds have one teacher"
@@ -164,9 +164,10 @@ def gather(
 
 def _worth(recipe: Recipe, teachers: Mapping[int, TaughtBy]) -> dict[int, dict[str, float]]:
     """What each seed's teacher is worth; one that taught all seeds goes by its own."""
+    shared = recipe.study.teacher_seed
     one = len({teacher.sha256 for teacher in teachers.values()}) == 1
-    if recipe.study.one_teacher and one:
-        return {recipe.seed: next(iter(teachers.values())).by_part()}
+    if shared is not None and one:
+        return {shared: next(iter(teachers.values())).by_part()}
     return {seed: teacher.by_part() for seed, teacher in sorted(teachers.items())}
 
 

@@ -80,9 +80,10 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
 def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -> list[Task]:
     """Seed by seed its teacher and its arms, so that early seeds are whole early."""
     recipe = file.recipe
-    tasks = []
+    shared = recipe.study.teacher_seed
+    tasks = [] if shared is None else [Task(file, folder, None, shared)]
     for seed in range(recipe.seed, recipe.seed + recipe.study.seeds):
-        if seed == recipe.seed or not recipe.study.one_teacher:
+        if shared is None:
             tasks.append(Task(file, folder, None, seed))
         tasks += [Task(file, folder, arm, seed) for arm in arms.values()]
     return tasks

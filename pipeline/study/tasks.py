@@ -66,8 +66,8 @@ class Task:
     @property
     def teacher_seed(self) -> int:
         """The seed of the teacher that it needs, or is."""
-        recipe = self.file.recipe
-        return recipe.seed if recipe.study.one_teacher else self.seed
+        shared = self.file.recipe.study.teacher_seed
+        return self.seed if shared is None else shared
 
     def has_left_its_files(self) -> bool:
         """Whether what comes of it shows here; see `result`."""

@@ -131,6 +131,16 @@ def test_a_teacher_of_more_threads_takes_the_place_of_several_arms(tmp_path: Pat
         three.close()
 
 
+def test_one_teacher_for_all_comes_first_and_may_be_of_a_seed_that_no_arm_has(
+    tmp_path: Path,
+) -> None:
+    settings = {"seed": 100, "study.arms": ["kd"], "study.seeds": 2, "study.teacher_seed": 0}
+    file = load_recipe(None, settings)
+    tasks = list_tasks(file, StudyFolder(tmp_path, tmp_path), chosen_arms(file))
+    assert [task.name for task in tasks] == ["teacher, seed 0", "kd, seed 100", "kd, seed 101"]
+    assert {task.teacher_seed for task in tasks} == {0}
+
+
 def test_a_teacher_that_was_begun_keeps_its_threads(tasks: list[Task]) -> None:
     teacher, *arms = tasks
     run = start_run(teacher.folder, teacher.file.recipe)

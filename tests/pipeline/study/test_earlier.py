@@ -222,7 +222,7 @@ class TestWhatCounts:
 @pytest.mark.slow
 def test_one_teacher_for_all_seeds_is_said_only_where_it_is_true(elsewhere: Path, compress) -> None:
     text = (elsewhere.parent / "small.toml").read_text()
-    (elsewhere.parent / "small.toml").write_text(text + "one_teacher = true\n")
+    (elsewhere.parent / "small.toml").write_text(text + "teacher_seed = 0\n")
     asked = ("--results", "small.jsonl", "--jobs", "2")
     write(elsewhere, read(elsewhere)[:1])
     said = compress("study", "small.toml", *asked, cwd=elsewhere.parent)
