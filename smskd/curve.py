@@ -7,9 +7,9 @@ at its beginning; a new one is one more registered function.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from foundation.registry import Registry
 
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SHARED = "shared"
 """The schedule of a stage that goes on where the one before it stood, on the same curve."""
+CURVE_KEYS = ("schedule", "lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr")
+"""What a stage says of its curve."""
+_OWN = "cosine"
+AnyStage = TypeVar("AnyStage", bound="Stage")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,27 @@ def schedule_names() -> list[str]:
     return [*SCHEDULES.names(), SHARED]
 
 
+def with_schedules(stages: Sequence[AnyStage], apart: Collection[int] = ()) -> list[AnyStage]:
+    """Stages that all name a schedule: one that names none goes on where the one before it stood.
+
+    It begins a cosine of its own where it is the first, quantises, says something of the curve
+    itself (lr, warm_lr, or epochs of its parts), or comes after one that keeps its best epoch.
+
+    Args:
+        stages: in order.
+        apart: places, counted from 0, of further stages that cannot go on.
+    """
+
+    def with_schedule(place: int, stage: AnyStage) -> AnyStage:
+        if stage.schedule is not None:
+            return stage
+        begins = place == 0 or place in apart or stages[place - 1].keep == "best"
+        own = begins or stage.quantized or stage.says_something_of_its_curve
+        return replace(stage, schedule=_OWN if own else SHARED)
+
+    return [with_schedule(place, stage) for place, stage in enumerate(stages)]
+
+
 def leader_of(stages: Sequence[Stage], place: int) -> int:
     """Which stage named the curve that a stage is on, both counted from 0.
 
@@ -121,6 +146,12 @@ def leader_of(stages: Sequence[Stage], place: int) -> int:
     )
 
 
+def own_curve(leader: Stage) -> dict[str, Any]:
+    """What a stage says of a curve for itself that is like the one it shares; nothing is held at
+    the peak, for that may be as long as the stage."""
+    return {key: getattr(leader, key) for key in CURVE_KEYS} | {"hold_epochs": 0.0}
+
+
 def curves_of(stages: Sequence[Stage]) -> list[Curve]:
     """The curve of each stage.
 
@@ -130,6 +161,7 @@ def curves_of(stages: Sequence[Stage]) -> list[Curve]:
     Raises:
         ValueError: when the first stage names no schedule.
     """
+    stages = with_schedules(stages)
     leaders = [leader_of(stages, place) for place in range(len(stages))]
     return [_curve(stages, leaders, place) for place in range(len(stages))]
 
@@ -139,7 +171,7 @@ def _curve(stages: Sequence[Stage], leaders: Sequence[int], place: int) -> Curve
     together = [number for number, other in enumerate(leaders) if other == leaders[place]]
     share = 1.0 if leaders[place] == 0 or leader.warm_lr is None else leader.warm_lr
     return Curve(
-        schedule=leader.schedule,
+        schedule=cast(str, leader.schedule),
         lr=cast(float, leader.lr) * share,
         epochs=sum(stages[number].epochs for number in together),
         warmup_epochs=cast(float, leader.warmup_epochs),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foundation.errors import ModelMismatchError
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
-from smskd.curve import curves_of
+from smskd.curve import curves_of, with_schedules
 from smskd.earlier import check_held, earlier_methods, held_specs, learned_in_file, needs_taps
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
@@ -82,6 +82,7 @@ def distill(
         TrainingError: when a loss is not a number any more.
         CorruptFileError: when a link in the folder leads out of it, or a file there is damaged.
     """
+    stages = with_schedules(stages)
     check_sequence(stages)
     check_held(stages)
     check_inside(Path(folder))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
 
 from foundation.errors import unknown_name
-from smskd.curve import SHARED, leader_of, schedule_names
+from smskd.curve import SHARED, leader_of, schedule_names, with_schedules
 
 OptimizerName = Literal["sgd", "adamw", "lamb"]
 LabelLossName = Literal["ce", "bce"]
@@ -80,6 +80,7 @@ class Stage:
             (30), counted from the start, or from the hold's end where there is one;
             "shared" goes on where the stage before stood, on one curve over the epochs of both,
             with its momentum: lr and these epochs are those of the stage that named the curve.
+            None is what `smskd.curve.with_schedules` makes of it: shared, where a stage can go on.
         warm_lr: share of lr at which the stage begins, if it is not the first; None takes it all.
         max_grad_norm: clips the joint gradient of student and methods; None leaves it.
         accumulate: batches whose gradients make one optimizer step.
@@ -113,7 +114,7 @@ class Stage:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     norm_weight_decay: float | None = None
-    schedule: str = "cosine"
+    schedule: str | None = None
     step_epochs: int | None = None
     warmup_epochs: float | None = None
     hold_epochs: float | None = None
@@ -155,6 +156,8 @@ class Stage:
                 )
 
     def _check_schedule(self) -> None:
+        if self.schedule is None:
+            return
         if self.schedule not in schedule_names():
             raise unknown_name("schedule", self.schedule, schedule_names())
         if not self.shares_schedule:
@@ -227,6 +230,11 @@ class Stage:
         return self.schedule == SHARED
 
     @property
+    def says_something_of_its_curve(self) -> bool:
+        """Whether it has a rate, or epochs of a rise, hold or step, that are its own."""
+        return any(getattr(self, name) is not None for name in ("warm_lr", *_OF_THE_CURVE))
+
+    @property
     def quantized(self) -> bool:
         """Whether the student is trained with 8-bit numbers."""
         return self.quantize != "none"
@@ -249,6 +257,7 @@ def check_sequence(stages: Sequence[Stage]) -> None:
         ValueError: when one before the last quantises, for what follows would train float numbers
             again; the first has earlier methods to keep; or a shared schedule is not one.
     """
+    stages = with_schedules(stages)
     if stages and stages[0].carry:
         raise ValueError(
             "the first stage has no stage before it whose methods it could keep, but got "

@@ -69,7 +69,7 @@ _OPTIONS = (
     cls=with_recipe(*_OPTIONS),
     epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
-    "--stages at,kd,rkd --epochs 2  ·  compress distill digits --one-schedule  ·  "
+    "--stages at,kd,rkd --epochs 2  ·  compress distill digits --restarts  ·  "
     "compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",
@@ -94,12 +94,12 @@ def distill(
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every stage (stages.N.epochs).")
     ] = None,
-    one_schedule: Annotated[
+    restarts: Annotated[
         bool,
         typer.Option(
-            "--one-schedule",
-            help="All stages on one schedule of the learning rate, without restarts "
-            "(stages.N.schedule).",
+            "--restarts",
+            help="Each stage on a schedule of the learning rate of its own, where they would "
+            "share one (stages.N.schedule).",
         ),
     ] = False,
     tap: Annotated[
@@ -118,7 +118,7 @@ def distill(
     Run again, it goes on after the last finished epoch and ends with the same weights.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
-    from pipeline.recipe.sections import shared_schedule  # noqa: PLC0415
+    from pipeline.recipe.sections import own_schedules  # noqa: PLC0415
 
     overrides = recipe_changes(ctx)
     if tap:
@@ -134,9 +134,9 @@ def distill(
         count = len(file.recipe.stages)
         overrides |= {f"stages.{number}.epochs": epochs for number in range(count)}
         file = load_recipe(path, overrides)
-    if one_schedule:
-        # What was typed stays, and is refused where it contradicts that.
-        overrides = {**overrides, **shared_schedule(file.recipe), **overrides}
+    if restarts:
+        # What was typed stays.
+        overrides = {**overrides, **own_schedules(file.recipe), **overrides}
         file = load_recipe(path, overrides)
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.
     from pipeline.commands.distill import distill_only  # noqa: PLC0415

@@ -207,9 +207,10 @@ def _lay_over(content: dict[str, Any], place: str, value: Any) -> None:
         if isinstance(node, list):
             node = node[_index(node, part, place)]
         else:
-            # Stages that only the defaults hold must be written down before one can be changed.
+            # Stages that only the defaults hold must be written down before one can be changed;
+            # what each leaves to the others follows from them afterwards.
             if part == "stages" and depth == 0 and "stages" not in node:
-                node["stages"] = recipe_values(Recipe())["stages"]
+                node["stages"] = recipe_values(Recipe.model_construct())["stages"]
             node = node.setdefault(part, {})
         if not isinstance(node, dict | list):
             raise RecipeError(f"--set {place}: {part!r} is a value, not a table")

@@ -22,7 +22,7 @@ from deploy_targets.device.options import Batch, RuntimeOptions, SamplingOptions
 from deploy_targets.hosts.host_names import LOCAL, password_problem
 from deploy_targets.intervals import FEWEST_ROUNDS
 from foundation.limits import Within
-from smskd.curve import SCHEDULES, SHARED, schedule_names
+from smskd.curve import SCHEDULES, leader_of, own_curve, schedule_names, with_schedules
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, check_sequence
 
@@ -94,7 +94,7 @@ class TrainingRecipe(Stage):
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    schedule: Annotated[str, AfterValidator(_known_schedule)] = "cosine"
+    schedule: Annotated[str, AfterValidator(_known_schedule)] | None = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
     hold_epochs: NotNegative | None = None
@@ -115,6 +115,7 @@ class StageRecipe(TrainingRecipe):
     methods: Annotated[tuple[MethodRecipe, ...], Field(min_length=1)] = (MethodRecipe("kd"),)
     prune: Fraction | None = None
     epochs: Epochs = 10
+    schedule: Annotated[str, AfterValidator(_known_schedule)] | None = None
     ce_weight: Weight | None = None
     reference_weight: Weight = 0.1
     reference_temperature: Positive = 4.0
@@ -679,10 +680,9 @@ class Recipe(Section):
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()
     stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
-        # The order that measured best: docs/results.md.
-        StageRecipe(methods=(MethodRecipe("at"),)),
-        StageRecipe(methods=(MethodRecipe("kd"),)),
-        StageRecipe(methods=(MethodRecipe("rkd"),)),
+        # What measured best: docs/results.md.
+        StageRecipe(methods=(MethodRecipe("at"),), epochs=6, hold_epochs=6.0),
+        StageRecipe(methods=(MethodRecipe("kd"),), epochs=24),
     ]
     engine: EngineRecipe = EngineRecipe()
     export: ExportRecipe = ExportRecipe()
@@ -692,6 +692,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _has_stages_that_go_together(self) -> Self:
+        self._name_schedules()
         check_sequence(self.stages)
         for stage in self.stages:
             if stage.shares_schedule and stage.prune is not None:
@@ -717,6 +718,14 @@ class Recipe(Section):
             )
         return self
 
+    def _name_schedules(self) -> None:
+        """Give a stage that names no schedule the one that follows from the stages around it, so
+        that whoever reads the recipe finds it there."""
+        full = self.study.budget == "per-stage"
+        # What a shared schedule carries over, momentum too, does not fit a pruned student.
+        apart = {n for n, stage in enumerate(self.stages) if full or stage.prune is not None}
+        self.__dict__["stages"] = with_schedules(self.stages, apart)
+
     @property
     def learns_integers(self) -> bool:
         """Whether the last stage trains the student with 8-bit numbers."""
@@ -737,15 +746,12 @@ class Recipe(Section):
         return self.student.prune if number == 1 else self.stages[number - 1].prune
 
 
-def shared_schedule(recipe: Recipe) -> dict[str, Any]:
-    """Changes to a recipe, by place, that put all its stages on the first one's schedule.
-
-    One that quantises keeps its own: it trains other weights.
-    """
-    left = dict.fromkeys(("lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr"))
-    return {
-        f"stages.{number}.{key}": value
-        for number, stage in enumerate(recipe.stages)
-        if number > 0 and not stage.quantized
-        for key, value in {"schedule": SHARED, **left}.items()
-    }
+def own_schedules(recipe: Recipe) -> dict[str, Any]:
+    """Changes to a recipe, by place, that give each stage the whole of the curve that it shares."""
+    leaders = [leader_of(recipe.stages, place) for place in range(len(recipe.stages))]
+    changes: dict[str, Any] = {}
+    for place, leader in enumerate(leaders):
+        if leaders.count(leader) > 1:
+            curve = own_curve(recipe.stages[leader])
+            changes |= {f"stages.{place}.{key}": value for key, value in curve.items()}
+    return changes

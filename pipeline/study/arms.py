@@ -21,7 +21,7 @@ from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError,
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import BEST_SINGLE
 from pipeline.training.one_schedule import alone_stage, annealed, library_stage, one_schedule
-from smskd.curve import SHARED, curves_of, leader_of
+from smskd.curve import CURVE_KEYS, SHARED, curves_of, leader_of, own_curve
 from smskd.earlier import check_held
 from smskd.objective import make_method, spelled_out
 from smskd.stage import PREVIOUS, MethodSpec, Stage, check_sequence
@@ -32,8 +32,7 @@ ALONE, AT_ONCE, SAKD = "alone", "simultaneous", "sakd"
 _PLANNED_UNLESS_SAID = {BEST_SINGLE, AT_ONCE, SAKD}
 UNANCHORED = "none"
 _PASSES_OF_A_STEP = 3
-_SCHEDULE_KEYS = ("schedule", "lr", "warmup_epochs", "hold_epochs", "step_epochs", "warm_lr")
-_ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(_SCHEDULE_KEYS) | {"schedule": SHARED}
+_ON_A_SHARED_ONE: dict[str, Any] = dict.fromkeys(CURVE_KEYS) | {"schedule": SHARED}
 
 
 @dataclass(frozen=True)
@@ -367,14 +366,11 @@ def _restarted(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """The stages, each on a schedule of its own, of the kind that it shared, and that falls."""
     leaders = [leader_of(stages, place) for place in range(len(stages))]
     return tuple(
-        annealed(replace(stage, **_restart(stages[leader]))) if leaders.count(leader) > 1 else stage
+        annealed(replace(stage, **own_curve(stages[leader])))
+        if leaders.count(leader) > 1
+        else stage
         for stage, leader in zip(stages, leaders, strict=True)
     )
-
-
-def _restart(leader: Stage) -> dict[str, Any]:
-    """The schedule of a stage by itself, of the kind that a curve of several has."""
-    return {key: getattr(leader, key) for key in _SCHEDULE_KEYS} | {"hold_epochs": 0.0}
 
 
 def _as_placed(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -385,7 +381,7 @@ def _as_placed(stages: Sequence[Stage], sequence: Sequence[Stage]) -> tuple[Stag
     if not any(stage.shares_schedule for stage in stages):
         return tuple(sequence)
     return tuple(
-        replace(stage, **{key: getattr(place, key) for key in _SCHEDULE_KEYS})
+        replace(stage, **{key: getattr(place, key) for key in CURVE_KEYS})
         for stage, place in zip(sequence, stages, strict=True)
     )
 

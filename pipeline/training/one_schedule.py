@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-from smskd.curve import curves_of
+from smskd.curve import curves_of, with_schedules
 from smskd.stage import MethodSpec, Stage
 
 _ANNEALING = "cosine"
@@ -22,6 +22,7 @@ def library_stage(stage: Stage) -> Stage:
 
 def annealed(stage: Stage) -> Stage:
     """The stage at a rate that falls to its end; that of a stage before others need not."""
+    (stage,) = with_schedules([stage])
     (curve,) = curves_of([stage])
     return stage if curve.anneals else replace(stage, schedule=_ANNEALING, hold_epochs=0.0)
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from foundation.errors import UnknownNameError
+from smskd.curve import with_schedules
 from smskd.stage import MethodSpec, Stage, check_sequence
 
 
@@ -170,5 +171,23 @@ def test_what_a_stage_says_nothing_of_has_its_default_and_is_the_curves_where_it
     None
 ):
     keys = ("lr", "warmup_epochs", "hold_epochs", "step_epochs")
-    assert [getattr(Stage("kd"), key) for key in keys] == [0.05, 0.0, 0.0, 30]
-    assert [getattr(Stage("kd", schedule="shared"), key) for key in keys] == [None] * 4
+    first, second = with_schedules([Stage("at"), Stage("kd")])
+    assert (first.schedule, second.schedule) == ("cosine", "shared")
+    assert [getattr(first, key) for key in keys] == [0.05, 0.0, 0.0, 30]
+    assert [getattr(second, key) for key in keys] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"keep": "best"}, {}), ({}, {"lr": 0.05}), ({}, {"warm_lr": 0.5}),
+        ({}, {"step_epochs": 3}), ({}, {"hold_epochs": 0.0}), ({}, {"quantize": "int8"}),
+    ],
+)  # fmt: skip
+def test_a_stage_that_cannot_go_on_or_has_a_curve_of_its_own_begins_one(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    stages = with_schedules([Stage("at", **first), Stage("kd", **second)])
+    assert [stage.schedule for stage in stages] == ["cosine", "cosine"]
+    apart = with_schedules([Stage("at"), Stage("kd"), Stage("rkd")], apart={1})
+    assert [stage.schedule for stage in apart] == ["cosine", "cosine", "shared"]

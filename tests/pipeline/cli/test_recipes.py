@@ -32,8 +32,8 @@ def test_all_are_listed_with_what_they_are_for() -> None:
 
 def test_one_is_shown_as_it_stands_in_its_file_to_begin_ones_own_with(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
-    mine.write_text(shown("cifar10-sets"))
-    original = Path(shipped_recipe("cifar10-sets").path)
+    mine.write_text(shown("cifar10-study"))
+    original = Path(shipped_recipe("cifar10-study").path)
     assert mine.read_text() == original.read_text().rstrip("\n") + "\n"
     assert load_recipe(mine).recipe == load_recipe(original).recipe
 

@@ -4,7 +4,7 @@ import pytest
 
 from foundation.errors import RecipeError
 from pipeline.recipe.file import dump_recipe, load_recipe
-from pipeline.recipe.sections import AugmentRecipe, Recipe, shared_schedule
+from pipeline.recipe.sections import AugmentRecipe, Recipe, own_schedules
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,40 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
     assert load_recipe(None, {"bench.max_seconds": 5}).recipe.bench.max_seconds == 5.0
 
 
-def test_the_default_road_is_at_then_kd_then_rkd() -> None:
-    assert [stage.name for stage in Recipe().stages] == ["at", "kd", "rkd"]
+def test_the_default_road_is_at_then_kd_on_one_schedule() -> None:
+    assert [(stage.name, stage.schedule) for stage in Recipe().stages] == [
+        ("at", "cosine"), ("kd", "shared"),
+    ]  # fmt: skip
+    changed = load_recipe(None, {"stages.1.lr": 0.01}).recipe.stages
+    assert [stage.schedule for stage in changed] == ["cosine", "cosine"]
 
 
-def test_all_stages_go_on_one_schedule_but_the_one_that_quantises(tmp_path) -> None:
+def test_stages_go_on_on_one_schedule_but_where_one_prunes_or_quantises(tmp_path) -> None:
     stages = [
         {"methods": "at", "lr": 0.1, "warmup_epochs": 1.0},
-        {"methods": "kd", "lr": 0.02, "warm_lr": 0.5},
+        {"methods": "kd"},
+        {"methods": "rkd", "prune": 0.2},
+        {"methods": "kd", "warm_lr": 0.5},
         {"methods": "quant"},
     ]
     recipe = load_recipe(None, {"stages": stages}).recipe
-    changed = load_recipe(None, {"stages": stages, **shared_schedule(recipe)}).recipe
-    assert [stage.schedule for stage in changed.stages] == ["cosine", "shared", "cosine"]
-    assert [stage.lr for stage in changed.stages] == [0.1, None, 0.005]
+    assert [stage.schedule for stage in recipe.stages] == ["cosine", "shared", *["cosine"] * 3]
     path = tmp_path / "recipe.toml"
-    path.write_text(dump_recipe(changed))
-    assert load_recipe(path).recipe == changed
+    path.write_text(dump_recipe(recipe))
+    assert load_recipe(path).recipe == recipe
+
+
+def test_each_stage_can_have_the_whole_of_a_curve_that_they_would_share() -> None:
+    stages = [
+        {"methods": "at", "lr": 0.1, "schedule": "linear", "epochs": 4, "hold_epochs": 4.0},
+        {"methods": "kd"},
+        {"methods": "quant"},
+    ]
+    recipe = load_recipe(None, {"stages": stages}).recipe
+    changed = load_recipe(None, {"stages": stages, **own_schedules(recipe)}).recipe
+    assert [stage.schedule for stage in changed.stages] == ["linear", "linear", "cosine"]
+    assert [stage.lr for stage in changed.stages] == [0.1, 0.1, 0.005]
+    assert [stage.hold_epochs for stage in changed.stages] == [0.0, 0.0, 0.0]
 
 
 def test_a_pruned_student_cannot_go_on_on_the_same_schedule() -> None:

@@ -38,6 +38,7 @@ weighting = "constant"
 [[stages]]
 methods = "rkd"
 epochs = 4
+schedule = "cosine"
 """
 OPTIMIZER = ("optimizer", "lr", "momentum", "weight_decay", "norm_weight_decay", "schedule",
              "step_epochs", "warmup_epochs", "hold_epochs", "warm_lr", "max_grad_norm",
