@@ -91,6 +91,11 @@ class Findings:
         return {result.arm.epochs for result in self.arms} == {self.budget}
 
     @property
+    def has_all_seeds(self) -> bool:
+        """Whether all arms have a result of each seed."""
+        return {len(result.runs) for result in self.arms} == {len(self.seeds)}
+
+    @property
     def taught(self) -> str:
         """Which seeds have one teacher, in words."""
         if self.recipe.study.teacher_seed is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import BEST_SINGLE
-from pipeline.study.arms import Arm, method_names, recipe_stages
+from pipeline.study.arms import Arm, baseline_name, method_names, recipe_stages
 from pipeline.study.folder import ArmResult
 from pipeline.study.statistics import (
     compare_seed_by_seed,
@@ -63,6 +63,18 @@ def own_arm(file: RecipeFile, arms: Mapping[str, Arm]) -> str | None:
     return None
 
 
+def proving_arms(file: RecipeFile, arms: Mapping[str, Arm]) -> set[str]:
+    """The arms that a study is made for, with the tries at them: the recipe's own stages, the
+    baseline, and what is planned; other arms, methods by themselves too, explain.
+
+    Args:
+        file: the recipe.
+        arms: those that were asked for, by name.
+    """
+    wanted = {own_arm(file, arms), baseline_name(file), *file.recipe.study.planned}
+    return {name for name, arm in arms.items() if {name, arm.trial_of} & wanted}
+
+
 def planned_comparisons(
     file: RecipeFile, arms: Mapping[str, Arm], by_arm: Mapping[str, Sequence[ArmResult]]
 ) -> list[PlannedComparison]:
@@ -89,13 +101,17 @@ def planned_comparisons(
 
 
 def _best_single(file: RecipeFile, by_arm: Mapping[str, Sequence[ArmResult]]) -> str | None:
-    """The method by itself that is best on the validation images."""
-    singles = [name for name in method_names(file) if name in by_arm]
-    return max(
-        singles,
-        key=lambda name: spread_of([run.validation_top1 for run in by_arm[name]]).mean,
-        default=None,
-    )
+    """The method by itself that is best on the validation images, over the seeds of them all."""
+    runs = {name: by_arm[name] for name in method_names(file) if name in by_arm}
+    if not runs:
+        return None
+    shared = set.intersection(*({run.seed for run in each} for each in runs.values()))
+
+    def worth(name: str) -> float:
+        counted = [run for run in runs[name] if run.seed in shared] or runs[name]
+        return spread_of([run.validation_top1 for run in counted]).mean
+
+    return max(runs, key=worth)
 
 
 def _compared(

@@ -23,6 +23,7 @@ def columns(findings: Findings) -> list[str]:
     return [
         "arm",
         *([] if findings.has_one_budget else ["epochs"]),
+        *([] if findings.has_all_seeds else ["seeds"]),
         "validation top-1 %",
         "test top-1 %",
         f"against {findings.baseline}",
@@ -39,6 +40,7 @@ def rows(findings: Findings) -> list[list[str]]:
         [
             result.arm.name,
             *([] if findings.has_one_budget else [str(result.arm.epochs)]),
+            *([] if findings.has_all_seeds else [str(len(result.runs))]),
             _spread(result.validation),
             _spread(result.test),
             _points(result.against_baseline),

@@ -21,6 +21,7 @@ from pipeline.study.crew import Failure, WorkerError, Workplace, carry_out_all
 from pipeline.study.earlier import EarlierResults, known_results
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
+from pipeline.study.planned import proving_arms
 from pipeline.study.processes import Processes
 from pipeline.study.progress import study_display
 from pipeline.study.render import findings_table, planned_table, render_html, render_markdown
@@ -79,13 +80,16 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
 
 def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -> list[Task]:
     """Seed by seed its teacher and its arms, so that early seeds are whole early."""
-    recipe = file.recipe
-    shared = recipe.study.teacher_seed
+    recipe, settings = file.recipe, file.recipe.study
+    shared, few = settings.teacher_seed, settings.explaining_seeds
+    proving = proving_arms(file, arms)
     tasks = [] if shared is None else [Task(file, folder, None, shared)]
-    for seed in range(recipe.seed, recipe.seed + recipe.study.seeds):
+    for seed in range(recipe.seed, recipe.seed + settings.seeds):
         if shared is None:
             tasks.append(Task(file, folder, None, seed))
-        tasks += [Task(file, folder, arm, seed) for arm in arms.values()]
+        explained = few is None or seed < recipe.seed + few
+        asked = [arm for name, arm in arms.items() if explained or name in proving]
+        tasks += [Task(file, folder, arm, seed) for arm in asked]
     return tasks
 
 

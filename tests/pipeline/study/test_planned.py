@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.study.arms import Arm, all_arms
-from pipeline.study.folder import ArmResult
-from pipeline.study.planned import PlannedComparison, own_arm, planned_comparisons
+from pipeline.study.folder import ArmResult, StudyFolder
+from pipeline.study.planned import PlannedComparison, own_arm, planned_comparisons, proving_arms
+from pipeline.study.study import list_tasks
 
 STAGES = """\
 [[stages]]
@@ -92,6 +94,35 @@ def test_the_plan_is_against_the_best_single_method_all_at_once_and_sakd(plan: P
     assert [one.p_holm for one in (sakd, at, at_once)] == pytest.approx(
         [3 * sakd.p, 2 * at.p, at_once.p]
     )
+
+
+def test_the_best_single_method_is_the_best_over_the_seeds_that_all_of_them_have(
+    plan: Plan,
+) -> None:
+    runs = results()
+    runs["at"] = runs["at"][:1]  # 60 % on the validation images
+    runs["kd"] = [replace(runs["kd"][0], validation_top1=0.5), *runs["kd"][1:]]
+    runs["kd"][1:] = [replace(run, validation_top1=0.9) for run in runs["kd"][1:]]
+    best = planned_comparisons(*plan(), runs)[0]
+    assert (best.against, best.n) == ("at", 1)
+
+
+def test_the_arms_that_a_study_is_made_for_are_its_own_the_baseline_and_the_planned(
+    plan: Plan,
+) -> None:
+    assert proving_arms(*plan()) == {"smskd-tcp", "kd", "simultaneous", "sakd"}
+    tried = 'planned = ["sakd"]\nbaseline_schedules = ["cosine", "linear"]'
+    assert proving_arms(*plan(tried)) == {
+        "smskd-tcp", "kd-cosine", "kd-linear", "sakd-cosine", "sakd-linear",
+    }  # fmt: skip
+
+
+def test_arms_that_only_explain_may_have_fewer_seeds(plan: Plan, tmp_path: Path) -> None:
+    file, arms = plan("seeds = 3\nexplaining_seeds = 1")
+    tasks = list_tasks(file, StudyFolder(tmp_path, tmp_path), arms)
+    seeds = {name: [t.seed for t in tasks if t.arm and t.arm.name == name] for name in arms}
+    assert seeds["smskd-tcp"] == seeds["kd"] == [0, 1, 2]
+    assert seeds["at"] == seeds["alone"] == seeds["smskd-none"] == [0]
 
 
 def test_what_has_no_result_is_not_compared_and_not_counted(plan: Plan) -> None:

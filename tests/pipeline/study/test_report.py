@@ -85,6 +85,19 @@ def test_the_table_has_means_deviations_differences_p_and_time(findings: Finding
     assert findings_table(findings).row_count == 3
 
 
+def test_the_table_says_how_many_seeds_where_some_arms_have_fewer(study) -> None:
+    file = RecipeFile(load_recipe(study.path / "recipe.toml").recipe)
+    arms = {n: a for n, a in all_arms(file).items() if n in ("alone", "kd")}
+    results = [
+        result_of(arms[name], seed, 0.5) for name, seed in [("alone", 0), ("kd", 0), ("kd", 1)]
+    ]
+    found = gathered(study, file, arms, results)
+    assert columns(found)[1] == "seeds"
+    assert [row[:3] for row in rows(found)] == [
+        ["alone", "1", "60.00"], ["kd", "2", "60.00 ± 0.00"],
+    ]  # fmt: skip
+
+
 def test_the_planned_comparisons_have_a_table_of_their_own(findings: Findings) -> None:
     """2 and 4 points, so mean 3, deviation √2: d_z = 2.12, t = 3; 95 % is ± 12.706 · 1."""
     assert planned_columns(findings)[0] == "smskd-tcp against"
