@@ -33,6 +33,7 @@ from pipeline.commands.catalogue import (
 from pipeline.commands.device import DevicesChecked, DevicesCleared, DevicesKnown, DevicesSetUp
 from pipeline.commands.doctor import Examination
 from pipeline.commands.estimate import Estimates
+from pipeline.commands.explain import ExitCodesShown
 from pipeline.commands.fleet import FleetOutcome
 from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
 from pipeline.commands.versions import Versions
@@ -72,6 +73,7 @@ RECORDS: Mapping[str, type] = {
     "distillation": DistillOutcome,
     "doctor": Examination,
     "estimates": Estimates,
+    "exit-codes": ExitCodesShown,
     "export": ExportOutcome,
     "fleet-bench": FleetOutcome,
     "methods": MethodsShown,
