@@ -16,7 +16,7 @@ __all__ = ["app", "main"]
 # In the order in which help lists them: the road first.
 COMMANDS = (
     "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
-    "device", "recipes", "targets", "methods", "models", "datasets", "explain",
+    "runs", "device", "recipes", "targets", "methods", "models", "datasets", "explain",
     "doctor",
 )  # fmt: skip
 for _command in COMMANDS:

@@ -36,6 +36,7 @@ from pipeline.commands.estimate import Estimates
 from pipeline.commands.explain import ExitCodesShown
 from pipeline.commands.fleet import FleetOutcome
 from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
+from pipeline.commands.runs import RunsCompared, RunsShown
 from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
 from pipeline.gating.verdict import Verdict
@@ -80,6 +81,8 @@ RECORDS: Mapping[str, type] = {
     "models": ModelsShown,
     "packed-bundle": Packed,
     "recipes": RecipesShown,
+    "runs": RunsShown,
+    "runs-compared": RunsCompared,
     "report": ReportOutcome,
     "run": RunOutcome,
     "targets": TargetsShown,

@@ -98,6 +98,7 @@ class RunRecord(Table):
 
     Attributes:
         threads: on how many a study trains its teacher; None where that is left to the machine.
+        tags: by which a person finds it again.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -112,6 +113,7 @@ class RunRecord(Table):
     networks: dict[str, NetworkRecord] = field(default_factory=dict)
     adopted: str | None = None
     threads: int | None = None
+    tags: list[str] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
