@@ -39,6 +39,7 @@ def distill(
     folder: Path | str,
     *,
     validation: Batches | None = None,
+    validate_every: int = 1,
     taps: Taps | None = None,
     seed: int = 0,
     engine: Engine | None = None,
@@ -60,7 +61,9 @@ def distill(
             `set_epoch(epoch)`, that is called before each epoch, counted over all stages.
         stages: what to do, in order.
         folder: takes one subfolder a stage: the student after it, its metrics, resume state.
-        validation: batches for the accuracy after each epoch.
+        validation: batches for the accuracy after an epoch.
+        validate_every: after each so many epochs of a stage, and after its last; a stage that keeps
+            its best is validated after each.
         taps: names of the student's and the teacher's taps; found by a dry pass if not given.
         seed: decides everything that is drawn at random here.
         engine: device and precision.
@@ -114,6 +117,7 @@ def distill(
             reference=reference,
             train=train,
             validation=validation,
+            validate_every=validate_every,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
             folder=folders[index - 1],
             seed=seed,
@@ -137,6 +141,7 @@ def train_alone(
     folder: Path | str,
     *,
     validation: Batches | None = None,
+    validate_every: int = 1,
     seed: int = 0,
     engine: Engine | None = None,
     listener: Listener | None = None,
@@ -158,6 +163,7 @@ def train_alone(
         student=TappedModel(model),
         train=train,
         validation=validation,
+        validate_every=validate_every,
         folder=Path(folder),
         seed=seed,
         engine=engine or Engine(),

@@ -55,6 +55,7 @@ class StageJob:
     pair: Pair | None = None
     reference: TappedModel | None = None
     validation: Batches | None = None
+    validate_every: int = 1
     first_epoch: int = 0
     seed: int = 0
     engine: Engine = field(default_factory=Engine)

@@ -624,6 +624,8 @@ class StudyRecipe(Section):
             all methods at once with the restarts of the stages.
         sakd_methods: feature methods that the SAKD arm is put around; None takes those of the
             stages, or else "at".
+        validate_every: epochs of a stage from one look at the validation images to the next, for
+            the learning curves; the last is always looked at. No figure of the table depends on it.
         threads: of each arm's process; sums in another order give other last digits, so figures
             depend on it.
         teacher_threads: of each teacher's process; if unset as an arm's. A teacher that was begun
@@ -654,6 +656,7 @@ class StudyRecipe(Section):
     teachers: str | None = None
     results: str | None = None
     sakd_methods: Names | None = None
+    validate_every: Few = 1
     threads: Few = 1
     teacher_threads: Few | None = None
     jobs: Few | None = None

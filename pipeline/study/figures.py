@@ -111,7 +111,14 @@ def waterfalls(arms: Sequence[ArmFindings]) -> str:
 
 def _curves(findings: ArmFindings) -> tuple[list[int], Any]:
     """The epochs that are known of all runs, and the accuracies there, in %, a row a run."""
-    known = [{point["epoch"]: point["val_top1"] for point in run.history} for run in findings.runs]
+    known = [
+        {
+            point["epoch"]: point["val_top1"]
+            for point in run.history
+            if point["val_top1"] is not None
+        }
+        for run in findings.runs
+    ]
     epochs = sorted(set.intersection(*map(set, known)))
     return epochs, np.array([[100 * curve[epoch] for epoch in epochs] for curve in known])
 

@@ -127,9 +127,9 @@ def line_of(result: ArmResult, fingerprint: str, teacher: TaughtBy) -> ResultLin
         fingerprint: of all that it depends on but the teacher's weights.
         teacher: who taught it.
     """
-    last = result.history[-1]["epoch"]
-    apart = -(-len(result.history) // _POINTS)
-    kept = [point for point in result.history if (last - point["epoch"]) % apart == 0]
+    validated = [point for point in result.history if point["val_top1"] is not None]
+    apart = -(-len(validated) // _POINTS)
+    kept = validated[::-1][::apart][::-1] if validated else []
     return ResultLine(
         arm=result.arm,
         seed=result.seed,

@@ -149,28 +149,26 @@ class _Bench:
 
     def train(self, arm: Arm, listener: Listener) -> list[dict[str, Any]]:
         """Take the student through an arm's stages; each stage's metrics."""
-        validation = self.data.evaluation(self.data.splits.validation)
         first = arm.stages[0]
+        settings: dict[str, Any] = {
+            "validation": self.data.evaluation(self.data.splits.validation),
+            "validate_every": self.recipe.study.validate_every,
+            "seed": self.seed,
+            "engine": self.recipe.engine,
+            "listener": listener,
+        }
         if not any(stage.methods for stage in arm.stages) and len(arm.stages) == 1:
             folder = self.folder / stage_folder(1, first)
-            return [
-                train_alone(
-                    self.student, self.batches, first, folder, validation=validation,
-                    seed=self.seed, engine=self.recipe.engine, listener=listener,
-                )
-            ]  # fmt: skip
+            return [train_alone(self.student, self.batches, first, folder, **settings)]
         return distill(
             self.teacher,
             self.student,
             self.batches,
             arm.stages,
             self.folder,
-            validation=validation,
             taps=self.taps,
-            seed=self.seed,
-            engine=self.recipe.engine,
-            listener=listener,
             views=self.views(listener),
+            **settings,
         )
 
     def retention(self, arm: Arm) -> dict[str, Any]:

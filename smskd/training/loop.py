@@ -187,7 +187,7 @@ class _StageRun:
             "epoch": epoch + 1,
             "lr": self.job.rates.rate(epoch),
             "losses": self._means(sums, images_seen),
-            **self._validate(),
+            **self._validate(epoch + 1),
             "seconds": time.perf_counter() - started,
         }
         self._check_finite(record)
@@ -232,8 +232,11 @@ class _StageRun:
             sums = counted
         return {name: (total / images).item() for name, total in sums.items()}
 
-    def _validate(self) -> dict[str, Any]:
-        if self.job.validation is None:
+    def _validate(self, done: int) -> dict[str, Any]:
+        """Accuracy and loss after so many epochs; None where it is not their turn."""
+        turn = done % self.job.validate_every == 0 or done == self.stage.epochs
+        due = turn or self.stage.keep == "best"
+        if self.job.validation is None or not due:
             return {"val_top1": None, "val_loss": None}
         scores = evaluate(self.step.handed_on, self.job.validation, self.device)
         return {"val_top1": scores["top1"], "val_loss": scores["loss"]}

@@ -119,9 +119,8 @@ def write_result(
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
     """The record with the highest validation accuracy, the earliest of equals; else the last."""
-    if any(record["val_top1"] is None for record in history):
-        return history[-1]
-    return max(history, key=lambda record: record["val_top1"])
+    validated = [record for record in history if record["val_top1"] is not None]
+    return max(validated, key=lambda record: record["val_top1"], default=history[-1])
 
 
 def _point(record: dict[str, Any]) -> dict[str, Any]:

@@ -379,3 +379,24 @@ def test_features_of_other_shapes_cannot_be_held_against_the_references(
             teacher, mlp(), data, stages, tmp_path,
             taps=(["1"], ["stem"]), engine=CPU, between=Between(),
         )  # fmt: skip
+
+
+def test_looking_at_the_validation_images_less_often_changes_nothing_but_the_curve(
+    teacher: nn.Module, net: Net, data: list[Any], tmp_path: Path
+) -> None:
+    stages = [Stage("kd", epochs=3), Stage("rkd", epochs=2, keep="best")]
+    often, seldom = [
+        distill(
+            teacher, net(), data, stages, tmp_path / str(every), validation=data, engine=CPU,
+            validate_every=every,
+        )
+        for every in (1, 2)
+    ]  # fmt: skip
+    assert [metrics["weights_sha256"] for metrics in often] == [
+        metrics["weights_sha256"] for metrics in seldom
+    ]
+    seen = [[record["val_top1"] for record in metrics["history"]] for metrics in often]
+    assert [[record["val_top1"] for record in metrics["history"]] for metrics in seldom] == [
+        [None, *seen[0][1:]],  # the last is always looked at
+        seen[1],  # what keeps its best is looked at after each
+    ]
