@@ -31,7 +31,8 @@ Exit codes:  0 every limit is kept  ·  1 a limit is broken, or its figure was n
 Examples:  compress gate  ·  compress gate runs/digits --bundle local-onnx-int8  ·
 compress gate runs/digits --budget budget.toml --baseline last.bundle --format github  ·
 compress gate bench.json --budget budget.toml --baseline old.json --format junit > gate.xml  ·
-compress gate runs/digits --on-inconclusive "retry 2"
+compress gate runs/digits --on-inconclusive "retry 2"  ·
+compress gate runs/digits --release v1.4  ·  compress gate --history
 """
 
 
@@ -43,6 +44,7 @@ class Format(StrEnum):
     markdown = "markdown"
     junit = "junit"
     github = "github"
+    bmf = "bmf"
 
 
 @app.command(
@@ -69,17 +71,29 @@ def gate(
     format: Annotated[
         Format, typer.Option(help="For a person, a machine, a pull request or a CI system.")
     ] = Format.table,
+    history: Annotated[
+        bool,
+        typer.Option(
+            "--history",
+            help="Judge nothing: show each metric over all releases that were judged, and what "
+            "got slowly worse.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Hold measurements against a budget; the exit code is the verdict."""
     from foundation.errors import CompressError, UsageError  # noqa: PLC0415
-    from pipeline.commands.gate import gate_only  # noqa: PLC0415
+    from pipeline.commands.gate import gate_only, history_shown  # noqa: PLC0415
     from pipeline.gating.formats import FORMATS, markdown  # noqa: PLC0415
 
     changes = {place.removeprefix("gate."): value for place, value in recipe_changes(ctx).items()}
     if "on_inconclusive" in changes:
         changes["on_inconclusive"] = _spelt_out(changes["on_inconclusive"])
     try:
+        if history:
+            shown = history_shown(measured or [], changes.get("history_file"))
+            present(shown, json or format is Format.json)
+            return
         verdict, outcome = gate_only(measured or [], budget, changes)
     except CompressError as error:
         # A release pipeline tells four answers apart; the kinds of bad input are one of them.

@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
+from deploy_targets.device.messages import SINGLE_STREAM
 from foundation.errors import UsageError
+from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.gating.evidence import evidence_in
-from pipeline.gating.gate import baseline_of, gate, measuring_again
+from pipeline.gating.gate import baseline_of, gate, keep_in_history, measuring_again
+from pipeline.gating.history import (
+    FEWEST_FOR_DRIFT,
+    HISTORY,
+    HistoryShown,
+    Series,
+    read_history,
+    series_of,
+)
 from pipeline.gating.judging import judge
-from pipeline.gating.verdict import INCONCLUSIVE, Verdict, verdict_of
+from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
 from pipeline.recipe.sections import GateRecipe
 from pipeline.run_folder.folder import RunFolder, open_run
@@ -24,8 +35,12 @@ from pipeline.shown.terminal import (
     progress_console,
     remarks_on,
     safe,
+    table_of,
     verdict_table,
 )
+
+_SHOWN = 20
+"""Releases in a table; the JSON has all."""
 
 
 def gate_only(
@@ -109,7 +124,69 @@ def _gate_files(
         )
     evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
     verdict = judge(evidence, rules, baseline_of(rules))
-    return replace(verdict, judged=[str(file) for file in files])
+    verdict = replace(verdict, judged=[str(file) for file in files])
+    keep_in_history(verdict, rules, None)
+    return verdict
+
+
+def history_shown(paths: Sequence[Path], file: str | None) -> Outcome:
+    """Every limited metric over the releases that were judged, and what got slowly worse.
+
+    Args:
+        paths: at most one run folder, beside which the history lies; none takes the run used last.
+        file: the history itself; None takes that.
+
+    Raises:
+        MissingFileError: when there is none yet.
+        CorruptFileError: when it cannot be understood.
+        UsageError: when there are several runs.
+    """
+    if len(paths) > 1:
+        raise UsageError("--history is of one run's folder, or of --history-file; name one")
+    if file is None:
+        path = open_run(paths[0] if paths else None).path.parent / HISTORY
+    else:
+        path = user_path(file)
+    series = series_of(read_history(path))
+    content = as_dict(HistoryShown(file=str(path), series=series))
+    lines = [_drift_words(one) for one in series if one.drift] or [
+        f"no metric got worse by more than chance; {FEWEST_FOR_DRIFT} releases are the fewest that "
+        "could show it"
+    ]
+    return Outcome(content, [*map(_history_table, series), *lines])
+
+
+def _history_table(series: Series) -> Table:
+    title = f"{series.metric} of {series.bundle} on {series.host}"
+    if series.scenario != SINGLE_STREAM:
+        title += f", {series.scenario}"
+    rows = [
+        [
+            point.release or "–",
+            point.at[:16].replace("T", " "),
+            (point.commit or "–")[:10],
+            f"{point.value:.4g}",
+            f"{point.low:.4g} to {point.high:.4g}" if point.low < point.high else "exact",
+            point.verdict,
+        ]
+        for point in series.points[-_SHOWN:]
+    ]
+    heads = ["release", "judged", "commit", series.unit or "figure", "interval", "limit"]
+    return table_of(safe(title), heads, rows)
+
+
+def _drift_words(series: Series) -> str:
+    drift = series.drift
+    assert drift is not None
+    unit = "points" if series.unit in ("%", "points") else "%"
+    broken = sum(point.verdict == FAIL for point in series.points)
+    kept = "no single limit was broken" if not broken else f"{broken} limits were broken"
+    return (
+        f"[yellow]drift[/yellow]: {safe(series.metric)} of {safe(series.bundle)} on "
+        f"{safe(series.host)} got worse by {drift.change:.3g} {unit} ({drift.low:.3g} to "
+        f"{drift.high:.3g}) over {drift.releases} releases, Kendall's τ {drift.tau:.2f}, "
+        f"p {drift.p:.1g}; {kept}"
+    )
 
 
 def _joined(verdicts: Sequence[Verdict]) -> Verdict:

@@ -39,6 +39,7 @@ from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutc
 from pipeline.commands.runs import RunsCompared, RunsShown
 from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
+from pipeline.gating.history import HistoryLine, HistoryShown
 from pipeline.gating.verdict import Verdict
 from pipeline.study.record import StudyRecord
 
@@ -65,6 +66,7 @@ RECORDS: Mapping[str, type] = {
     "shipping": Shipping,
     "study": StudyRecord,
     "verdict": Verdict,
+    "gate-history-line": HistoryLine,
     "bench": BenchOutcome,
     "datasets": DatasetsShown,
     "device-check": DevicesChecked,
@@ -77,6 +79,7 @@ RECORDS: Mapping[str, type] = {
     "exit-codes": ExitCodesShown,
     "export": ExportOutcome,
     "fleet-bench": FleetOutcome,
+    "gate-history": HistoryShown,
     "methods": MethodsShown,
     "models": ModelsShown,
     "packed-bundle": Packed,

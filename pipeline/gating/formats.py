@@ -1,7 +1,9 @@
-"""A verdict for whoever reads it: Markdown, JUnit's XML, GitHub's annotations."""
+"""A verdict for whoever reads it: Markdown, JUnit's XML, GitHub's annotations, Bencher's
+metrics."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from xml.etree import ElementTree as ET
@@ -79,10 +81,25 @@ def github(verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def bmf(verdict: Verdict) -> str:
+    """Bencher's Metric Format: a benchmark a bundle, a measure a metric, with its interval."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for check in verdict.checks:
+        if check.value is None or check.low is None or check.high is None:
+            continue
+        regression = f" against {check.against}" if check.kind == "max_regression" else ""
+        measures = found.setdefault(verdict.name_of(check, on_host=True), {})
+        measures[f"{check.metric}{regression}"] = {
+            "value": check.value, "lower_value": check.low, "upper_value": check.high,
+        }  # fmt: skip
+    return json.dumps(found, indent=2, allow_nan=False) + "\n"
+
+
 FORMATS: Mapping[str, Callable[[Verdict], str]] = {
     "markdown": markdown,
     "junit": junit,
     "github": github,
+    "bmf": bmf,
 }
 
 

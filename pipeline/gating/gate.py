@@ -20,12 +20,13 @@ from pipeline.benching.bench import Progress, bench, measured_as
 from pipeline.benching.in_turns import is_bundle, time_against
 from pipeline.gating.answering import subject_of
 from pipeline.gating.evidence import Baseline, evidence_of, read_baseline
+from pipeline.gating.history import HISTORY, add_to_history
 from pipeline.gating.judging import judge
 from pipeline.gating.metrics import percentile_in
 from pipeline.gating.settling import settle
 from pipeline.gating.verdict import Check, Verdict, write_verdict
 from pipeline.recipe.sections import BenchRecipe, GateRecipe
-from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.folder import RunFolder, to_nobody
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,35 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
     for check in verdict.checks:
         logger.info("%s: %s of %s: %s", check.metric, check.verdict, check.subject, check.reason)
     _write_if_writable(run, verdict)
+    keep_in_history(verdict, budget, run)
     return verdict
+
+
+def keep_in_history(verdict: Verdict, budget: GateRecipe, run: RunFolder | None) -> None:
+    """Add a verdict to the history, where that can be done: the verdict stands without it too.
+
+    Args:
+        verdict: the gate's.
+        budget: says where the history lies.
+        run: the run that was judged; None where files of measurements were.
+    """
+    path = history_path(budget, run)
+    if path is None:
+        return
+    commit = None if run is None else run.record()["commit"]
+    try:
+        add_to_history(path, verdict, release=budget.release, commit=commit)
+    except (OSError, NoSpaceError) as error:
+        say = to_nobody if run is None else run.say
+        reason = error.strerror if isinstance(error, OSError) else "no space left on the device"
+        say(f"{path}: this verdict could not be added to the history: {reason}")
+
+
+def history_path(budget: GateRecipe, run: RunFolder | None) -> Path | None:
+    """Where the history of a run lies; None where none is kept."""
+    if budget.history_file is not None:
+        return None if budget.history_file == "none" else user_path(budget.history_file)
+    return None if run is None else run.path.parent / HISTORY
 
 
 def _write_if_writable(run: RunFolder, verdict: Verdict) -> None:

@@ -555,6 +555,9 @@ class GateRecipe(Section):
             it (exit code 3), count it as pass or fail, or retry N: measure again, and longer, up
             to N times.
         allow_estimate: judge estimates too, of no device.
+        history_file: a JSON lines file that each verdict is added to; if unset history.jsonl beside
+            the run folder, and of files of measurements alone none. "none" keeps none.
+        release: what is judged, for the history: a version, a date.
     """
 
     bundles: Names | None = None
@@ -562,6 +565,8 @@ class GateRecipe(Section):
     baseline: str | None = None
     on_inconclusive: str = "report"
     allow_estimate: bool = False
+    history_file: Annotated[str, Field(min_length=1)] | None = None
+    release: Annotated[str, Field(min_length=1, max_length=100)] | None = None
 
     @field_validator("on_inconclusive")
     @classmethod

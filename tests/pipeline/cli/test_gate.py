@@ -61,6 +61,46 @@ def test_within_the_budget_it_is_exit_code_0(own: RunFolder, compress, tmp_path:
     assert "PASS" in said.out
 
 
+class TestHistory:
+    def test_each_release_is_added_and_shown(
+        self, own: RunFolder, figures: Callable[..., None], forked, tmp_path: Path
+    ) -> None:
+        rules = budget(tmp_path, "[limits]\nlatency_p50_ms = { max = 1000 }\n")
+        for number in range(1, 8):
+            value = 4.0 + 0.2 * number
+            figures((value, value - 0.05, value + 0.05))
+            name = f"v{number}"
+            asked = ("--budget", rules, "--bundle", "local-onnx-int8", "--release", name)
+            assert forked("gate", *asked, cwd=tmp_path).code == 0
+        said = forked("gate", "--history", "--json", cwd=tmp_path)
+        assert said.code == 0, said.err
+        (series,) = said.json()["series"]
+        assert [point["release"] for point in series["points"]] == [f"v{n}" for n in range(1, 8)]
+        assert series["drift"]["releases"] == 7
+        assert series["drift"]["change"] == pytest.approx(100 * 1.2 / 4.2)
+        shown = forked("gate", "--history", cwd=tmp_path).out
+        assert "drift: latency_p50_ms of local-onnx-int8 on local got worse by 28.6 %" in shown
+        assert "no single limit was broken" in shown
+
+    def test_it_may_lie_elsewhere_or_nowhere(self, own: RunFolder, forked, tmp_path: Path) -> None:
+        assert forked("gate", "--history-file", "kept.jsonl", cwd=tmp_path).code == 0
+        assert len((tmp_path / "kept.jsonl").read_text().splitlines()) == 1
+        assert forked("gate", "--history-file", "none", cwd=tmp_path).code == 0
+        assert not (own.path.parent / "history.jsonl").exists()
+
+    def test_one_that_cannot_be_written_leaves_the_verdict(
+        self, own: RunFolder, forked, tmp_path: Path
+    ) -> None:
+        (tmp_path / "folder").mkdir()
+        said = forked("gate", "--history-file", "folder", cwd=tmp_path)
+        assert said.code == 0
+        assert "could not be added to the history: Is a directory" in said.err
+
+    def test_without_one_it_is_exit_code_2(self, own: RunFolder, forked, tmp_path: Path) -> None:
+        said = forked("gate", "--history", cwd=tmp_path)
+        assert (said.code, "no history yet" in said.complaint) == (2, True)
+
+
 def test_beyond_the_budget_it_is_exit_code_1_and_each_limit_stands_with_its_figure(
     own: RunFolder, figures, forked, tmp_path: Path
 ) -> None:
