@@ -19,7 +19,8 @@ from pipeline.gating.metrics import METRICS
 from pipeline.gating.verdict import EXIT_CODES, read_verdict
 from pipeline.run_folder.folder import RunFolder
 
-DOC = (Path(__file__).parents[3] / "docs/ci.md").read_text()
+ROOT = Path(__file__).parents[3]
+DOC = (ROOT / "docs/ci.md").read_text()
 
 BUDGET = """
 bundles = ["local-onnx-int8"]
@@ -107,6 +108,68 @@ def test_the_job_for_gitlab_gates_against_a_stored_measurement(release: Path) ->
     assert gitlab()["allow_failure"]["exit_codes"] == [gate[1].returncode]
     (kept,) = gitlab()["artifacts"]["paths"]
     assert (release / kept.replace("runs/digits", "runs/tiny")).is_file()
+
+
+def run_action(folder: Path, **inputs: str) -> tuple[subprocess.CompletedProcess[str], str]:
+    """The gate's step of action.yml as GitHub runs it, and what it left as outputs."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    known = {name: one.get("default", "") for name, one in action["inputs"].items()}
+    assert inputs.keys() <= known.keys()
+    given = {**known, "release": "main", **inputs}
+    (step,) = (step for step in action["runs"]["steps"] if step.get("id") == "gate")
+    values = {
+        name: re.sub(r"\$\{\{ inputs\.([\w-]+) \}\}", lambda m: given[m[1]], value)
+        for name, value in step["env"].items()
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    outputs = folder / "outputs"
+    env = {**os.environ, **values, "PATH": path, "GITHUB_OUTPUT": str(outputs)}
+    env.pop("GITHUB_STEP_SUMMARY", None)
+    command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return done, outputs.read_text()
+
+
+@pytest.mark.parametrize(
+    ("limit", "code", "verdict"), [("5.0", 0, "pass"), ("0.000001", 1, "fail")]
+)
+def test_the_action_gates_and_tells_the_verdict(
+    release: Path, limit: str, code: int, verdict: str
+) -> None:
+    (release / "own.toml").write_text(f"[limits]\nsize_mb = {{ max = {limit} }}\n")
+    done, outputs = run_action(
+        release, run="runs/tiny", budget="own.toml", bundle="local-onnx-int8"
+    )
+    assert done.returncode == code, done.stderr
+    assert outputs.splitlines() == [f"verdict={verdict}", f"exit-code={code}"]
+    assert f"::notice title=gate%3A {verdict}" in done.stdout
+    (line,) = (release / "runs/history.jsonl").read_text().splitlines()
+    assert '"release": "main"' in line
+
+
+def test_what_an_input_of_the_action_says_is_not_run(release: Path) -> None:
+    done, outputs = run_action(
+        release, run="runs/tiny", budget='x"; touch hurt; echo "$(touch hurt)'
+    )
+    assert done.returncode == 2
+    assert outputs.splitlines() == ["verdict=", "exit-code=2"]
+    assert not (release / "hurt").exists()
+
+
+def test_the_job_to_extend_for_gitlab_gates_and_keeps_the_history(release: Path) -> None:
+    job = yaml.safe_load((ROOT / "ci/gate.gitlab-ci.yml").read_text())[".compress-gate"]
+    install, gate = job["script"]
+    assert "pip install" in install
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    asked = {**job["variables"], "RUN": "runs/tiny", "BUDGET": "budget.toml", "BASELINE": ""}
+    (release / "budget.toml").write_text("[limits]\nsize_mb = { max = 5.0 }\n")
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", gate], cwd=release, capture_output=True, text=True,
+        env={**os.environ, **asked, "PATH": path}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert ET.parse(release / "gate.xml").getroot().get("failures") == "0"
+    assert (release / job["cache"]["paths"][0]).is_file()
 
 
 def test_the_budget_in_the_docs_is_one(tmp_path: Path) -> None:
