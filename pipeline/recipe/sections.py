@@ -622,6 +622,8 @@ class StudyRecipe(Section):
         baseline_schedules: learning-rate schedules that each arm of one schedule is trained with;
             the table has the one that is best on the validation images. If unset the first
             stage's, or cosine where that does not fall to the end.
+        ce_weights: weight of the labels in arms of one schedule, by the arm's name, where it is not
+            to be what its methods have beside them; 1 with all methods at once.
         own_terms: a further arm: the reference of each stage held by the methods of the one before.
         carry: further arms: all methods of earlier stages kept on at these fractions of their
             weights.
@@ -654,6 +656,7 @@ class StudyRecipe(Section):
     equal_compute: bool = False
     reference_weights: list[Weight] = []
     baseline_schedules: list[Annotated[str, AfterValidator(_known_curve)]] = []
+    ce_weights: dict[str, Weight] = {}
     own_terms: bool = False
     carry: list[Share] = []
     compare_restarts: bool = False

@@ -99,6 +99,7 @@ def all_arms(file: RecipeFile) -> dict[str, Arm]:
         arms.append(_simultaneous(stages))
     if SAKD not in _methods(stages):
         arms.append(_sakd(stages, file))
+    arms = _with_ce_weights(arms, file)
     if file.recipe.study.equal_compute:
         epochs = equal_compute_epochs(stages, file.recipe.data.teacher_views)
         arms = [one for arm in arms for one in (arm, *_with_compute(arm, epochs))]
@@ -193,6 +194,21 @@ def _check_full_schedules(stages: Sequence[Stage], file: RecipeFile) -> None:
                 "stage has a full schedule, but this one shares another's; name one of its own, or "
                 'take "total"'
             )
+
+
+def _with_ce_weights(arms: Sequence[Arm], file: RecipeFile) -> list[Arm]:
+    """Arms of one schedule, each with the weight of the labels that the recipe gives it."""
+    weights, names = file.recipe.study.ce_weights, [arm.name for arm in arms]
+    for name in weights:
+        if name not in names:
+            where = file.where("study", "ce_weights", name)
+            raise unknown_name("arm of one schedule", name, names, where)
+    return [
+        replace(arm, stages=(replace(arm.stages[0], ce_weight=weights[arm.name]),))
+        if arm.name in weights
+        else arm
+        for arm in arms
+    ]
 
 
 def _with_compute(arm: Arm, epochs: int) -> list[Arm]:

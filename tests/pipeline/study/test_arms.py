@@ -448,3 +448,13 @@ def test_a_planned_arm_that_there_is_not_is_told_of(tmp_path: Path) -> None:
     file = file_of(tmp_path, 'planned = ["best-single", "kdd"]', ANCHORED)
     with pytest.raises(UnknownNameError, match=r"study\.planned\[1\]: unknown arm 'kdd'"):
         chosen_arms(file)
+
+
+def test_arms_of_one_schedule_have_the_weight_of_the_labels_that_is_asked(tmp_path: Path) -> None:
+    arms = all_arms(file_of(tmp_path, "ce_weights = { simultaneous = 0.1, kd = 2.0 }"))
+    weights = {name: arms[name].stages[0].ce_weight for name in ("simultaneous", "kd", "at")}
+    assert weights == {"simultaneous": 0.1, "kd": 2.0, "at": 0.7}
+    with pytest.raises(UnknownNameError, match=r"ce_weights.*did you mean 'kd'"):
+        all_arms(file_of(tmp_path, "ce_weights = { kdd = 2.0 }"))
+    with pytest.raises(UnknownNameError, match="unknown arm of one schedule 'smskd-tcp'"):
+        all_arms(file_of(tmp_path, "ce_weights = { smskd-tcp = 2.0 }"))
