@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli._completion import complete_key, complete_run
 from pipeline.cli._leaving import Commands
 from pipeline.run_folder.torchrun import leads
 
@@ -43,16 +44,27 @@ app = typer.Typer(
 
 RunArgument = Annotated[
     Path | None,
-    typer.Argument(help="A run folder; the one used last under runs/ when left out."),
+    typer.Argument(
+        help="A run folder; the one used last under runs/ when left out.",
+        autocompletion=complete_run,
+    ),
 ]
 RunOption = Annotated[
-    Path | None, typer.Option("--run", help="Run folder to make or go on with; runs/NAME if unset.")
+    Path | None,
+    typer.Option(
+        "--run",
+        help="Run folder to make or go on with; runs/NAME if unset.",
+        autocompletion=complete_run,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Any key of the recipe: --set stages.0.epochs=5", metavar="KEY=VALUE"
+        "--set",
+        help="Any key of the recipe: --set stages.0.epochs=5",
+        metavar="KEY=VALUE",
+        autocompletion=complete_key,
     ),
 ]
 

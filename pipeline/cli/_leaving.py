@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -41,6 +41,8 @@ from pipeline.cli._versions import show_versions, version_options
 logger = logging.getLogger(__name__)
 
 INTERRUPTED = 130
+_COMPLETE = "_COMPRESS_COMPLETE"
+_COMPLETION_OPTIONS = {"--show-completion", "--install-completion"}
 _LONGEST_REASON = 300
 _OF_THE_PARSER = ("typer", "click")
 _USED_UP = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
@@ -117,10 +119,21 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
         if type(error).__module__.partition(".")[0] in _OF_THE_PARSER:
             _end_of_wrong_use(error)
         _end_of_error(error.__cause__ or error if isinstance(error, _EscapedError) else error)
+    except SystemExit as error:
+        # Completion leaves so; elsewhere it would be somebody's code that a verdict must not be
+        # taken from.
+        if _is_completing(sys.argv[1:]):
+            _leave(error.code if isinstance(error.code, int) else 0, is_verdict=False)
+        _end_of_error(error)
     except BaseException as error:
         _end_of_error(error)
     logger.info("done, exit code %d", code if isinstance(code, int) else 0)
     _leave(code if isinstance(code, int) else 0, is_verdict=isinstance(code, int))
+
+
+def _is_completing(words: Sequence[str]) -> bool:
+    """Whether a shell asks what could come next, or for the script by which it asks."""
+    return _COMPLETE in os.environ or bool(set(words[:1]) & _COMPLETION_OPTIONS)
 
 
 def _with_home(word: str) -> str:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 from typer.core import TyperCommand
 
+from pipeline.cli._completion import among, complete_bundle, complete_target
 from pipeline.cli._parameters import parameters_of
 
 if TYPE_CHECKING:
     from pipeline.recipe.keys import RecipeKey
 
 _GIVEN = "pipeline.recipe"
+_COMPLETED = {"export.targets": complete_target, "gate.bundles": complete_bundle}
 _TYPED = {"COMMANDLINE", "ENVIRONMENT"}
 
 
@@ -161,6 +163,11 @@ def _annotation(name: str, key: RecipeKey, metavar: str | None) -> Any:
     repeats = "; may be repeated" if key.is_list else ""
     word = name.replace("_", "-")
     flags = f"--{word}/--no-{word}" if key.type is bool else f"--{word}"
-    option = typer.Option(flags, help=f"{words}{repeats} ({key.place}).", metavar=metavar)
+    option = typer.Option(
+        flags,
+        help=f"{words}{repeats} ({key.place}).",
+        metavar=metavar,
+        autocompletion=among(key.choices) if key.choices else _COMPLETED.get(key.place),
+    )
     kind: Any = list[key.type] if key.is_list else key.type  # type: ignore[name-defined]
     return Annotated[kind | None, option]

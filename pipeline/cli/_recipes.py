@@ -9,11 +9,15 @@ from typing import Annotated
 import typer
 
 from foundation.words import plain
+from pipeline.cli._completion import complete_recipe
 from pipeline.run_folder.torchrun import leads
 
 RecipeArgument = Annotated[
     Path,
-    typer.Argument(help="A TOML file, or the name of a recipe that ships: compress recipes."),
+    typer.Argument(
+        help="A TOML file, or the name of a recipe that ships: compress recipes.",
+        autocompletion=complete_recipe,
+    ),
 ]
 
 

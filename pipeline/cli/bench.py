@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunArgument, app, present
+from pipeline.cli._completion import complete_bundle
 from pipeline.cli._options import recipe_changes, with_recipe
 
 
@@ -37,7 +38,8 @@ def bench(
         typer.Option(help="A TOML file that names hosts, all of them at once (docs/devices.md)."),
     ] = None,
     bundle: Annotated[
-        list[str] | None, typer.Option(help="Only this bundle; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Only this bundle; may be repeated.", autocompletion=complete_bundle),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
+from pipeline.cli._completion import complete_methods, complete_recipe
 from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
@@ -80,7 +81,8 @@ def distill(
         Path | None,
         typer.Argument(
             help="A TOML file, or the name of a recipe that ships: compress recipes; defaults "
-            "when left out."
+            "when left out.",
+            autocompletion=complete_recipe,
         ),
     ] = None,
     run: RunOption = None,
@@ -88,7 +90,8 @@ def distill(
         str | None,
         typer.Option(
             help="Methods of the stages, in order: at,kd,rkd; at the end quant, which trains "
-            "with 8-bit numbers (stages)."
+            "with 8-bit numbers (stages).",
+            autocompletion=complete_methods,
         ),
     ] = None,
     epochs: Annotated[

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, app, present
+from pipeline.cli._completion import complete_measured
 from pipeline.cli._options import recipe_changes, with_recipe
 from pipeline.run_folder.torchrun import leads
 
@@ -62,6 +63,7 @@ def gate(
         typer.Argument(
             metavar="RUN|BENCH.json",
             help="Run folders and files of measurements; the run used last when left out.",
+            autocompletion=complete_measured,
         ),
     ] = None,
     budget: Annotated[

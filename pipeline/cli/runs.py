@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, app, present
+from pipeline.cli._completion import complete_run
 
 runs = typer.Typer(
     name="runs",
@@ -19,7 +20,7 @@ runs = typer.Typer(
 )
 app.add_typer(runs)
 
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.", autocompletion=complete_run)]
 
 
 @runs.command(
@@ -42,7 +43,10 @@ def list_(
 @runs.command(epilog="Examples:  compress runs show  ·  compress runs show runs/digits --json")
 def show(
     run: Annotated[
-        Path | None, typer.Argument(help="A run folder; the one used last when left out.")
+        Path | None,
+        typer.Argument(
+            help="A run folder; the one used last when left out.", autocompletion=complete_run
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -54,7 +58,9 @@ def show(
 
 @runs.command(epilog="Example:  compress runs compare runs/digits runs/smaller --all")
 def compare(
-    run: Annotated[list[Path], typer.Argument(help="Two or more run folders.")],
+    run: Annotated[
+        list[Path], typer.Argument(help="Two or more run folders.", autocompletion=complete_run)
+    ],
     everything: Annotated[
         bool, typer.Option("--all", help="Also what is the same in all of them.")
     ] = False,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import types
 import typing
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 from foundation.explanations import explanations
 from pipeline.recipe.file import hints_of
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import Recipe, Section
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,25 @@ class RecipeKey:
 def keys_of(section: str) -> list[RecipeKey]:
     """All keys of a section, in its order."""
     return [key_at(f"{section}.{name}") for name in hints_of(_table_at([section]))]
+
+
+def places() -> list[str]:
+    """The dotted places of all keys, those of a stage with the first one's number."""
+    return list(_places_in(Recipe, ""))
+
+
+def _places_in(table: type, before: str) -> Iterator[str]:
+    for name, hint in hints_of(table).items():
+        bare, place = _bare(hint), f"{before}{name}"
+        item = _bare(typing.get_args(bare)[0]) if typing.get_origin(bare) is list else bare
+        if not _is_table(item):
+            yield place
+        else:
+            yield from _places_in(item, f"{place}.0." if item is not bare else f"{place}.")
+
+
+def _is_table(hint: Any) -> bool:
+    return isinstance(hint, type) and (issubclass(hint, Section) or is_dataclass(hint))
 
 
 def key_at(place: str) -> RecipeKey:
