@@ -209,7 +209,7 @@ def test_a_file_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> Non
         ({"student.prune_multiple": 4}, "student.prune_multiple"),
         ({"student": {"prune": 0.5}}, "student.prune"),
         ({"stages.0.prune": 0.5}, r"stages\[0\].prune"),
-        ({"stages.2.quantize": "int8"}, r"stages\[2\].quantize"),
+        ({"stages.1.quantize": "int8"}, r"stages\[1\].quantize"),
         ({"stages": [{"methods": "kd"}]}, "stages"),
     ],
 )
