@@ -4,7 +4,7 @@
 
 Plain training steps of a study's teachers on one thread and on several, in turns, as a task's
 process has them: digits-study's (resnet20, 16×16 pixels, batches of 16), the same network on
-batches of 128, and cifar10-study's (resnet56, 32×32, batches of 32, bf16). It also says whether
+batches of 128, and one for photos (resnet56, 32×32, batches of 32, bf16). It also says whether
 both end with the same bits.
 """
 
