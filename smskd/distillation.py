@@ -85,7 +85,8 @@ def distill(
         TrainingError: when a loss is not a number any more.
         CorruptFileError: when a link in the folder leads out of it, or a file there is damaged.
     """
-    stages = with_schedules(stages)
+    # A shared schedule's momentum does not fit a student whose shapes may change.
+    stages = with_schedules(stages, apart=range(len(stages)) if between else ())
     check_sequence(stages)
     check_held(stages)
     check_inside(Path(folder))

@@ -124,9 +124,10 @@ def test_each_stage_leaves_a_folder_and_the_student_is_the_last_ones(
     assert [metrics["index"] for metrics in results] == [1, 2, 3]
     names = {path.name: sorted(file.name for file in path.iterdir()) for path in tmp_path.iterdir()}
     plain = ["metrics.json", "weights.safetensors"]
+    going_on = ["continuation.safetensors", *plain]  # for the next one on their schedule
     assert names == {
-        "1-kd": plain,
-        "2-fitnet": sorted([*plain, "method.safetensors"]),
+        "1-kd": going_on,
+        "2-fitnet": sorted([*going_on, "method.safetensors"]),
         "3-rkd": plain,
     }
     assert same(load_tensors(tmp_path / "3-rkd" / WEIGHTS)[0], state(student))
@@ -205,7 +206,7 @@ def test_called_again_it_finds_its_work_done(
 def test_a_changed_stage_is_done_anew_with_all_that_follow_it(
     net: Net, teacher: nn.Module, data: Any, tmp_path: Path
 ) -> None:
-    changed = [THREE[0], Stage("fitnet", epochs=1, lr=0.02), THREE[2]]
+    changed = [THREE[0], Stage("fitnet", epochs=1, ce_weight=0.5), THREE[2]]
     again, whole, listener = net(), net(), Trained()
     distill(teacher, net(), data, THREE, tmp_path / "one", engine=CPU)
     distill(teacher, again, data, changed, tmp_path / "one", engine=CPU, listener=listener)
