@@ -164,9 +164,9 @@ def test_the_source_distribution_has_what_is_tracked_and_no_more(tmp_path: Path)
     with tarfile.open(built("sdist", tmp_path)) as archive:
         paths = {Path(*Path(name).parts[1:]) for name in archive.getnames()}
     assert {path.parts[0] for path in paths} == {
-        *PACKAGES, "benchmarks", "docs", "tests", ".gitignore", "PKG-INFO", "CHANGELOG.md",
-        "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md", "constraints.txt",
-        "pyproject.toml",
+        *PACKAGES, "benchmarks", "ci", "docs", "tests", ".gitignore", "PKG-INFO", "action.yml",
+        "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
+        "constraints.txt", "pyproject.toml",
     }  # fmt: skip
     assert Path("pipeline/recipe/shipped/digits.toml") in paths
 

@@ -24,7 +24,7 @@ from deploy_targets.intervals import FEWEST_ROUNDS
 from foundation.limits import Within
 from smskd.curve import SCHEDULES, leader_of, own_curve, schedule_names, with_schedules
 from smskd.engine import Engine
-from smskd.stage import PREVIOUS, MethodSpec, Stage, check_sequence
+from smskd.stage import MethodSpec, Stage, check_sequence
 
 # Each look can be wrong: docs/ci.md adds up what a verdict promises over all of them.
 MOST_RETRIES = 3
@@ -696,12 +696,7 @@ class Recipe(Section):
     stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
         # What measured best: docs/results.md.
         StageRecipe(methods=(MethodRecipe("at"),), epochs=6, hold_epochs=6.0),
-        StageRecipe(
-            methods=(MethodRecipe("kd"),),
-            epochs=24,
-            reference_methods=PREVIOUS,
-            normalise_weighting=True,
-        ),
+        StageRecipe(methods=(MethodRecipe("kd"),), epochs=24),
     ]
     engine: EngineRecipe = EngineRecipe()
     export: ExportRecipe = ExportRecipe()

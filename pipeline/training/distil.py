@@ -25,7 +25,7 @@ from smskd.distillation import distill, pair_on, stage_folder
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.objective import spelled_out
-from smskd.training.results import METRICS, RANGES, WEIGHTS
+from smskd.training.results import METRICS, RANGES, WEIGHTS, left_for_later
 
 
 def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
@@ -79,6 +79,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
             run.student,
             *form_paths(run).values(),
             *(folder / name for folder in folders for name in (WEIGHTS, METRICS)),
+            *(path for folder in folders for path in left_for_later(folder)),
             *ranges,
         ]
 

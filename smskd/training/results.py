@@ -117,6 +117,12 @@ def write_result(
     write_json(folder / METRICS, metrics)
 
 
+def left_for_later(folder: Path) -> list[Path]:
+    """What a stage left for those after it: what its methods learnt, and where it stood; as far as
+    there is any."""
+    return [path for path in (folder / METHOD, folder / CONTINUATION) if path.is_file()]
+
+
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
     """The record with the highest validation accuracy, the earliest of equals; else the last."""
     validated = [record for record in history if record["val_top1"] is not None]

@@ -41,7 +41,7 @@ def offered(line: str, cwd: Path) -> list[str]:
         ("compress runs show ru", ["runs/", "runs/tiny"]),
         ("compress distill --run runs/ti", ["runs/tiny", "runs/tiny/"]),
         ("compress bench --bundle local-onnx", ["local-onnx-fp32", "local-onnx-int8"]),
-        ("compress run ti", ["tiny.toml"]),
+        ("compress run tin", ["tiny-imagenet-study", "tiny.toml"]),
         ("compress study digits", ["digits", "digits-study"]),
         ("compress distill --stages at,k", ["at,kd", "at,kdsvd"]),
         ("compress distill --set bench.thr", ["bench.threads=", "bench.throughput_batch="]),

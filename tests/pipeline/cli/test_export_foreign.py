@@ -220,8 +220,8 @@ MISTAKES = {
         ["net.onnx", *DIGITS, "--set", "student.prune=0.5"],
     ),
     "a factory to be trained in INT8": Mistake(
-        11, ("command line, stages[2].quantize:", "a stage of training"),
-        ["mine:net", *DIGITS, "--set", "stages.2.quantize=int8"],
+        11, ("command line, stages[1].quantize:", "a stage of training"),
+        ["mine:net", *DIGITS, "--set", "stages.1.quantize=int8"],
     ),
     "a graph to be trained": Mistake(
         19, ("net.onnx: an ONNX file cannot be trained", "student.weights"),

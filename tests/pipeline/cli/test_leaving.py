@@ -134,7 +134,7 @@ def every_command() -> list[tuple[str, ...]]:
 WORDS = {
     "run": ["x"], "study": ["x"], "estimate": ["--target", "x"], "setup": ["--host", "x"],
     "check": ["--host", "x"], "clean": ["--host", "x"], "pack": ["x"], "unpack": ["x"],
-    "verify": ["x"],
+    "verify": ["x"], "compare": ["x"], "tag": ["x", "y"], "remove": ["x"],
 }  # fmt: skip
 
 
