@@ -20,7 +20,7 @@ from pipeline.gating.history import (
     FEWEST_FOR_DRIFT,
     HISTORY,
     HistoryShown,
-    Series,
+    MetricHistory,
     read_history,
     series_of,
 )
@@ -156,7 +156,7 @@ def history_shown(paths: Sequence[Path], file: str | None) -> Outcome:
     return Outcome(content, [*map(_history_table, series), *lines])
 
 
-def _history_table(series: Series) -> Table:
+def _history_table(series: MetricHistory) -> Table:
     title = f"{series.metric} of {series.bundle} on {series.host}"
     if series.scenario != SINGLE_STREAM:
         title += f", {series.scenario}"
@@ -175,7 +175,7 @@ def _history_table(series: Series) -> Table:
     return table_of(safe(title), heads, rows)
 
 
-def _drift_words(series: Series) -> str:
+def _drift_words(series: MetricHistory) -> str:
     drift = series.drift
     assert drift is not None
     unit = "points" if series.unit in ("%", "points") else "%"

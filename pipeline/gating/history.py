@@ -67,7 +67,7 @@ class HistoryLine:
 
 
 @dataclass(frozen=True)
-class Point:
+class ReleaseFigure:
     """A metric of one release.
 
     Attributes:
@@ -107,7 +107,7 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Series:
+class MetricHistory:
     """One metric of one bundle on one host, over the releases.
 
     Attributes:
@@ -123,7 +123,7 @@ class Series:
     runtime: str
     metric: str
     unit: str
-    points: list[Point]
+    points: list[ReleaseFigure]
     drift: Drift | None = None
 
 
@@ -134,7 +134,7 @@ class HistoryShown:
     schema_version: int = 1
     kind: str = "gate-history"
     file: str
-    series: list[Series] = field(default_factory=list)
+    series: list[MetricHistory] = field(default_factory=list)
 
 
 def add_to_history(
@@ -181,13 +181,13 @@ def read_history(path: Path) -> list[HistoryLine]:
     return [_parsed(path, number, text) for number, text in enumerate(texts, start=1)]
 
 
-def series_of(lines: Sequence[HistoryLine]) -> list[Series]:
+def series_of(lines: Sequence[HistoryLine]) -> list[MetricHistory]:
     """Every metric that was limited by itself, over the releases, with its drift.
 
     Regressions are left out: each is counted from another reference. So is a verdict whose figures
     are all those of the one before it: nothing was measured in between.
     """
-    found: dict[tuple[str, str, str, str, str], list[Point]] = {}
+    found: dict[tuple[str, str, str, str, str], list[ReleaseFigure]] = {}
     before: Sequence[tuple[object, ...]] = []
     for line in lines:
         checks = [check for check in line.checks if check.kind != "max_regression"]
@@ -196,18 +196,18 @@ def series_of(lines: Sequence[HistoryLine]) -> list[Series]:
             for check in checks:
                 value, low, high = _figures(check)
                 if value is not None and low is not None and high is not None:
-                    point = Point(
+                    point = ReleaseFigure(
                         line.at, line.release, line.commit, value, low, high, check.verdict
                     )
                     found.setdefault((*check.subject, check.metric), []).append(point)
         before = figures
     return [
-        Series(*key, metric_named(key[-1]).unit, points, drift_of(key[-1], points))
+        MetricHistory(*key, metric_named(key[-1]).unit, points, drift_of(key[-1], points))
         for key, points in found.items()
     ]
 
 
-def drift_of(metric: str, points: Sequence[Point]) -> Drift | None:
+def drift_of(metric: str, points: Sequence[ReleaseFigure]) -> Drift | None:
     """By how much a metric got worse over the releases; None where that may be chance, is next to
     nothing, or there are too few."""
     if len(points) < FEWEST_FOR_DRIFT:

@@ -14,7 +14,7 @@ from pipeline.gating.formats import bmf
 from pipeline.gating.history import (
     FEWEST_FOR_DRIFT,
     HistoryLine,
-    Point,
+    ReleaseFigure,
     add_to_history,
     drift_of,
     read_history,
@@ -46,8 +46,10 @@ def verdict(p95: float, top1: float = 90.0) -> Verdict:
     )  # fmt: skip
 
 
-def points(values: Sequence[float]) -> list[Point]:
-    return [Point("t", None, None, value, value - 0.1, value + 0.1, "pass") for value in values]
+def points(values: Sequence[float]) -> list[ReleaseFigure]:
+    return [
+        ReleaseFigure("t", None, None, value, value - 0.1, value + 0.1, "pass") for value in values
+    ]
 
 
 def add_many(path: Path, of: int) -> None:

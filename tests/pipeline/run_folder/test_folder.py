@@ -121,7 +121,7 @@ class TestStarting:
     def test_writes_the_whole_recipe_down(self, run: RunFolder) -> None:
         assert run.recipe() == Recipe().spelled_out()
         weights = [stage.ce_weight for stage in run.recipe().stages]
-        assert weights == [1.0, 0.1, 1.0]  # of at, kd and rkd
+        assert weights == [1.0, 0.1]  # of at and kd
 
     def test_goes_on_with_a_run_of_the_same_recipe(self, run: RunFolder) -> None:
         run.note(kept=True)
@@ -153,9 +153,9 @@ class TestStarting:
             ("teacher.model", "resnet32", "teacher.model is 'resnet20' there, 'resnet32' here"),
             ("teacher.training.lr", 0.5, "teacher.training.lr is 0.05 there, 0.5 here"),
             ("student.model", "resnet14", "student.model is 'resnet8' there, 'resnet14' here"),
-            ("stages.1.epochs", 3, "stages[1].epochs is 10 there, 3 here"),
-            ("stages.2.methods", "kd", "stages[2].methods[0].name is 'rkd' there, 'kd' here"),
-            ("stages", [{"methods": "kd"}], "stages is a list of 3 there, a list of 1 here"),
+            ("stages.1.epochs", 3, "stages[1].epochs is 24 there, 3 here"),
+            ("stages.1.methods", "rkd", "stages[1].methods[0].name is 'kd' there, 'rkd' here"),
+            ("stages", [{"methods": "kd"}], "stages is a list of 2 there, a list of 1 here"),
             ("engine.precision", "bf16", "engine.precision is 'fp32' there, 'bf16' here"),
         ],
     )
