@@ -12,13 +12,17 @@ from rich.table import Table
 
 from deploy_targets.device.messages import SINGLE_STREAM
 from foundation.errors import UsageError
-from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.gating.evidence import evidence_in
-from pipeline.gating.gate import baseline_of, gate, keep_in_history, measuring_again
+from pipeline.gating.gate import (
+    baseline_of,
+    gate,
+    history_path,
+    keep_in_history,
+    measuring_again,
+)
 from pipeline.gating.history import (
     FEWEST_FOR_DRIFT,
-    HISTORY,
     HistoryShown,
     MetricHistory,
     read_history,
@@ -125,7 +129,7 @@ def _gate_files(
     evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
     verdict = judge(evidence, rules, baseline_of(rules))
     verdict = replace(verdict, judged=[str(file) for file in files])
-    keep_in_history(verdict, rules, None)
+    keep_in_history(verdict, rules, None, remarks_on(progress_console()))
     return verdict
 
 
@@ -143,10 +147,10 @@ def history_shown(paths: Sequence[Path], file: str | None) -> Outcome:
     """
     if len(paths) > 1:
         raise UsageError("--history is of one run's folder, or of --history-file; name one")
-    if file is None:
-        path = open_run(paths[0] if paths else None).path.parent / HISTORY
-    else:
-        path = user_path(file)
+    run = None if file else open_run(paths[0] if paths else None)
+    path = history_path(GateRecipe(history_file=file), run)
+    if path is None:
+        raise UsageError('--history-file "none" keeps no history; name the file')
     series = series_of(read_history(path))
     content = as_dict(HistoryShown(file=str(path), series=series))
     lines = [_drift_words(one) for one in series if one.drift] or [

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import RenderableType
 
 from deploy_targets.measurement import read_measurement
-from foundation.errors import CompressError, MissingFileError, UsageError
+from foundation.errors import CompressError, CorruptFileError, MissingFileError, UsageError
 from foundation.files import LOCK, read_json
 from foundation.records import as_dict
 from pipeline.exporting.choice import read_shipping
@@ -23,7 +23,7 @@ from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import read_verdict
 from pipeline.recipe.file import recipe_values
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, open_run
-from pipeline.shown.terminal import Outcome, number, table_of
+from pipeline.shown.terminal import Outcome, number, safe, table_of
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _STUDY = "study.json"
@@ -129,7 +129,7 @@ def list_runs(root: Path | None, tag: str | None) -> Outcome:
         )
     listed = [run for run in _found_in(root) if tag is None or tag in (run.tags or [])]
     heads = ["run", "made", "data", "teacher → student", "test top-1 %", "ships", "gate", "MB", ""]
-    table = table_of(f"Runs in {root}", heads, [_row(run) for run in listed])
+    table = table_of(safe(f"Runs in {root}"), heads, [_row(run) for run in listed])
     notes = [] if listed else [f"none{'' if tag is None else f' with tag {tag}'} here"]
     return Outcome(as_dict(RunsShown(root=str(root), runs=listed)), [table, *notes])
 
@@ -164,7 +164,7 @@ def show_run(path: Path | None) -> Outcome:
         for name, done in run.record()["steps"].items()
     ]
     shown: list[RenderableType] = [
-        table_of(listed.name, ["", ""], facts),
+        table_of(safe(listed.name), ["", ""], facts),
         table_of("Steps", ["step", "done at", "s", "files"], steps),
     ]
     if listed.student is not None:
@@ -179,7 +179,12 @@ def compare_runs(paths: Sequence[Path], *, everything: bool) -> Outcome:
     Args:
         paths: their folders.
         everything: show a person also what is the same in all.
+
+    Raises:
+        UsageError: when there is one alone.
     """
+    if len(paths) == 1:
+        raise UsageError(f"{paths[0]}: with which other run is it to be compared? name it too")
     runs = [open_run(path) for path in paths]
     facts = [dict(_facts_of(run)) for run in runs]
     names = list(dict.fromkeys(name for known in facts for name in known))
@@ -193,7 +198,7 @@ def compare_runs(paths: Sequence[Path], *, everything: bool) -> Outcome:
         [fact.fact, *map(_words, fact.values)] for fact in compared if fact.differs or everything
     ]
     same = sum(not fact.differs for fact in compared)
-    table = table_of("Side by side", ["", *(str(run.path) for run in runs)], rows)
+    table = table_of("Side by side", ["", *(safe(str(run.path)) for run in runs)], rows)
     note = "" if everything else f"{same} more are the same in all: --all shows them"
     content = RunsCompared(runs=[str(run.path) for run in runs], facts=compared)
     return Outcome(as_dict(content), [table, *filter(None, [note])])
@@ -216,7 +221,7 @@ def tag_run(path: Path, tags: Sequence[str], *, remove: bool) -> Outcome:
         kept = [tag for tag in before if tag not in tags]
         run.note(tags=kept if remove else [*kept, *dict.fromkeys(tags)])
     listed = _run_listed(run)
-    line = f"{run.path}: {', '.join(listed.tags or []) or 'no tags'}"
+    line = safe(f"{run.path}: {', '.join(listed.tags or []) or 'no tags'}")
     return Outcome(as_dict(RunsShown(root=str(run.path.parent), runs=[listed])), [line])
 
 
@@ -253,7 +258,7 @@ def remove_run(run: RunListed) -> Outcome:
             if entry.name != LOCK:
                 shutil.rmtree(entry) if _is_folder(entry) else entry.unlink()
     shutil.rmtree(folder.path)
-    line = f"removed: {run.path}, {run.bytes / 1e6:,.1f} MB"
+    line = safe(f"removed: {run.path}, {run.bytes / 1e6:,.1f} MB")
     return Outcome(as_dict(RunsShown(root=str(folder.path.parent), runs=[run])), [line])
 
 
@@ -272,10 +277,12 @@ def _found_in(root: Path) -> list[RunListed]:
 
 def _listed(path: Path) -> RunListed:
     """What is known of a folder; one that cannot be read is listed all the same."""
+    is_run = (path / "run.json").is_file()
     try:
-        return _run_listed(RunFolder(path)) if (path / "run.json").is_file() else _study(path)
+        return _run_listed(RunFolder(path)) if is_run else _study(path)
     except (CompressError, OSError) as error:
-        return RunListed(str(path), "run", path.name, bytes=_size(path), problem=str(error))
+        kind = "run" if is_run else "study"
+        return RunListed(str(path), kind, path.name, bytes=_size(path), problem=str(error))
 
 
 def _run_listed(run: RunFolder) -> RunListed:
@@ -300,7 +307,15 @@ def _run_listed(run: RunFolder) -> RunListed:
 
 
 def _study(path: Path) -> RunListed:
-    record = read_json(path / _STUDY)
+    try:
+        return _study_listed(path, read_json(path / _STUDY))
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CorruptFileError(
+            f"{path / _STUDY}: not the findings of a study; run the study again"
+        ) from error
+
+
+def _study_listed(path: Path, record: Any) -> RunListed:
     teachers = [worth["test"] for worth in record["teachers"].values()]
     planned = record["planned"][0]["arm"] if record["planned"] else None
     return RunListed(

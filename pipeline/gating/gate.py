@@ -13,7 +13,7 @@ from deploy_targets.device.pinning import ANY
 from deploy_targets.device.timing import PERCENTS
 from deploy_targets.measurement import Measurement, read_measurement
 from foundation.bundle import MANIFEST
-from foundation.errors import MissingFileError, NoSpaceError
+from foundation.errors import CompressError, MissingFileError, NoSpaceError
 from foundation.files import user_path
 from foundation.limits import bounded
 from pipeline.benching.bench import Progress, bench, measured_as
@@ -26,7 +26,7 @@ from pipeline.gating.metrics import percentile_in
 from pipeline.gating.settling import settle
 from pipeline.gating.verdict import Check, Verdict, write_verdict
 from pipeline.recipe.sections import BenchRecipe, GateRecipe
-from pipeline.run_folder.folder import RunFolder, to_nobody
+from pipeline.run_folder.folder import RunFolder, Say
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +60,18 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
     for check in verdict.checks:
         logger.info("%s: %s of %s: %s", check.metric, check.verdict, check.subject, check.reason)
     _write_if_writable(run, verdict)
-    keep_in_history(verdict, budget, run)
+    keep_in_history(verdict, budget, run, run.say)
     return verdict
 
 
-def keep_in_history(verdict: Verdict, budget: GateRecipe, run: RunFolder | None) -> None:
+def keep_in_history(verdict: Verdict, budget: GateRecipe, run: RunFolder | None, say: Say) -> None:
     """Add a verdict to the history, where that can be done: the verdict stands without it too.
 
     Args:
         verdict: the gate's.
         budget: says where the history lies.
         run: the run that was judged; None where files of measurements were.
+        say: is told where it could not be added.
     """
     path = history_path(budget, run)
     if path is None:
@@ -78,9 +79,8 @@ def keep_in_history(verdict: Verdict, budget: GateRecipe, run: RunFolder | None)
     commit = None if run is None else run.record()["commit"]
     try:
         add_to_history(path, verdict, release=budget.release, commit=commit)
-    except (OSError, NoSpaceError) as error:
-        say = to_nobody if run is None else run.say
-        reason = error.strerror if isinstance(error, OSError) else "no space left on the device"
+    except (OSError, CompressError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         say(f"{path}: this verdict could not be added to the history: {reason}")
 
 
@@ -88,7 +88,8 @@ def history_path(budget: GateRecipe, run: RunFolder | None) -> Path | None:
     """Where the history of a run lies; None where none is kept."""
     if budget.history_file is not None:
         return None if budget.history_file == "none" else user_path(budget.history_file)
-    return None if run is None else run.path.parent / HISTORY
+    # Beside the folder, also where it is "." that was named.
+    return None if run is None else run.path.absolute().parent / HISTORY
 
 
 def _write_if_writable(run: RunFolder, verdict: Verdict) -> None:

@@ -28,6 +28,7 @@ from pipeline.gating.verdict import Answer, Check, Verdict
 HISTORY = "history.jsonl"
 KIND = "gate-history-line"
 SCHEMA_VERSION = 1
+_BEGINNING = f'{{"kind": "{KIND}"'.encode()
 _ADVICE = "take the line out, or put the file back as it was"
 
 FEWEST_FOR_DRIFT = 6
@@ -145,8 +146,9 @@ def add_to_history(
     A line that a process was killed in the middle of has no end, and goes.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: when it cannot be written, or is a link.
         NoSpaceError: when the disk is full.
+        CorruptFileError: when the file is something else; it is left as it is.
     """
     line = HistoryLine(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -156,14 +158,26 @@ def add_to_history(
         checks=verdict.checks,
     )
     text = (json.dumps(as_dict(line), allow_nan=False) + "\n").encode()
-    with no_space_named(path), path.open("a+b", buffering=0) as file:
+    with no_space_named(path), open(path, "a+b", buffering=0, opener=_not_by_a_link) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        end = file.read().rfind(b"\n") + 1
+        before = file.read()
+        end = before.rfind(b"\n") + 1
+        if not (_begins_as_ours(before) and _begins_as_ours(before[end:])):
+            raise CorruptFileError(f"{path}: not a history of the gate; name another file")
         file.truncate(end)
         if file.write(text) != len(text):
             file.truncate(end)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _not_by_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _begins_as_ours(text: bytes) -> bool:
+    """Whether text begins as a line does, as far as it goes."""
+    return _BEGINNING.startswith(text[: len(_BEGINNING)])
 
 
 def read_history(path: Path) -> list[HistoryLine]:

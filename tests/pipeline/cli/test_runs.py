@@ -45,6 +45,30 @@ def test_one_that_is_damaged_is_listed_with_its_trouble(two: Path, forked) -> No
     assert "run.json" in damaged["problem"]
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"teachers": 3}', "nonsense"])
+def test_a_study_that_is_damaged_is_listed_with_its_trouble(
+    tmp_path: Path, forked, text: str
+) -> None:
+    (tmp_path / "runs/odd [bold]").mkdir(parents=True)
+    (tmp_path / "runs/odd [bold]/study.json").write_text(text)
+    (found,) = forked("runs", "list", "--json", cwd=tmp_path).json()["runs"]
+    assert (found["kind"], "study.json" in found["problem"]) == ("study", True)
+    assert forked("runs", "list", cwd=tmp_path).code == 0
+
+
+def test_one_run_alone_is_compared_with_nothing(two: Path, forked) -> None:
+    said = forked("runs", "compare", "runs/tiny", cwd=two)
+    assert (said.code, "with which other run" in said.complaint) == (2, True)
+
+
+def test_names_that_a_terminal_would_obey_are_shown_as_they_are(two: Path, forked) -> None:
+    (two / "runs/other").rename(two / "runs/[red] odd")
+    said = forked("runs", "compare", "runs/tiny", "runs/[red] odd", cwd=two)
+    assert said.code == 0, said.err
+    assert "[red] odd" in said.out
+    assert forked("runs", "tag", "runs/[red] odd", "x", cwd=two).code == 0
+
+
 def test_a_folder_without_runs_is_told(tmp_path: Path, forked) -> None:
     assert forked("runs", "list", cwd=tmp_path).code == 10
     (tmp_path / "runs").mkdir()

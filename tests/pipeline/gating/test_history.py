@@ -98,6 +98,23 @@ class TestTheFile:
         with pytest.raises(CorruptFileError, match=r"history\.jsonl: line 2 is not a verdict"):
             read_history(path)
 
+    @pytest.mark.parametrize("text", ["a note of mine", "mine\n", '{"kind": "study-results"}\n'])
+    def test_a_file_that_is_something_else_is_left_as_it_is(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        path = tmp_path / "notes.txt"
+        path.write_text(text)
+        with pytest.raises(CorruptFileError, match="not a history of the gate"):
+            add_to_history(path, verdict(2.0), release=None, commit=None)
+        assert path.read_text() == text
+
+    def test_a_link_is_not_written_through(self, tmp_path: Path) -> None:
+        (tmp_path / "other").write_text("")
+        (tmp_path / "history.jsonl").symlink_to(tmp_path / "other")
+        with pytest.raises(OSError, match="symbolic link"):
+            add_to_history(tmp_path / "history.jsonl", verdict(2.0), release=None, commit=None)
+        assert (tmp_path / "other").read_text() == ""
+
     def test_none_yet_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(MissingFileError, match="no history yet"):
             read_history(tmp_path / "history.jsonl")
