@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from foundation.documents import parse_json
 from foundation.errors import CorruptFileError, nearest
 from foundation.files import read_json
 
@@ -74,6 +75,30 @@ def record_in(raw: object, path: Path, record: type[T], description: str, advice
         return build(record, raw)
     except RecordError as error:
         raise CorruptFileError(f"{path}: not {description} ({error}); {advice}") from error
+
+
+def record_on_line(
+    path: Path, number: int, text: bytes, record: type[T], *, description: str, advice: str
+) -> T:
+    """Make a dataclass of one line of a file of JSON lines.
+
+    Args:
+        path: the file, for messages.
+        number: of the line, from 1.
+        text: the line.
+        record: as `build` takes it.
+        description: what the line should be, for messages, such as "the result of an arm".
+        advice: what to do when it is not that.
+
+    Raises:
+        CorruptFileError: when it is not.
+    """
+    try:
+        return build(record, parse_json(text))
+    except ValueError as error:
+        raise CorruptFileError(
+            f"{path}: line {number} is not {description} ({error}); {advice}"
+        ) from error
 
 
 def build(record: type[T], raw: object, key: str = "") -> T:

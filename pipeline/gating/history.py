@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from foundation.documents import LARGEST_JSON, parse_json
+from foundation.documents import LARGEST_JSON
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import no_space_named, read_bounded
-from foundation.records import as_dict, build
+from foundation.records import as_dict, record_on_line
 from foundation.sense import known, named
 from pipeline.gating.metrics import metric_named
 from pipeline.gating.verdict import Answer, Check, Verdict
@@ -192,7 +192,12 @@ def read_history(path: Path) -> list[HistoryLine]:
             f"{path}: no history yet; each `compress gate` adds its verdict there"
         )
     *texts, _unfinished = read_bounded(path, LARGEST_JSON).split(b"\n")
-    return [_parsed(path, number, text) for number, text in enumerate(texts, start=1)]
+    return [
+        record_on_line(
+            path, number, text, HistoryLine, description="a verdict of the gate", advice=_ADVICE
+        )
+        for number, text in enumerate(texts, start=1)
+    ]
 
 
 def series_of(lines: Sequence[HistoryLine]) -> list[MetricHistory]:
@@ -247,12 +252,3 @@ def drift_of(metric: str, points: Sequence[ReleaseFigure]) -> Drift | None:
 
 def _figures(check: Check) -> tuple[float | None, float | None, float | None]:
     return check.value, check.low, check.high
-
-
-def _parsed(path: Path, number: int, text: bytes) -> HistoryLine:
-    try:
-        return build(HistoryLine, parse_json(text))
-    except ValueError as error:
-        raise CorruptFileError(
-            f"{path}: line {number} is not a verdict of the gate ({error}); {_ADVICE}"
-        ) from error

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from foundation.documents import LARGEST_JSON, parse_json
+from foundation.documents import LARGEST_JSON
 from foundation.errors import CorruptFileError
 from foundation.files import read_bounded, write_text
-from foundation.records import as_dict, build, misfits
+from foundation.records import as_dict, misfits, record_on_line
 from foundation.sense import above_zero, at_least, known, named, sha256, shares
 from pipeline.data.facts import DataFacts
 from pipeline.run_folder.records import RetentionRecord
@@ -231,9 +231,4 @@ class ResultsFile:
         write_text(self.path, "\n".join(texts) + "\n")
 
     def _parsed(self, number: int, text: bytes, record: type[T], what: str) -> T:
-        try:
-            return build(record, parse_json(text))
-        except ValueError as error:
-            raise CorruptFileError(
-                f"{self.path}: line {number} is not {what} ({error}); {_ADVICE}"
-            ) from error
+        return record_on_line(self.path, number, text, record, description=what, advice=_ADVICE)
