@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from export.formats import FORMATS, ExportFormat
-from export.graphs.embedding import check_embeddable
-from export.graphs.resizing import check_fittable
-from export.learnt_quantization import LearntQuantization, takes_learnt
 from export.quantization import QuantizationScheme
 from export.runtimes import check_opset
 from foundation.bundle import Preprocessing, RuntimeRange
 from foundation.errors import ExportError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from export.learnt_quantization import LearntQuantization
 
 Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 """Images, uint8 (N, H, W, C), with their labels (N,)."""
@@ -108,6 +109,9 @@ def check_requests(source: ExportSource, requests: Sequence[BundleRequest]) -> N
         ExportError: when calibration images lack, preprocessing cannot be embedded, the target's
             runtime is too old for the operator set, or one is asked for twice.
     """
+    from export.graphs.embedding import check_embeddable  # noqa: PLC0415 - onnx
+    from export.graphs.resizing import check_fittable  # noqa: PLC0415 - onnx
+
     names = [bundle_name(source.role, request) for request in requests]
     for name, request in zip(names, requests, strict=True):
         format_for(source, request.format, request.precision, request.scheme)
@@ -125,6 +129,8 @@ def format_for(
     source: ExportSource, name: str, precision: str, scheme: QuantizationScheme
 ) -> ExportFormat:
     """The format that writes a bundle; errors as `check_requests`."""
+    from export.learnt_quantization import takes_learnt  # noqa: PLC0415 - torch
+
     export_format = FORMATS.get(name)()
     if precision not in export_format.precisions:
         raise unknown_name(

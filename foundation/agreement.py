@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-# Below it, above zero, float32 has no number.
-_LEAST_LOGIT = float(np.finfo(np.float32).smallest_subnormal)
+_LEAST_LOGIT = 2.0**-149  # below it, above zero, float32 has no number
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ def agreement_of(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -
         reference: the original's logits, shape (N, classes), N at least 1, all finite.
         outputs: the other model's, same shape, all finite.
     """
+    import numpy as np  # noqa: PLC0415
+
     error = float(np.abs(reference.astype(np.float64) - outputs).max())
     largest = max(float(np.abs(reference).max()), _LEAST_LOGIT)
     same_class = float((reference.argmax(1) == outputs.argmax(1)).mean())

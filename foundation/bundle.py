@@ -16,10 +16,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from foundation.digests import CheckedFiles, digest_of, state_of, trust
 from foundation.errors import CorruptFileError, MissingFileError
@@ -34,6 +31,10 @@ from foundation.manifest import (
     parse_manifest,
 )
 from foundation.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "BATCH_AXIS", "CARD", "MANIFEST", "PICTURE_AXES", "PROBE", "SCHEMA_VERSION", "Bundle",
@@ -92,6 +93,8 @@ class Bundle:
             CorruptFileError: when it cannot be read without running code, or does not fit.
         """
         path = self.folder / PROBE
+        import numpy as np  # noqa: PLC0415
+
         try:
             images, logits = _read_probe(path)
             self.manifest.preprocessing.check(images)
@@ -243,6 +246,8 @@ def _check_nothing_else_is_loaded(bundle: Bundle) -> None:
 
 
 def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    import numpy as np  # noqa: PLC0415
+
     with zipfile.ZipFile(path) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > _LARGEST_PROBE:

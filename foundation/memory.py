@@ -10,12 +10,13 @@ import ctypes
 import os
 import sys
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _BATCH_BYTES = 5_000_000  # 8 colour images of 224×224 in float32
+_FLOAT32_BYTES = 4
 # glibc's names for what it can be told, in malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _LARGEST = 2**31 - 1
@@ -34,7 +35,7 @@ def images_at_once(height: int, width: int, channels: int, most: int) -> int:
     Returns:
         1 to `most`.
     """
-    size = height * width * channels * np.dtype(np.float32).itemsize
+    size = height * width * channels * _FLOAT32_BYTES
     return max(1, min(most, _BATCH_BYTES // size))
 
 

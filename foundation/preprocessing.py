@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def middle(whole: int, part: int) -> int:
@@ -109,6 +110,8 @@ class Preprocessing:
         Raises:
             ValueError: when the shape or dtype is another.
         """
+        import numpy as np  # noqa: PLC0415
+
         self.check(images)
         mean = np.asarray(self.mean, np.float32)[:, None, None]
         std = np.asarray(self.std, np.float32)[:, None, None]
@@ -130,6 +133,8 @@ class Preprocessing:
         Raises:
             ValueError: when the shape or dtype is another than (N, height, width, channels) uint8.
         """
+        import numpy as np  # noqa: PLC0415
+
         if not self.embedded:
             return self.apply(images)
         self.check(images)
@@ -143,6 +148,8 @@ class Preprocessing:
 
     def _pictures_of(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pictures that need no resampling, and whose middle is the images."""
+        import numpy as np  # noqa: PLC0415
+
         size = (self.height, self.width)
         tops = [middle(*lengths) for lengths in zip(self.before_the_cut, size, strict=True)]
         pictures = np.zeros((len(images), *self.before_the_cut, self.channels), np.uint8)
@@ -159,7 +166,7 @@ class Preprocessing:
     def check(self, images: NDArray[Any]) -> None:
         """Raise a ValueError unless images are uint8 (N, height, width, channels)."""
         expected = (self.height, self.width, self.channels)
-        if images.dtype != np.uint8 or images.shape[1:] != expected:
+        if images.dtype != "uint8" or images.shape[1:] != expected:
             raise ValueError(
                 f"images must be uint8 (N, {', '.join(map(str, expected))}), "
                 f"but got {images.dtype} {images.shape}"

@@ -1,8 +1,10 @@
 """One registry for everything that can be added by adding a file.
 
-A registry owns a package (or, for small entries, one module). Every module in that
-package is imported the first time the registry is asked, and registers what it
-holds with the decorator, so a new entry is a new file and nothing else is edited.
+A registry owns a package (or, for small entries, one module). A module in that package registers
+what it holds with the decorator when it is imported, so a new entry is a new file and nothing else
+is edited. Whoever asks for one name has the module of that name imported, where there is one: the
+others' libraries take seconds. All are imported for the list of names, and for a name that is of no
+module.
 Other distributions add theirs through an entry point group of the same name as
 the package.
 """
@@ -59,10 +61,18 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: with the nearest name and the list of all.
         """
-        self._discover()
-        if name not in self._entries:
+        entry = self.find(name)
+        if entry is None:
             raise unknown_name(self.kind, name, self._entries, where)
-        return self._entries[name]
+        return entry
+
+    def find(self, name: str) -> T | None:
+        """The entry called `name`; None where there is none."""
+        if name not in self._entries:
+            self._import_namesake(name)
+        if name not in self._entries:
+            self._discover()
+        return self._entries.get(name)
 
     def names(self) -> list[str]:
         """All names, sorted; numbers in them count as numbers, so resnet8 is before resnet20."""
@@ -72,6 +82,17 @@ class Registry(Generic[T]):
     def items(self) -> list[tuple[str, T]]:
         """All (name, entry) pairs, sorted by name."""
         return [(name, self._entries[name]) for name in self.names()]
+
+    def _import_namesake(self, name: str) -> None:
+        """Import the module that is called like an entry, if there is one."""
+        stem = name.replace("-", "_")
+        with self._discovering:
+            if self._discovered or not stem.isidentifier() or stem.startswith("_"):
+                return
+            package = importlib.import_module(self.package)
+            modules = pkgutil.iter_modules(getattr(package, "__path__", []))
+            if stem in {module.name for module in modules}:
+                importlib.import_module(f"{self.package}.{stem}")
 
     def _discover(self) -> None:
         # A thread that asks while another looks has to wait for all that is found.

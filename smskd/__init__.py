@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smskd.batch import Batch
-    from smskd.distillation import distill, stage_folder, train_alone
+    from smskd.distillation import distill, train_alone
     from smskd.engine import Engine
     from smskd.evaluation import evaluate
     from smskd.listening import Listener
     from smskd.methods import METHODS, Method, Progress
     from smskd.retention import retention_matrix
-    from smskd.stage import MethodSpec, Stage
+    from smskd.stage import MethodSpec, Stage, stage_folder
     from smskd.teaching.teacher_views import TeacherViews, keep_teacher_views
     from smskd.weightings import WEIGHTINGS
 
@@ -58,7 +58,7 @@ _HOME = {
     "evaluate": "evaluation",
     "keep_teacher_views": "teaching.teacher_views",
     "retention_matrix": "retention",
-    "stage_folder": "distillation",
+    "stage_folder": "stage",
     "train_alone": "distillation",
 }
 

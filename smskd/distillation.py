@@ -23,10 +23,10 @@ from smskd.job import StageJob
 from smskd.listening import Listener
 from smskd.pair import Pair, Taps, make_pair
 from smskd.quantization.quantizing import check_quantizable
-from smskd.stage import Stage, check_sequence
+from smskd.stage import Stage, check_sequence, stage_folder
 from smskd.teaching.teacher_views import TeacherViews
 from smskd.training.loop import train_stage
-from smskd.training.results import CONTINUATION, METHOD
+from smskd.training.stage_files import CONTINUATION, METHOD
 
 logger = logging.getLogger(__name__)
 
@@ -210,8 +210,3 @@ def _paired_anew(old: Pair, train: Batches, stage: Stage, *, has_features: bool)
             f"now, but got {stage.reference_feature_weight=}; leave it out"
         )
     return pair
-
-
-def stage_folder(index: int, stage: Stage) -> str:
-    """Name of a stage's folder: its place in the sequence and its methods, such as "2-at"."""
-    return f"{index}-{stage.name}"

@@ -13,15 +13,14 @@ from torch import nn
 
 from smskd.batch import Batch, Batches, as_batch
 from smskd.checkpoints.files import load_model, load_tensors
-from smskd.distillation import stage_folder
 from smskd.engine import Engine
 from smskd.evaluation import evaluate
 from smskd.features.taps import TappedModel, evaluating
 from smskd.methods import Method, Progress
 from smskd.objective import Objective
 from smskd.pair import Pair
-from smskd.stage import Stage
-from smskd.training.results import METHOD, WEIGHTS
+from smskd.stage import Stage, stage_folder
+from smskd.training.stage_files import METHOD, WEIGHTS
 
 
 def retention_matrix(

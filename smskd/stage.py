@@ -250,6 +250,11 @@ class Stage:
         return asdict(self)
 
 
+def stage_folder(index: int, stage: Stage) -> str:
+    """Name of a stage's folder: its place in the sequence and its methods, such as "2-at"."""
+    return f"{index}-{stage.name}"
+
+
 def check_sequence(stages: Sequence[Stage]) -> None:
     """Make sure that stages can follow one another as they do.
 

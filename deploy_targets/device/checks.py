@@ -8,10 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deploy_targets.device.messages import Accuracy, Counted, Parity
 from foundation.agreement import agreement_of
@@ -25,8 +22,12 @@ from foundation.errors import (
 from foundation.memory import at_once
 from foundation.statistics import wilson_interval
 
-Run = Callable[[NDArray[Any]], NDArray[np.float32]]
-Prepare = Callable[[NDArray[np.uint8]], NDArray[Any]]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Run: TypeAlias = "Callable[[NDArray[Any]], NDArray[np.float32]]"
+Prepare: TypeAlias = "Callable[[NDArray[np.uint8]], NDArray[Any]]"
 
 EVALUATION_BATCH = 64
 _UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
@@ -48,6 +49,8 @@ def parity(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Pari
     Raises:
         ModelMismatchError: when the shapes differ or an output is not finite.
     """
+    import numpy as np  # noqa: PLC0415
+
     if outputs.shape != reference.shape:
         raise ModelMismatchError(
             f"the model gives logits of shape {outputs.shape} where the original gave "
@@ -86,6 +89,8 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
         CorruptFileError: when it is not an .npz of `images` and `labels`.
         DataLayoutError: when its images or labels do not fit each other or the model.
     """
+    import numpy as np  # noqa: PLC0415
+
     images, labels = load_evaluation(path)
     size = at_once(images, EVALUATION_BATCH)
     for start in range(done, len(images), size):
@@ -100,6 +105,8 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
 
 def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
+    import numpy as np  # noqa: PLC0415
+
     parts = [
         np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
         for counted in counts
@@ -116,6 +123,8 @@ def labels_of(path: Path) -> tuple[str, int]:
     Raises:
         CorruptFileError: when it is not an .npz of `images` and `labels`.
     """
+    import numpy as np  # noqa: PLC0415
+
     try:
         with np.load(path, allow_pickle=False) as arrays:
             labels = arrays["labels"].astype("<i8")
@@ -126,6 +135,8 @@ def labels_of(path: Path) -> tuple[str, int]:
 
 def load_evaluation(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
     """The images (N, height, width, channels) and labels (N,) of an evaluation file, N ≥ 1."""
+    import numpy as np  # noqa: PLC0415
+
     if not path.is_file():
         raise MissingFileError(f"{path}: no such evaluation file")
     try:

@@ -1,4 +1,7 @@
-"""ONNX for ONNX Runtime: FP32 as exported, FP16 as storage, INT8 static (QDQ) or dynamic."""
+"""ONNX for ONNX Runtime: FP32 as exported, FP16 as storage, INT8 static (QDQ) or dynamic.
+
+Its libraries are imported where they are used: what a format can do is asked without them.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
-from export.formats._half import with_half_weights
-from export.formats._onnx_int8 import kept_operators, quantizer
 from export.formats._profile import repeat, typical
-from export.graphs.running import IDLE_WHILE_WAITING
 from export.quantization import QuantizationScheme
 from foundation.files import write_bytes
 
@@ -50,6 +47,9 @@ class OnnxFormat(ExportFormat):
         calibration: NDArray[np.float32],
         scheme: QuantizationScheme,
     ) -> Written:
+        import onnx  # noqa: PLC0415
+        import onnxruntime  # noqa: PLC0415
+
         target = folder / MODEL_FILE
         facts: dict[str, Any] = {"onnxruntime": onnxruntime.__version__}
         if precision == "int8":
@@ -77,6 +77,8 @@ class OnnxFormat(ExportFormat):
         return predict
 
     def precision_of(self, model_file: Path) -> str:
+        import onnx  # noqa: PLC0415
+
         model = onnx.load(model_file, load_external_data=False)
         kinds = {node.op_type for node in model.graph.node}
         if kinds & {"QuantizeLinear", "DynamicQuantizeLinear"}:
@@ -87,6 +89,9 @@ class OnnxFormat(ExportFormat):
     def read_tensors(
         self, model_file: Path, names: Sequence[str], images: NDArray[Any]
     ) -> dict[str, NDArray[np.float32]]:
+        import onnx  # noqa: PLC0415
+        import onnxruntime  # noqa: PLC0415
+
         model = onnx.load(model_file)
         made = {tensor for node in model.graph.node for tensor in node.output}
         # A quantised tensor is what those who read it get: rounded to its 256 steps.
@@ -144,6 +149,8 @@ def quantize(
         ExportError: when there is nothing in the graph that can be quantised, or an excluded
             operator does not exist.
     """
+    from export.formats._onnx_int8 import kept_operators, quantizer  # noqa: PLC0415
+
     with quantizer(source, calibration, scheme) as prepared:
         model = prepared.quantized(excluded=scheme.excluded)
         graph = prepared.source
@@ -156,6 +163,10 @@ def quantize(
 
 
 def _store_half(source: Path, target: Path) -> int:
+    import onnx  # noqa: PLC0415
+
+    from export.formats._half import with_half_weights  # noqa: PLC0415
+
     model = onnx.load(source)
     count = with_half_weights(model)
     onnx.checker.check_model(model)
@@ -164,6 +175,8 @@ def _store_half(source: Path, target: Path) -> int:
 
 
 def _options() -> Any:
+    import onnxruntime  # noqa: PLC0415
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     return options
@@ -176,6 +189,11 @@ def _exact_session(model_file: Path) -> Any:
     target that has it would be judged by arithmetic that its target does not do. With VNNI they are
     the same numbers, in 0.4 of the time.
     """
+    import onnxruntime  # noqa: PLC0415
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail  # noqa: PLC0415
+
+    from export.graphs.running import IDLE_WHILE_WAITING  # noqa: PLC0415
+
     exact = _options()
     exact.add_session_config_entry(*IDLE_WHILE_WAITING)
     if not _has_vnni():
@@ -201,4 +219,6 @@ def _has_vnni() -> bool:
 
 
 def _session(model: Path | bytes, options: Any) -> Any:
+    import onnxruntime  # noqa: PLC0415
+
     return onnxruntime.InferenceSession(model, options, providers=_CPU)

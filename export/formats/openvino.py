@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from export._libraries import quiet, writing
 from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
 from export.formats._answers_kept import Judge
-from export.formats._graph import Graph
 from export.formats._layer_names import count_anew
 from export.formats._profile import repeat, typical
 from export.formats._smoothing import Smoothing, better_of
@@ -146,6 +145,7 @@ def quantize(
     import onnx  # noqa: PLC0415
 
     from export.formats import _openvino_int8 as int8  # noqa: PLC0415
+    from export.formats._graph import Graph  # noqa: PLC0415
 
     graph = Graph(onnx.load(source, load_external_data=False))
 

@@ -112,7 +112,7 @@ def export(
     else:
         keys = {**foreign.recipe_keys(data, image_size), **changes, **further}
         file = load_recipe(None, keys)
-        from pipeline.commands.export import adopt_and_export  # noqa: PLC0415
+        from pipeline.commands.adopt import adopt_and_export  # noqa: PLC0415
 
         outcome = adopt_and_export(file, run)
     present(outcome, json)

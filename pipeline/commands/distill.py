@@ -10,10 +10,9 @@ from rich.table import Table
 
 from foundation.records import as_dict
 from pipeline.commands.outcomes import DistillOutcome
-from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
-from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, start_run
+from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, is_asked_again, start_run
 from pipeline.run_folder.torchrun import join_processes
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
@@ -24,10 +23,8 @@ from pipeline.shown.terminal import (
     table_of,
     training_display,
 )
-from pipeline.training.alone import train_student_alone
-from pipeline.training.distil import distil
 from pipeline.training.prepare import TrainingData, prepare
-from pipeline.training.teach import teach
+from pipeline.training.steps import distil, teach, train_student_alone
 
 _NAMES = {"teacher": "teacher", "alone": "student alone", "student": "student"}
 
@@ -35,11 +32,7 @@ _NAMES = {"teacher": "teacher", "alone": "student alone", "student": "student"}
 def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     """Data, teacher and student."""
     console = progress_console()
-    path = path or DEFAULT_ROOT / file.recipe.name
-    check_code(file, path, remarks_on(console))
-    check_names(file)
-    join_processes(file.recipe.engine)
-    run = start_run(path, file.recipe, remarks_on(console))
+    run = begin(file, path, console)
     with run.locked():
         train(run, file, console)
     outcome = DistillOutcome(
@@ -49,7 +42,26 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     return Outcome(content, [stage_table(run), *pruned_lines(run), f"student: {run.student}"])
 
 
+def begin(file: RecipeFile, path: Path | None, console: Console) -> RunFolder:
+    """Look a recipe through, and make its run folder or go on with the one that is there.
+
+    Args:
+        file: the recipe.
+        path: the run folder; None takes runs/NAME.
+        console: shows what is imported, and the steps' remarks.
+    """
+    path, say = path or DEFAULT_ROOT / file.recipe.name, remarks_on(console)
+    check_code(file, path, say)
+    if not is_asked_again(RunFolder(path), file.recipe):
+        from pipeline.preflight.names import check_names  # noqa: PLC0415 - torch
+
+        check_names(file)
+    join_processes(file.recipe.engine)
+    return start_run(path, file.recipe, say)
+
+
 def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
+    """Data, teacher, and the student with its stages; what was done before is found done."""
     data = TrainingData(file)
     with at_work(console, "data: read and looked through"):
         prepare(run, data)

@@ -1,10 +1,8 @@
-"""`compress export`: bundles of a run's student, or of a network from elsewhere."""
+"""`compress export`: bundles of a run's student; `adopt` has those of a network from elsewhere."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from foundation.bundle import open_bundle
-from foundation.errors import CompressError, RecipeError
+from foundation.errors import RecipeError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import BundleMade, ExportOutcome
 from pipeline.data.facts import FACTS, read_facts
 from pipeline.exporting.choice import read_shipping
 from pipeline.exporting.export import export, export_teacher
 from pipeline.exporting.ship import ShippingWatch, ship
-from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile, load_recipe
 from pipeline.recipe.sections import Recipe
 from pipeline.report.terminal import shown_of_shipping
-from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, open_run, start_run
+from pipeline.run_folder.folder import RunFolder, open_run
 from pipeline.run_folder.records import check_manifest_facts
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
@@ -35,9 +32,6 @@ from pipeline.shown.terminal import (
     table_of,
 )
 from pipeline.shown.trials import shipping_display
-from pipeline.training.adopt import adapt_data_to_graph, adopt, check_as_it_is, check_file_exists
-from pipeline.training.network_classes import network_classes
-from pipeline.training.prepare import TrainingData, prepare
 
 
 def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
@@ -51,36 +45,13 @@ def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
     run = open_run(path, remarks_on(console))
     file = load_recipe(run.recipe_path, changes)
     check_code(file, run.path, remarks_on(console))
+    from pipeline.preflight.names import check_names  # noqa: PLC0415 - torch
+
     recipe = file.recipe
     check_names(RecipeFile(recipe))
     with run.locked():
         folders = export_shown(run, recipe, console)
-    return _bundle_outcome(run, folders)
-
-
-def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
-    """Bundles of a network that was trained elsewhere; a run folder is made for it."""
-    console = progress_console()
-    path = path or DEFAULT_ROOT / file.recipe.name
-    check_as_it_is(file)
-    check_code(file, path, remarks_on(console))
-    check_names(file)
-    check_file_exists(file.recipe.student)
-    with at_work(console, "network: opened and looked at"):
-        file, remarks = adapt_data_to_graph(file)
-    with _remove_unless_adopted(path):
-        run = start_run(path, file.recipe, remarks_on(console))
-        with run.locked():
-            data = TrainingData(file, network_classes(file.recipe.student))
-            with at_work(console, "data: read and looked through"):
-                prepare(run, data)
-            _check_limit(run, file.recipe)
-            with at_work(console, "network: judged on the test images"):
-                adopt(run, data, remarks)
-            del data  # all of it lies in memory; the run folder has what is needed from here on
-    with run.locked():
-        folders = export_shown(run, file.recipe, console)
-    return _bundle_outcome(run, folders)
+    return bundle_outcome(run, folders)
 
 
 def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]:
@@ -89,7 +60,7 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
     Raises:
         RecipeError: when accuracy is to be kept, and the images have no labels.
     """
-    _check_limit(run, recipe)
+    check_limit(run, recipe)
 
     with at_work(console, "export: got ready") as work:
 
@@ -106,7 +77,8 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
         return folders
 
 
-def _check_limit(run: RunFolder, recipe: Recipe) -> None:
+def check_limit(run: RunFolder, recipe: Recipe) -> None:
+    """Make sure that accuracy can be kept where it is to be; errors as `export_shown`."""
     limit = recipe.export.limit
     if limit is not None and (run.data / FACTS).is_file() and not read_facts(run.data).has_labels:
         raise RecipeError(
@@ -116,20 +88,8 @@ def _check_limit(run: RunFolder, recipe: Recipe) -> None:
         )
 
 
-@contextmanager
-def _remove_unless_adopted(path: Path) -> Iterator[None]:
-    """A new run folder goes again with the mistake that it began with: the next try is another's,
-    and `runs/` holds none that cannot be gone on with."""
-    new = not path.exists()
-    try:
-        yield
-    except (CompressError, OSError):
-        if new:
-            shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-def _bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
+def bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
+    """What is told of bundles that were made, or found made."""
     bundles = [open_bundle(folder) for folder in folders]
     for bundle in bundles:
         check_manifest_facts(bundle.folder, bundle.manifest)

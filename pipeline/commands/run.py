@@ -8,25 +8,21 @@ from rich.console import Console, RenderableType
 
 from foundation.records import as_dict
 from pipeline.commands.bench import bench_shown
-from pipeline.commands.distill import pruned_lines, stage_table, train
+from pipeline.commands.distill import begin, pruned_lines, stage_table, train
 from pipeline.commands.export import export_shown
 from pipeline.commands.gate import gate_shown
 from pipeline.commands.outcomes import RunOutcome
 from pipeline.gating.verdict import INCONCLUSIVE
-from pipeline.preflight.names import check_names
-from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
 from pipeline.report.content import gather
 from pipeline.report.terminal import headline_lines
 from pipeline.report.write import report
-from pipeline.run_folder.folder import DEFAULT_ROOT, start_run
-from pipeline.run_folder.torchrun import join_processes, leads
+from pipeline.run_folder.torchrun import leads
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
     progress_console,
-    remarks_on,
     verdict_table,
 )
 
@@ -39,11 +35,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         path: the run folder; None takes runs/NAME.
     """
     console, recipe = progress_console(), file.recipe
-    path = path or DEFAULT_ROOT / recipe.name
-    check_code(file, path, remarks_on(console))
-    check_names(file)
-    join_processes(recipe.engine)
-    run = start_run(path, recipe, remarks_on(console))
+    run = begin(file, path, console)
     with run.locked():
         train(run, file, console)
         if not leads():

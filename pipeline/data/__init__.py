@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from foundation.errors import RecipeError
 from foundation.registry import Registry
 from pipeline.data.class_order import class_order
-from pipeline.data.images import ImageSet
 from pipeline.recipe.sections import DataRecipe
+
+if TYPE_CHECKING:
+    from pipeline.data.images import ImageSet
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from foundation.errors import DataLayoutError, MissingFileError, nearest, unknown_name
 from foundation.files import user_path
 from pipeline.data.class_names import read_names
 from pipeline.data.kinds import a_few, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _ORDERS = Path(__file__).with_name("class_orders")
 _MOST_NAMED = 4
@@ -76,6 +78,8 @@ class ClassOrder:
         Args:
             labels: of the classes that each split has.
         """
+        import numpy as np  # noqa: PLC0415
+
         here = np.unique(np.concatenate(list(labels))).tolist()
         count = len(self.classes)
         names = a_few([self.classes[label] for label in here], _MOST_NAMED)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from foundation.errors import DataLayoutError
 from pipeline.data.images import Ids, Labels
@@ -50,6 +49,8 @@ def cut(
     Raises:
         DataLayoutError: when there are too few images to cut.
     """
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - a second
+
     fraction: float = getattr(recipe, part.key)
     _check_enough_images(labels[ids], part, recipe, classes)
     rest, own = train_test_split(

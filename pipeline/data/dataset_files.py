@@ -39,7 +39,7 @@ def files_of(name: str) -> DatasetFiles | None:
         MissingFileError: when its path begins with the home of somebody whom nobody knows.
     """
     kind, _, argument = name.partition(":")
-    declared = dict(FILES.items()).get(kind)
+    declared = FILES.find(kind)
     if declared is not None:
         return declared(argument)
     path = Path(argument)

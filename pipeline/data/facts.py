@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from foundation.bundle import Preprocessing
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import replacing, user_path, write_json
 from foundation.records import read_record
 from foundation.sense import at_least
-from pipeline.data.images import ArrayImages
+
+if TYPE_CHECKING:
+    from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
 VALIDATION, TEST = "validation.npz", "test.npz"
@@ -117,6 +118,8 @@ def read_facts(folder: Path) -> DataFacts:
 
 def write_images(path: Path, images: ArrayImages) -> Path:
     """Write images and labels as .npz: `images` uint8 (N, H, W, C), `labels` int64 (N,)."""
+    import numpy as np  # noqa: PLC0415 - to read facts needs none
+
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, images=images.pixels, labels=images.labels)
     return path
@@ -129,6 +132,10 @@ def read_images(path: Path) -> ArrayImages:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is not such a file.
     """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    from pipeline.data.images import ArrayImages  # noqa: PLC0415 - PIL
+
     try:
         with np.load(path, allow_pickle=False) as arrays:
             images = ArrayImages(arrays["images"], arrays["labels"])
@@ -148,7 +155,7 @@ def read_images(path: Path) -> ArrayImages:
 
 def _check_images(images: ArrayImages) -> None:
     pixels, labels = images.pixels, images.labels
-    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+    if pixels.dtype != "uint8" or pixels.ndim != 4:
         raise ValueError(f"images are {pixels.dtype} {pixels.shape}")
     if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
         raise ValueError(f"labels are {labels.dtype} {labels.shape} of {len(pixels)} images")

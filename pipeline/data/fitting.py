@@ -139,7 +139,7 @@ def _named(source: str | None, model: str, where: str) -> Preparation | None:
 
 
 def _usual(data: DataRecipe) -> Preparation | None:
-    name = dict(USUAL.items()).get(data.name.partition(":")[0])
+    name = USUAL.find(data.name.partition(":")[0])
     return None if name is None else KNOWN[name]
 
 

@@ -7,14 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from deploy_targets.targets import Target, load_target
-from export.bundling import make_bundles
 from export.formats import FORMATS
-from export.original import Original
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
@@ -23,14 +19,18 @@ from foundation.files import sha256_of
 from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts, read_images
 from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages, Images, framed_pixels
-from pipeline.exporting.learnt_integers import learnt_integers
+from pipeline.exporting.learnt_stage import learnt_origin
 from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import AUTO, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
-from pipeline.training.networks import trained_student, trained_teacher
 from pipeline.training.prepare import Role
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from export.original import Original
 
 
 def export(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
@@ -171,6 +171,8 @@ def write_bundles(
 
     What was said of bundles that are not these any more goes: which of them ships.
     """
+    from export.bundling import make_bundles  # noqa: PLC0415 - torch
+
     folders = [run.bundles / bundle_name(source.role, request) for request in requests]
     before = _manifests(folders)
     try:
@@ -218,12 +220,6 @@ def data_products(run: RunFolder) -> dict[str, str]:
     return products
 
 
-def learnt_origin(run: RunFolder) -> dict[str, Any] | None:
-    """Where integers that the student was trained with came from; None where it was not."""
-    learnt = learnt_integers(run)
-    return learnt.origin if learnt else None
-
-
 def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> ExportSource:
     """A network of the run, with the images that its export needs.
 
@@ -238,6 +234,8 @@ def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> Expor
     Raises:
         MissingFileError: when the run has no such network yet.
     """
+    from pipeline.exporting.learnt_integers import learnt_integers  # noqa: PLC0415 - torch
+
     facts = read_facts(run.data)
     student = role == "student"
 
@@ -281,6 +279,8 @@ def _fitted(fit: Fit, picture: Images) -> Images:
 
 
 def _model(run: RunFolder, role: Role) -> nn.Module | Path:
+    from pipeline.training.networks import trained_student, trained_teacher  # noqa: PLC0415 - torch
+
     if role == "teacher":
         return trained_teacher(run)
     return run.student_graph if run.student_graph.is_file() else trained_student(run)

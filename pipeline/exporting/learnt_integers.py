@@ -9,15 +9,14 @@ import torch
 from torch import fx, nn
 
 from export.learnt_quantization import LearntQuantization
-from foundation.files import sha256_of
 from pipeline.data.facts import read_facts
+from pipeline.exporting.learnt_stage import integer_stage, learnt_origin
 from pipeline.run_folder.folder import RunFolder
 from pipeline.training.networks import trained_student
 from smskd.checkpoints.files import load_model, load_tensors
-from smskd.distillation import stage_folder
 from smskd.quantization.integers import ActivationType, in_integers
 from smskd.quantization.quantizing import quantized_with
-from smskd.training.results import RANGES, WEIGHTS
+from smskd.training.stage_files import RANGES, WEIGHTS
 
 
 def learnt_integers(run: RunFolder) -> LearntQuantization | None:
@@ -28,8 +27,8 @@ def learnt_integers(run: RunFolder) -> LearntQuantization | None:
     Raises:
         MissingFileError: when the stage is not finished.
     """
-    stage = integer_stage(run)
-    if stage is None:
+    stage, origin = integer_stage(run), learnt_origin(run)
+    if stage is None or origin is None:
         return None
 
     def network(kind: str) -> nn.Module:
@@ -40,19 +39,7 @@ def learnt_integers(run: RunFolder) -> LearntQuantization | None:
         load_model(stage / WEIGHTS, student)
         return student.eval()
 
-    origin = {
-        "stage": stage.name,
-        "weights_sha256": sha256_of(stage / WEIGHTS),
-        "ranges_sha256": sha256_of(stage / RANGES),
-    }
     return LearntQuantization(network, origin, float_network)
-
-
-def integer_stage(run: RunFolder) -> Path | None:
-    """The folder of the stage that trained the student with 8-bit numbers, if one did."""
-    recipe = run.recipe()
-    last = run.stages / stage_folder(len(recipe.stages), recipe.stages[-1])
-    return last if recipe.learns_integers else None
 
 
 def integer_student(run: RunFolder, stage: Path) -> fx.GraphModule:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy_targets import comparison
 from deploy_targets.hosts import open_host
@@ -21,10 +21,7 @@ from deploy_targets.measuring.compare import (
 )
 from deploy_targets.targets import Target, load_target
 from export._folders import scratch_folder
-from export.original import Original
 from export.requests import TOLERATED_DROP, BundleRequest, bundle_name
-from export.searching.search import SearchResult
-from export.searching.trials import TrialResult
 from foundation.bundle import open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
@@ -35,17 +32,22 @@ from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shi
 from pipeline.exporting.export import (
     data_products,
     export_source,
-    learnt_origin,
     requests_for,
     step_name,
     weights_of,
     write_bundles,
 )
-from pipeline.exporting.precision_search import FormatTrials, Limits, OnTrial
+from pipeline.exporting.learnt_stage import learnt_origin
 from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import BenchRecipe, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
+
+if TYPE_CHECKING:
+    from export.original import Original
+    from export.searching.search import SearchResult
+    from export.searching.trials import TrialResult
+    from pipeline.exporting.precision_search import FormatTrials, OnTrial
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +124,8 @@ def ship(
         for note in notes:
             step.remark(note)
         if step.needed:
+            from export.original import Original  # noqa: PLC0415 - torch
+
             started = time.monotonic()
             with scratch_folder(run.trials / ".original.tmp") as scratch:
                 original = Original(export_source(run, "student", chooses=True), scratch)
@@ -168,6 +172,8 @@ def _finalists(
 
     A format that cannot take the network at all is left out with a note, if there is another.
     """
+    from pipeline.exporting.precision_search import FormatTrials  # noqa: PLC0415 - torch
+
     source = original.source
     chosen: list[tuple[BundleRequest, TrialResult]] = []
     searched, failures = _Searched(), list[ExportError]()
@@ -231,6 +237,8 @@ def _by_format(requests: Sequence[BundleRequest]) -> list[list[BundleRequest]]:
 def _search(
     run: RunFolder, trials: FormatTrials, recipe: ExportRecipe, watch: ShippingWatch
 ) -> SearchResult:
+    from pipeline.exporting.precision_search import Limits  # noqa: PLC0415 - torch
+
     limits = Limits(recipe.limit or 0.0, recipe.max_trials, recipe.tolerated)
     depends_on = [
         weights_of(run, "student") or "",

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from foundation.errors import (
     CompressError,
@@ -26,10 +24,14 @@ from foundation.errors import (
     nearest,
     unknown_name,
 )
+from foundation.files import sha256_of, user_path
 from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
 
-Factory = Callable[..., nn.Module]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Factory: TypeAlias = "Callable[..., nn.Module]"
 """Makes a network: called with `num_classes`, and with `in_channels` where it takes that."""
 
 MODELS: Registry[Factory] = Registry("model", "pipeline.models.families")
@@ -88,6 +90,8 @@ def build_model(
         UnknownNameError: when there is no such model.
         ModelMismatchError: when the factory cannot be found or does not give a network.
     """
+    from torch import nn  # noqa: PLC0415 - to look a preparation up, nobody needs it
+
     factory = find_factory(name, where)
     arguments = {"num_classes": num_classes, "in_channels": in_channels}
     try:
@@ -129,6 +133,13 @@ def names_weights(weights: str) -> bool:
     """Whether it names a library's pretrained weights, "torchvision:DEFAULT", and no file."""
     library, colon, _ = weights.partition(":")
     return bool(colon) and library in LIBRARIES.names()
+
+
+def weights_identity(weights: str | None) -> str | None:
+    """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
+    if weights is None or names_weights(weights):
+        return weights
+    return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
 
 
 def settings_for(model: str, weights: str | None) -> dict[str, Any]:

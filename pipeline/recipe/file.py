@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import tomlkit
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from foundation.documents import parse_toml
@@ -154,6 +153,8 @@ def validated(kind: type[S], content: Mapping[str, Any], source: Source) -> S:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as TOML, complete, with defaults spelled out."""
+    import tomlkit  # noqa: PLC0415 - to read one takes none
+
     return tomlkit.dumps(recipe_values(recipe))
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from foundation.errors import CompressError, is_not_writable
 from foundation.files import write_text
 from pipeline.report.content import gather
-from pipeline.report.render import render_html, render_markdown
+from pipeline.report.current import is_current, note_drawn
 from pipeline.run_folder.folder import RunFolder
 
 
 def report(run: RunFolder, folder: Path | None = None) -> list[Path]:
-    """Write report.html and report.md from what lies in the run folder.
+    """Write report.html and report.md from what lies in the run folder, unless they are there and
+    nothing changed since they were drawn.
 
     Args:
         run: the run folder.
@@ -21,12 +22,18 @@ def report(run: RunFolder, folder: Path | None = None) -> list[Path]:
     Raises:
         CompressError: when they cannot be written there.
     """
-    content = gather(run)
     place = folder or run.path
-    page, summary = place / "report.html", place / "report.md"
+    page, summary = written = [place / "report.html", place / "report.md"]
+    if folder is None and is_current(run, written):
+        return written
+    from pipeline.report.render import render_html, render_markdown  # noqa: PLC0415 - matplotlib
+
+    content = gather(run)
     try:
         write_text(page, render_html(content))
         write_text(summary, render_markdown(content))
+        if folder is None:
+            note_drawn(run, written)
     except OSError as error:
         if not is_not_writable(error):
             raise
@@ -34,4 +41,4 @@ def report(run: RunFolder, folder: Path | None = None) -> list[Path]:
             f"{place}: the report cannot be written there ({error.strerror}); name another folder "
             "with `compress report --out FOLDER`"
         ) from error
-    return [page, summary]
+    return written

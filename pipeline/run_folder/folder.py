@@ -7,6 +7,8 @@ runs/NAME/
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import platform
@@ -395,16 +397,45 @@ def start_run(
         path.mkdir(parents=True, exist_ok=True)
     if leads():
         with run.locked():
-            if run.record_path.exists() and run.recipe_path.exists():
-                _check_bound(run, recipe, binding)
-                _check_same_code(run, recipe, binding)
-                run.mark_used()
-            else:
-                write_json(run.record_path, _new_record(recipe))
-            write_text(run.recipe_path, dump_recipe(recipe.spelled_out()))
+            _begin(run, recipe, binding)
     wait_for_all()
     logger.info("run folder %s", path)
     return run
+
+
+def _begin(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
+    again = is_asked_again(run, recipe)
+    if run.record_path.exists() and run.recipe_path.exists():
+        if not again:
+            _check_bound(run, recipe, binding)
+        _check_same_code(run, recipe, binding)
+        run.mark_used()
+    else:
+        write_json(run.record_path, _new_record(recipe))
+    if not again:
+        write_text(run.recipe_path, dump_recipe(recipe.spelled_out()))
+        run.note(asked=_asked(run, recipe))
+
+
+def is_asked_again(run: RunFolder, recipe: Recipe) -> bool:
+    """Whether a run whose student has learned is asked what it was asked before, to the letter.
+
+    Then its names are known, and what its stages left to their methods is spelled out; to look that
+    up again would take torch.
+
+    Raises:
+        CorruptFileError: when its record is none.
+    """
+    if not (run.record_path.is_file() and run.recipe_path.is_file()):
+        return False
+    record = run.record()
+    return "distill" in record["steps"] and record.get("asked") == _asked(run, recipe)
+
+
+def _asked(run: RunFolder, recipe: Recipe) -> str:
+    """In one word: the recipe, the program that read it, and what it wrote down of it."""
+    values = [recipe_values(recipe), release_of("edge-compress"), sha256_of(run.recipe_path)]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def open_run(path: Path | None, say: Say = to_nobody) -> RunFolder:
@@ -454,8 +485,11 @@ def _check_bound(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
 
 def _check_same_code(run: RunFolder, recipe: Recipe, binding: Binding) -> None:
     """Refuse networks whose code is not what it was; before anything has learned, it may change."""
-    roles, before = binding(recipe), run.record().get("code", {})
-    now = {role: code for role, code in code_of(recipe).items() if role in roles}
+    before, now = run.record().get("code", {}), code_of(recipe)
+    if now == before:
+        return
+    roles = binding(recipe)
+    now = {role: code for role, code in now.items() if role in roles}
     changed = [role for role in now if before.get(role) != now[role]]
     if changed and (run.teacher.exists() or run.stages.exists()):
         raise code_changed(run, changed[0], getattr(recipe, changed[0]).model)

@@ -97,6 +97,7 @@ class RunRecord(Table):
     """The content of run.json.
 
     Attributes:
+        asked: the recipe that it was last asked, in one word; see `is_asked_again`.
         threads: on how many a study trains its teacher; None where that is left to the machine.
         tags: by which a person finds it again.
     """
@@ -112,6 +113,7 @@ class RunRecord(Table):
     steps: dict[str, StepRecord]
     networks: dict[str, NetworkRecord] = field(default_factory=dict)
     adopted: str | None = None
+    asked: str | None = None
     threads: int | None = None
     tags: list[str] = field(default_factory=list)
 

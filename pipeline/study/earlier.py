@@ -18,6 +18,7 @@ from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.data.class_order import class_order
 from pipeline.data.facts import FACTS, DataFacts, read_facts
+from pipeline.models import weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import first_difference, teacher_values
@@ -26,7 +27,6 @@ from pipeline.study.folder import ArmResult, StudyFolder, arm_values, fingerprin
 from pipeline.study.results_file import KnownResults, ResultLine, ResultsFile, line_of
 from pipeline.study.subject import Subject, TaughtBy, subject_in, teacher_in
 from pipeline.study.tasks import Task
-from pipeline.training.networks import weights_identity
 from smskd.listening import Listener
 
 Say = Callable[[str], None]

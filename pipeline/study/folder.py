@@ -23,6 +23,7 @@ from foundation.records import misfits, record_in
 from foundation.sense import above_zero, at_least, shares
 from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.models import weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe
@@ -30,8 +31,7 @@ from pipeline.run_folder.binding import first_difference, training_values
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import Point, RetentionRecord
 from pipeline.study.arms import Arm
-from pipeline.training.networks import weights_identity
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 SCHEMA_VERSION = 1
 

@@ -12,7 +12,7 @@ from pipeline.models.costs import parameter_count
 from pipeline.recipe.sections import Recipe
 from pipeline.study.folder import StudyFolder
 from pipeline.training.students import new_student
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.recipe.file import RecipeFile
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 
 @dataclass(frozen=True)

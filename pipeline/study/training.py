@@ -24,14 +24,15 @@ from pipeline.study.tasks import Task
 from pipeline.training.networks import trained_teacher
 from pipeline.training.pairing import taps_of
 from pipeline.training.prepare import TrainingData, compare_with_run, prepare
+from pipeline.training.steps import teach
 from pipeline.training.students import new_student
-from pipeline.training.teach import teach
 from pipeline.training.teacher_views import keep_views
 from smskd.batch import Batch
-from smskd.distillation import distill, pair_on, stage_folder, train_alone
+from smskd.distillation import distill, pair_on, train_alone
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.retention import retention_matrix
+from smskd.stage import stage_folder
 
 _FINGERPRINT = "fingerprint"
 _OTHERS_END_WITHIN_S = 60.0

@@ -21,7 +21,7 @@ from export.graphs.recorded_classes import recorded_classes
 from foundation.errors import MissingFileError, RecipeError
 from foundation.files import replacing, sha256_of
 from pipeline.data.facts import TEST, DataFacts, read_facts, read_images
-from pipeline.models import names_weights
+from pipeline.models import names_weights, weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import StudentRecipe
@@ -35,7 +35,6 @@ from pipeline.training.expected_accuracy import (
 from pipeline.training.foreign_models import is_graph
 from pipeline.training.network_checks import check_answers
 from pipeline.training.network_classes import check_class_count
-from pipeline.training.networks import weights_identity
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import TrainingData
 from pipeline.training.students import unpruned_student

@@ -1,8 +1,9 @@
-"""Distil: the student goes through the recipe's stages."""
+"""Distil: the student goes through the recipe's stages; see `steps`."""
 
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from pipeline.run_folder.folder import RunFolder, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.expected_accuracy import check_expected, remark_on_worth
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import form_paths, trained_teacher, weights_identity
+from pipeline.training.networks import form_paths, trained_teacher
 from pipeline.training.pairing import taps_of
 from pipeline.training.prepare import TrainingData
 from pipeline.training.students import prune_once, pruning_records, unpruned_student
@@ -21,67 +22,69 @@ from pipeline.training.teach import first_images, note_network
 from pipeline.training.teacher_views import keep_views
 from smskd.checkpoints.files import load_model, save_model
 from smskd.checkpoints.foreign import Loaded
-from smskd.distillation import distill, pair_on, stage_folder
+from smskd.distillation import distill, pair_on
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.objective import spelled_out
-from smskd.training.results import METRICS, RANGES, WEIGHTS, left_for_later
+from smskd.stage import stage_folder
+from smskd.training.stage_files import METRICS, RANGES, WEIGHTS, left_for_later
 
 
-def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
-    """Leave the student, and what each stage made of it, in the run folder."""
-    recipe = data.file.recipe
-    depends_on = {
-        "teacher": run.record()["steps"]["teacher"]["products"],
-        "weights": weights_identity(recipe.student.weights),
-    }
-    with run.step("distill", **depends_on) as step:
-        if not step.needed:
-            return
-        remark_on_weights(step, recipe)
-        facts = read_facts(run.data)
-        student, loaded = unpruned_student(recipe, facts, step.remark)
-        _check_beginning(student, loaded, data, step)
-        between = partial(prune_once, run, facts)
-        between(1, student)
-        teacher, taps = trained_teacher(run), taps_of(recipe)
-        batches = data.batches(data.splits.student_train, recipe.seed, share=share())
-        if batches.remark:
-            step.remark(batches.remark)
-        pair = pair_on(teacher, student, batches, taps)
-        distill(
-            teacher,
-            student,
-            batches,
-            recipe.stages,
-            run.stages,
-            validation=data.evaluation(data.splits.validation),
-            taps=taps,
-            seed=recipe.seed,
-            engine=recipe.engine,
-            listener=listener,
-            views=keep_views(run.teacher_views, pair, batches, recipe, listener),
-            between=between,
-            beginning=depends_on["weights"],
-        )
-        numbered = enumerate(recipe.stages, start=1)
-        folders = [run.stages / stage_folder(number, stage) for number, stage in numbered]
-        ranges = []
-        if recipe.learns_integers:
-            # The student in float is that of before: the last stage trained its weights rounded.
-            load_model(folders[-2] / WEIGHTS, student)
-            ranges = [folders[-1] / RANGES]
-        save_model(run.student, student)
-        pruned: dict[str, Any] = {"pruned": pruning_records(run)} if form_paths(run) else {}
-        note_network(run, "student", recipe.student.model, student, data, **pruned)
-        data.check_unchanged()
-        step.products = [
-            run.student,
-            *form_paths(run).values(),
-            *(folder / name for folder in folders for name in (WEIGHTS, METRICS)),
-            *(path for folder in folders for path in left_for_later(folder)),
-            *ranges,
-        ]
+def distil(step: Step, data: TrainingData, listener: Listener) -> None:
+    """The body of the step that leaves the student, and what each stage made of it.
+
+    Raises:
+        ModelMismatchError: when it cannot be used, or is not as accurate as it is known to be.
+    """
+    run, recipe = step.run, data.file.recipe
+    remark_on_weights(step, recipe)
+    facts = read_facts(run.data)
+    student, loaded = unpruned_student(recipe, facts, step.remark)
+    _check_beginning(student, loaded, data, step)
+    between = partial(prune_once, run, facts)
+    between(1, student)
+    teacher, taps = trained_teacher(run), taps_of(recipe)
+    batches = data.batches(data.splits.student_train, recipe.seed, share=share())
+    if batches.remark:
+        step.remark(batches.remark)
+    pair = pair_on(teacher, student, batches, taps)
+    distill(
+        teacher,
+        student,
+        batches,
+        recipe.stages,
+        run.stages,
+        validation=data.evaluation(data.splits.validation),
+        taps=taps,
+        seed=recipe.seed,
+        engine=recipe.engine,
+        listener=listener,
+        views=keep_views(run.teacher_views, pair, batches, recipe, listener),
+        between=between,
+        beginning=step.depends_on["weights"],
+    )
+    step.products = [*_left_by_stages(run, recipe, student), run.student]
+    pruned: dict[str, Any] = {"pruned": pruning_records(run)} if form_paths(run) else {}
+    note_network(run, "student", recipe.student.model, student, data, **pruned)
+    data.check_unchanged()
+
+
+def _left_by_stages(run: RunFolder, recipe: Recipe, student: nn.Module) -> list[Path]:
+    """The files that the stages left, once the student's own weights are written beside them."""
+    numbered = enumerate(recipe.stages, start=1)
+    folders = [run.stages / stage_folder(number, stage) for number, stage in numbered]
+    ranges = []
+    if recipe.learns_integers:
+        # The student in float is that of before: the last stage trained its weights rounded.
+        load_model(folders[-2] / WEIGHTS, student)
+        ranges = [folders[-1] / RANGES]
+    save_model(run.student, student)
+    return [
+        *form_paths(run).values(),
+        *(folder / name for folder in folders for name in (WEIGHTS, METRICS)),
+        *(path for folder in folders for path in left_for_later(folder)),
+        *ranges,
+    ]
 
 
 def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, step: Step) -> None:

@@ -20,7 +20,7 @@ from foundation.errors import (
     nearest,
     unknown_name,
 )
-from foundation.files import sha256_of, user_path
+from foundation.files import user_path
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.models import (
     LIBRARIES,
@@ -39,10 +39,10 @@ from pipeline.training.network_checks import bare_network
 from pipeline.training.network_classes import check_class_count, order_advice
 from smskd.checkpoints.files import load_model
 from smskd.checkpoints.foreign import Loaded, load_state
-from smskd.distillation import stage_folder
 from smskd.engine import derive_seed
 from smskd.features.taps import dry_pass
-from smskd.training.results import WEIGHTS
+from smskd.stage import stage_folder
+from smskd.training.stage_files import WEIGHTS
 
 logger = logging.getLogger(__name__)
 
@@ -216,13 +216,6 @@ def _may_be_model(architecture: str, model: str) -> bool:
     model_name = re.sub(r"[^a-z0-9]", "", re.split(r"[/:]", model)[-1].lower())
     # A factory of one's own may have any name.
     return ":" in model or noted_name in model_name or model_name in noted_name
-
-
-def weights_identity(weights: str | None) -> str | None:
-    """What a step that uses weights depends on: a file's SHA-256, or pretrained weights' name."""
-    if weights is None or names_weights(weights):
-        return weights
-    return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
 
 
 def trained_teacher(run: RunFolder) -> nn.Module:

@@ -6,14 +6,13 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from foundation.bundle import Preprocessing
 from foundation.errors import DataLayoutError, RunMismatchError
 from pipeline.data import load_dataset
-from pipeline.data.batches import EvaluationBatches, TrainBatches
 from pipeline.data.caching import cache_pictures
 from pipeline.data.channels import with_channels
 from pipeline.data.class_order import class_order
@@ -46,7 +45,10 @@ from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.recipe.sections import DataRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
-from pipeline.training.network_classes import NetworkClasses
+
+if TYPE_CHECKING:
+    from pipeline.data.batches import EvaluationBatches, TrainBatches
+    from pipeline.training.network_classes import NetworkClasses
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,7 @@ class TrainingData:
         Args:
             before: an earlier look at them; what is as it was is not read again.
         """
-        files = files_of(self.recipe.name)
+        files = files_of(self.file.recipe.data.name)
         self._snapshot = take_snapshot(files, before) if files is not None else None
         return self._snapshot
 
@@ -182,6 +184,8 @@ class TrainingData:
         Raises:
             DataLayoutError: when there is a single image.
         """
+        from pipeline.data.batches import TrainBatches  # noqa: PLC0415 - torch
+
         if len(images.labels) == 1:
             raise DataLayoutError(
                 f"{self.recipe.name}: the {learner} has a single image to learn from, and two are "
@@ -206,6 +210,8 @@ class TrainingData:
 
     def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:
         """All images of one part, unvaried, as student or teacher sees them."""
+        from pipeline.data.batches import EvaluationBatches  # noqa: PLC0415 - torch
+
         preprocessing = self._preprocessing_of(role)
         key = (id(images), role)
         if key not in self._seen:

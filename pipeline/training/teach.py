@@ -1,4 +1,4 @@
-"""Teacher: trained on all of the training data, or taken from given weights."""
+"""Teacher: trained on all of the training data, or taken from given weights; see `steps`."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from pipeline.data.batches import EvaluationBatches
 from pipeline.data.facts import read_facts
 from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
-from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.folder import RunFolder, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.expected_accuracy import (
     Answered,
     Answers,
-    check_expected,
     remark_on_classes,
     remark_on_worth,
 )
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import NetworkSpec, load_weights_for, new_network, weights_identity
+from pipeline.training.networks import NetworkSpec, load_weights_for, new_network
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
@@ -35,64 +34,65 @@ from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.features.taps import evaluating
 from smskd.listening import Listener
-from smskd.training.results import METRICS, WEIGHTS
+from smskd.training.stage_files import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
 _ANSWERED = 2000  # test images; by so many the order of a thousand classes shows
 
 
-def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
-    """Leave the teacher's weights and what it is worth in the run folder.
+def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
+    """The body of the step that leaves the teacher's weights, and what it is worth.
 
     Raises:
         WeightsMismatchError: when given weights are of another architecture or class count.
-        ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
+        ModelMismatchError: when it cannot be used here.
     """
-    recipe = data.file.recipe
-    spec = NetworkSpec.of(recipe.teacher)
+    run, recipe = step.run, data.file.recipe
+    spec, facts = NetworkSpec.of(recipe.teacher), read_facts(run.data)
     source = spec.weights or f"teacher {spec.model}"
-    with run.step("teacher", weights=weights_identity(spec.weights)) as step:
-        if step.needed:
-            facts = read_facts(run.data)
-            network = new_network(spec, facts, recipe.seed, "teacher", say=step.remark)
-            # A student that does not fit is told of now, not after the teacher's training.
-            student = new_student(recipe, facts)
-            check_pairing(recipe, facts, network, student)
-            check_learns(student, recipe.student.model, first_images(data, "student"))
-            loaded = load_weights_for(spec, network, facts.classes, step.remark)
-            remark_on_classes(facts.classes, loaded, source, step.remark)
-            check_answers(network, spec.model, first_images(data, "teacher"))
-            if spec.weights is not None:
-                save_model(run.teacher / WEIGHTS, network)
-            else:
-                check_learns(network, spec.model, first_images(data, "teacher"))
-                batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
-                if batches.remark:
-                    step.remark(batches.remark)
-                train_alone(
-                    network,
-                    batches,
-                    recipe.teacher.training,
-                    run.teacher,
-                    validation=data.evaluation(data.splits.validation, "teacher"),
-                    seed=recipe.seed,
-                    engine=recipe.engine,
-                    listener=listener,
-                )
-            worth = note_network(run, "teacher", spec.model, network, data)
-            data.check_unchanged()
-            if spec.weights is not None:
-                labels, answers = data.splits.test.labels, _answers_of(network, data)
-                remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
-                if "teacher" in data.preparations.guessed:
-                    own = data.splits.teacher_preprocessing
-                    predict = predictor_of(network)
-                    remark_on_preparation(predict, data.splits.test, own, source, step.remark)
-            step.products = [
-                run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
-            ]
-    check_expected(run.record()["networks"]["teacher"]["test"], recipe.teacher.expect_top1, source)
+    network = new_network(spec, facts, recipe.seed, "teacher", say=step.remark)
+    # A student that does not fit is told of now, not after the teacher's training.
+    student = new_student(recipe, facts)
+    check_pairing(recipe, facts, network, student)
+    check_learns(student, recipe.student.model, first_images(data, "student"))
+    loaded = load_weights_for(spec, network, facts.classes, step.remark)
+    remark_on_classes(facts.classes, loaded, source, step.remark)
+    check_answers(network, spec.model, first_images(data, "teacher"))
+    if spec.weights is not None:
+        save_model(run.teacher / WEIGHTS, network)
+    else:
+        _train(step, network, data, listener)
+    worth = note_network(run, "teacher", spec.model, network, data)
+    data.check_unchanged()
+    if spec.weights is not None:
+        labels, answers = data.splits.test.labels, _answers_of(network, data)
+        remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
+        if "teacher" in data.preparations.guessed:
+            own = data.splits.teacher_preprocessing
+            predict = predictor_of(network)
+            remark_on_preparation(predict, data.splits.test, own, source, step.remark)
+    step.products = [
+        run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
+    ]
+
+
+def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listener) -> None:
+    recipe = data.file.recipe
+    check_learns(network, recipe.teacher.model, first_images(data, "teacher"))
+    batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
+    if batches.remark:
+        step.remark(batches.remark)
+    train_alone(
+        network,
+        batches,
+        recipe.teacher.training,
+        step.run.teacher,
+        validation=data.evaluation(data.splits.validation, "teacher"),
+        seed=recipe.seed,
+        engine=recipe.engine,
+        listener=listener,
+    )
 
 
 def first_images(data: TrainingData, role: Role) -> Tensor:

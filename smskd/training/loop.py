@@ -36,15 +36,9 @@ from smskd.teaching.teachers import (
 from smskd.training.compiling import runnable
 from smskd.training.continuing import load_continuation, save_continuation
 from smskd.training.descent import Descent
-from smskd.training.results import (
-    CONTINUATION,
-    METRICS,
-    WEIGHTS,
-    best_epoch,
-    finished_metrics,
-    write_result,
-)
+from smskd.training.results import best_epoch, finished_metrics, write_result
 from smskd.training.resuming import ResumeState, load_resume, save_resume
+from smskd.training.stage_files import CONTINUATION, METRICS, WEIGHTS
 from smskd.training.statistics import estimate_statistics
 from smskd.training.train_step import TrainStep
 

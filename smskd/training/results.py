@@ -15,9 +15,7 @@ from foundation.sense import at_least, sha256
 from smskd.checkpoints.files import save_model, save_tensors
 from smskd.job import StageJob
 from smskd.objective import spelled_out
-
-WEIGHTS, METHOD, METRICS = "weights.safetensors", "method.safetensors", "metrics.json"
-RANGES, CONTINUATION = "ranges.safetensors", "continuation.safetensors"
+from smskd.training.stage_files import CONTINUATION, METHOD, METRICS, RANGES, WEIGHTS
 
 _AGAIN = "delete it to train the stage again"
 
@@ -115,12 +113,6 @@ def write_result(
     if job.continued:
         metrics["continuation_sha256"] = sha256_of(folder / CONTINUATION)
     write_json(folder / METRICS, metrics)
-
-
-def left_for_later(folder: Path) -> list[Path]:
-    """What a stage left for those after it: what its methods learnt, and where it stood; as far as
-    there is any."""
-    return [path for path in (folder / METHOD, folder / CONTINUATION) if path.is_file()]
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from foundation.errors import (
 from smskd import Engine, Listener, MethodSpec, Stage, distill, stage_folder, train_alone
 from smskd.checkpoints.files import load_tensors
 from smskd.methods import METHODS
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

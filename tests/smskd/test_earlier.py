@@ -21,7 +21,7 @@ from smskd.methods import METHODS, Progress
 from smskd.methods.at import at_loss
 from smskd.objective import EarlierMethod, Objective
 from smskd.pair import make_pair
-from smskd.training.results import METHOD, WEIGHTS
+from smskd.training.stage_files import METHOD, WEIGHTS
 from smskd.weightings import true_class_probability
 
 Net = Callable[..., nn.Module]

@@ -17,7 +17,7 @@ from smskd.methods import Progress
 from smskd.methods.fitnet import FitNet
 from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
-from smskd.training.results import METHOD, WEIGHTS
+from smskd.training.stage_files import METHOD, WEIGHTS
 
 Net = Callable[..., nn.Module]
 

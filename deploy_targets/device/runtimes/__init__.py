@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.device.options import RuntimeOptions
 from foundation.bundle import Bundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
 from foundation.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _LONGEST = 300
 
@@ -48,7 +49,7 @@ class Model:
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
 
 
-Run = Callable[[NDArray[Any]], NDArray[np.float32]]
+Run: TypeAlias = "Callable[[NDArray[Any]], NDArray[np.float32]]"
 
 
 class Session(Protocol):

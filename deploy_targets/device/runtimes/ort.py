@@ -6,20 +6,21 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _COMPUTE = ("Conv", "Gemm", "MatMul")
 _FORMATS = {
     "float": "f32", "float16": "f16", "bfloat16": "bf16", "double": "f64",
     "uint8": "u8", "int8": "i8",
 }  # fmt: skip
-_INPUTS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+_INPUTS = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 _CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
@@ -101,6 +102,8 @@ class OrtSession:
 
     def _zeros(self, session: Any) -> NDArray[Any]:
         """An input that the model takes: its free sizes are 1."""
+        import numpy as np  # noqa: PLC0415
+
         (model_input,) = (i for i in session.get_inputs() if i.name == self._input_name)
         sizes = [size if isinstance(size, int) else 1 for size in model_input.shape]
         return np.zeros(sizes, _INPUTS[model_input.type])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _COMPUTE = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _FLOATS = {"f32", "f16", "bf16"}
@@ -89,6 +90,8 @@ class OpenVinoSession:
 
     def _lane(self) -> Run:
         """A request with its own input in memory, which is less work than to bind another."""
+        import numpy as np  # noqa: PLC0415
+
         shape, of_any_size = self._shape, self._lane_for_any()
         if shape is None:
             return of_any_size

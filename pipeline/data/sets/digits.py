@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import sklearn
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset, load_size
@@ -24,6 +23,8 @@ def digits(argument: str, recipe: DataRecipe) -> Dataset:
     """UCI handwritten digits (Alpaydin and Kaynak 1998): built in, 10 classes, 8×8 upscaled."""
     if argument:
         raise UsageError(f"dataset digits takes nothing behind a colon, but got {argument!r}")
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - a second, only to read it
+
     bunch = load_digits()
     size = load_size(recipe) or _SIZE
     images = np.stack([_upscaled(image, size) for image in bunch.images])
@@ -45,4 +46,6 @@ def _upscaled(image: np.ndarray, size: int) -> Images:
 @FILES.register("digits")
 def files(_argument: str) -> DatasetFiles:
     """The one file that scikit-learn carries."""
-    return DatasetFiles(Path(sklearn.__file__).parent / "datasets/data", ("digits.csv.gz",))
+    package = find_spec("sklearn")  # it is not imported to be asked where it lies
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    return DatasetFiles(folder / "datasets/data", ("digits.csv.gz",))

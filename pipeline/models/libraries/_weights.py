@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
-import torch
-
 from foundation.errors import CompressError, CorruptFileError, MissingFileError
 from foundation.files import no_space_named
 
@@ -31,6 +29,8 @@ def fetched(url: str, name: str = "") -> Path:
         MissingFileError: when it is not there and cannot be fetched.
         NoSpaceError: when the disk is full.
     """
+    import torch  # noqa: PLC0415 - that a library is known by name needs none
+
     file = Path(torch.hub.get_dir()) / "checkpoints" / (name or Path(urlparse(url).path).name)
     if file.is_file():
         return file

@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib
 import math
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from foundation.errors import ModelMismatchError, unknown_name
 from pipeline.models import LIBRARIES, Library
 from pipeline.models.libraries._weights import fetched, reading
 from pipeline.models.preparation import SOURCES, Preparation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 PRETRAINED = "pretrained"
 

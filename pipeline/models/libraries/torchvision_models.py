@@ -6,14 +6,15 @@ The library takes seconds to import, so it is imported once one of its names is 
 from __future__ import annotations
 
 import importlib
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from foundation.errors import unknown_name
 from pipeline.models import LIBRARIES, Library
 from pipeline.models.libraries._weights import fetched, reading
 from pipeline.models.preparation import SOURCES, Preparation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # These two have heads in the middle, whose logits they give too, unless told otherwise. And they
 # may take RGB into another scale themselves, as their published weights want it.
@@ -153,6 +154,8 @@ def _torchvision() -> Any:
 
 def _take_channels(network: nn.Module, channels: int) -> None:
     """Put a fresh convolution of the same shape in the place of the first one."""
+    from torch import nn  # noqa: PLC0415 - that a library is known by name needs none
+
     place, old = next(
         (place, module)
         for place, module in network.named_modules()

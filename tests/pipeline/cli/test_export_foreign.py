@@ -12,7 +12,7 @@ from foundation.bundle import open_bundle
 from pipeline.exporting.choice import read_shipping
 from pipeline.run_folder.folder import RunFolder
 from smskd.checkpoints.files import load_tensors
-from smskd.training.results import METRICS
+from smskd.training.stage_files import METRICS
 
 DIGITS = ["--data", "digits", "--image-size", "16"]
 ONNX = ["--format", "onnx", "--precision", "fp32"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.run_folder.folder import RunFolder
-from smskd.training.results import METRICS
+from smskd.training.stage_files import METRICS
 
 
 @pytest.mark.slow

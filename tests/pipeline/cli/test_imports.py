@@ -36,27 +36,36 @@ def test_a_commands_help_imports_nothing_heavy(python, tmp_path: Path, arguments
     assert not HEAVY & imported(python(TELL, *arguments, cwd=tmp_path))
 
 
+LIBRARIES = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "nncf", "sklearn"}
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "not_needed"),
     [
-        ["gate"],
-        ["report"],
-        ["bench"],
-        ["bench", "--bundle", "local-onnx-int8", "--queries", "5", "--max-seconds", "0.1"],
+        (["targets"], HEAVY | {"PIL", "scipy", "filelock"}),
+        (["gate"], HEAVY | {"PIL", "scipy", "jinja2"}),
+        (["report"], HEAVY | {"PIL", "scipy", "jinja2"}),
+        (["run", "tiny.toml"], LIBRARIES | {"scipy", "matplotlib", "jinja2"}),
+        (["distill", "tiny.toml"], LIBRARIES | {"scipy", "matplotlib", "jinja2"}),
+        (["bench"], HEAVY),
+        (
+            ["bench", "--bundle", "local-onnx-int8", "--queries", "5", "--max-seconds", "0.1"],
+            LIBRARIES | {"matplotlib"},
+        ),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_the_second_half_of_the_road_imports_no_torch(
-    own: RunFolder, python, tmp_path: Path, arguments: list[str]
+def test_what_was_done_is_found_done_without_what_does_it(
+    own: RunFolder, python, tmp_path: Path, arguments: list[str], not_needed: set[str]
 ) -> None:
     said = python(TELL, *arguments, cwd=tmp_path)
     assert said.code == 0, said.err
-    assert "numpy" in imported(said)
-    assert not {"torch", "onnx", "onnxruntime", "openvino", "nncf"} & imported(said)
+    assert not not_needed & imported(said)
 
 
-def test_a_gate_waits_for_no_plotting_library(own: RunFolder, python, tmp_path: Path) -> None:
-    assert "matplotlib" not in imported(python(TELL, "gate", cwd=tmp_path))
+def test_a_report_is_drawn_where_there_is_none(own: RunFolder, python, tmp_path: Path) -> None:
+    assert "matplotlib" not in imported(python(TELL, "report", cwd=tmp_path))
+    own.path.joinpath("report.md").unlink()
     assert "matplotlib" in imported(python(TELL, "report", cwd=tmp_path))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from smskd.checkpoints.files import load_tensors
-from smskd.training.results import METRICS
+from smskd.training.stage_files import METRICS
 
 COMPRESS = Path(sys.executable).with_name("compress")
 STAGES = ("1-kd", "2-at", "3-rkd")

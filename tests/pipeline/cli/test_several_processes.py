@@ -11,7 +11,7 @@ import pytest
 
 from foundation.files import read_json
 from pipeline.run_folder.folder import RunFolder
-from smskd.training.results import METRICS, WEIGHTS
+from smskd.training.stage_files import METRICS, WEIGHTS
 
 RECIPE = """\
 [data]

@@ -14,19 +14,19 @@ from export.requests import BundleRequest, ExportSource
 from foundation.errors import RecipeError
 from foundation.files import read_json
 from pipeline.data.facts import PROBE, TEST, read_facts, read_images
-from pipeline.exporting.learnt_integers import integer_stage, integer_student, learnt_integers
+from pipeline.exporting.learnt_integers import integer_student, learnt_integers
+from pipeline.exporting.learnt_stage import integer_stage
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.study.arms import all_arms
-from pipeline.training.distil import distil
 from pipeline.training.networks import trained_student
 from pipeline.training.prepare import TrainingData, prepare
-from pipeline.training.teach import teach
+from pipeline.training.steps import distil, teach
 from smskd.checkpoints.files import load_tensors
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
-from smskd.training.results import METRICS, RANGES, WEIGHTS
+from smskd.training.stage_files import METRICS, RANGES, WEIGHTS
 
 QUICK = {
     "data.image_size": 16,

@@ -12,10 +12,9 @@ from foundation.errors import MissingFileError, ModelMismatchError, WeightsMisma
 from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.distil import distil
 from pipeline.training.networks import trained_student, trained_teacher
 from pipeline.training.prepare import TrainingData, prepare
-from pipeline.training.teach import teach
+from pipeline.training.steps import distil, teach
 from smskd.checkpoints.files import save_model
 from smskd.listening import Listener
 

@@ -17,7 +17,7 @@ from smskd import Engine, Listener, MethodSpec, Stage, distill, evaluate, train_
 from smskd.checkpoints.files import load_model, load_tensors
 from smskd.quantization.fake_quantization import FakeQuantize
 from smskd.quantization.quantizing import fake_quantized, put_back, quantized_with, ranges_in
-from smskd.training.results import RANGES, WEIGHTS
+from smskd.training.stage_files import RANGES, WEIGHTS
 
 Net = Callable[..., nn.Module]
 

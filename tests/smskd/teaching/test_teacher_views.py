@@ -20,7 +20,7 @@ from smskd.distillation import pair_on
 from smskd.features.signals import Signals
 from smskd.pair import Pair
 from smskd.teaching.teachers import ask_live
-from smskd.training.results import METRICS
+from smskd.training.stage_files import METRICS
 
 Net = Callable[..., nn.Module]
 

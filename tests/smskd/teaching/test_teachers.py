@@ -16,7 +16,7 @@ from smskd import Batch, Engine, MethodSpec, Stage, distill, evaluate, train_alo
 from smskd.checkpoints.files import load_tensors
 from smskd.features.taps import TappedModel
 from smskd.teaching.teachers import ask_live
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from smskd import Engine, Listener, MethodSpec, Stage, distill, train_alone
 from smskd.checkpoints.files import load_tensors
 from smskd.evaluation import evaluate
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 
 Net = Callable[..., nn.Module]
 

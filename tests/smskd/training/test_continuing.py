@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from foundation.errors import CorruptFileError, ModelMismatchError
 from smskd import Engine, Listener, MethodSpec, Stage, distill
 from smskd.checkpoints.files import load_tensors
-from smskd.training.results import CONTINUATION, METHOD, WEIGHTS
+from smskd.training.stage_files import CONTINUATION, METHOD, WEIGHTS
 
 Net = Callable[..., nn.Module]
 

@@ -22,7 +22,8 @@ from smskd.job import StageJob
 from smskd.methods import METHODS, Method, Pace, Progress
 from smskd.objective import Objective
 from smskd.training.loop import train_stage
-from smskd.training.results import METHOD, METRICS, WEIGHTS, best_epoch
+from smskd.training.results import best_epoch
+from smskd.training.stage_files import METHOD, METRICS, WEIGHTS
 from smskd.training.train_step import TrainStep
 
 Net = Callable[..., nn.Module]

@@ -12,7 +12,7 @@ from torch import nn
 
 from smskd import Batch, Engine, Stage, distill, train_alone
 from smskd.checkpoints.files import load_tensors
-from smskd.training.results import WEIGHTS
+from smskd.training.stage_files import WEIGHTS
 from smskd.training.statistics import MOST_BATCHES, estimate_statistics
 
 Net = Callable[..., nn.Module]

@@ -1,0 +1,58 @@
+"""`compress export` of a network that was trained elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foundation.errors import CompressError
+from pipeline.commands.export import bundle_outcome, check_limit, export_shown
+from pipeline.preflight.names import check_names
+from pipeline.preflight.trust import check_code
+from pipeline.recipe.file import RecipeFile
+from pipeline.run_folder.folder import DEFAULT_ROOT, start_run
+from pipeline.shown.live import at_work
+from pipeline.shown.terminal import Outcome, progress_console, remarks_on
+from pipeline.training.adopt import adapt_data_to_graph, adopt, check_as_it_is, check_file_exists
+from pipeline.training.network_classes import network_classes
+from pipeline.training.prepare import TrainingData, prepare
+
+
+def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
+    """Bundles of a network that was trained elsewhere; a run folder is made for it."""
+    console = progress_console()
+    path = path or DEFAULT_ROOT / file.recipe.name
+    check_as_it_is(file)
+    check_code(file, path, remarks_on(console))
+    check_names(file)
+    check_file_exists(file.recipe.student)
+    with at_work(console, "network: opened and looked at"):
+        file, remarks = adapt_data_to_graph(file)
+    with _remove_unless_adopted(path):
+        run = start_run(path, file.recipe, remarks_on(console))
+        with run.locked():
+            data = TrainingData(file, network_classes(file.recipe.student))
+            with at_work(console, "data: read and looked through"):
+                prepare(run, data)
+            check_limit(run, file.recipe)
+            with at_work(console, "network: judged on the test images"):
+                adopt(run, data, remarks)
+            del data  # all of it lies in memory; the run folder has what is needed from here on
+    with run.locked():
+        folders = export_shown(run, file.recipe, console)
+    return bundle_outcome(run, folders)
+
+
+@contextmanager
+def _remove_unless_adopted(path: Path) -> Iterator[None]:
+    """A new run folder goes again with the mistake that it began with: the next try is another's,
+    and `runs/` holds none that cannot be gone on with."""
+    new = not path.exists()
+    try:
+        yield
+    except (CompressError, OSError):
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
