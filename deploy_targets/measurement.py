@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from foundation.sense import above_zero, at_least, named, sha256
 SCHEMA_VERSION = 2
 KIND = "measurement"
 
+_SAMPLE = re.compile(r"\d{1,15}(\.\d{1,3})?")
 _WHAT, _AGAIN = "a measurement", "measure again"
 
 
@@ -84,6 +86,8 @@ class Measurement:
         started_at: when the first of its processes began; ISO 8601, UTC.
         starts: of each process, how it began and what memory it took, `startup_ms` and `memory_mb`
             among them; empty in records of before they were kept.
+        samples_us: each query's microseconds in order, a line of numbers a part of the time, as
+            they were timed; empty in records of before they were kept, and of very many queries.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -105,10 +109,12 @@ class Measurement:
     seconds: float
     started_at: str
     starts: list[Started] = field(default_factory=list)
+    samples_us: list[str] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from uncarried(self.latency_ms)
+        yield from _sample_problems(self.samples_us, self.latency_ms)
         yield from at_least(1, launches=self.launches)
         yield from at_least(0, seconds=self.seconds)
 
@@ -119,6 +125,21 @@ def uncarried(latency: Latency) -> Iterator[str]:
         needed = fewest_queries(float(name[1:]))
         if latency.n < needed:
             yield f"latency_ms has a {name} of {latency.n} queries, but it needs {needed}"
+
+
+def samples_ms(measurement: Measurement) -> list[list[float]]:
+    """Milliseconds of each query in the order of time, a list a part; none where none were kept."""
+    return [[float(us) / 1e3 for us in part.split()] for part in measurement.samples_us]
+
+
+def _sample_problems(parts: list[str], latency: Latency) -> Iterator[str]:
+    """What of kept samples cannot be."""
+    words = [word for part in parts for word in part.split()]
+    if any(not _SAMPLE.fullmatch(word) for word in words):
+        yield "samples_us must hold microseconds, such as 412.1, between spaces"
+        return
+    if parts and len(words) != latency.n:
+        yield f"samples_us has {len(words)} queries, but latency_ms is of {latency.n}"
 
 
 def describe(bundle: Bundle) -> BundleMeasured:

@@ -27,6 +27,7 @@ from export.checking.evidence import (
     CheckFigures,
     hold_to_float,
     hold_to_reference,
+    keep_findings,
     keeping_failure,
 )
 from export.checking.fitting import hold_to_fit
@@ -76,6 +77,7 @@ def make_bundles(
     on_remark: Callable[[str], None] | None = None,
     on_failed: Callable[[BundleRequest, ExportError], None] | None = None,
     original: Original | None = None,
+    findings: Path | None = None,
 ) -> list[Manifest]:
     """Make the requested bundles, each in its folder under `root`, in the order of `requests`.
 
@@ -91,6 +93,8 @@ def make_bundles(
         on_failed: told of a bundle of lower precision that failed its checks, which is left out
             then; None raises what it would be told.
         original: what is known of the source already.
+        findings: takes a folder for each bundle with what its checks found out; see
+            `export.checking.evidence.keep_findings`. None keeps nothing.
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -111,7 +115,10 @@ def make_bundles(
             name = bundle_name(source.role, request)
             report(f"{name}: writing and checking")
             try:
-                manifest, _ = make_judged_bundle(original, onnx_file, request, root / name)
+                kept = None if findings is None else findings / name
+                manifest, _ = make_judged_bundle(
+                    original, onnx_file, request, root / name, findings=kept
+                )
             except ExportError as error:
                 if on_failed is None or request.precision == "fp32":
                     raise
@@ -137,6 +144,7 @@ def make_judged_bundle(
     folder: Path,
     *,
     parts: Sequence[str] = PARTS,
+    findings: Path | None = None,
 ) -> tuple[Manifest, dict[str, NDArray[np.bool_]]]:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
 
@@ -148,6 +156,7 @@ def make_judged_bundle(
         request: which bundle; its operator set is the file's.
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
         parts: those of the source's images that it is asked about.
+        findings: the folder for what its checks found out; None keeps nothing.
 
     Returns:
         Its manifest, and by part whether it names each image rightly, shape (N,).
@@ -208,6 +217,9 @@ def make_judged_bundle(
                 before = original.right("test", original.float_classes("test", onnx_file))
                 right = figures.right["test"]
                 accuracy["drop"] = check_drop(before, right, request.tolerated_drop, name)
+        if findings is not None:
+            labels = None if source.evaluation is None else source.evaluation[1]
+            keep_findings(draft, figures, labels, findings)
 
         exporter = {} if isinstance(source.model, Path) else {"torch": torch.__version__}
         manifest = Manifest(
@@ -275,11 +287,13 @@ def _judge(
     del files[PROBE]
     model = model_digest(draft.format, files.values())
     for part in parts:
-        classes = original.classes(part, model, draft.preprocessing, load)
-        if classes is None:
+        answers = original.answers(part, model, draft.preprocessing, load)
+        if answers is None:
             continue
+        classes = answers.classes
         if part != "unlabelled":
             figures.right[part] = original.right(part, classes)
+            figures.test = answers if part == "test" else figures.test
         elif draft.precision != "fp32":
             float_classes = original.float_classes(part, draft.onnx_file)
             parity[part] = agreement_between(float_classes, classes)

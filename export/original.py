@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.checking.accuracy_lost import classes_of
+from export.checking.accuracy_lost import NamedClasses, answers_of
 from export.checking.answers import check_reference, logits_of, predictor_of
 from export.formats import FORMATS, Predictor, Written
 from export.graphs.batches import batch_of, in_batches_of
@@ -42,7 +42,7 @@ class Original:
         self.source = source
         self._scratch = scratch
         self._references: dict[str, NDArray[np.float32]] = {}
-        self._classes: dict[tuple[str, str], NDArray[np.int64]] = {}
+        self._answers: dict[tuple[str, str], NamedClasses] = {}
         self._written: dict[tuple[str, int, QuantizationScheme], tuple[Path, Written]] = {}
 
     def onnx_file(self, opset: int, on_export: Callable[[], None] | None = None) -> Path:
@@ -87,10 +87,10 @@ class Original:
             give_back_freed_memory()
         return self._references[name]
 
-    def classes(
+    def answers(
         self, part: str, model: str, preprocessing: Preprocessing, load: Callable[[], Predictor]
-    ) -> NDArray[np.int64] | None:
-        """The class that a model gives each image of a part, shape (N,); None without images.
+    ) -> NamedClasses | None:
+        """The class that a model gives each image of a part; None without images.
 
         Args:
             part: "test", "validation" or "unlabelled".
@@ -101,20 +101,21 @@ class Original:
         images = self._images(part)
         if images is None:
             return None
-        if (part, model) not in self._classes:
-            self._classes[part, model] = classes_of(load(), images, preprocessing)
-        return self._classes[part, model]
+        if (part, model) not in self._answers:
+            self._answers[part, model] = answers_of(load(), images, preprocessing)
+        return self._answers[part, model]
 
     def float_classes(self, part: str, onnx_file: Path) -> NDArray[np.int64]:
-        """The same of an FP32 ONNX file of the source, for a part that it has images of."""
+        """The classes (N,) that an FP32 ONNX file of the source gives the images of a part, which
+        it has."""
 
         def load() -> Predictor:
             return in_batches_of(FORMATS.get("onnx")().load(onnx_file), batch_of(onnx_file))
 
         model = model_digest("onnx", [sha256_of(onnx_file)])
-        classes = self.classes(part, model, self.source.preprocessing, load)
-        assert classes is not None, f"there are no {part} images"
-        return classes
+        answers = self.answers(part, model, self.source.preprocessing, load)
+        assert answers is not None, f"there are no {part} images"
+        return answers.classes
 
     def right(self, part: str, classes: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether each image of a part with labels is named rightly, shape (N,)."""

@@ -53,6 +53,7 @@ _RECORDS: dict[str, type] = {
 _ORDER = {kind: place for place, kind in enumerate(_RECORDS)} | {"timed": 3, "energy": 3}
 _BEGIN = frozenset({"facts", "started"})
 _BEFORE_ALL = -1
+_MOST_KEPT = 20_000  # samples of a measurement: about 200 kB
 
 
 class Brought:
@@ -188,6 +189,7 @@ class Brought:
             "runtime": result.runtime,
             "scenario": scenario,
             "latency_ms": summarise(samples, warmup_n, self.job.percents),
+            "samples_us": _kept(timed) if len(samples) <= _MOST_KEPT else [],
             "throughput": _throughput(scenario, timed, seen["throughput"]),
             "memory_mb": seen["memory"][-1],
             "startup_ms": seen["startup"][0],
@@ -207,6 +209,11 @@ class Brought:
             ),
             "launches": len(seen["facts"]),
         }
+
+
+def _kept(timed: Sequence[Timed]) -> list[str]:
+    """Samples as a measurement keeps them: microseconds, to the nanosecond."""
+    return [" ".join(f"{ns / 1e3:.3f}" for ns in part.ns) for part in timed]
 
 
 def _energy(consumed: Sequence[Consumed]) -> Energy | None:

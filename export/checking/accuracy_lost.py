@@ -3,6 +3,7 @@ have no labels, how often it still answers as FP32 does."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,26 @@ from foundation.errors import ExportError
 from foundation.statistics import wilson_interval
 
 
-def classes_of(
+@dataclass(frozen=True, eq=False)
+class NamedClasses:
+    """What a model says of images.
+
+    Attributes:
+        classes: of the largest logit of each, int64 (N,).
+        confidence: that logit's softmax, 0..1, float64 (N,).
+    """
+
+    classes: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+
+
+def answers_of(
     predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
-) -> NDArray[np.int64]:
-    """The class of the largest logit of each image, shape (N,)."""
-    return np.asarray(logits_of(predict, images, preprocessing).argmax(1), np.int64)
+) -> NamedClasses:
+    """The class that a model names of each image (N, H, W, C), and how sure it is."""
+    logits = logits_of(predict, images, preprocessing).astype(np.float64)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    return NamedClasses(np.asarray(logits.argmax(1), np.int64), 1 / shares.sum(1))
 
 
 def agreement_between(

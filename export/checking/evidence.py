@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export._folders import replacing_folder
+from export.checking.accuracy_lost import NamedClasses
 from export.checking.answers import ALONE
 from export.checking.parity import TOLERANCES, ExportParity, check, check_between_batches, compare
+from foundation.answers import ANSWERS, Answers, write_answers
 from foundation.bundle import Preprocessing
 from foundation.errors import CompressError, ExportError
 from foundation.files import write_json
 
-PARITY = "parity.json"
+PARITY, LAYERS = "parity.json", "layers.json"
+_SECONDS_OF_LAYERS = 15.0
 _LAYERS_FROM = 4  # images that the comparison of layers runs on
 
 
@@ -54,10 +57,12 @@ class CheckFigures:
     Attributes:
         parity: the worst of all batch sizes, once they are compared.
         right: whether each image of a part ("test", "validation") is named rightly.
+        test: what it answered to the test images.
     """
 
     parity: ExportParity | None = None
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    test: NamedClasses | None = None
 
 
 @contextlib.contextmanager
@@ -76,7 +81,7 @@ def keeping_failure(draft: BundleDraft, failed: Path) -> Iterator[CheckFigures]:
     try:
         yield figures
     except ExportError as error:
-        report = _first_divergence(draft)
+        report = layers_of(draft)
         with contextlib.suppress(CompressError, OSError):
             _write_evidence(draft, figures, error, report, failed)
         where = report.line if report else "at which operator they part could not be found out"
@@ -172,8 +177,38 @@ def _remove_evidence(failed: Path) -> None:
         failed.parent.rmdir()
 
 
-def _first_divergence(draft: BundleDraft) -> Any:
-    """A report on the first operator at which the two part, or None where none can be made."""
+def keep_findings(
+    draft: BundleDraft,
+    figures: CheckFigures,
+    labels: NDArray[np.integer[Any]] | None,
+    folder: Path,
+) -> None:
+    """Write what the checks found out of a bundle, for whoever reports on it.
+
+    Args:
+        draft: the bundle.
+        figures: what was measured of it.
+        labels: of the test images, (N,); None where there are none.
+        folder: takes `answers.csv` and, of integers, `layers.json`; an earlier one is replaced.
+    """
+    with replacing_folder(folder) as temporary:
+        if labels is not None and figures.test is not None:
+            test = figures.test
+            answers = Answers(np.asarray(labels, np.int64), test.classes, test.confidence)
+            write_answers(temporary / ANSWERS, answers)
+        report = layers_of(draft, _SECONDS_OF_LAYERS) if draft.precision == "int8" else None
+        if report is not None:
+            write_json(temporary / LAYERS, report.as_dict())
+
+
+def layers_of(draft: BundleDraft, seconds: float | None = None) -> Any:
+    """How far each operator of a bundle is from the FP32 graph's, a `LayerReport`; None where that
+    cannot be told.
+
+    Args:
+        draft: the bundle.
+        seconds: what it may take; None for a minute.
+    """
     # Whatever goes wrong while a failure is explained must not hide the failure.
     with contextlib.suppress(Exception):
         layers = importlib.import_module("export.checking.layers")
@@ -188,5 +223,6 @@ def _first_divergence(draft: BundleDraft) -> Any:
             unprepared=draft.preprocessing.prepare(pixels)
             if draft.preprocessing.embedded
             else None,
+            **({} if seconds is None else {"seconds": seconds}),
         )
     return None

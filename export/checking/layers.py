@@ -55,6 +55,7 @@ class LayerReport:
         tolerance: what the precision is allowed.
         precision: the written model's.
         compared_to: the last operator that was compared, where time ran out before the end.
+        seconds: the time that there was.
     """
 
     layers: list[LayerError]
@@ -62,13 +63,14 @@ class LayerReport:
     tolerance: float
     precision: str
     compared_to: str | None = None
+    seconds: float = _SECONDS
 
     @property
     def line(self) -> str:
         """One sentence for an error message."""
         if self.compared_to is None:
             return self._finding
-        return f"{self._finding}; compared for {_SECONDS:g} s, up to {self.compared_to!r}"
+        return f"{self._finding}; compared for {self.seconds:g} s, up to {self.compared_to!r}"
 
     @property
     def _finding(self) -> str:
@@ -100,6 +102,7 @@ def first_divergence(
     precision: str | None = None,
     *,
     unprepared: NDArray[np.uint8] | None = None,
+    seconds: float | None = None,
 ) -> LayerReport:
     """Compare a written model with the FP32 ONNX file that it was made from, layer by layer.
 
@@ -115,17 +118,19 @@ def first_divergence(
         precision: of the written model; None: what its operators and weights look like.
         unprepared: the same images, uint8 (N, H, W, C), for a written model that prepares them
             itself.
+        seconds: that it may take; None for a minute.
 
     Raises:
         UnknownNameError: when there is no such format.
     """
+    seconds = _SECONDS if seconds is None else seconds
     written = FORMATS.get(format)()
     graph, sizes, batch = _read_graph(reference_onnx)
     count = batch or min(_IMAGES, max(1, _BYTES // max(1, sum(sizes.values()))))
     images, inputs = images[:count], (images if unprepared is None else unprepared)[:count]
     reader = FORMATS.get("onnx")()
     errors: dict[str, float] = {}
-    compared_to, end = None, time.monotonic() + _SECONDS
+    compared_to, end = None, time.monotonic() + seconds
     for names in _tensor_chunks(graph, sizes, len(images)):
         if errors and time.monotonic() > end:
             compared_to = graph.producers[list(errors)[-1]]
@@ -145,7 +150,7 @@ def first_divergence(
     precision = precision or written.precision_of(model_file)
     tolerance = _TOLERANCES.get(precision, _TOLERANCES["int8"])
     first = _first_bad_layer(graph, layers, errors, tolerance)
-    return LayerReport(layers, first, tolerance, precision, compared_to)
+    return LayerReport(layers, first, tolerance, precision, compared_to, seconds)
 
 
 def _first_bad_layer(

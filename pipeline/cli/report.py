@@ -7,24 +7,68 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli._app import JsonOption, RunArgument, app, present
+from pipeline.cli._app import JsonOption, app, present
+from pipeline.cli._completion import complete_run
 
 
 @app.command(
-    epilog="Examples:  compress report runs/digits  ·  compress report /mnt/runs/digits --out here"
+    epilog="Examples:  compress report runs/digits --open  ·  "
+    "compress report runs/one runs/two  ·  compress report /mnt/runs/digits --out here"
 )
 def report(
-    run: RunArgument = None,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run folders; the one used last under runs/ when left out. Several are shown side "
+            "by side.",
+            autocompletion=complete_run,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Where to write them; the run folder when left out."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Where to write it; the run folder when left out, of several the folder that the "
+            "first lies in.",
+        ),
     ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    serve: Annotated[
+        bool,
+        typer.Option("--serve", help="Serve the page on this machine alone, until Ctrl-C."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(metavar="N", help="Of --serve; any that is free when left out.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Write report.html and report.md into the run folder, and show the table."""
-    from pipeline.commands.report import report_only  # noqa: PLC0415
+    """Write report.html and report.md with its plots into the run folder, and show the table."""
+    from pipeline.commands.report import report_only, report_several  # noqa: PLC0415
 
-    outcome, error = report_only(run, out)
+    paths = runs or []
+    if len(paths) > 1:
+        outcome, error = report_several(paths, out)
+    else:
+        outcome, error = report_only(paths[0] if paths else None, out)
     present(outcome, json)
+    _show(Path(outcome.content["written"][0]), opens=open_, serves=serve, port=port)
     if error is not None:
         raise error
+
+
+def _show(page: Path, *, opens: bool, serves: bool, port: int) -> None:
+    if not (opens or serves):
+        return
+    from pipeline.commands.serving import open_page, serve_page  # noqa: PLC0415
+    from pipeline.shown.terminal import progress_console, safe  # noqa: PLC0415
+
+    console = progress_console()
+
+    def say(line: str) -> None:
+        console.print(safe(line), soft_wrap=True)
+
+    if serves:
+        serve_page(page, port, say, opens=opens)
+    else:
+        open_page(page, say)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.exporting.choice import Shipping
@@ -88,13 +88,15 @@ class ReportOutcome:
     """What `compress report --json` prints.
 
     Attributes:
-        run: the run folder.
+        run: the run folder; of several the first.
+        runs: all of several that are shown side by side.
         remarks: what steps decided by looking or left out, by the step's name.
-        written: the report's files.
+        written: the report's files, the page first.
     """
 
     schema_version: int = 1
     kind: str = "report"
     run: str
+    runs: list[str] = field(default_factory=list)
     remarks: dict[str, list[str]]
     written: list[str]

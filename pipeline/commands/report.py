@@ -1,8 +1,9 @@
-"""`compress report`: a page and a summary of what lies in a run folder; without torch."""
+"""`compress report`: a page and a summary of what lies in run folders; without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from foundation.errors import CompressError, CorruptFileError
@@ -30,25 +31,67 @@ def report_only(path: Path | None, out: Path | None = None) -> tuple[Outcome, Co
     """
     from pipeline.report.content import gather  # noqa: PLC0415
     from pipeline.report.terminal import shown_of  # noqa: PLC0415
-    from pipeline.report.write import report  # noqa: PLC0415 - matplotlib, which a gate needs not
+    from pipeline.report.write import report  # noqa: PLC0415 - templates, which a gate needs not
 
     run = open_run(path)
     with run.locked(to_read=True), at_work(progress_console(), "report: drawn and written"):
         content = gather(run)
-        written = report(run, out)
+        written = report(run, out, content)
     measured = [measurement_table(content.measurements)] if content.measurements else []
     outcome = ReportOutcome(
         run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]
     )
     shown = [*measured, *shown_of(content), *(safe(f"written: {file}") for file in written)]
-    return Outcome(as_dict(outcome), shown), _in_doubt(run, content.unvouched)
+    return Outcome(as_dict(outcome), shown), _in_doubt([run], [content.unvouched])
 
 
-def _in_doubt(run: RunFolder, unvouched: Sequence[str]) -> CorruptFileError | None:
-    if not unvouched:
-        return None
-    return CorruptFileError(
-        f"{run.path}: the report is written, but rests on files that {run.record_path} does not "
-        f"vouch for ({'; '.join(unvouched)}); put them back, or delete them and measure again with "
-        "`compress bench`"
+def report_several(
+    paths: Sequence[Path], out: Path | None = None
+) -> tuple[Outcome, CompressError | None]:
+    """Write one report of several runs side by side.
+
+    Args:
+        paths: the run folders.
+        out: where to write it; None takes the folder that the first run lies in.
+
+    Returns:
+        As `report_only`; `run` is the first, and `runs` are all.
+    """
+    from pipeline.report import write  # noqa: PLC0415
+    from pipeline.report.content import gather  # noqa: PLC0415
+    from pipeline.report.terminal import headline_lines  # noqa: PLC0415
+
+    runs = [open_run(path) for path in dict.fromkeys(paths)]
+    with ExitStack() as locks:
+        for run in runs:
+            locks.enter_context(run.locked(to_read=True))
+        with at_work(progress_console(), "report: drawn and written"):
+            contents = [gather(run) for run in runs]
+            place = out or runs[0].path.absolute().parent
+            written = write.report_several(runs, contents, place)
+    outcome = ReportOutcome(
+        run=str(runs[0].path),
+        runs=[str(run.path) for run in runs],
+        remarks={},
+        written=[str(file) for file in written],
     )
+    lines = [
+        line for run, content in zip(runs, contents, strict=True)
+        for line in (safe(f"{run.path}:"), *headline_lines(content))
+    ]  # fmt: skip
+    shown = [*lines, *(safe(f"written: {file}") for file in written)]
+    doubts = [content.unvouched for content in contents]
+    return Outcome(as_dict(outcome), shown), _in_doubt(runs, doubts)
+
+
+def _in_doubt(
+    runs: Sequence[RunFolder], unvouched: Sequence[Sequence[str]]
+) -> CorruptFileError | None:
+    for run, lines in zip(runs, unvouched, strict=True):
+        if lines:
+            return CorruptFileError(
+                f"{run.path}: the report is written, but rests on files that {run.record_path} "
+                f"does not vouch for ({'; '.join(lines)}); put them back, or delete them and "
+                "measure again with `compress bench`"
+            )
+    return None

@@ -46,8 +46,8 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         measurements = bench_shown(run, recipe.bench, console)
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         with at_work(console, "report: drawn and written"):
-            written = report(run)
             content = gather(run)
+            written = report(run, content=content)
     outcome = RunOutcome(
         run=str(run.path),
         networks=run.record()["networks"],

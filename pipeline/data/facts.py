@@ -15,6 +15,9 @@ from foundation.records import read_record
 from foundation.sense import at_least
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline.data.images import ArrayImages
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
@@ -151,6 +154,25 @@ def read_images(path: Path) -> ArrayImages:
             f"{path}: not a file of images ({reason}); delete it and run `compress distill` again"
         ) from error
     return images
+
+
+def read_labels(path: Path) -> NDArray[np.int64]:
+    """The labels of what `write_images` wrote, (N,); the images are not read.
+
+    Raises:
+        CorruptFileError: when it is not such a file.
+    """
+    import numpy as np  # noqa: PLC0415 - as above
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return np.asarray(arrays["labels"], np.int64)
+    # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
+    except Exception as error:
+        raise CorruptFileError(
+            f"{path}: not a file of images ({type(error).__name__}); delete it and run "
+            "`compress distill` again"
+        ) from error
 
 
 def _check_images(images: ArrayImages) -> None:

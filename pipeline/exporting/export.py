@@ -184,13 +184,15 @@ def write_bundles(
             on_remark=remark,
             on_failed=on_failed,
             original=original,
+            findings=run.findings,
         )
     finally:
         if any(_manifests(folders).get(folder) != digest for folder, digest in before.items()):
             run.shipping_path.unlink(missing_ok=True)
         with suppress(OSError):  # it holds what was made before, or what failed
             run.bundles.rmdir()
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    made = [*folders, *(run.findings / folder.name for folder in folders)]
+    return sorted(path for folder in made for path in folder.rglob("*") if path.is_file())
 
 
 def _manifests(folders: Sequence[Path]) -> dict[Path, str]:

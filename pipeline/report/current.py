@@ -19,17 +19,16 @@ _READ_WHOLE = {".json", ".toml", ".jsonl"}  # written anew by commands that find
 _DRAWN_BY = (pipeline.report, pipeline.shown)
 
 
-def is_current(run: RunFolder, written: Sequence[Path]) -> bool:
-    """Whether a report was drawn from a run folder as it is now, by this program.
-
-    Args:
-        run: the run folder.
-        written: the report's files.
-    """
+def drawn_before(run: RunFolder) -> list[Path] | None:
+    """The files of a report that was drawn from a run folder as it is now, by this program, the
+    page first; None where there is none."""
     noted = run.record().get(_NOTE)
-    if not all(path.is_file() for path in written):
-        return False
-    return bool(noted == _note(run, written))
+    if not isinstance(noted, dict):
+        return None
+    written = [run.path / name for name in noted.get("files", {})]
+    if not written or not all(path.is_file() for path in written):
+        return None
+    return written if noted == _note(run, written) else None
 
 
 def note_drawn(run: RunFolder, written: Sequence[Path]) -> None:
@@ -43,7 +42,8 @@ def _note(run: RunFolder, written: Sequence[Path]) -> dict[str, Any]:
         if path.is_file() and path not in written and not path.name.startswith("."):
             state = [str(path.relative_to(run.path)), *_state(run, path)]
             digest.update(json.dumps(state).encode())
-    return {"from": digest.hexdigest(), "files": {path.name: sha256_of(path) for path in written}}
+    files = {path.relative_to(run.path).as_posix(): sha256_of(path) for path in written}
+    return {"from": digest.hexdigest(), "files": files}
 
 
 def _state(run: RunFolder, path: Path) -> Iterator[Any]:

@@ -10,17 +10,18 @@ from deploy_targets.comparison import Comparison
 from deploy_targets.device.messages import SUSPECT
 from deploy_targets.measurement import Measurement
 from pipeline.exporting.choice import Shipping
-from pipeline.gating.metrics import Figure, metric_named, quotient, top1_percent
+from pipeline.gating.metrics import Figure, Missing, drop, metric_named, quotient, read
 from pipeline.gating.ratios import ratio_between
 from pipeline.gating.references import (
     Reference,
+    drop_on_the_same_images,
     full_precision_of,
     suspicion_of,
     teacher_for,
     why_incomparable,
 )
 from pipeline.gating.verdict import FAIL, Basis, Verdict
-from pipeline.shown.terminal import number
+from pipeline.shown.terminal import number, signed
 
 _P50 = "latency_p50_ms"
 
@@ -37,7 +38,9 @@ class Headline:
         doubts: why the latencies may not be what they seem, a line each; none where both
             measurements are valid and alike.
         shrink: size of the baseline's model over the shipped one's.
-        drop: percentage points of test top-1 below the baseline; negative when above.
+        drop: percentage points of test top-1 below the baseline, with its interval; negative when
+            above.
+        drop_basis: of that: "same images" where it was counted image by image.
     """
 
     shipped: Measurement
@@ -46,7 +49,8 @@ class Headline:
     basis: Basis = "none"
     doubts: list[str] = field(default_factory=list)
     shrink: float | None = None
-    drop: float | None = None
+    drop: Figure | None = None
+    drop_basis: Basis = "none"
 
     @property
     def interval(self) -> str:
@@ -54,6 +58,19 @@ class Headline:
         if self.speedup is None:
             return ""
         return f"{number(self.speedup.low, 2)} to {number(self.speedup.high, 2)}, {self.basis}"
+
+    @property
+    def change(self) -> float | None:
+        """Percentage points of test top-1 above the baseline; negative when below."""
+        return None if self.drop is None else -self.drop.value
+
+    @property
+    def change_interval(self) -> str:
+        """That of the change, and what it rests on: "−1.80 to +0.20, same images"."""
+        if self.drop is None:
+            return ""
+        ends = " to ".join(signed(-end) for end in (self.drop.high, self.drop.low))
+        return f"{ends}, {self.drop_basis}" if self.drop_basis == "same images" else ends
 
 
 def host_to_show(measurements: Sequence[Measurement], shipping: Shipping | None) -> str | None:
@@ -91,7 +108,7 @@ def headline_of(
     baseline = teacher_for(shipped, measurements) or full_precision_of(shipped, measurements)
     if baseline is None:
         return Headline(shipped, doubts=[doubt] if doubt else [])
-    top1, baseline_top1 = top1_percent(shipped), top1_percent(baseline)
+    lost, drop_basis = _drop_between(shipped, baseline)
     ratio = ratio_between(shipped, Reference(baseline.bundle, baseline), comparisons, _P50)
     figure = ratio.figure if isinstance(ratio.figure, Figure) else None
     # Turns take out how the machine was, but the two latencies beside the ratio are not from them.
@@ -106,8 +123,21 @@ def headline_of(
         basis=ratio.basis,
         doubts=[reason for reason in doubts if reason],
         shrink=baseline.bundle.model_bytes / shipped.bundle.model_bytes,
-        drop=None if top1 is None or baseline_top1 is None else baseline_top1 - top1,
+        drop=lost,
+        drop_basis=drop_basis,
     )
+
+
+def _drop_between(shipped: Measurement, baseline: Measurement) -> tuple[Figure | None, Basis]:
+    """Points of test top-1 that are lost, and what they rest on."""
+    on_same_images = drop_on_the_same_images(shipped, baseline)
+    if on_same_images is not None:
+        return on_same_images, "same images"
+    top1 = metric_named("top1_percent")
+    share, reference = (read(top1, one, "top1_percent") for one in (shipped, baseline))
+    if isinstance(share, Missing) or isinstance(reference, Missing):
+        return None, "none"
+    return drop(share, reference), "measured"
 
 
 def is_suspect(measurement: Measurement) -> bool:

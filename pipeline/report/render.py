@@ -2,58 +2,126 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from html import unescape
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from foundation.places import without_folders
+from foundation.words import plain
 from pipeline.exporting.reasons import limit_words
 from pipeline.gating.metrics import top1_percent
-from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict
-from pipeline.report import figures
+from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Check, Verdict
 from pipeline.report.content import ReportContent
+from pipeline.report.details import ReportDetails
+from pipeline.report.front import FrontPoint, front_data, front_table
+from pipeline.report.page import PageParts, basis_of, parts_of
 from pipeline.report.tables import (
     Words,
     bundle_table,
     estimate_table,
-    points,
     scheme_table,
     shipping_table,
     waterfall_table,
 )
 from pipeline.report.waterfall import usual_split
-from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import measured_table, start_table
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
-from pipeline.shown.terminal import number
+from pipeline.shown.pages.plots import Plot, plotting_script, script_data
+from pipeline.shown.terminal import number, signed
 
 
-def render_html(content: ReportContent) -> str:
-    """The report as one self-contained page: styles and plots inside, nothing fetched."""
-    drawn = {name: Markup(svg) for name, svg in _figures(content).items()}
-    page = html_templates_of("pipeline.report").get_template("page.html.j2")
-    return page.render(content=content, figures=drawn, **_helpers(content))
+def render_html(content: ReportContent, details: ReportDetails | None = None) -> str:
+    """The report as one self-contained page: styles, script and data inside, nothing fetched.
+
+    Args:
+        content: the figures.
+        details: what lies beside them; None shows the figures alone.
+    """
+    templates = html_templates_of("pipeline.report")
+    templates.filters["picture"] = Markup  # a data: URL of our own making
+    helpers = _helpers(content)
+    caption = templates.get_template("waterfall.j2").render(content=content, **helpers)
+    page = parts_of(content, details, " ".join(unescape(caption).split()))
+    recipe = details.recipe if details else None
+    return templates.get_template("page.html.j2").render(
+        content=content,
+        page=page,
+        basis=basis_of(content.headline) if content.headline else "",
+        doubts=_doubts(content),
+        front_table=front_table(page.points),
+        sections=_sections(content, page),
+        left_out=details.left_out if details else [],
+        recipe=preformatted(recipe) if recipe else None,
+        commands=preformatted(_commands(content)),
+        page_data=script_data(page_data(page.plots, page.points)),
+        plotting_script=plotting_script(),
+        **helpers,
+    )
 
 
-def render_markdown(content: ReportContent) -> str:
-    """The report as GitHub-flavoured Markdown, tables only."""
+def page_data(plots: Sequence[Plot], points: Sequence[FrontPoint]) -> dict[str, Any]:
+    """What the page's script draws, as JSON values."""
+    return {"plots": {plot.id: plot.as_drawn() for plot in plots}, "front": front_data(points)}
+
+
+def preformatted(text: str) -> Markup:
+    """Text of several lines, in which no place of this machine stands, for a `<pre>`."""
+    return escape(plain(without_folders(text)))
+
+
+def _doubts(content: ReportContent) -> list[str]:
+    """All that speaks against the first screen, the weightiest first."""
+    of_headline = content.headline.doubts if content.headline else []
+    return [*of_headline, *content.unvouched]
+
+
+def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
+    there = {
+        ("front", "front"): page.points,
+        ("steps", "step by step"): True,
+        ("training", "distillation"): content.stages or content.teacher_training,
+        ("latency", "latencies"): content.measurements,
+        ("gate", "gate"): content.verdict,
+        ("answers", "answers"): page.answers or page.lacking.get("answers"),
+        ("bundles", "bundles"): content.exported,
+        ("again", "make it again"): True,
+    }
+    return [section for section, is_there in there.items() if is_there]
+
+
+def _commands(content: ReportContent) -> str:
+    lines = [f"compress run recipe.toml --run runs/{content.name}"]
+    if content.adopted:
+        lines = ["# the student is from elsewhere: give the same file to `compress export`"]
+    return "\n".join([*lines, f"compress report runs/{content.name} --open"])
+
+
+def render_markdown(content: ReportContent, pictures: Mapping[str, str] | None = None) -> str:
+    """The report as GitHub-flavoured Markdown.
+
+    Args:
+        content: the figures.
+        pictures: files with plots, beside the Markdown's own, by what they show.
+    """
     summary = markdown_templates_of("pipeline.report").get_template("summary.md.j2")
-    return summary.render(content=content, **_helpers(content)).rstrip() + "\n"
+    text = summary.render(content=content, pictures=pictures or {}, **_helpers(content))
+    return text.rstrip() + "\n"
 
 
 def _helpers(content: ReportContent) -> dict[str, Any]:
     return {
-        "gate": _gate(content.verdict),
+        "gate": _gate(content.verdict, content.shipped),
         "limit_words": limit_words,
         "networks": content.networks,
         "number": number,
         "placeless": without_folders,
-        "points": points,
         "percent": lambda share: None if share is None else 100 * share,
         "provenance": _provenance(content),
         "measured": measured_table(content.measurements),
         "started": start_table(content.measurements),
-        "signed": lambda drop: points(None if drop is None else -drop),
+        "signed": signed,
         "tables": _tables(content),
         "judged_on": usual_split(content.waterfall),
         "top1": top1_percent,
@@ -70,8 +138,9 @@ def _tables(content: ReportContent) -> dict[str, Words | None]:
     }
 
 
-def _gate(verdict: Verdict | None) -> dict[str, Any]:
-    """The verdict as a table: a row a limit, a column a judged bundle."""
+def _gate(verdict: Verdict | None, shipped: str | None) -> dict[str, Any]:
+    """The verdict as a table: a row a limit, a column a judged bundle; and what fails of what would
+    ship."""
     checks = verdict.checks if verdict else []
     names = [verdict.name_of(check) for check in checks] if verdict else []
     rows: dict[str, dict[str, Check]] = {}
@@ -80,26 +149,8 @@ def _gate(verdict: Verdict | None) -> dict[str, Any]:
     return {
         "rows": rows,
         "judged": list(dict.fromkeys(names)),
+        "failed": [check for check in checks if check.verdict == FAIL and check.bundle == shipped],
         "undecided": [check for check in checks if check.verdict == INCONCLUSIVE],
-    }
-
-
-def _figures(content: ReportContent) -> dict[str, str]:
-    teacher = content.networks.get("teacher", {}).get("validation", {}).get("top1")
-    shown = content.plain
-    return {
-        "waterfall": waterfall(content.waterfall, content.shipped, "waterfall"),
-        "latency": figures.accuracy_against(
-            shown, lambda m: m.latency_ms.p50, "median latency of one image, ms", "latency"
-        ),
-        "size": figures.accuracy_against(
-            shown, lambda m: m.bundle.model_bytes / 1e3, "model size, kB", "size"
-        ),
-        "bars": figures.latency_bars(shown, "bars"),
-        "validation": figures.validation_curve(
-            content.stages, content.alone_training, teacher, "validation"
-        ),
-        "losses": figures.loss_curves(content.stages, "losses"),
     }
 
 

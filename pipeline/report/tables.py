@@ -10,7 +10,7 @@ from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
 from pipeline.report.waterfall import WaterfallStep, is_marked
 from pipeline.shown.measurements import ran_in
-from pipeline.shown.terminal import estimate_rows, number
+from pipeline.shown.terminal import estimate_rows, number, signed
 
 _KEPT = "kept in higher precision"
 NOTHING, TEST_MARK = "–", " *"
@@ -117,20 +117,12 @@ def scheme_table(content: ReportContent) -> Words | None:
     return Words(heads, rows) if rows else None
 
 
-def points(change: float | None) -> str:
-    """A change in percentage points: "−1.50", "+0.20", "±0.00"."""
-    if change is None:
-        return NOTHING
-    sign = "±" if round(change, 2) == 0 else "+" if change > 0 else "−"
-    return f"{sign}{abs(change):.2f}"
-
-
 def _step_row(step: WaterfallStep, *, timed: bool, marked: bool) -> list[str]:
     mark = TEST_MARK if marked else ""
     row = [
         step.name,
         f"{number(step.reached, 2)}{mark}",
-        points(step.change),
+        signed(step.change),
         number(_kilo(step.size_bytes), 0),
         number(step.shrink, 2),
     ]
@@ -165,7 +157,7 @@ def _bundle_row(bundle: Exported, content: ReportContent) -> list[str]:
         manifest.name,
         _executed(bundle),
         f"{number(exported, 2)}{interval}",
-        points(None if test is None or exported is None else exported - 100 * test),
+        signed(None if test is None or exported is None else exported - 100 * test),
         NOTHING if error is None else f"{error:.1e}",
         NOTHING if agreement is None else f"{100 * agreement:.1f} % of {compared.get('n')}",
     ]

@@ -12,11 +12,10 @@ from pipeline.report.headline import Headline
 from pipeline.report.tables import (
     Words,
     estimate_table,
-    points,
     shipping_table,
     waterfall_table,
 )
-from pipeline.shown.terminal import number, safe
+from pipeline.shown.terminal import number, safe, signed
 
 
 def shown_of(content: ReportContent) -> list[RenderableType]:
@@ -39,7 +38,7 @@ def headline_lines(content: ReportContent) -> list[str]:
     gain = content.gain
     if gain is not None:
         lines.append(
-            f"distillation: {points(gain.points)} points of test top-1 over the same student "
+            f"distillation: {signed(gain.points)} points of test top-1 over the same student "
             f"trained alone on the labels ({number(gain.alone, 2)} → {number(gain.distilled, 2)} %)"
         )
     return lines
@@ -54,8 +53,9 @@ def _lines_of(headline: Headline) -> list[str]:
         line += (
             f": {_times(headline.speedup)}× as fast as {safe(baseline.bundle.name)}"
             f" ({safe(headline.interval)}), {number(headline.shrink, 1)}× as small, "
-            f"{points(None if headline.drop is None else -headline.drop)} points of test top-1"
+            f"{signed(headline.change)} points of test top-1"
         )
+        line += f" ({headline.change_interval})" if headline.change_interval else ""
     return [line, *(f"[yellow]in doubt[/yellow]: {safe(doubt)}" for doubt in headline.doubts)]
 
 

@@ -1,4 +1,4 @@
-"""The waterfall as a plot: accuracy above, size and latency beneath, a column a step."""
+"""The waterfall as a still picture: accuracy above, size and latency beneath, a column a step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from pipeline.report.figures import COLOURS, OTHER_COLOUR
 from pipeline.report.waterfall import WaterfallStep, is_marked
-from pipeline.shown.pages.drawing import as_drawn, draw_figure
+from pipeline.shown.pages.drawing import StillPlot, as_drawn
 
 _UP, _DOWN, _INK, _GUIDE = "#2f8f5b", "#b3261e", "#1f2733", "#b6bcc6"
 _TORCH = "#8fb3d9"
@@ -18,19 +18,18 @@ _COLUMN_INCHES, _NARROWEST = 0.64, 7.4
 _HALF = 0.34
 
 
-def waterfall(steps: Sequence[WaterfallStep], shipped: str | None, salt: str) -> str:
+def waterfall(steps: Sequence[WaterfallStep], shipped: str | None) -> StillPlot | None:
     """The steps from left to right, those of the shipped bundle in bold.
 
     Args:
         steps: in order; each comes after its source.
         shipped: the bundle's name.
-        salt: makes the SVG's ids unlike those of other figures in the page.
 
     Returns:
-        SVG text; empty when no step has an accuracy.
+        None when no step has an accuracy.
     """
     if all(step.reached is None for step in steps):
-        return ""
+        return None
     timed = any(step.latency_ms is not None for step in steps)
 
     def draw(figure: Figure) -> None:
@@ -45,7 +44,7 @@ def waterfall(steps: Sequence[WaterfallStep], shipped: str | None, salt: str) ->
         _name_columns(panels[-1], steps, shipped)
 
     width = max(_NARROWEST, 0.9 + _COLUMN_INCHES * len(steps))
-    return draw_figure(draw, salt, width, height=5.4 if timed else 4.3)
+    return StillPlot(draw, width, height=5.4 if timed else 4.3)
 
 
 def _draw_accuracy(axes: Axes, steps: Sequence[WaterfallStep]) -> None:

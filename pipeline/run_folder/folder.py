@@ -2,7 +2,7 @@
 
 runs/NAME/
   recipe.toml  run.json  data/  teacher/  alone/  stages/  student.safetensors
-  bundles/  shipping.json  bench/  report.html  report.md  gate.json
+  bundles/  findings/  shipping.json  bench/  report.html  report.md  gate.json
 """
 
 from __future__ import annotations
@@ -105,6 +105,11 @@ class RunFolder:
         return self.path / "stages"
 
     @property
+    def retention_path(self) -> Path:
+        """How much of each stage is left after later ones; see `smskd.retention_matrix`."""
+        return self.stages / "retention.json"
+
+    @property
     def teacher_views(self) -> Path:
         """What teachers said about fixed views: beside the runs, which share it."""
         return self.path.parent / "teacher-views"
@@ -126,6 +131,11 @@ class RunFolder:
     @property
     def bundles(self) -> Path:
         return self.path / "bundles"
+
+    @property
+    def findings(self) -> Path:
+        """What the checks of each bundle found out, a folder each: its answers, its layers."""
+        return self.path / "findings"
 
     @property
     def trials(self) -> Path:

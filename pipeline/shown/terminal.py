@@ -253,6 +253,14 @@ def verdict_table(verdict: Verdict) -> Table:
     return table
 
 
+def signed(change: float | None) -> str:
+    """A change in percentage points: "−1.50", "+0.20", "±0.00"; a dash where there is none."""
+    if change is None:
+        return "–"
+    sign = "±" if round(change, 2) == 0 else "+" if change > 0 else "−"
+    return f"{sign}{abs(change):.2f}"
+
+
 def number(value: float | None, digits: int) -> str:
     """A figure, or a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}"

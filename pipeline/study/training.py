@@ -24,10 +24,10 @@ from pipeline.study.tasks import Task
 from pipeline.training.networks import trained_teacher
 from pipeline.training.pairing import taps_of
 from pipeline.training.prepare import TrainingData, compare_with_run, prepare
+from pipeline.training.retained import SeenByBoth
 from pipeline.training.steps import teach
 from pipeline.training.students import new_student
 from pipeline.training.teacher_views import keep_views
-from smskd.batch import Batch
 from smskd.distillation import distill, pair_on, train_alone
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
@@ -175,7 +175,7 @@ class _Bench:
     def retention(self, arm: Arm) -> dict[str, Any]:
         """The arm's retention matrix on the validation images."""
         pair = pair_on(self.teacher, self.student, self.batches, self.taps)
-        held_out = _SeenByBoth(self.data)
+        held_out = SeenByBoth(self.data)
         return retention_matrix(pair, arm.stages, self.folder, held_out, self.recipe.engine)
 
     def top1(self, part: str) -> float:
@@ -184,21 +184,3 @@ class _Bench:
         device = next(self.student.parameters()).device
         top1: float = evaluate(self.student, self.data.evaluation(images), device)["top1"]
         return top1
-
-
-class _SeenByBoth:
-    """The validation images as the student sees them, and as the teacher does."""
-
-    def __init__(self, data: TrainingData) -> None:
-        images, splits = data.splits.validation, data.splits
-        self.for_student = data.evaluation(images)
-        is_shared = splits.preprocessing == splits.teacher_preprocessing
-        self.for_teacher = None if is_shared else data.evaluation(images, "teacher")
-
-    def __iter__(self) -> Iterator[Batch]:
-        if self.for_teacher is None:
-            yield from (Batch(*batch) for batch in self.for_student)
-            return
-        batches = zip(self.for_student, self.for_teacher, strict=True)
-        for (images, labels), (teacher_images, _) in batches:
-            yield Batch(images, labels, teacher_images=teacher_images)

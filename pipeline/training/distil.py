@@ -17,6 +17,7 @@ from pipeline.training.network_checks import check_answers, check_learns
 from pipeline.training.networks import form_paths, trained_teacher
 from pipeline.training.pairing import taps_of
 from pipeline.training.prepare import TrainingData
+from pipeline.training.retained import keep_retention
 from pipeline.training.students import prune_once, pruning_records, unpruned_student
 from pipeline.training.teach import first_images, note_network
 from pipeline.training.teacher_views import keep_views
@@ -63,10 +64,11 @@ def distil(step: Step, data: TrainingData, listener: Listener) -> None:
         between=between,
         beginning=step.depends_on["weights"],
     )
-    step.products = [*_left_by_stages(run, recipe, student), run.student]
+    left = [*_left_by_stages(run, recipe, student), run.student]
     pruned: dict[str, Any] = {"pruned": pruning_records(run)} if form_paths(run) else {}
     note_network(run, "student", recipe.student.model, student, data, **pruned)
     data.check_unchanged()
+    step.products = [*left, *keep_retention(run, pair, data, step.remark)]
 
 
 def _left_by_stages(run: RunFolder, recipe: Recipe, student: nn.Module) -> list[Path]:

@@ -37,7 +37,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     counted(OnnxFormat, "write")
     counted(export.original, "predictor_of")
-    counted(export.original, "classes_of")
+    counted(export.original, "answers_of")
     counted(export.original, "export_fp32_onnx")
     return done
 
@@ -53,7 +53,7 @@ def test_a_model_that_was_tried_is_neither_quantised_nor_asked_again_when_it_shi
     )
     assert set(tried) == {"validation"}
     assert work == {
-        "write": 1, "predictor_of": 1, "classes_of": 1, "export_fp32_onnx": 1,
+        "write": 1, "predictor_of": 1, "answers_of": 1, "export_fp32_onnx": 1,
     }  # fmt: skip
 
     assert original.onnx_file(20) == onnx_file
@@ -61,7 +61,7 @@ def test_a_model_that_was_tried_is_neither_quantised_nor_asked_again_when_it_shi
     np.testing.assert_array_equal(right["validation"], tried["validation"])
     # The test images are new to it and to FP32, which it is held against.
     assert work == {
-        "write": 1, "predictor_of": 1, "classes_of": 3, "export_fp32_onnx": 1,
+        "write": 1, "predictor_of": 1, "answers_of": 3, "export_fp32_onnx": 1,
     }  # fmt: skip
     alone = export.bundling.make_bundle(source, onnx_file, INT8, tmp_path / "alone")
     assert (shipped.files["model.onnx"], shipped.accuracy) == (
@@ -78,7 +78,7 @@ def test_the_fp32_bundles_answers_are_those_that_lower_precision_is_held_against
     _, right = make_judged_bundle(original, onnx_file, FP32, tmp_path / "fp32")
     before = original.right("test", original.float_classes("test", onnx_file))
     np.testing.assert_array_equal(before, right["test"])
-    assert work["classes_of"] == 1
+    assert work["answers_of"] == 1
 
 
 def test_another_model_is_asked_itself(
@@ -90,7 +90,7 @@ def test_another_model_is_asked_itself(
     first, _ = make_judged_bundle(original, onnx_file, INT8, tmp_path / "a")
     second, _ = make_judged_bundle(original, onnx_file, spoilt, tmp_path / "b")
     assert first.files["model.onnx"] != second.files["model.onnx"]
-    assert work["classes_of"] == 3
+    assert work["answers_of"] == 3
 
 
 def test_without_a_folder_nothing_can_be_exported_into_it(source: ExportSource) -> None:

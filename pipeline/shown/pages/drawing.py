@@ -1,9 +1,10 @@
-"""Plots as SVG text that stands in a page itself: no script, no network, printable."""
+"""Still plots: SVG text that stands in a page itself, and PNG files beside a summary."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -51,3 +52,31 @@ def draw_figure(draw: Callable[[Figure], None], salt: str, width: float, height:
     svg = text.getvalue()
     # The page is HTML: the XML prologue, which names a DTD on the web, is not wanted there.
     return svg[svg.index("<svg") :]
+
+
+@dataclass(frozen=True)
+class StillPlot:
+    """A plot that is yet to be drawn.
+
+    Attributes:
+        draw: fills a figure.
+        width, height: in inches.
+    """
+
+    draw: Callable[[Figure], None]
+    width: float
+    height: float
+
+    def svg(self, salt: str) -> str:
+        """As SVG text; see `draw_figure`."""
+        return draw_figure(self.draw, salt, self.width, self.height)
+
+    def png(self, mark: str) -> bytes:
+        """As a PNG file's content, in which `mark` stands as its "Source"."""
+        with mpl.rc_context(_STYLE):
+            figure = Figure(figsize=(self.width, self.height), layout="constrained")
+            self.draw(figure)
+            content = io.BytesIO()
+            facts = {"Source": mark, "Software": None}
+            figure.savefig(content, format="png", dpi=120, metadata=facts)
+        return content.getvalue()

@@ -60,7 +60,8 @@ def test_the_report_is_written_elsewhere_or_says_how(
     assert "--out FOLDER" in said.complaint
     written = forked("report", "--out", "page", "--json", cwd=tmp_path)
     assert written.code == 0, written.err
-    assert written.json()["written"] == ["page/report.html", "page/report.md"]
+    names = ("report.html", "report.md", "report-front.png", "report-waterfall.png")
+    assert written.json()["written"] == [f"page/{name}" for name in names]
     assert (tmp_path / "page/report.html").stat().st_size > 500
 
 

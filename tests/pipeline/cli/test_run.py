@@ -35,7 +35,8 @@ def test_one_command_walks_the_whole_road(road) -> None:
 def test_the_run_folder_holds_all_that_the_design_draws(road) -> None:
     assert {path.name for path in road.run.path.iterdir() if not path.name.startswith(".")} == {
         "recipe.toml", "run.json", "data", "teacher", "stages", "student.safetensors", "bundles",
-        "bench", "report.html", "report.md", "gate.json",
+        "findings", "bench", "report.html", "report.md", "report-front.png",
+        "report-waterfall.png", "gate.json",
     }  # fmt: skip
     for name in ("teacher", "stages/1-kd", "stages/2-at", "stages/3-rkd"):
         files = {path.name for path in (road.run.path / name).iterdir()}
@@ -66,7 +67,9 @@ def test_the_result_is_json_on_standard_output_and_progress_is_not(road) -> None
     assert Path(result["run"]) == Path("runs/tiny")
     assert result["verdict"]["verdict"] == "pass"
     assert set(result["networks"]) == {"teacher", "student"}
-    assert {Path(path).name for path in result["report"]} == {"report.html", "report.md"}
+    assert [Path(path).name for path in result["report"]] == [
+        "report.html", "report.md", "report-front.png", "report-waterfall.png",
+    ]  # fmt: skip
     assert "measuring local-onnx-int8" in road.said.err
 
 

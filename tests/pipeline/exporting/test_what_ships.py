@@ -69,8 +69,8 @@ def ships(run: RunFolder) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(packed) as archive:
             for name in archive.namelist():
                 yield f"{folder.name}/{name}", archive.read(name)
-    for name in ("report.html", "report.md"):
-        yield name, (run.path / name).read_bytes()
+    for path in sorted(run.path.glob("report*")):
+        yield path.name, path.read_bytes()
 
 
 def exported(folder: Path, settings: dict[str, object]) -> RunFolder:

@@ -82,7 +82,7 @@ def test_the_first_screen_of_each_report_says_what_is_in_doubt_and_how_sure_it_i
     page, summary = render_html(shown), render_markdown(shown)
     lines = [line for line in shown_of(shown) if isinstance(line, str)]
     first_screen = page[: page.index("<h2>")]
-    for words in ("in doubt", "6.78 to 9.44, not interleaved", "is suspect: &lt;b&gt;busy"):
+    for words in ("In doubt:", "6.78 to 9.44, not interleaved", "is suspect: &lt;b&gt;busy"):
         assert words in first_screen
     opening = summary[: summary.index("| step |")]
     assert "8.00× as fast" in opening

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -22,6 +24,12 @@ from pipeline.shown.measurements import ran_in
 
 # Attributes through which a browser would fetch something by itself.
 FETCHING = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+
+
+def data_of(text: str) -> dict:
+    """What the page's script draws."""
+    begin = text.index('id="page-data">') + len('id="page-data">')
+    return json.loads(text[begin : text.index("</script>", begin)])
 
 
 class Page(HTMLParser):
@@ -65,22 +73,47 @@ def summary(road) -> str:
 class TestThePage:
     def test_stands_alone(self, page: Page, text: str) -> None:
         assert page.fetched == []
-        assert not {"script", "iframe", "object", "embed", "base"} & set(page.tags)
-        loaded = re.findall(r"""(?:url\(|@import)\s*["']?(?!#|data:)([^"')\s]+)""", text)
+        assert not {"iframe", "object", "embed", "base"} & set(page.tags)
+        assert page.tags.count("script") == 2
+        assert "default-src 'none'" in text[: text.index("<style>")]
+        styles = text[text.index("<style>") : text.index("</style>")]
+        loaded = re.findall(r"""(?:url\(|@import)\s*["']?(?!#|data:)([^"')\s]+)""", styles)
         assert loaded == []
 
     def test_would_be_caught_if_it_fetched_something(self) -> None:
         fetching = Page('<link href="https://x.org/a.css"><img src="b.png"><a href="#c">')
         assert fetching.fetched == ["https://x.org/a.css", "b.png"]
 
-    def test_has_its_plots_inside(self, page: Page) -> None:
-        assert page.tags.count("svg") >= 4
+    def test_has_its_plots_inside_each_with_its_data_as_table_and_csv(self, text: str) -> None:
+        data = data_of(text)
+        drawn = set(re.findall(r'data-plot="([^"]+)"', text))
+        assert drawn == {"front", *data["plots"]}
+        assert len(drawn) >= 8
+        for name in drawn:
+            figure = text[text.index(f'id="plot-{name}"') :]
+            figure = figure[: figure.index("</figure>")]
+            link = re.search(
+                r'download="[^"]+\.csv" href="data:text/csv;charset=utf-8,([^"]+)"', figure
+            )
+            assert link
+            rows = list(csv.reader(unquote(link[1]).splitlines()))
+            assert len(rows) - 1 == figure.count("<tr>") - 1 > 0
+            assert len({len(row) for row in rows}) == 1
 
-    def test_has_no_two_elements_of_one_id_where_plots_refer_to_it(self, text: str) -> None:
-        referred = set(re.findall(r"""(?:href="#|url\(#)([^")]+)""", text))
-        ids = Counter(re.findall(r'\sid="([^"]+)"', text))
-        assert referred
-        assert {name: ids[name] for name in referred if ids[name] != 1} == {}
+    def test_has_no_two_elements_of_one_id(self, text: str) -> None:
+        body = text[: text.index('id="page-data"')]
+        ids = Counter(re.findall(r'\sid="([^"]+)"', body))
+        assert {name: count for name, count in ids.items() if count != 1} == {}
+        assert set(re.findall(r'href="#([^"]+)"', body)) <= set(ids)
+
+    def test_tells_the_front_as_the_measurements_have_it(self, text: str, road) -> None:
+        points = {point["name"]: point["values"] for point in data_of(text)["front"]["points"]}
+        for path in road.run.measurement_paths():
+            one = read_measurement(path)
+            p50 = one.latency_ms.percentiles["p50"]
+            assert points[one.bundle.name]["latency"] == [p50.value, p50.low, p50.high]
+            assert points[one.bundle.name]["accuracy"][0] == 100 * one.accuracy.top1
+            assert points[one.bundle.name]["size"][0] == one.bundle.model_bytes / 1e3
 
     def test_names_every_bundle_and_its_figures(self, page: Page, road) -> None:
         for path in road.run.measurement_paths():
@@ -105,7 +138,8 @@ class TestThePage:
 
     def test_takes_names_as_words_and_not_as_html(self, hostile: RunFolder) -> None:
         page = Page((hostile.path / "report.html").read_text())
-        assert not {"u", "i", "img", "script"} & set(page.tags)
+        assert not {"u", "i"} & set(page.tags)
+        assert page.tags.count("script") == 2
         assert page.handlers == []
         for name in ("<b>bold</b>", "<u>run</u>", "a&b<i>.jpg", '<img src="x"'):
             assert name in page.words
@@ -181,7 +215,7 @@ class TestWhatShips:
         record = read_shipping(run.shipping_path)
         missed = replace(record, met=False, advice="another road <i>", max_drop=1.0)
         write_shipping(run.shipping_path, missed)
-        html, summary = report(run)
+        html, summary, *_ = report(run)
         assert "Nothing keeps the accuracy limit of 1 point." in html.read_text()
         assert "another road &lt;i&gt;" in html.read_text()
         assert "Nothing keeps the accuracy limit of 1 point." in summary.read_text()
@@ -192,7 +226,7 @@ class TestWhatShips:
         run = RunFolder(Path(shutil.copytree(shipped.path, tmp_path / "tiny")))
         shutil.rmtree(run.bundles / "local-onnx-int8")
         assert gather(run).shipping is None
-        html, _ = report(run)
+        html, *_ = report(run)
         assert "What ships, and why" not in html.read_text()
 
     def test_says_for_each_bundle_how_and_why_it_was_quantised(self, page: Page) -> None:
@@ -230,9 +264,10 @@ class TestWhatShips:
         assert steps["2 at"].reached == pytest.approx(100 * metrics["last"]["val_top1"])
 
     def test_is_marked_in_the_figure(self, shipped: RunFolder) -> None:
-        html = (shipped.path / "report.html").read_text()
-        figure = html[html.index('<figure class="wide">') :]
-        assert figure[: figure.index("</figure>")].count(">ships<") == 1
+        data = data_of((shipped.path / "report.html").read_text())
+        names = data["plots"]["waterfall"]["x"]["categories"]
+        assert [name for name in names if "ships" in name] == ["onnx int8, ships"]
+        assert [p["name"] for p in data["front"]["points"] if p["ships"]] == ["local-onnx-int8"]
 
     def test_is_shown_on_the_terminal(self, shipped: RunFolder, compress, tmp_path: Path) -> None:
         run = shutil.copytree(shipped.path, tmp_path / "tiny")
@@ -268,7 +303,7 @@ def test_accuracy_on_test_images_is_marked_where_none_on_validation_is_known(
     assert step.split == "test"
     # Against the student on the same images, and not on those of validation.
     assert step.change == pytest.approx(step.reached - 100 * networks["student"]["test"]["top1"])
-    html, summary = report(run)
+    html, summary, *_ = report(run)
     for path in (html, summary):
         assert f"{step.reached:.2f} *" in path.read_text()
     assert "* On the test images" in html.read_text()
@@ -309,7 +344,7 @@ class TestAnAdoptedNetwork:
         run = RunFolder(Path(shutil.copytree(adopted.path, tmp_path / "tiny")))
         for folder in (run.bundles, run.bench):
             shutil.rmtree(folder)
-        html, summary = report(run)
+        html, summary, *_ = report(run)
         assert "student" in html.read_text()
         assert "| student |" in summary.read_text()
 
@@ -320,7 +355,7 @@ class TestAnAdoptedNetwork:
         for path in run.measurement_paths():
             if "onnx-fp32" not in path.name:
                 path.unlink()
-        html, _ = report(run)
+        html, *_ = report(run)
         assert "nothing to compare it with" in html.read_text()
 
 

@@ -7,7 +7,7 @@ import pytest
 from deploy_targets.device.messages import ExecutedPrecision
 from foundation.bundle import Manifest, Preprocessing, RuntimeRange, TensorSpec
 from pipeline.report.bundles import Exported
-from pipeline.report.tables import points, waterfall_table
+from pipeline.report.tables import waterfall_table
 from pipeline.report.waterfall import (
     WaterfallStep,
     bundle_steps,
@@ -17,6 +17,7 @@ from pipeline.report.waterfall import (
 )
 from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import ran_in
+from pipeline.shown.terminal import signed
 
 TEACHER = network_step(
     "teacher",
@@ -159,8 +160,14 @@ def whole() -> list[WaterfallStep]:
     return [TEACHER, *stages, student, *bundle_steps(given, student, {"local-onnx-int8": 1.25})]
 
 
+def svg_of(steps: list[WaterfallStep], shipped: str | None = None) -> str:
+    plot = waterfall(steps, shipped)
+    assert plot is not None
+    return plot.svg("salt")
+
+
 def test_the_figure_names_the_steps_their_levels_and_what_ships() -> None:
-    svg = waterfall(whole(), "local-onnx-int8", "salt")
+    svg = svg_of(whole(), "local-onnx-int8")
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
     for words in ("teacher", "95.0", "90.0", "77.7*", "ships", "1.25", "0.25", "p50, ms"):
         assert words in texts
@@ -170,7 +177,7 @@ def test_the_figure_names_the_steps_their_levels_and_what_ships() -> None:
 def test_the_figure_has_green_for_gains_and_red_for_losses_and_nothing_for_neither() -> None:
     def change(to: float) -> str:
         steps = stage_steps([(metrics(1, "kd", 0.9), 1), (metrics(2, "at", to), 1)], None, [])
-        return waterfall(steps, None, "salt")
+        return svg_of(steps)
 
     green, red = "#2f8f5b", "#b3261e"
     assert (green in change(0.91), red in change(0.91)) == (True, False)
@@ -179,11 +186,11 @@ def test_the_figure_has_green_for_gains_and_red_for_losses_and_nothing_for_neith
 
 
 def test_the_figure_leaves_latency_out_where_none_was_measured() -> None:
-    assert "p50, ms" not in waterfall(whole()[:3], None, "salt")
+    assert "p50, ms" not in svg_of(whole()[:3])
 
 
 def test_there_is_no_figure_where_no_accuracy_is_known() -> None:
-    assert waterfall(stage_steps([(metrics(1, "kd", None), 1)], None, []), None, "salt") == ""
+    assert waterfall(stage_steps([(metrics(1, "kd", None), 1)], None, []), None) is None
 
 
 def test_the_table_has_the_change_at_each_step() -> None:
@@ -207,7 +214,7 @@ def test_nothing_is_marked_where_all_is_judged_on_the_test_images() -> None:
     assert usual_split(steps) == "test"
     table = waterfall_table(steps, None)
     assert not table.starred and [row[1] for row in table.rows] == ["90.00", "89.00"]
-    assert "*" not in "".join(re.findall(r"<text[^>]*>([^<]*)</text>", waterfall(steps, None, "s")))
+    assert "*" not in "".join(re.findall(r"<text[^>]*>([^<]*)</text>", svg_of(steps)))
     assert usual_split(whole()) == "validation"
 
 
@@ -215,7 +222,7 @@ def test_nothing_is_marked_where_all_is_judged_on_the_test_images() -> None:
     ("change", "words"), [(1.5, "+1.50"), (-0.2, "−0.20"), (-0.001, "±0.00"), (None, "–")]
 )
 def test_a_change_has_its_sign(change: float | None, words: str) -> None:
-    assert points(change) == words
+    assert signed(change) == words
 
 
 def test_what_ran_is_told_by_operators_where_they_differ() -> None:

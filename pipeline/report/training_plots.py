@@ -1,0 +1,124 @@
+"""Plots of the training: accuracy and losses epoch by epoch, and what is left of each stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.report.content import ReportContent
+from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, Series, Value
+
+
+def training_plots(content: ReportContent) -> list[Plot]:
+    """Validation accuracy over all epochs, then the losses of each stage."""
+    plots = [] if not content.stages else [_accuracy(content)]
+    return [plot for plot in plots if plot] + [_losses(stage) for stage in content.stages]
+
+
+def _accuracy(content: ReportContent) -> Plot | None:
+    series, rows, ends = list[Series](), list[list[Value]](), list[Mark]()
+    start = 0
+    for stage in content.stages:
+        points = _epochs(stage, start)
+        name = f"{stage['index']} {stage['name']}"
+        series.append(Series(name, points))
+        rows += [[name, epoch, value] for epoch, value in points]
+        start += stage["history"][-1]["epoch"]
+        ends.append(Mark(f"end of {stage['index']}", x=start))
+    if content.alone_training is not None:
+        points = _epochs(content.alone_training, 0)
+        series.append(Series("alone, on the labels", points, dashed=True, colour="quiet"))
+        rows += [["alone", epoch, value] for epoch, value in points]
+    if all(value is None for *_, value in rows):
+        return None
+    teacher = content.networks.get("teacher", {}).get("validation")
+    level = [Mark("teacher", y=100 * teacher["top1"])] if teacher else []
+    caption = "Validation accuracy through the stages; upright lines are their ends."
+    if teacher:
+        caption += f" The teacher's, {100 * teacher['top1']:.2f} %, is the lying line."
+    return Plot(
+        "accuracy-by-epoch", "Accuracy, epoch by epoch", caption,
+        Axis("epoch, all stages", low=0), Axis("validation top-1, %"), series,
+        DataTable(["stage", "epoch", "validation top-1, %"], rows), [*ends[:-1], *level],
+    )  # fmt: skip
+
+
+def _epochs(training: Mapping[str, Any], start: int) -> list[list[Value]]:
+    return [
+        [start + record["epoch"], None if record["val_top1"] is None else 100 * record["val_top1"]]
+        for record in training["history"]
+    ]
+
+
+def _losses(stage: Mapping[str, Any]) -> Plot:
+    history = stage["history"]
+    names = list(history[-1]["losses"])
+    series = [
+        Series(
+            "all together" if name == "loss" else name,
+            [[record["epoch"], record["losses"][name]] for record in history],
+            dashed=name == "loss",
+            colour="quiet" if name == "loss" else None,
+        )
+        for name in names
+    ]
+    rows: list[list[Value]] = [
+        [record["epoch"], *(record["losses"][name] for name in names), record["seconds"]]
+        for record in history
+    ]
+    title = f"Losses of stage {stage['index']}: {stage['name']}"
+    caption = "The losses by name, as they are weighted in the sum."
+    return Plot(
+        f"losses-{stage['index']}", title, caption,
+        Axis("epoch of the stage", low=0), Axis("weighted loss", log=True, offers_log=True),
+        series, DataTable(["epoch", *names, "seconds"], rows), height=280,
+    )  # fmt: skip
+
+
+def retention_table(retention: Mapping[str, Any]) -> DataTable:
+    """A row a stage: its own loss after it and after each later one, then the accuracy."""
+    stages = retention["stages"]
+    rows: list[list[Value]] = [
+        [f"loss of {name}", *losses] for name, losses in zip(stages, retention["loss"], strict=True)
+    ]
+    top1 = [None if share is None else 100 * share for share in retention["top1"]]
+    rows.append(["validation top-1, %", *top1])
+    return DataTable(["", *(f"after {name}" for name in stages)], rows)
+
+
+def retained_shades(retention: Mapping[str, Any]) -> list[list[float]]:
+    """How much of a stage's loss each cell has gained since its own stage: the logarithm to base 2,
+    within −1..1; below zero it fell, which is better."""
+    shades = []
+    for row, losses in enumerate(retention["loss"]):
+        own = losses[row]
+        shades.append([_shade(own, loss) for loss in losses])
+    return shades
+
+
+def _shade(own: float | None, loss: float | None) -> float:
+    if not own or not loss or own < 0 or loss < 0:
+        return 0.0
+    return float(max(-1.0, min(1.0, math.log2(loss / own))))
+
+
+def compared_curves(runs: Sequence[ReportContent], names: Sequence[str]) -> Plot | None:
+    """The students of several runs, validation accuracy over all epochs."""
+    series, rows = list[Series](), list[list[Value]]()
+    for content, name in zip(runs, names, strict=True):
+        points, start = list[list[Value]](), 0
+        for stage in content.stages:
+            points += _epochs(stage, start)
+            start += stage["history"][-1]["epoch"]
+        if any(value is not None for _, value in points):
+            series.append(Series(name, points))
+            rows += [[name, *point] for point in points]
+    if not series:
+        return None
+    return Plot(
+        "accuracy-by-epoch", "Accuracy, epoch by epoch",
+        "Validation accuracy of each run's student.",
+        Axis("epoch, all stages", low=0), Axis("validation top-1, %"), series,
+        DataTable(["run", "epoch", "validation top-1, %"], rows),
+    )  # fmt: skip
