@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos real-network gpu-study results dist clean
+.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos real-network gpu-study results docs dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,10 +66,13 @@ gpu-study: $(STAMP)  ## SMSKD at 240 epochs on a GPU and the class folders in DA
 results: $(STAMP)  ## The first figures of docs/results.md (about 20 minutes on 2 cores)
 	$(BIN)/compress study digits-study --seeds 8
 
+docs: $(STAMP)  ## The site of the docs, in site/index.html
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html -d build/doctrees docs site
+
 dist: $(STAMP)  ## A wheel and an sdist in dist/, checked
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 
 clean:  ## Take away the environment and caches; runs stay
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info
+	rm -rf $(VENV) dist site docs/reference build/doctrees .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage* *.egg-info

@@ -82,7 +82,8 @@ def key_at(place: str) -> RecipeKey:
 def _table_at(place: list[str]) -> type:
     table: Any = Recipe
     for name in place:
-        table = _bare(hints_of(table)[name])
+        # A number is that of an item, all of which have the same keys.
+        table = _bare(typing.get_args(table)[0] if name.isdecimal() else hints_of(table)[name])
     return typing.cast(type, table)
 
 
