@@ -56,6 +56,18 @@ def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: i
     return remarks
 
 
+def classifier_in(source: Path, preprocessing: Preprocessing) -> onnx.ModelProto:
+    """A user's ONNX classifier of such images, adapted, for any batch size where that can be.
+
+    Raises:
+        MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
+    """
+    with _failing(source):
+        model, _ = _adapted(source)
+        _check_contract(model, source, preprocessing)
+        return with_free_batch(model, source)
+
+
 def as_one_file(source: Path, path: Path) -> int:
     """Write a user's ONNX model, adapted to the contract, as one file with all its weights.
 

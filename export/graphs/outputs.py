@@ -16,6 +16,7 @@ _ENDS = {
     "Sigmoid": "it scores each class by itself, from 0 to 1",
 }
 _CUT = {"ArgMax", "TopK", "ArgMin"}
+_OF_SCORES = ("Softmax", "Sigmoid")
 
 
 def with_logits(model: onnx.ModelProto, source: Path) -> list[str]:
@@ -47,6 +48,23 @@ def with_logits(model: onnx.ModelProto, source: Path) -> list[str]:
     if maker is not None and maker.op_type in _ENDS:
         remarks.append(f"it ends in {maker.op_type}: {_ENDS[maker.op_type]}")
     return remarks
+
+
+def without_final_activation(model: onnx.ModelProto) -> str | None:
+    """Take what an activation at the end of a classifier reads for its output: the logits.
+
+    Args:
+        model: with one output; changed in place.
+
+    Returns:
+        The activation; None where the model ends in none that makes probabilities.
+    """
+    (output,) = model.graph.output
+    maker = next((node for node in model.graph.node if output.name in node.output), None)
+    if maker is None or maker.op_type not in _OF_SCORES:
+        return None
+    _cut_before(model, maker)
+    return str(maker.op_type)
 
 
 def _cut_before(model: onnx.ModelProto, maker: onnx.NodeProto) -> str:

@@ -19,7 +19,12 @@ _OPTIONS = (
         help="The classes in the order of the logits, such as imagenet1k, or a file with a name a "
         "line; the dataset's own, sorted, unless said",
     ),
-    RecipeOption("teacher.model", "teacher", "The teacher's model"),
+    RecipeOption(
+        "teacher.model",
+        "teacher",
+        "The teacher's model: a name, an ONNX file, or what answers pictures, "
+        "function:package.module:name or command:PROGRAM ARGUMENTS",
+    ),
     RecipeOption(
         "teacher.weights",
         "teacher_weights",
@@ -71,6 +76,7 @@ _OPTIONS = (
     epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill digits --restarts  ·  "
+    "compress distill --data folder:photos --teacher big.onnx --student resnet8  ·  "
     "compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",

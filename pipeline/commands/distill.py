@@ -88,7 +88,7 @@ def stage_table(run: RunFolder) -> Table:
         [
             _NAMES[role],
             network["model"],
-            f"{network['parameters']:,}",
+            "–" if network["parameters"] is None else f"{network['parameters']:,}",
             _macs(network),
             number(100 * network["validation"]["top1"], 2),
             number(100 * network["test"]["top1"], 2),

@@ -12,6 +12,7 @@ from pipeline.data import sides_of
 from pipeline.data.framing import Fit
 from pipeline.models import names_weights, preparation_of
 from pipeline.models.preparation import KNOWN, Preparation, preparation_from
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.sections import (
     DataRecipe,
     NetworkRecipe,
@@ -24,6 +25,7 @@ USUAL: Registry[str] = Registry("dataset's usual preparation", "pipeline.data.se
 """By a dataset's name: the preparation that everybody uses for it, by its name in `KNOWN`."""
 
 _SOURCE = "data.preprocessing.source"
+_WHOLE_PIXELS = 1.5 / 255
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
     named = _named(data.preprocessing.source, recipe.student.model, _SOURCE)
     teachers = (
         _named(recipe.teacher.preprocessing, recipe.teacher.model, "teacher.preprocessing")
-        or preparation_of(recipe.teacher.model, recipe.teacher.weights)
+        or _of_teacher(recipe.teacher)
         or named
     )
     own = named or preparation_of(recipe.student.model, recipe.student.weights)
     is_fresh = recipe.student.weights is None
-    brought = own or (teachers if is_fresh else None) or _usual(data) or Preparation()
+    brought = own or (_for_another(teachers) if is_fresh else None) or _usual(data) or Preparation()
     student = explicit.over(brought)
     # Its size is the student's unless one is given: students are trained on what their size shows.
     teacher = _explicit_of_teacher(data, explicit).over(teachers or student).over(student)
@@ -86,6 +88,20 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
     ]
     filled_in = _filled_in(data, student)
     return Preparations(filled_in, student, teacher, tuple(remarks), frozenset(guessed))
+
+
+def _of_teacher(teacher: TeacherRecipe) -> Preparation | None:
+    asked = asked_teacher(teacher.model)
+    if asked is not None:
+        return asked.kind.preparation(asked.argument)
+    return preparation_of(teacher.model, teacher.weights)
+
+
+def _for_another(known: Preparation | None) -> Preparation | None:
+    """What a network brings for one that learns from it: not that it takes pixels as they are."""
+    if known is None or known.std is None or max(known.std) > _WHOLE_PIXELS:
+        return known
+    return replace(known, mean=None, std=None)
 
 
 def fit_at(sides: tuple[int, int], recipe: PreprocessingRecipe) -> Fit:
@@ -185,7 +201,7 @@ def _taken(
 
 def _is_trained(section: NetworkRecipe) -> bool:
     """Whether a network begins with what others have trained, which no library publishes."""
-    return section.model.lower().endswith(".onnx") or (
+    return asked_teacher(section.model) is not None or (
         section.weights is not None and not names_weights(section.weights)
     )
 

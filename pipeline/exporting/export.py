@@ -20,6 +20,7 @@ from pipeline.data.facts import CALIBRATION, PROBE, TEST, VALIDATION, read_facts
 from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages, Images, framed_pixels
 from pipeline.exporting.learnt_stage import learnt_origin
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import recipe_values
 from pipeline.recipe.sections import AUTO, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
@@ -65,11 +66,21 @@ def export_teacher(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], No
     Errors as `export`.
     """
     folders: list[Path] = []
-    for name in recipe.targets if run.has_teacher else []:
+    for name in recipe.targets if run.has_teacher and _is_exportable(run, say) else []:
         requests = requests_for(load_target(name), recipe)
         baselines = [request for request in requests if request.precision == "fp32"]
         folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
     return folders
+
+
+def _is_exportable(run: RunFolder, say: Callable[[str], None]) -> bool:
+    """Whether a bundle can be made of the run's teacher; says so where none can."""
+    model = run.recipe().teacher.model
+    asked = asked_teacher(model)
+    if asked is None or asked.kind.exported is not None:
+        return True
+    say(f"teacher {model}: is asked, and no network that a bundle could be made of")
+    return False
 
 
 def requests_for(target: Target, recipe: ExportRecipe) -> list[BundleRequest]:
@@ -284,11 +295,11 @@ def _model(run: RunFolder, role: Role) -> nn.Module | Path:
     from pipeline.training.networks import trained_student, trained_teacher  # noqa: PLC0415 - torch
 
     if role == "teacher":
-        return trained_teacher(run)
+        return run.teacher_graph if run.teacher_graph.is_file() else trained_teacher(run)
     return run.student_graph if run.student_graph.is_file() else trained_student(run)
 
 
 def _model_file(run: RunFolder, role: Role) -> Path:
     if role == "teacher":
-        return run.teacher / WEIGHTS
+        return run.teacher_graph if run.teacher_graph.is_file() else run.teacher / WEIGHTS
     return run.student_graph if run.student_graph.is_file() else run.student

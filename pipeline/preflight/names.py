@@ -18,8 +18,9 @@ from pipeline.exporting.export import requests_for
 from pipeline.gating.judging import check_limits
 from pipeline.models import find_factory
 from pipeline.models.pruning import require_torch_pruning
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import AUTO, MethodRecipe
+from pipeline.recipe.sections import AUTO, MethodRecipe, TeacherRecipe
 from pipeline.training.foreign_models import is_graph
 from smskd.earlier import check_held, held_specs
 from smskd.methods import METHODS, settings_of
@@ -41,7 +42,7 @@ def check_names(file: RecipeFile) -> None:
     if recipe.data.classes is not None:
         check_order_name(recipe.data.classes, file.where("data", "classes"))
     POLICIES.get(recipe.data.augment.policy, file.where("data", "augment", "policy"))
-    find_factory(recipe.teacher.model, file.where("teacher", "model"))
+    _check_teacher(recipe.teacher, file)
     if not is_graph(recipe.student.model):
         find_factory(recipe.student.model, file.where("student", "model"))
     for number, stage in enumerate(recipe.stages):
@@ -56,6 +57,20 @@ def check_names(file: RecipeFile) -> None:
     _check_host(recipe.bench.host, file.where("bench", "host"))
     if recipe.gate.limits:
         check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
+
+
+def _check_teacher(teacher: TeacherRecipe, file: RecipeFile) -> None:
+    """A teacher that is asked has no weights to read, and none to train."""
+    where, asked = file.where("teacher", "model"), asked_teacher(teacher.model)
+    if asked is None:
+        find_factory(teacher.model, where)
+        return
+    asked.kind.check(asked.argument, where)
+    if teacher.weights is not None:
+        raise RecipeError(
+            f"{file.where('teacher', 'weights')}: teacher {teacher.model} is asked, and brings "
+            "what it knows; leave the weights out"
+        )
 
 
 def _check_method(method: MethodRecipe, mix: str, where: str) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,7 +20,8 @@ from foundation.errors import CompressError, UntrustedCodeError
 from foundation.files import read_json, sha256_of, write_json
 from foundation.records import RecordError, as_dict, build
 from foundation.sense import sha256
-from pipeline.recipe.code import source_file
+from pipeline.models.teachers import asked_teacher
+from pipeline.recipe.code import module_in, source_file
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import Say
 from pipeline.run_folder.torchrun import leads
@@ -44,10 +47,10 @@ class TrustedCode:
 
 @dataclass(frozen=True)
 class Code:
-    """A function of a module that a recipe names.
+    """A function of a module that a recipe names, or a command.
 
     Attributes:
-        name: "package.module:function".
+        name: "package.module:function", or the command.
         where: its place in the recipe, for messages.
         typed: whether the user typed it on the command line.
         file: the module's file; None where it is built into Python, or not there.
@@ -59,8 +62,13 @@ class Code:
     file: Path | None
 
     @property
+    def verb(self) -> str:
+        """What is done with it."""
+        return "imports" if module_in(self.name) else "runs"
+
+    @property
     def origin(self) -> str:
-        """What is imported, and from which file."""
+        """From which file it is run."""
         return str(self.file) if self.file else "Python itself, or nowhere"
 
     def identity(self) -> TrustedCode:
@@ -70,7 +78,7 @@ class Code:
 
 
 def check_code(file: RecipeFile, run: Path, say: Say) -> None:
-    """Say which modules a recipe imports, and see that somebody said yes to those of a file.
+    """Say which code a recipe runs, and see that somebody said yes to that which a file names.
 
     Args:
         file: the recipe.
@@ -85,7 +93,7 @@ def check_code(file: RecipeFile, run: Path, say: Say) -> None:
     if untrusted and not _is_yes():
         _ask(untrusted)
     for code in codes:
-        say(f"{code.where}: imports {code.name} from {code.origin}")
+        say(f"{code.where}: {code.verb} {code.name} from {code.origin}")
         memory.keep(code)
 
 
@@ -109,12 +117,30 @@ def _is_yes() -> bool:
 
 
 def _code_in(file: RecipeFile) -> Iterator[Code]:
-    for role in ("teacher", "student"):
-        name = getattr(file.recipe, role).model
-        module, colon, _ = name.partition(":")
-        if colon:
+    asked = asked_teacher(file.recipe.teacher.model)
+    names = {
+        "teacher": asked.kind.code(asked.argument) if asked else file.recipe.teacher.model,
+        "student": file.recipe.student.model,
+    }
+    for role, name in names.items():
+        if name is not None and ((asked is not None and role == "teacher") or ":" in name):
             typed = file.is_typed(role, "model")
-            yield Code(name, file.where(role, "model"), typed, source_file(module))
+            yield Code(name, file.where(role, "model"), typed, _file_of(name))
+
+
+def _file_of(name: str) -> Path | None:
+    """Where the code of a function lies, or of a command: the script that it runs, or else the
+    program."""
+    module = module_in(name)
+    file = source_file(module) if module else None
+    if file is not None:
+        return file
+    with suppress(ValueError, OSError):
+        words = shlex.split(name)
+        scripts = [Path(word) for word in words[1:] if Path(word).is_file()]
+        program = shutil.which(words[0]) if words else None
+        return (scripts[0] if scripts else Path(program)).resolve() if program else None
+    return None
 
 
 def _ask(codes: list[Code]) -> None:

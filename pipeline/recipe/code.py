@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.recipe.sections import Recipe
+
+_FUNCTION = re.compile(r"(?:[\w-]+:)?(?P<module>\w[\w.]*):\w+")
 
 
 def source_file(module: str) -> Path | None:
@@ -25,6 +28,13 @@ def source_file(module: str) -> Path | None:
     return None
 
 
+def module_in(model: str) -> str | None:
+    """The module of a factory, "package.module:factory", or of a function that teaches,
+    "function:package.module:name"; None where a model's name has none."""
+    found = _FUNCTION.fullmatch(model)
+    return found["module"] if found else None
+
+
 def code_of(recipe: Recipe) -> dict[str, str]:
     """What the code of teacher and student is known by, where the recipe names any."""
     roles = {"teacher": recipe.teacher.model, "student": recipe.student.model}
@@ -37,8 +47,8 @@ def code_identity(model: str) -> str | None:
 
     What that module imports is not looked at.
     """
-    module, colon, _ = model.partition(":")
-    file = source_file(module) if colon else None
+    module = module_in(model)
+    file = source_file(module) if module else None
     if file is None:
         return None
     content = file.read_bytes()

@@ -350,10 +350,11 @@ class NetworkRecipe(Section):
 
 
 class TeacherRecipe(NetworkRecipe):
-    """The network that teaches: trained here, unless weights are given.
+    """The network that teaches: trained here, unless weights are given or it is only asked.
 
     Attributes:
-        model: a registered model, or "package.module:factory".
+        model: a registered model, "package.module:factory", or a teacher that is asked: an ONNX
+            file, "function:package.module:name", "command:PROGRAM ARGUMENTS".
         weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
             weights by name: "torchvision:IMAGENET1K_V1".
         weights_key: names one of several sets of weights in a checkpoint: "model_ema".

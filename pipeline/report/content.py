@@ -194,7 +194,7 @@ def _torch_steps(
     """
     steps: list[WaterfallStep] = []
     if "teacher" in networks:
-        weights = _bytes_in(run.teacher / _WEIGHTS)
+        weights = _bytes_in(run.teacher_graph) or _bytes_in(run.teacher / _WEIGHTS)
         steps.append(network_step("teacher", networks["teacher"], weights))
     if alone is not None:
         weights = _bytes_in(run.alone / _WEIGHTS)

@@ -71,9 +71,18 @@ def _teacher_section(recipe: Recipe) -> Values:
     """The teacher's section; with weights from elsewhere, nothing in it says how to train."""
     # First, so that a difference is told by them rather than by what they make needless.
     values = {"weights": None, **_without_expectation(recipe_values(recipe.teacher))}
-    if recipe.teacher.weights:
+    if recipe.teacher.weights or _is_asked(recipe.teacher.model):
         del values["training"]
     return values
+
+
+def _is_asked(teacher: str) -> bool:
+    """Whether a teacher learns nothing, here or elsewhere."""
+    if ":" not in teacher and not teacher.lower().endswith(".onnx"):
+        return False
+    from pipeline.models.teachers import asked_teacher  # noqa: PLC0415 - torch
+
+    return asked_teacher(teacher) is not None
 
 
 def _wherever_it_is_kept(data: Values) -> Values:

@@ -45,7 +45,7 @@ from foundation.files import (
     write_json,
     write_text,
 )
-from pipeline.recipe.code import code_of, source_file
+from pipeline.recipe.code import code_of, module_in, source_file
 from pipeline.recipe.file import dump_recipe, load_recipe, read_toml, recipe_values
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import Binding, first_difference, training_values
@@ -122,6 +122,11 @@ class RunFolder:
     def student_graph(self) -> Path:
         """The student where it is an ONNX file that was adopted, and not a network of torch."""
         return self.path / "student.onnx"
+
+    @property
+    def teacher_graph(self) -> Path:
+        """The teacher where it is an ONNX file, and not a network of torch."""
+        return self.teacher / "teacher.onnx"
 
     @property
     def has_teacher(self) -> bool:
@@ -511,7 +516,7 @@ def code_changed(run: RunFolder, role: str, model: str) -> RunMismatchError:
     """What to tell where the code that makes a network is not what the run was begun with."""
     return RunMismatchError(
         f"{run.path}: the code of {role}.model = {model!r} changed since "
-        f"({source_file(model.partition(':')[0])}); undo that, choose another folder with --run, "
+        f"({source_file(module_in(model) or model)}); undo that, choose another folder with --run, "
         "or delete this one"
     )
 

@@ -59,9 +59,9 @@ class TopOne(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Table):
-    """What a network costs."""
+    """What a network costs; a teacher that is asked may not tell."""
 
-    parameters: int
+    parameters: int | None
     macs: int | None = None
 
     def problems(self) -> Iterator[str]:

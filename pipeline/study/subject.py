@@ -17,10 +17,10 @@ from smskd.training.stage_files import WEIGHTS
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A network by its model's name, and its parameters."""
+    """A network by its model's name, and its parameters, where these are known."""
 
     model: str
-    parameters: int
+    parameters: int | None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -35,7 +35,7 @@ class Networks:
     teacher: NetworkSize
     student: NetworkSize
 
-    def as_dict(self) -> dict[str, dict[str, str | int]]:
+    def as_dict(self) -> dict[str, dict[str, str | int | None]]:
         """As plain data: model and parameters of "teacher" and "student"."""
         return asdict(self)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
@@ -38,7 +39,8 @@ class Task:
         teacher = self.file.recipe.teacher
         if self.arm:
             return tuple(stage.epochs for stage in self.arm.stages)
-        return () if teacher.weights else (teacher.training.epochs,)
+        is_finished = teacher.weights or asked_teacher(teacher.model)
+        return () if is_finished else (teacher.training.epochs,)
 
     @property
     def threads(self) -> int:

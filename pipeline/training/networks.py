@@ -16,6 +16,7 @@ from foundation.errors import (
     CompressError,
     MissingFileError,
     ModelMismatchError,
+    RunMismatchError,
     WeightsMismatchError,
     nearest,
     unknown_name,
@@ -32,12 +33,13 @@ from pipeline.models import (
     unstored_settings,
 )
 from pipeline.models.pruned_form import PRUNED, read_form, reform
+from pipeline.models.teachers import Asked, AskedTeacher, TeacherRequest, asked_teacher
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import NetworkRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
 from pipeline.training.network_checks import bare_network
 from pipeline.training.network_classes import check_class_count, order_advice
-from smskd.checkpoints.files import load_model
+from smskd.checkpoints.files import load_model, load_tensors, save_tensors
 from smskd.checkpoints.foreign import Loaded, load_state
 from smskd.engine import derive_seed
 from smskd.features.taps import dry_pass
@@ -221,10 +223,54 @@ def _may_be_model(architecture: str, model: str) -> bool:
 def trained_teacher(run: RunFolder) -> nn.Module:
     """The run's teacher with its weights."""
     recipe = run.recipe()
+    asked = asked_teacher(recipe.teacher.model)
+    if asked is not None:
+        return _opened_teacher(run, asked).eval()
     spec = NetworkSpec.of(recipe.teacher)
     teacher = _network_for_weights(run, "teacher", spec, run.teacher / WEIGHTS)
     load_model(run.teacher / WEIGHTS, teacher)
     return teacher.eval()
+
+
+def request_for(run: RunFolder, asked: Asked) -> TeacherRequest:
+    """What a teacher that is asked is told of the run."""
+    shape, taps = read_facts(run.data).teacher_preprocessing, run.recipe().teacher.taps or []
+    return TeacherRequest(asked.argument, shape, taps, run.teacher)
+
+
+def _opened_teacher(run: RunFolder, asked: Asked) -> AskedTeacher:
+    """A run's teacher that is asked, as it was when the run was begun.
+
+    Raises:
+        RunMismatchError: when it is another one now.
+    """
+    weights = run.teacher / WEIGHTS
+    _check_there(weights, "teacher")
+    teacher = asked.kind.open(request_for(run, asked))
+    state, facts = load_tensors(weights)
+    if not torch.equal(state["digest"], teacher.digest):
+        raise RunMismatchError(
+            f"{run.path}: its teacher {teacher.name} changed since it was first asked; undo that, "
+            "choose another folder with --run, or delete this one"
+        )
+    teacher.gives_probabilities = facts["gives_probabilities"]
+    return teacher
+
+
+def save_asked(path: Path, teacher: AskedTeacher) -> None:
+    """Write what a teacher that is asked is known by.
+
+    Raises:
+        NoSpaceError: when the disk is full.
+    """
+    facts = {"gives_probabilities": teacher.gives_probabilities}
+    save_tensors(path, teacher.state_dict(), **facts)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network computes."""
+    parameter = next(network.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def trained_student(run: RunFolder) -> nn.Module:
@@ -249,11 +295,15 @@ def form_paths(run: RunFolder) -> dict[int, Path]:
     }
 
 
-def _network_for_weights(run: RunFolder, role: str, spec: NetworkSpec, weights: Path) -> nn.Module:
+def _check_there(weights: Path, role: str) -> None:
     if not weights.is_file():
         raise MissingFileError(
             f"{weights}: no {role} in this run yet; run `compress distill` for it first"
         )
+
+
+def _network_for_weights(run: RunFolder, role: str, spec: NetworkSpec, weights: Path) -> nn.Module:
+    _check_there(weights, role)
     recorded, code = run.record().get("code", {}).get(role), code_identity(spec.model)
     if None not in (recorded, code) and recorded != code:
         raise code_changed(run, role, spec.model)

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from export.checking.answers import predictor_of
 from pipeline.data.batches import EvaluationBatches
-from pipeline.data.facts import read_facts
+from pipeline.data.facts import DataFacts, read_facts
 from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
-from pipeline.run_folder.folder import RunFolder, Step
+from pipeline.models.teachers import Asked, asked_teacher
+from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
+from pipeline.recipe.sections import Recipe
+from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.expected_accuracy import (
     Answered,
@@ -23,13 +26,23 @@ from pipeline.training.expected_accuracy import (
     remark_on_classes,
     remark_on_worth,
 )
+from pipeline.training.foreign_models import shown_name
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import NetworkSpec, load_weights_for, new_network
+from pipeline.training.networks import (
+    NetworkSpec,
+    check_runs,
+    device_of,
+    load_weights_for,
+    new_network,
+    request_for,
+    save_asked,
+)
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
 from pipeline.training.students import new_student
 from smskd.checkpoints.files import save_model
+from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.features.taps import evaluating
@@ -38,6 +51,7 @@ from smskd.training.stage_files import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
 
+_LOOKED_AT = 32
 _ANSWERED = 2000  # test images; by so many the order of a thousand classes shows
 
 
@@ -49,32 +63,37 @@ def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
         ModelMismatchError: when it cannot be used here.
     """
     run, recipe = step.run, data.file.recipe
-    spec, facts = NetworkSpec.of(recipe.teacher), read_facts(run.data)
-    source = spec.weights or f"teacher {spec.model}"
+    asked = asked_teacher(recipe.teacher.model)
+    source = recipe.teacher.weights or f"teacher {recipe.teacher.model}"
+    if asked is None:
+        network, loaded = _trained_or_loaded(step, data, listener)
+    else:
+        network, loaded = _adopted(step, data, asked)
+    worth = note_network(run, "teacher", shown_name(recipe.teacher.model), network, data)
+    data.check_unchanged()
+    if loaded is not None:
+        _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
+    names = (WEIGHTS, METRICS, *([asked.kind.exported] if asked else []))
+    step.products = [run.teacher / name for name in names if name and (run.teacher / name).exists()]
+
+
+def _trained_or_loaded(
+    step: Step, data: TrainingData, listener: Listener
+) -> tuple[nn.Module, Loaded | None]:
+    """A teacher of torch: trained here, or with weights from elsewhere and what these tell."""
+    run, recipe = step.run, data.file.recipe
+    spec = NetworkSpec.of(recipe.teacher)
+    facts = read_facts(run.data)
     network = new_network(spec, facts, recipe.seed, "teacher", say=step.remark)
-    # A student that does not fit is told of now, not after the teacher's training.
-    student = new_student(recipe, facts)
-    check_pairing(recipe, facts, network, student)
-    check_learns(student, recipe.student.model, first_images(data, "student"))
+    _check_student(recipe, facts, network, data)
     loaded = load_weights_for(spec, network, facts.classes, step.remark)
-    remark_on_classes(facts.classes, loaded, source, step.remark)
+    remark_on_classes(facts.classes, loaded, spec.weights or spec.model, step.remark)
     check_answers(network, spec.model, first_images(data, "teacher"))
     if spec.weights is not None:
         save_model(run.teacher / WEIGHTS, network)
-    else:
-        _train(step, network, data, listener)
-    worth = note_network(run, "teacher", spec.model, network, data)
-    data.check_unchanged()
-    if spec.weights is not None:
-        labels, answers = data.splits.test.labels, _answers_of(network, data)
-        remark_on_worth(worth["test"], labels, loaded, source, step.remark, answers=answers)
-        if "teacher" in data.preparations.guessed:
-            own = data.splits.teacher_preprocessing
-            predict = predictor_of(network)
-            remark_on_preparation(predict, data.splits.test, own, source, step.remark)
-    step.products = [
-        run.teacher / name for name in (WEIGHTS, METRICS) if (run.teacher / name).exists()
-    ]
+        return network, loaded
+    _train(step, network, data, listener)
+    return network, None
 
 
 def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listener) -> None:
@@ -95,6 +114,53 @@ def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listene
     )
 
 
+def _adopted(
+    step: Step, data: TrainingData, asked: Asked
+) -> tuple[nn.Module, Loaded]:
+    """A teacher that is asked, and what it tells of its classes."""
+    run, recipe = step.run, data.file.recipe
+    facts = read_facts(run.data)
+    model = recipe.teacher.model
+    teacher = asked.kind.adopt(request_for(run, asked), step.remark)
+    images, _ = next(iter(data.evaluation(data.splits.validation, "teacher")))
+    remark = notice_probabilities(teacher, images[:_LOOKED_AT])
+    if remark is not None:
+        step.remark(remark)
+    check_runs(teacher, model, facts, "teacher")
+    check_answers(teacher, model, first_images(data, "teacher"))
+    _check_student(recipe, facts, teacher, data)
+    loaded = Loaded(classes=asked.kind.classes(asked.argument))
+    remark_on_classes(facts.classes, loaded, model, step.remark)
+    save_asked(run.teacher / WEIGHTS, teacher)
+    return teacher, loaded
+
+
+def _check_student(
+    recipe: Recipe, facts: DataFacts, teacher: nn.Module, data: TrainingData
+) -> None:
+    """A student that does not fit is told of now, not after the teacher's training."""
+    student = new_student(recipe, facts)
+    check_pairing(recipe, facts, teacher, student)
+    check_learns(student, recipe.student.model, first_images(data, "student"))
+
+
+def _remark_on_foreign(
+    network: nn.Module,
+    data: TrainingData,
+    loaded: Loaded,
+    worth: Mapping[str, Any],
+    *,
+    source: str,
+    say: Say,
+) -> None:
+    """Say where a finished teacher's answers show that something about it is not as it was."""
+    labels, answers = data.splits.test.labels, _answers_of(network, data)
+    remark_on_worth(worth["test"], labels, loaded, source, say, answers=answers)
+    if "teacher" in data.preparations.guessed:
+        own = data.splits.teacher_preprocessing
+        remark_on_preparation(predictor_of(network), data.splits.test, own, source, say)
+
+
 def first_images(data: TrainingData, role: Role) -> Tensor:
     """Two validation images as a network of that role takes them."""
     images, _ = next(iter(data.evaluation(data.splits.validation, role)))
@@ -107,7 +173,7 @@ def _answers_of(network: nn.Module, data: TrainingData) -> Answers:
     def answers() -> Answered:
         splits = data.splits
         images = Subset(splits.test, spread(len(splits.test.labels), _ANSWERED))
-        device = next(network.parameters()).device
+        device = device_of(network)
         with evaluating(network), torch.inference_mode():
             predicted = [
                 network(batch.to(device)).argmax(1).cpu().numpy()
@@ -145,13 +211,19 @@ def note_network(
     """
     splits = data.splits
     parts = {"test": splits.test, "validation": splits.validation} if splits.are_labelled else {}
-    device = next(network.parameters()).device
+    device = device_of(network)
     worth: dict[str, Any] = {
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
     record_network(run, role, model, network, worth, key=key, **more)
     return worth
+
+
+def _cost_of(network: nn.Module, images: Tensor) -> dict[str, int | None]:
+    if isinstance(network, AskedTeacher):
+        return {"parameters": network.parameters_known, "macs": None}
+    return cost_of(network, images)
 
 
 def record_network(
@@ -177,8 +249,7 @@ def record_network(
     """
     logger.info("%s %s: %s", key or role, model, dict(worth))
     shape = read_facts(run.data).seen_by(role)
-    device = next(network.parameters()).device
-    images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
+    images = torch.zeros(1, shape.channels, shape.height, shape.width, device=device_of(network))
     networks = run.record().get("networks", {})
-    networks[key or role] = {"model": model, **cost_of(network, images), **worth, **more}
+    networks[key or role] = {"model": model, **_cost_of(network, images), **worth, **more}
     run.note(networks=networks)

@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 import pytest
 import timm
-from onnx import helper
+from onnx import TensorProto, helper
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
@@ -261,3 +261,26 @@ def test_two_sizes_before_the_cut_and_a_filter_that_needs_antialiasing_are_refus
         PreprocessingRecipe(crop_pct=0.9, resize_to=256)
     with pytest.raises(ValueError, match="always antialiases"):
         PreprocessingRecipe(resize="bicubic", antialias=False)
+
+
+def _graph_taking(path: Path, element: int) -> Path:
+    given = helper.make_tensor_value_info("image", element, ["N", 3, 96, 128])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 5])
+    node = helper.make_node("Identity", ["image"], ["logits"])
+    onnx.save(helper.make_model(helper.make_graph([node], "net", [given], [logits])), path)
+    return path
+
+
+def test_a_teacher_that_is_a_graph_tells_its_size(tmp_path: Path) -> None:
+    path = _graph_taking(tmp_path / "net.onnx", TensorProto.FLOAT)
+    found = known(teacher={"model": str(path)})
+    assert found.teacher.size == found.student.size == (96, 128)
+    assert "teacher" in found.guessed
+
+
+def test_a_student_does_not_learn_on_raw_pixels_as_its_teacher_takes_them(tmp_path: Path) -> None:
+    path = _graph_taking(tmp_path / "net.onnx", TensorProto.UINT8)
+    found = known(teacher={"model": str(path)})
+    assert found.teacher.std == (1 / 255,) * 3
+    assert found.student.std is None
+    assert found.student.size == (96, 128)
