@@ -27,6 +27,7 @@ from foundation.errors import (
 from foundation.files import sha256_of, user_path
 from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
+from pipeline.recipe.sections import TeacherRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,6 +141,13 @@ def weights_identity(weights: str | None) -> str | None:
     if weights is None or names_weights(weights):
         return weights
     return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
+
+
+def teacher_identity(teacher: TeacherRecipe) -> str | None:
+    """What a finished teacher is known by: its file's SHA-256, or its weights' name; None of one
+    that is trained here."""
+    is_graph = teacher.model.lower().endswith(GRAPH_SUFFIX)
+    return weights_identity(teacher.model if is_graph else teacher.weights or None)
 
 
 def settings_for(model: str, weights: str | None) -> dict[str, Any]:

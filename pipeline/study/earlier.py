@@ -18,7 +18,7 @@ from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.data.class_order import class_order
 from pipeline.data.facts import FACTS, DataFacts, read_facts
-from pipeline.models import weights_identity
+from pipeline.models import teacher_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import first_difference, teacher_values
@@ -27,6 +27,7 @@ from pipeline.study.folder import ArmResult, StudyFolder, arm_values, fingerprin
 from pipeline.study.results_file import KnownResults, ResultLine, ResultsFile, line_of
 from pipeline.study.subject import Subject, TaughtBy, subject_in, teacher_in
 from pipeline.study.tasks import Task
+from pipeline.training.foreign_models import shown_name
 from smskd.listening import Listener
 
 Say = Callable[[str], None]
@@ -48,7 +49,10 @@ def known_results(recipe: Recipe) -> tuple[ResultsFile | None, KnownResults | No
         there = {"data.name": data.name.partition(":")[0]}
         here = {"data.name": recipe.data.name.partition(":")[0]}
         there |= {"teacher.model": networks.teacher.model, "student.model": networks.student.model}
-        here |= {"teacher.model": recipe.teacher.model, "student.model": recipe.student.model}
+        here |= {
+            "teacher.model": shown_name(recipe.teacher.model),
+            "student.model": recipe.student.model,
+        }
         _check_same(file, there, here)
     return file, known
 
@@ -71,7 +75,8 @@ def portable_fingerprint(task: Task, facts: DataFacts) -> str:
         "teacher": {
             **teacher_values(recipe)["teacher"],
             "seed": task.teacher_seed,
-            "weights": weights_identity(recipe.teacher.weights),
+            "model": shown_name(recipe.teacher.model),
+            "weights": teacher_identity(recipe.teacher),
             "code": code_identity(recipe.teacher.model),
         },
     }

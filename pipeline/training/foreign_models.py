@@ -84,6 +84,11 @@ def is_graph(model: str) -> bool:
     return Path(model).suffix.lower() == GRAPH_SUFFIX
 
 
+def shown_name(model: str) -> str:
+    """A model's name in reports, which travel: where a file lay here is nobody's business there."""
+    return Path(model).name if is_graph(model) else model
+
+
 def foreign_source(source: str | None, model: str | None) -> Foreign | None:
     """The foreign network that a user means; None when it is a run folder, or nothing was named.
 

@@ -33,7 +33,8 @@ from pipeline.models import (
     unstored_settings,
 )
 from pipeline.models.pruned_form import PRUNED, read_form, reform
-from pipeline.models.teachers import Asked, AskedTeacher, TeacherRequest, asked_teacher
+from pipeline.models.teachers import Asked, TeacherRequest, asked_teacher
+from pipeline.models.teachers.asking import AskedTeacher
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import NetworkRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody

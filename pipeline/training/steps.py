@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.models import weights_identity
+from pipeline.models import teacher_identity, weights_identity
 from pipeline.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     teacher = data.file.recipe.teacher
-    with run.step("teacher", weights=weights_identity(teacher.weights or None)) as step:
+    with run.step("teacher", weights=teacher_identity(teacher)) as step:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch
 
@@ -29,7 +29,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         from pipeline.training.expected_accuracy import check_expected  # noqa: PLC0415 - torch
 
         source = teacher.weights or f"teacher {teacher.model}"
-        worth = run.record()["networks"]["teacher"]["test"]
+        worth = run.record()["networks"]["teacher"].get("test")
         check_expected(worth, teacher.expect_top1, source)
 
 

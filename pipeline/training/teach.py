@@ -114,9 +114,7 @@ def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listene
     )
 
 
-def _adopted(
-    step: Step, data: TrainingData, asked: Asked
-) -> tuple[nn.Module, Loaded]:
+def _adopted(step: Step, data: TrainingData, asked: Asked) -> tuple[nn.Module, Loaded]:
     """A teacher that is asked, and what it tells of its classes."""
     run, recipe = step.run, data.file.recipe
     facts = read_facts(run.data)

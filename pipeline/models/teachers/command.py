@@ -30,13 +30,8 @@ from torch import Tensor
 from foundation.bundle import Preprocessing
 from foundation.errors import ModelMismatchError, UnknownNameError
 from foundation.files import sha256_of
-from pipeline.models.teachers import (
-    TEACHERS,
-    AskedTeacher,
-    TeacherKind,
-    TeacherRequest,
-    pixels_of,
-)
+from pipeline.models.teachers import TEACHERS, TeacherKind, TeacherRequest
+from pipeline.models.teachers.asking import AskedTeacher, pixels_of
 
 PATIENCE_S = 600.0
 """How long a program may think about one batch."""

@@ -16,13 +16,8 @@ from torch import Tensor
 from foundation.bundle import Preprocessing
 from foundation.errors import ModelMismatchError
 from pipeline.models import find_factory
-from pipeline.models.teachers import (
-    TEACHERS,
-    AskedTeacher,
-    TeacherKind,
-    TeacherRequest,
-    pixels_of,
-)
+from pipeline.models.teachers import TEACHERS, TeacherKind, TeacherRequest
+from pipeline.models.teachers.asking import AskedTeacher, pixels_of
 from pipeline.recipe.code import code_identity
 
 Function = Callable[..., Any]

@@ -13,7 +13,8 @@ from foundation.bundle import Preprocessing
 from foundation.errors import MissingFileError, ModelMismatchError
 from foundation.files import user_path
 from pipeline.models.preparation import Preparation, preparation_of_graph
-from pipeline.models.teachers import GRAPH, TEACHERS, AskedTeacher, TeacherKind, TeacherRequest
+from pipeline.models.teachers import GRAPH, TEACHERS, TeacherKind, TeacherRequest
+from pipeline.models.teachers.asking import AskedTeacher
 from smskd.features.taps import BEFORE
 
 _FILE = "teacher.onnx"

@@ -14,11 +14,10 @@ from export.graphs.to_onnx import export_onnx
 from foundation.bundle import Preprocessing
 from foundation.errors import MissingFileError, ModelMismatchError, UnknownNameError
 from pipeline.models import build_model
-from pipeline.models.teachers import (
+from pipeline.models.teachers import TeacherRequest, asked_teacher
+from pipeline.models.teachers.asking import (
     AskedTeacher,
-    TeacherRequest,
     are_probabilities,
-    asked_teacher,
     notice_probabilities,
     pixels_of,
 )

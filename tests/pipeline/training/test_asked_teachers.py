@@ -19,13 +19,12 @@ from pipeline.models import build_model
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.distil import distil
 from pipeline.training.networks import trained_teacher
 from pipeline.training.prepare import TrainingData, prepare
-from pipeline.training.teach import teach
+from pipeline.training.steps import distil, teach
 from smskd.checkpoints.files import save_model
 from smskd.listening import Listener
-from smskd.training.results import METRICS
+from smskd.training.stage_files import METRICS
 
 QUICK = {
     "data.image_size": 16,
