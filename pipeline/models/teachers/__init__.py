@@ -95,6 +95,10 @@ class TeacherKind(ABC):
 TEACHERS: Registry[TeacherKind] = Registry("kind of teacher", "pipeline.models.teachers")
 
 
+GRAPH = "onnx"
+"""The kind that ONNX files are of, which their names tell."""
+
+
 class Asked(NamedTuple):
     """A teacher's kind, and what stands behind it in the recipe."""
 
@@ -113,7 +117,3 @@ def asked_teacher(model: str) -> Asked | None:
     kind, colon, argument = model.partition(":")
     known = colon and kind != GRAPH and kind in TEACHERS.names()
     return Asked(TEACHERS.get(kind), argument) if known else None
-
-
-GRAPH = "onnx"
-"""The kind that ONNX files are of, which their names tell."""
