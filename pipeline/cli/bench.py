@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from foundation.errors import UsageError
 from pipeline.cli._app import JsonOption, RunArgument, app, present
 from pipeline.cli._completion import complete_bundle
 from pipeline.cli._options import recipe_changes, with_recipe
@@ -20,7 +21,8 @@ from pipeline.cli._options import recipe_changes, with_recipe
     "compress bench runs/digits --pin auto --threads 2  ·  "
     "compress bench runs/digits --against last-release.bundle  ·  "
     "compress bench runs/digits --host ssh://pi@raspberrypi.local  ·  "
-    "compress bench runs/digits --fleet fleet.toml",
+    "compress bench runs/digits --fleet fleet.toml  ·  "
+    "compress bench runs/digits --submit submissions",
 )
 def bench(
     ctx: typer.Context,
@@ -41,6 +43,14 @@ def bench(
         list[str] | None,
         typer.Option(help="Only this bundle; may be repeated.", autocompletion=complete_bundle),
     ] = None,
+    submit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write a record of each valid measurement into this folder, to give away: "
+            "device, figures, no names of machines or people (benchmarks/submissions).",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a run's bundles: latency, throughput, memory, size, accuracy, parity.
@@ -58,10 +68,14 @@ def bench(
     if fleet or len(host or []) > 1:
         from pipeline.commands.fleet import bench_fleet, chosen_hosts  # noqa: PLC0415
 
+        if submit:
+            raise UsageError("--submit takes the measurements of one host; name one with --host")
         outcome, error = bench_fleet(run, chosen_hosts(host or [], fleet), changes, bundle)
         present(outcome, json)
         if error is not None:
             raise error
         return
-    outcome = bench_only(run, changes, bundle)
+    outcome, error = bench_only(run, changes, bundle, submit)
     present(outcome, json)
+    if error is not None:
+        raise error

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
-from foundation.errors import MissingFileError
+from deploy_targets.submission import submission_of, write_submission
+from foundation.bundle import read_manifest
+from foundation.errors import CompressError, MissingFileError, UsageError
 from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.benching.bench import bench
@@ -20,7 +23,7 @@ from pipeline.benching.in_turns import is_bundle, time_against
 from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.recipe.sections import BenchRecipe
-from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.run_folder.folder import RunFolder, open_run, release_of
 from pipeline.shown.live import LiveLines, live_lines
 from pipeline.shown.terminal import (
     Outcome,
@@ -40,6 +43,7 @@ class BenchOutcome:
         measurements: of every bundle that was asked for.
         ratios: to what `--against` named.
         comparisons: the turns that they come from, where there were some.
+        submissions: records to give away that were written.
     """
 
     schema_version: int = 1
@@ -48,6 +52,7 @@ class BenchOutcome:
     measurements: list[Measurement]
     ratios: list[RatioShown]
     comparisons: list[Comparison]
+    submissions: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,14 +64,21 @@ class HeldAgainst:
 
 
 def bench_only(
-    path: Path | None, changes: Mapping[str, Any], only: Sequence[str] | None
-) -> Outcome:
+    path: Path | None,
+    changes: Mapping[str, Any],
+    only: Sequence[str] | None,
+    submit: Path | None = None,
+) -> tuple[Outcome, CompressError | None]:
     """Measure a run's bundles.
 
     Args:
         path: the run folder; None takes the one used last.
         changes: what the command line gave of the recipe, by place.
         only: names of bundles; None takes all.
+        submit: a folder for records to give away; None writes none.
+
+    Returns:
+        What to show, and the error to end with after that: a measurement that is not given away.
     """
     run = open_run(path)
     settings = run.recipe_with(changes).bench
@@ -77,15 +89,40 @@ def bench_only(
         held = HeldAgainst()
         if settings.against:
             held = _held_shown(run, settings, console, only, measurements)
+    written, refused = submitted(run, measurements, submit) if submit else ([], [])
     outcome = BenchOutcome(
         run=str(run.path),
         measurements=measurements,
         ratios=held.ratios,
         comparisons=held.comparisons,
+        submissions=written,
     )
-    shown = [measurement_table(measurements), process_table(measurements)]
+    shown: list[Any] = [measurement_table(measurements), process_table(measurements)]
     shown += [ratio_table(held.ratios)] if held.ratios else []
-    return Outcome(as_dict(outcome), shown)
+    shown += [escape(f"to give away: {name}") for name in written]
+    return Outcome(as_dict(outcome), shown), UsageError("; ".join(refused)) if refused else None
+
+
+def submitted(
+    run: RunFolder, measurements: Sequence[Measurement], folder: Path
+) -> tuple[list[str], list[str]]:
+    """Write a record to give away of each measurement that is fit for it.
+
+    Returns:
+        The files, and why others were not written.
+    """
+    program = release_of("edge-compress") or "from its sources"
+    written: list[str] = []
+    refused: list[str] = []
+    for measurement in measurements:
+        manifest = read_manifest(run.bundles / measurement.bundle.name)
+        try:
+            submission = submission_of(measurement, manifest, program)
+        except UsageError as error:
+            refused.append(str(error))
+        else:
+            written.append(str(write_submission(user_path(folder), submission)))
+    return written, refused
 
 
 def bench_shown(

@@ -18,6 +18,7 @@ from typing import Any
 from deploy_targets.comparison import Comparison
 from deploy_targets.estimating.estimate import Estimate
 from deploy_targets.measurement import Measurement
+from deploy_targets.submission import Submission
 from foundation.explanations import explanations
 from foundation.files import write_json
 from foundation.manifest import Manifest
@@ -65,6 +66,7 @@ RECORDS: Mapping[str, type] = {
     "measurement": Measurement,
     "shipping": Shipping,
     "study": StudyRecord,
+    "submission": Submission,
     "verdict": Verdict,
     "gate-history-line": HistoryLine,
     "bench": BenchOutcome,
