@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from doc_blocks import blocks_of, quick_recipe
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -98,6 +100,17 @@ def test_the_road_is_walked_with_all_of_them(extended: Path, tmp_path: Path) -> 
     (measured,) = run.glob("bench/gate-camera-ort-fp32@*.json")
     runtime = json.loads(measured.read_text())["runtime"]
     assert (runtime["name"], runtime["executed_precision"]["summary"]) == ("ort-files", "f32")
+
+
+@pytest.mark.slow
+def test_every_command_that_it_shows_works(extended: Path, tmp_path: Path) -> None:
+    (tmp_path / "digits").write_text(quick_recipe())
+    shown = [b for b in blocks_of(ROOT / "CONTRIBUTING.md") if b.is_shell and b.reason is None]
+    lines = [line for block in shown for line in block.commands]
+    assert len(lines) > 4
+    for line in lines:
+        done = compress(extended, *shlex.split(line)[1:], cwd=tmp_path)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 def test_they_are_in_the_style_of_the_house(extended: Path) -> None:

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from doc_blocks import pages
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = pages()
 
 
 def test_the_library_in_ten_lines_distils_a_users_own_networks(tmp_path: Path) -> None:
