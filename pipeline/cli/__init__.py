@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 # In the order in which help lists them: the road first.
 COMMANDS = (
-    "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
+    "init", "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
     "runs", "device", "recipes", "targets", "methods", "models", "datasets", "explain",
     "doctor",
 )  # fmt: skip

@@ -36,6 +36,7 @@ from pipeline.commands.doctor import Examination
 from pipeline.commands.estimate import Estimates
 from pipeline.commands.explain import ExitCodesShown
 from pipeline.commands.fleet import FleetOutcome
+from pipeline.commands.init.command import InitOutcome
 from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
 from pipeline.commands.runs import RunsCompared, RunsShown
 from pipeline.commands.versions import Versions
@@ -82,6 +83,7 @@ RECORDS: Mapping[str, type] = {
     "export": ExportOutcome,
     "fleet-bench": FleetOutcome,
     "gate-history": HistoryShown,
+    "init": InitOutcome,
     "methods": MethodsShown,
     "models": ModelsShown,
     "packed-bundle": Packed,

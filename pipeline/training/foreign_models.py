@@ -89,6 +89,11 @@ def shown_name(model: str) -> str:
     return Path(model).name if is_graph(model) else model
 
 
+def is_weights(word: str) -> bool:
+    """Whether a word names a file of weights, by its end."""
+    return Path(word).suffix.lower() in _WEIGHTS_SUFFIXES
+
+
 def foreign_source(source: str | None, model: str | None) -> Foreign | None:
     """The foreign network that a user means; None when it is a run folder, or nothing was named.
 

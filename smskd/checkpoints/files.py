@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from foundation.documents import parse_json
 from foundation.errors import CorruptFileError
 from foundation.files import write_bytes
-from smskd.checkpoints.foreign import Loaded, load_checkpoint
+from smskd.checkpoints.foreign import Loaded, load_checkpoint, recorded_architecture
 from smskd.checkpoints.torch_files import (
     first_bytes,
     is_safetensors,
@@ -93,9 +93,21 @@ def load_model(path: Path, model: nn.Module, key: str | None = None) -> Loaded:
         CorruptFileError: when it cannot be read, holds code, or values that are no numbers.
         WeightsMismatchError: when names or shapes differ, or several sets of weights fit.
     """
+    return load_checkpoint(model, _content_of(path), str(path), key)
+
+
+def noted_architecture(path: Path) -> str | None:
+    """The network's name that a training script noted beside its weights; None where it did not.
+
+    Raises:
+        MissingFileError, CorruptFileError: as `load_model`.
+    """
+    return recorded_architecture(_content_of(path))
+
+
+def _content_of(path: Path) -> Any:
     is_ours = path.suffix == ".safetensors" or is_safetensors(first_bytes(path))
-    content = load_tensors(path)[0] if is_ours else read_torch_file(path)
-    return load_checkpoint(model, content, str(path), key)
+    return load_tensors(path)[0] if is_ours else read_torch_file(path)
 
 
 def content_sha256(tensors: Mapping[str, Tensor], facts: Mapping[str, str] | None = None) -> str:

@@ -33,6 +33,7 @@ KINDS = {
     "explain": {"exit-codes"},
     "export": {"export"},
     "gate": {"verdict", "gate-history"},
+    "init": {"init"},
     "methods": {"methods"},
     "models": {"models"},
     "recipes": {"recipes"},
