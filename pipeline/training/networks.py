@@ -33,7 +33,7 @@ from pipeline.models import (
     unstored_settings,
 )
 from pipeline.models.pruned_form import PRUNED, read_form, reform
-from pipeline.models.teachers import Asked, TeacherRequest, asked_teacher
+from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.sections import NetworkRecipe
@@ -233,13 +233,13 @@ def trained_teacher(run: RunFolder) -> nn.Module:
     return teacher.eval()
 
 
-def request_for(run: RunFolder, asked: Asked) -> TeacherRequest:
+def request_for(run: RunFolder, asked: NamedTeacher) -> TeacherRequest:
     """What a teacher that is asked is told of the run."""
     shape, taps = read_facts(run.data).teacher_preprocessing, run.recipe().teacher.taps or []
     return TeacherRequest(asked.argument, shape, taps, run.teacher)
 
 
-def _opened_teacher(run: RunFolder, asked: Asked) -> AskedTeacher:
+def _opened_teacher(run: RunFolder, asked: NamedTeacher) -> AskedTeacher:
     """A run's teacher that is asked, as it was when the run was begun.
 
     Raises:

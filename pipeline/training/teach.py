@@ -15,7 +15,7 @@ from pipeline.data.batches import EvaluationBatches
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
-from pipeline.models.teachers import Asked, asked_teacher
+from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
@@ -114,7 +114,7 @@ def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listene
     )
 
 
-def _adopted(step: Step, data: TrainingData, asked: Asked) -> tuple[nn.Module, Loaded]:
+def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Module, Loaded]:
     """A teacher that is asked, and what it tells of its classes."""
     run, recipe = step.run, data.file.recipe
     facts = read_facts(run.data)

@@ -99,21 +99,21 @@ GRAPH = "onnx"
 """The kind that ONNX files are of, which their names tell."""
 
 
-class Asked(NamedTuple):
+class NamedTeacher(NamedTuple):
     """A teacher's kind, and what stands behind it in the recipe."""
 
     kind: TeacherKind
     argument: str
 
 
-def asked_teacher(model: str) -> Asked | None:
+def asked_teacher(model: str) -> NamedTeacher | None:
     """The kind of a teacher that is asked; None of a network of torch.
 
     Args:
         model: as a recipe names it: an ONNX file, or "kind:argument".
     """
     if Path(model).suffix.lower() == GRAPH_SUFFIX:
-        return Asked(TEACHERS.get(GRAPH), model)
+        return NamedTeacher(TEACHERS.get(GRAPH), model)
     kind, colon, argument = model.partition(":")
     known = colon and kind != GRAPH and kind in TEACHERS.names()
-    return Asked(TEACHERS.get(kind), argument) if known else None
+    return NamedTeacher(TEACHERS.get(kind), argument) if known else None
