@@ -65,7 +65,8 @@ def test_what_was_done_is_found_done_without_what_does_it(
 
 def test_a_report_is_drawn_where_there_is_none(own: RunFolder, python, tmp_path: Path) -> None:
     assert "matplotlib" not in imported(python(TELL, "report", cwd=tmp_path))
-    own.path.joinpath("report.md").unlink()
+    for name in ("report.md", "report-front.png"):
+        own.path.joinpath(name).unlink()
     assert "matplotlib" in imported(python(TELL, "report", cwd=tmp_path))
 
 
