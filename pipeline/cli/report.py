@@ -41,6 +41,13 @@ def report(
     port: Annotated[
         int, typer.Option(metavar="N", help="Of --serve; any that is free when left out.")
     ] = 0,
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images/--no-images",
+            help="Put small pictures of the test images that flipped into the page.",
+        ),
+    ] = True,
     json: JsonOption = False,
 ) -> None:
     """Write report.html and report.md with its plots into the run folder, and show the table."""
@@ -50,7 +57,7 @@ def report(
     if len(paths) > 1:
         outcome, error = report_several(paths, out)
     else:
-        outcome, error = report_only(paths[0] if paths else None, out)
+        outcome, error = report_only(paths[0] if paths else None, out, images=images)
     present(outcome, json)
     _show(Path(outcome.content["written"][0]), opens=open_, serves=serve, port=port)
     if error is not None:

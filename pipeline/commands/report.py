@@ -19,12 +19,15 @@ from pipeline.shown.terminal import (
 )
 
 
-def report_only(path: Path | None, out: Path | None = None) -> tuple[Outcome, CompressError | None]:
+def report_only(
+    path: Path | None, out: Path | None = None, *, images: bool = True
+) -> tuple[Outcome, CompressError | None]:
     """Write a run's report from what lies in its folder.
 
     Args:
         path: the run folder; None takes the one used last.
         out: where to write it; None takes the run folder.
+        images: whether small pictures of test images are put into the page.
 
     Returns:
         What came of it, and an error where what it rests on is not all as the run made it.
@@ -36,7 +39,7 @@ def report_only(path: Path | None, out: Path | None = None) -> tuple[Outcome, Co
     run = open_run(path)
     with run.locked(to_read=True), at_work(progress_console(), "report: drawn and written"):
         content = gather(run)
-        written = report(run, out, content)
+        written = report(run, out, content, images=images)
     measured = [measurement_table(content.measurements)] if content.measurements else []
     outcome = ReportOutcome(
         run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]

@@ -45,9 +45,10 @@ class ReportDetails:
 
     Attributes:
         answers: to the test images, by the bundle's name.
-        images: the file with the test images; None where they did not travel with the run.
+        images: the file with the test images; None where they did not travel with the run, or are not
+            to be shown.
         layers: content of each quantised bundle's layers.json, by the bundle's name.
-        retention: content of stages/retention.json.
+        retention: content of retention.json.
         recipe: the text of recipe.toml.
         left_out: what is not shown though it is there, and why, a line each.
     """

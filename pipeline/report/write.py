@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,11 @@ PAGE, SUMMARY = "report.html", "report.md"
 
 
 def report(
-    run: RunFolder, folder: Path | None = None, content: ReportContent | None = None
+    run: RunFolder,
+    folder: Path | None = None,
+    content: ReportContent | None = None,
+    *,
+    images: bool = True,
 ) -> list[Path]:
     """Write report.html, report.md and its plots from what lies in the run folder, unless they are
     there and nothing changed since they were drawn.
@@ -29,6 +34,7 @@ def report(
         run: the run folder.
         folder: where to write them; None takes the run folder.
         content: the figures, where they have been gathered.
+        images: whether small pictures of test images are put into the page.
 
     Returns:
         The files, the page first.
@@ -37,7 +43,9 @@ def report(
         CompressError: when they cannot be written there.
         CorruptFileError: when a file that a step left cannot be understood.
     """
-    drawn = None if folder else drawn_before(run)
+    # Elsewhere, or without images, it is another report than the one that is noted.
+    is_usual = folder is None and images
+    drawn = drawn_before(run) if is_usual else None
     if drawn is not None:
         return drawn
     from pipeline.report.details import details_of  # noqa: PLC0415 - numpy
@@ -47,11 +55,13 @@ def report(
     content = content or gather(run)
     place = folder or run.path
     with _named(place):
-        write_text(place / PAGE, render_html(content, details_of(run)))
+        details = details_of(run)
+        details = details if images else replace(details, images=None)
+        write_text(place / PAGE, render_html(content, details))
         pictures = write_pictures(place, content)
         write_text(place / SUMMARY, render_markdown(content, pictures))
         written = [place / name for name in (PAGE, SUMMARY, *pictures.values())]
-        if folder is None:
+        if is_usual:
             note_drawn(run, written)
     return written
 

@@ -107,7 +107,7 @@ class RunFolder:
     @property
     def retention_path(self) -> Path:
         """How much of each stage is left after later ones; see `smskd.retention_matrix`."""
-        return self.stages / "retention.json"
+        return self.path / "retention.json"
 
     @property
     def teacher_views(self) -> Path:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+import pytest
 
 from pipeline.gating.metrics import Figure
 from pipeline.report.front import FrontPoint, front_data, front_table, placed
@@ -58,3 +61,13 @@ def test_a_page_of_points_says_which_to_ship_and_what_speaks_against_it(tmp_path
         "6× faster &lt;i&gt;",
     ):
         assert words in first_screen
+
+
+def test_the_docs_show_how_points_of_ones_own_become_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs = Path(__file__).parents[3] / "docs/report.md"
+    (code,) = re.findall(r"```python\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(docs), "exec"), {})
+    assert "Ship narrow" in (tmp_path / "front.html").read_text()
