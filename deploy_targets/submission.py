@@ -17,7 +17,6 @@ from typing import Any
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
-    SUSPECT,
     Accuracy,
     Conditions,
     Energy,
@@ -31,6 +30,7 @@ from deploy_targets.device.messages import (
     Validity,
 )
 from deploy_targets.measurement import Measurement, uncarried
+from deploy_targets.measuring.validity import doubts_of_machine, wrong_precision
 from deploy_targets.targets import is_shipped
 from foundation.errors import UsageError
 from foundation.files import write_json
@@ -193,8 +193,11 @@ class Submission:
         yield from named(program=self.program)
         if not _DATE.fullmatch(self.date):
             yield f"date must be YYYY-MM-DD, but got {self.date[:80]!r}"
-        if self.validity.verdict == SUSPECT:
-            yield "it is suspect: " + "; ".join(self.validity.reasons)
+        # A file is anybody's to edit: what it calls valid must be so by what else stands in it.
+        doubts = [*self.validity.reasons, *doubts_of_machine(self.conditions, {})]
+        doubts += wrong_precision(self.runtime, self.bundle.precision)
+        if doubts:
+            yield "it is suspect: " + "; ".join(dict.fromkeys(doubts))
         yield from identifying(as_dict(self))
 
 

@@ -72,7 +72,7 @@ def judge(
         *_cold(warmed),
         *_unsteady(samples),
         *_late(parts, scenario),
-        *_of_machine(conditions, power or {}),
+        *doubts_of_machine(conditions, power or {}),
         *wrong_precision(runtime, precision),
     ]
     unavailable = [
@@ -168,7 +168,8 @@ def _late(parts: Sequence[Timed], scenario: Scenario) -> list[str]:
     return [f"queries came at {scenario.rate:g} a second, but {reached:.3g} were answered"]
 
 
-def _of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list[str]:
+def doubts_of_machine(conditions: Sequence[Conditions], power: dict[str, str]) -> list[str]:
+    """What of the machine's state spoils a measurement; empty where nothing does."""
     reasons = []
     others = [moment.other_cpu for moment in conditions if moment.other_cpu is not None]
     if others and max(others) > _OTHERS:

@@ -173,6 +173,25 @@ def test_a_suspect_measurement_is_not_given_away(tmp_path: Path) -> None:
         read_submission(path)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("conditions", 0, "throttled"), True, "slowed itself down"),
+        (("conditions", 0, "other_cpu"), 0.5, "other processes took 50%"),
+        (("runtime", "executed_precision"), {"summary": "f32", "operators": {"f32": 9}}, "ran in"),
+    ],
+)
+def test_a_record_that_is_called_valid_and_is_not_is_refused(
+    place, value, words: str, tmp_path: Path
+) -> None:
+    path = write_submission(tmp_path, submission_of(MEASUREMENT, MANIFEST, "0.1.0"))
+    content = json.loads(path.read_text())
+    put(content, place, value)
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptFileError, match=words):
+        read_submission(path)
+
+
 def test_a_record_with_a_private_name_in_it_is_refused(tmp_path: Path) -> None:
     path = write_submission(tmp_path, submission_of(MEASUREMENT, MANIFEST, "0.1.0"))
     content = json.loads(path.read_text())
