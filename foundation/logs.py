@@ -33,6 +33,12 @@ _LEVELS = (
 _FILE_LEVELS = (logging.DEBUG, logging.INFO)
 
 
+class _Wishes:
+    """What was said of this process."""
+
+    quiet = False
+
+
 def keep_quiet(package: str) -> None:
     """What a library owes to programs that set up no logging: nothing of it is printed then."""
     logging.getLogger(package).addHandler(logging.NullHandler())
@@ -65,6 +71,16 @@ def start(verbosity: int, file: Path | None) -> None:
     for handler in handlers:
         logging.root.addHandler(handler)
     _set_levels(handlers)
+
+
+def be_quiet(quiet: bool) -> None:
+    """Say whether progress and remarks are unwanted from now on, as `is_quiet` then tells."""
+    _Wishes.quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether nobody wants progress and remarks: warnings, errors and results alone."""
+    return _Wishes.quiet
 
 
 def stop() -> None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from foundation import logs
+from foundation.errors import UsageError
 from pipeline.cli._parameters import parameters_of
 from pipeline.run_folder.torchrun import leads
 
@@ -28,6 +29,7 @@ class _Wishes:
     """What was said so far, before the command's name and behind it."""
 
     verbosity = 0
+    quiet = False
     file: Path | None = None
 
 
@@ -38,16 +40,20 @@ def wants_traceback() -> bool:
 
 def begin() -> None:
     """Forget what an earlier command line of this process said."""
-    _Wishes.verbosity, _Wishes.file = 0, None
+    _Wishes.verbosity, _Wishes.quiet, _Wishes.file = 0, False, None
     logs.stop()
+    logs.be_quiet(False)
 
 
 def start() -> None:
     """Begin to log as the command line says; called when all of it has been read.
 
     Raises:
-        UsageError: when the file cannot be written.
+        UsageError: when the file cannot be written, or quiet and verbose are both asked for.
     """
+    if _Wishes.quiet and _Wishes.verbosity:
+        raise UsageError("--quiet and --verbose are both asked for; leave out one of them")
+    logs.be_quiet(_Wishes.quiet)
     # Of several processes of one command, one speaks; all may write.
     logs.start(_Wishes.verbosity if leads() else 0, _Wishes.file)
     logger.info(
@@ -67,6 +73,10 @@ def own_version() -> str:
 
 def _be_verbose(times: int) -> None:
     _Wishes.verbosity += times
+
+
+def _be_quiet(quiet: bool) -> None:
+    _Wishes.quiet = _Wishes.quiet or quiet
 
 
 def _log_to(file: Path | None) -> None:
@@ -93,6 +103,17 @@ def _options(
             "tell too.",
         ),
     ] = 0,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "-q",
+            "--quiet",
+            callback=_be_quiet,
+            expose_value=False,
+            rich_help_panel=PANEL,
+            help="No progress and no remarks: results on standard output, and warnings and errors.",
+        ),
+    ] = False,
     log_file: Annotated[
         Path | None,
         typer.Option(

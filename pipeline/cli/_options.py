@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from pipeline.cli._completion import among, complete_bundle, complete_target
+from pipeline.cli._panels import in_panels
 from pipeline.cli._parameters import parameters_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class RecipeCommand(TyperCommand):
         section: of the recipe, all of whose keys are options.
         without: keys of the section that are no options.
         options: further keys.
+        rare, out: names of options, as `in_panels` takes them.
         metavars: what stands for a value in the help, by the option's name.
         bare: what options stand for that come without a value, each with its value: "--embed" is
             ("--embed", "all"). They come with one where the next word is one of the key's.
@@ -60,6 +62,8 @@ class RecipeCommand(TyperCommand):
     without: ClassVar[Collection[str]] = ()
     options: ClassVar[tuple[RecipeOption, ...]] = ()
     metavars: ClassVar[Mapping[str, str]] = {}
+    rare: ClassVar[Collection[str]] = ()
+    out: ClassVar[Collection[str]] = ()
     bare: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -84,7 +88,7 @@ class RecipeCommand(TyperCommand):
         in_order = [own.get(name, made) for name, made in self._of_recipe.items()]
         arguments = [parameter for parameter in every if parameter.param_type_name == "argument"]
         others = [parameter for parameter in every if parameter not in (*arguments, *in_order)]
-        return [*arguments, *in_order, *others]
+        return [*arguments, *in_panels([*in_order, *others], self.rare, self.out)]
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; `recipe_changes` tells it what was given of the recipe."""
@@ -136,6 +140,8 @@ def with_recipe(
     section: str | None = None,
     without: Collection[str] = (),
     metavars: Mapping[str, str] | None = None,
+    rare: Collection[str] = (),
+    out: Collection[str] = (),
     bare: Mapping[str, tuple[str, str]] | None = None,
 ) -> type[RecipeCommand]:
     """The class of a command that takes keys of the recipe; see `RecipeCommand`."""
@@ -144,6 +150,8 @@ def with_recipe(
         "without": without,
         "options": options,
         "metavars": metavars or {},
+        "rare": rare,
+        "out": out,
         "bare": bare or {},
     }
     return type("RecipeCommand", (RecipeCommand,), members)

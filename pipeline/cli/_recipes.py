@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from foundation.logs import is_quiet
 from foundation.words import plain
 from pipeline.cli._completion import complete_recipe
 from pipeline.run_folder.torchrun import leads
@@ -31,6 +32,6 @@ def recipe_file(word: Path) -> Path:
     from pipeline.recipe.by_name import choose_recipe  # noqa: PLC0415 - for help, too much
 
     choice = choose_recipe(word)
-    if choice.note and leads():
+    if choice.note and leads() and not is_quiet():
         print(f"note: {plain(choice.note)}", file=sys.stderr)
     return choice.path

@@ -14,7 +14,21 @@ from pipeline.cli._options import recipe_changes, with_recipe
 
 
 @app.command(
-    cls=with_recipe(section="bench", metavars={"pin": "CORES", "against": "BUNDLE|BENCH.json"}),
+    cls=with_recipe(
+        section="bench",
+        rare=[
+            "precision_hint",
+            "pin",
+            "streams",
+            "seed",
+            "min_seconds",
+            "throughput_batch",
+            "rounds",
+            "accuracy",
+        ],
+        out=["percentile"],
+        metavars={"pin": "CORES", "against": "BUNDLE|BENCH.json"},
+    ),
     epilog="Examples:  compress bench  ·  "
     "compress bench runs/digits --bundle local-onnx-int8 --threads 1 --queries 2000  ·  "
     "compress bench runs/digits --scenario server --rate 20 --percentile 99.9  ·  "

@@ -38,6 +38,7 @@ _OF_FOREIGN = (
     cls=with_recipe(
         *_OF_FOREIGN,
         section="export",
+        rare=["max_trials", "tolerated_drop", "teacher", "weights_key", "expect_top1"],
         metavars={"embed_preprocessing": "[normalise|resize|none]"},
         bare={
             "--embed-preprocessing": ("--embed-preprocessing", "normalise"),

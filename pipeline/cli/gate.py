@@ -52,6 +52,8 @@ class Format(StrEnum):
     cls=with_recipe(
         section="gate",
         without=["limits"],
+        rare=["allow_estimate"],
+        out=["format", "history", "history_file", "release"],
         metavars={"on_inconclusive": "report|pass|fail|'retry N'"},
     ),
     epilog=_WORDS,
@@ -116,14 +118,14 @@ def gate(
 
 def _add_to(summary: Path, text: str) -> None:
     """Add to the page that GitHub shows of a step; the verdict stands without it too."""
-    from pipeline.shown.terminal import progress_console, remarks_on  # noqa: PLC0415
+    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
 
     try:
         with summary.open("a", encoding="utf-8") as page:
             page.write(text)
     except OSError as error:
-        say = remarks_on(progress_console())
-        say(f"{summary}: the summary of the step could not be written: {error.strerror}")
+        reason = f"{summary}: the summary of the step could not be written: {error.strerror}"
+        progress_console().warn(reason)
 
 
 def _spelt_out(word: str) -> str:

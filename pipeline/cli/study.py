@@ -19,6 +19,8 @@ from pipeline.cli._recipes import RecipeArgument, recipe_file
         RecipeOption("study.teachers"),
         RecipeOption("study.results"),
         RecipeOption("study.scheduler"),
+        rare=["teachers", "scheduler"],
+        out=["results"],
     ),
     epilog="Examples:  compress study digits-study --seeds 8  ·  "
     "compress study digits-study --arms alone,kd,smskd-tcp --jobs 2  ·  "

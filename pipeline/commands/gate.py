@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from deploy_targets.device.messages import SINGLE_STREAM
@@ -33,7 +32,7 @@ from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
 from pipeline.recipe.sections import GateRecipe
 from pipeline.run_folder.folder import RunFolder, open_run
-from pipeline.shown.live import at_work
+from pipeline.shown.live import ProgressConsole, at_work
 from pipeline.shown.terminal import (
     Outcome,
     progress_console,
@@ -80,7 +79,7 @@ def gate_only(
     return verdict, outcome
 
 
-def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
+def gate_shown(run: RunFolder, rules: GateRecipe, console: ProgressConsole) -> Verdict:
     """Judge a run, measuring again where the budget asks for it, and say so."""
 
     def say(line: str) -> None:
@@ -91,7 +90,7 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: Console) -> Verdict:
         def tell(bundle: str, facts: dict[str, Any]) -> None:
             work.now = f"measuring {bundle} again: {facts['step']}"
 
-        return gate(run, rules, measuring_again(run, rules, tell, say))
+        return gate(run, rules, measuring_again(run, rules, tell, say), console.warn)
 
 
 def read_budget(path: Path) -> GateRecipe:
@@ -129,7 +128,7 @@ def _gate_files(
     evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
     verdict = judge(evidence, rules, baseline_of(rules))
     verdict = replace(verdict, judged=[str(file) for file in files])
-    keep_in_history(verdict, rules, None, remarks_on(progress_console()))
+    keep_in_history(verdict, rules, None, progress_console().warn)
     return verdict
 
 

@@ -33,13 +33,19 @@ logger = logging.getLogger(__name__)
 MeasureAgain = Callable[[Sequence[Check], int], None]
 
 
-def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None = None) -> Verdict:
+def gate(
+    run: RunFolder,
+    budget: GateRecipe,
+    measure_again: MeasureAgain | None = None,
+    warn: Say | None = None,
+) -> Verdict:
     """Judge a run's measurements and write gate.json, where the folder can be written.
 
     Args:
         run: the run folder.
         budget: what to hold it against.
         measure_again: makes new measurements of what is inconclusive, where the budget asks for it.
+        warn: is told what did not go as it should; if unset as the run's remarks.
 
     Raises:
         MissingFileError: when there are no measurements, or one is of an earlier export.
@@ -60,7 +66,7 @@ def gate(run: RunFolder, budget: GateRecipe, measure_again: MeasureAgain | None 
     for check in verdict.checks:
         logger.info("%s: %s of %s: %s", check.metric, check.verdict, check.subject, check.reason)
     _write_if_writable(run, verdict)
-    keep_in_history(verdict, budget, run, run.say)
+    keep_in_history(verdict, budget, run, warn or run.say)
     return verdict
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from foundation.logs import is_quiet
 from foundation.words import plain
 from pipeline.run_folder.torchrun import leads
 from pipeline.shown.pulse import Phase, Pulse
@@ -28,9 +29,10 @@ class ProgressConsole(Console):
 
     def __init__(self) -> None:
         # The stream of now: while a library is kept quiet, sys.stderr is another.
-        super().__init__(file=sys.stderr, highlight=False, quiet=not leads())
+        quiet = is_quiet() or not leads()
+        super().__init__(file=sys.stderr, highlight=False, quiet=quiet)
         self.pulse: Pulse | None = None
-        if leads() and not self.is_terminal:
+        if not (quiet or self.is_terminal):
             self.pulse = Pulse(self._tell)
 
     def print(self, *objects: Any, **settings: Any) -> None:
@@ -38,6 +40,12 @@ class ProgressConsole(Console):
         super().print(*objects, **settings)
         if self.pulse is not None:
             self.pulse.was_told()
+
+    def warn(self, line: str) -> None:
+        """Tell what must be told to whoever wants no progress, too."""
+        was_quiet, self.quiet = self.quiet, not leads()
+        self.print(f"  note: {escape(plain(line))}", soft_wrap=True)
+        self.quiet = was_quiet
 
     def _tell(self, line: str) -> None:
         self.print(f"  {escape(plain(line))}", soft_wrap=True)
@@ -52,7 +60,11 @@ class LiveLines(Progress):
 
     def __init__(self, console: Console, *columns: ProgressColumn, **settings: Any) -> None:
         super().__init__(
-            *columns, console=console, transient=True, disable=not console.is_terminal, **settings
+            *columns,
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+            **settings,
         )
         self.heading = ""
         self._pulse = getattr(console, "pulse", None)

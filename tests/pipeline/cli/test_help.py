@@ -25,7 +25,7 @@ from smskd.methods import METHODS
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.
 NOT_IN_A_RECIPE = {
     "recipe", "run", "set", "json", "bundle", "fleet", "measured", "format", "trust_code",
-    "verbose", "log_file", "traceback", "history", "submit",
+    "verbose", "quiet", "log_file", "traceback", "history", "submit",
 }  # fmt: skip
 
 
