@@ -1,63 +1,83 @@
 """How long commands take beside a bare interpreter, and a finished run beside its first walk.
 
     python benchmarks/command_times.py runs/digits
+    python benchmarks/command_times.py runs/digits --before TREE runs/digits-before
 
-Commands are timed in turns (A B C A B C …), so that a noisy minute hits all of them. Prints a
-Markdown table of medians, as ratios to `python -c pass`.
+Commands are timed in turns (A B C A B C …), so that a noisy minute hits all: the processor's
+time, which other programs lengthen less than the clock's. Prints a Markdown table of medians, as
+ratios to `python -c pass`; with --before also those of the source tree TREE, on a run of its own.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import resource
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from pipeline.run_folder.folder import open_run
 
-ROUNDS = 9
 _ANSWERS = {0, 1, 3}  # pass, fail, inconclusive
 COMPRESS = str(Path(sys.executable).with_name("compress"))
 
 
-def seconds(command: list[str]) -> float:
-    """Wall time of one run of a command that must do its work, whatever a gate then says."""
-    started = time.perf_counter()
-    done = subprocess.run(command, check=False, capture_output=True)
+def seconds(command: list[str], tree: Path | None) -> float:
+    """Processor time of one run of a command that must do its work, whatever a gate then says."""
+    environment = os.environ if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, check=False, capture_output=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode not in _ANSWERS:
         raise SystemExit(f"{' '.join(command)}: {done.stderr.decode()}")
-    return time.perf_counter() - started
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+
+
+def commands_on(run: Path) -> dict[str, list[str]]:
+    """What is timed, by what the table calls it."""
+    again = [COMPRESS, "run", str(run / "recipe.toml"), "--run", str(run)]
+    return {
+        "compress --help": [COMPRESS, "--help"],
+        "compress targets": [COMPRESS, "targets"],
+        "compress gate": [COMPRESS, "gate", str(run)],
+        "compress report": [COMPRESS, "report", str(run)],
+        "compress run, all done before": again,
+    }
 
 
 def main() -> None:
     """Time the commands on the run folder that the command line names."""
-    folder = sys.argv[1]
-    again = [COMPRESS, "run", str(Path(folder) / "recipe.toml"), "--run", folder]
-    commands = {
-        "python -c pass": [sys.executable, "-c", "pass"],
-        "python -c 'import torch'": [sys.executable, "-c", "import torch"],
-        "compress --help": [COMPRESS, "--help"],
-        "compress targets": [COMPRESS, "targets"],
-        "compress gate": [COMPRESS, "gate", folder],
-        "compress report": [COMPRESS, "report", folder],
-        "compress run, all done before": again,
-    }
-    samples: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(ROUNDS):
-        for name, command in commands.items():
-            samples[name].append(seconds(command))
-    medians = {name: statistics.median(times) for name, times in samples.items()}
-    base = medians["python -c pass"]
-    print("| command | × `python -c pass` | median s |\n| --- | ---: | ---: |")
-    for name, median in medians.items():
-        print(f"| `{name}` | {median / base:.1f} | {median:.2f} |")
-    steps = open_run(Path(folder)).record()["steps"].values()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--before", nargs=2, type=Path, metavar=("TREE", "RUN"))
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    trees: dict[str, tuple[Path | None, Path]] = {"now": (None, options.run)}
+    if options.before:
+        trees["before"] = (options.before[0], options.before[1])
+    bare = [sys.executable, "-c", "pass"]
+    samples: dict[tuple[str, str], list[float]] = {("python -c pass", "now"): []}
+    for _ in range(options.rounds + 1):
+        samples["python -c pass", "now"].append(seconds(bare, None))
+        for which, (tree, run) in trees.items():
+            for name, command in commands_on(run).items():
+                samples.setdefault((name, which), []).append(seconds(command, tree))
+    # The first round writes bytecode, and a report that was not there.
+    medians = {key: statistics.median(times[1:]) for key, times in samples.items()}
+    base = medians["python -c pass", "now"]
+    heads = ["command", *(f"× `python -c pass`, {which}" for which in reversed(trees)), "s now"]
+    print(f"| {' | '.join(heads)} |\n| --- {'| ---: ' * (len(heads) - 1)}|")
+    for name in ("python -c pass", *commands_on(options.run)):
+        ratios = [
+            f"{medians[name, which] / base:.1f}" if (name, which) in medians else "1.0"
+            for which in reversed(trees)
+        ]
+        print(f"| `{name}` | {' | '.join(ratios)} | {medians[name, 'now']:.2f} |")
+    steps = open_run(options.run).record()["steps"].values()
     first = sum(step["seconds"] for step in steps)
-    done = medians["compress run, all done before"]
-    print(
-        f"\nFirst walk of this run: {first:.0f} s; again: {done:.1f} s, {first / done:.0f}× faster."
-    )
+    print(f"\nFirst walk of this run: {first:.0f} s by the clock.")
 
 
 if __name__ == "__main__":

@@ -68,11 +68,28 @@ _OPTIONS = (
         help="Also train the same student on the labels alone, to tell what distillation gained",
     ),
     RecipeOption("seed", help="Seed of everything random"),
+    RecipeOption("engine.log", "log"),
 )
 
 
 @app.command(
-    cls=with_recipe(*_OPTIONS),
+    cls=with_recipe(
+        *_OPTIONS,
+        rare=[
+            "classes",
+            "teacher_weights_key",
+            "teacher_expect_top1",
+            "teacher_preprocessing",
+            "preprocessing",
+            "teacher_views",
+            "prune",
+            "train_alone",
+            "seed",
+            "restarts",
+            "tap",
+        ],
+        out=["log"],
+    ),
     epilog="Examples:  compress distill digits  ·  "
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill digits --restarts  ·  "

@@ -91,8 +91,9 @@ def init(
     if data is None:
         raise UsageError("no images are named; name the folder that they lie in with --data")
     from pipeline.commands.init import command  # noqa: PLC0415 - torch
+    from pipeline.commands.init.plan import Asked  # noqa: PLC0415
 
-    asked = command.Asked(
+    asked = Asked(
         images=data,
         teacher=teacher,
         weights=teacher_weights,

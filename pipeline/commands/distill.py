@@ -23,6 +23,7 @@ from pipeline.shown.terminal import (
     table_of,
     training_display,
 )
+from pipeline.training.course import check_log_packages, course_logs
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach, train_student_alone
 
@@ -52,6 +53,7 @@ def begin(file: RecipeFile, path: Path | None, console: Console) -> RunFolder:
     """
     path, say = path or DEFAULT_ROOT / file.recipe.name, remarks_on(console)
     check_code(file, path, say)
+    check_log_packages(file)
     if not is_asked_again(RunFolder(path), file.recipe):
         from pipeline.preflight.names import check_names  # noqa: PLC0415 - torch
 
@@ -65,21 +67,22 @@ def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
     data = TrainingData(file)
     with at_work(console, "data: read and looked through"):
         prepare(run, data)
-    with (
-        at_work(console, "teacher: got ready, or judged on the test images"),
-        training_display(console, "teacher: ") as display,
-    ):
-        teach(run, data, display)
-    with (
-        at_work(console, "student: got ready, or judged on the test images"),
-        training_display(console, "stage ") as display,
-    ):
-        distil(run, data, display)
-    with (
-        at_work(console, "student alone: got ready, or judged on the test images"),
-        training_display(console, "student alone: ") as display,
-    ):
-        train_student_alone(run, data, display)
+    with course_logs(run, file) as logs:
+        with (
+            at_work(console, "teacher: got ready, or judged on the test images"),
+            training_display(console, "teacher: ") as display,
+        ):
+            teach(run, data, logs.listener(display, "teacher"))
+        with (
+            at_work(console, "student: got ready, or judged on the test images"),
+            training_display(console, "stage ") as display,
+        ):
+            distil(run, data, logs.listener(display, "student"))
+        with (
+            at_work(console, "student alone: got ready, or judged on the test images"),
+            training_display(console, "student alone: ") as display,
+        ):
+            train_student_alone(run, data, logs.listener(display, "alone"))
 
 
 def stage_table(run: RunFolder) -> Table:

@@ -6,6 +6,7 @@ Reading a recipe needs neither torch nor a runtime, so every command can do it a
 from __future__ import annotations
 
 import re
+from dataclasses import field
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -125,7 +126,16 @@ class StageRecipe(TrainingRecipe):
 
 @dataclass(config=_STRICT, frozen=True)
 class EngineRecipe(Engine):
-    """Device and precision of the training."""
+    """Device and precision of the training, and where its course is logged.
+
+    Attributes:
+        log: write the course of each training, epoch by epoch, for tensorboard, mlflow, or both.
+        log_to: where mlflow keeps it: a server's address, or a store's, such as sqlite:///mlflow.db;
+            if unset what MLFLOW_TRACKING_URI says, or else logs/mlflow in the run folder.
+    """
+
+    log: list[Literal["tensorboard", "mlflow"]] = field(default_factory=list)
+    log_to: Annotated[str, Field(min_length=1)] | None = None
 
 
 class AugmentRecipe(Section):

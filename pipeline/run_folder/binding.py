@@ -32,6 +32,7 @@ def training_values(recipe: Recipe) -> Values:
     return {
         **bound,
         "data": _wherever_it_is_kept(values["data"]),
+        "engine": engine_values(recipe),
         "teacher": _teacher_section(recipe),
         "student": student_values(values["student"]),
     }
@@ -63,8 +64,14 @@ def teacher_values(recipe: Recipe) -> Values:
         "seed": recipe.seed,
         "data": {**seen, **sizes},
         "teacher": teacher,
-        "engine": recipe_values(recipe.engine),
+        "engine": engine_values(recipe),
     }
+
+
+def engine_values(recipe: Recipe) -> Values:
+    """The engine's section; where the course of a training is logged changes nothing of it."""
+    values = recipe_values(recipe.engine)
+    return {key: value for key, value in values.items() if key not in {"log", "log_to"}}
 
 
 def _teacher_section(recipe: Recipe) -> Values:

@@ -27,7 +27,7 @@ from pipeline.models import weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe
-from pipeline.run_folder.binding import first_difference, training_values
+from pipeline.run_folder.binding import engine_values, first_difference, training_values
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import Point, RetentionRecord
 from pipeline.study.arms import Arm
@@ -189,7 +189,7 @@ def arm_values(recipe: Recipe, arm: Arm, seed: int, facts: DataFacts) -> dict[st
         "code": code_identity(recipe.student.model),
         "weights": weights_identity(recipe.student.weights),
         "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},
-        "engine": recipe_values(recipe.engine),
+        "engine": engine_values(recipe),
         "threads": recipe.study.threads,
     }
 
