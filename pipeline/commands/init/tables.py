@@ -7,7 +7,7 @@ from pathlib import Path
 from foundation.words import plain
 from pipeline.commands.init import guesses
 from pipeline.commands.init.plan import Plan, is_here, last_stage, next_commands
-from pipeline.commands.init.text import Key, Table, recipe_text
+from pipeline.commands.init.text import Key, CommentedTable, recipe_text
 from pipeline.training.foreign_models import is_graph
 
 
@@ -19,7 +19,7 @@ def text_of(plan: Plan, out: Path) -> str:
         "know better. `compress run --help` and docs/ say what else there is.",
         *(f"  {plain(command)}" for command in next_commands(plan, out)),
     ]
-    head = Table("", [Key("name", plan.name), Key("seed", 0)])
+    head = CommentedTable("", [Key("name", plan.name), Key("seed", 0)])
     return recipe_text(
         opening,
         [head, _data(plan), *_teacher(plan), _student(plan), *_stages(plan), *_release(plan)],
@@ -30,7 +30,7 @@ def _guessed(plan: Plan, key: str) -> Key:
     return Key(key.rpartition(".")[2], plan.value(key), plan.why(key))
 
 
-def _data(plan: Plan) -> Table:
+def _data(plan: Plan) -> CommentedTable:
     images = plan.images
     counts = ", ".join(f"{count:,} to {use}" for use, count in _uses(images.counts))
     keys = [Key("name", images.name), _guessed(plan, "data.image_size")]
@@ -45,7 +45,7 @@ def _data(plan: Plan) -> Table:
         for key in ("data.val_fraction", "data.batch_size")
         if plan.why(key) is not None
     ]
-    return Table("[data]", keys, f"{images.layout}; {counts}")
+    return CommentedTable("[data]", keys, f"{images.layout}; {counts}")
 
 
 def _uses(counts: dict[str, int]) -> list[tuple[str, int]]:
@@ -53,7 +53,7 @@ def _uses(counts: dict[str, int]) -> list[tuple[str, int]]:
     return [(words[part], count) for part, count in counts.items()]
 
 
-def _teacher(plan: Plan) -> list[Table]:
+def _teacher(plan: Plan) -> list[CommentedTable]:
     teacher = plan.teacher
     keys = [Key("model", teacher.model, plan.why("teacher.model"))]
     if teacher.weights is not None:
@@ -61,11 +61,13 @@ def _teacher(plan: Plan) -> list[Table]:
     if teacher.weights is not None or is_graph(teacher.model):
         keys.append(Key("expect_top1", 80.0, off=True))
         words = "what you know of its accuracy, in percent, is held against what it has here"
-        return [Table("[teacher]", keys, f"expect_top1: {words}")]
+        return [CommentedTable("[teacher]", keys, f"expect_top1: {words}")]
     training = [_guessed(plan, "teacher.training.epochs"), Key("lr", _rate(plan))]
     return [
-        Table("[teacher]", keys, 'Trained here first; weights of your own: weights = "FILE"'),
-        Table("[teacher.training]", training),
+        CommentedTable(
+            "[teacher]", keys, 'Trained here first; weights of your own: weights = "FILE"'
+        ),
+        CommentedTable("[teacher.training]", training),
     ]
 
 
@@ -73,14 +75,14 @@ def _rate(plan: Plan) -> float:
     return 0.01 if guesses.is_of_photos(plan.value("data.image_size")) else 0.05
 
 
-def _student(plan: Plan) -> Table:
+def _student(plan: Plan) -> CommentedTable:
     keys = [Key("model", plan.student, plan.why("student.model"))]
     keys.append(Key("train_alone", True, off=True))
     words = "train_alone trains it without a teacher too, to tell what distillation gains"
-    return Table("[student]", keys, words)
+    return CommentedTable("[student]", keys, words)
 
 
-def _stages(plan: Plan) -> list[Table]:
+def _stages(plan: Plan) -> list[CommentedTable]:
     """What measured best (docs/results.md): features for a fifth of one schedule, then logits."""
     last = _guessed(plan, f"stages.{last_stage(plan.teacher)}.epochs")
     logits = [
@@ -89,7 +91,7 @@ def _stages(plan: Plan) -> list[Table]:
         Key("ce_weight", 0.1),
     ]
     if is_graph(plan.teacher.model):
-        return [Table("[[stages]]", [*logits, Key("lr", _rate(plan))])]
+        return [CommentedTable("[[stages]]", [*logits, Key("lr", _rate(plan))])]
     first = _guessed(plan, "stages.0.epochs")
     features = [
         Key("methods", [{"name": "at", "weight": 1000.0}]),
@@ -105,10 +107,10 @@ def _stages(plan: Plan) -> list[Table]:
     words = (
         "What measured best (docs/results.md): features for a fifth of one schedule, then logits"
     )
-    return [Table("[[stages]]", features, words), Table("[[stages]]", logits)]
+    return [CommentedTable("[[stages]]", features, words), CommentedTable("[[stages]]", logits)]
 
 
-def _release(plan: Plan) -> list[Table]:
+def _release(plan: Plan) -> list[CommentedTable]:
     precisions = [word for word in ("fp32", "int8") if word in plan.profile.precisions]
     export = [Key("targets", [plan.target]), Key("precisions", precisions)]
     limits = [
@@ -116,10 +118,10 @@ def _release(plan: Plan) -> list[Table]:
         Key("latency_p95_ms", {"max": 50.0}),
         Key("size_mb", {"max": 10.0}),
     ]
-    tables = [Table("[export]", export, plan.profile.description)]
+    tables = [CommentedTable("[export]", export, plan.profile.description)]
     if not is_here(plan.profile):
         host = Key("host", "ssh://pi@raspberrypi.local")
         words = "Where bundles are measured, once `compress device setup` was there:"
-        tables.append(Table("[bench]", [host], words, off=True))
+        tables.append(CommentedTable("[bench]", [host], words, off=True))
     words = "What a release must keep; with limits, a run ends with the gate's exit code:"
-    return [*tables, Table("[gate.limits]", limits, words, off=True)]
+    return [*tables, CommentedTable("[gate.limits]", limits, words, off=True)]

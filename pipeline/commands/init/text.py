@@ -30,7 +30,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Table:
+class CommentedTable:
     """A table of the recipe.
 
     Attributes:
@@ -46,7 +46,7 @@ class Table:
     off: bool = False
 
 
-def recipe_text(opening: Iterable[str], tables: Sequence[Table]) -> str:
+def recipe_text(opening: Iterable[str], tables: Sequence[CommentedTable]) -> str:
     """The file.
 
     Args:
@@ -58,7 +58,7 @@ def recipe_text(opening: Iterable[str], tables: Sequence[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _lines(table: Table) -> Iterator[str]:
+def _lines(table: CommentedTable) -> Iterator[str]:
     if table.words:
         yield from _comment(table.words)
     if table.head:
