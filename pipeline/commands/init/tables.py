@@ -7,7 +7,7 @@ from pathlib import Path
 from foundation.words import plain
 from pipeline.commands.init import guesses
 from pipeline.commands.init.plan import Plan, is_here, last_stage, next_commands
-from pipeline.commands.init.text import Key, CommentedTable, recipe_text
+from pipeline.commands.init.text import CommentedTable, Key, recipe_text
 from pipeline.training.foreign_models import is_graph
 
 
