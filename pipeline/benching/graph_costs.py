@@ -7,7 +7,8 @@ joins). What runtimes fold into its neighbour is free: biases, scales, activatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from deploy_targets.estimating.roofline import Work
@@ -28,7 +29,20 @@ _FLOAT_BYTES, _INT8_BYTES = 4, 1
 
 
 def graph_costs(bundle: Bundle) -> list[Work]:
-    """Every operator of a bundle's model that costs something, for one image.
+    """Every operator of a bundle's model that costs something, for one image; errors as
+    `operators_in`."""
+    high, wide = bundle.manifest.preprocessing.before_the_cut
+    of_picture = dict(zip(PICTURE_AXES, (high, wide), strict=True))
+    sizes = [1, *(of_picture.get(str(n), n) for n in bundle.manifest.input.shape[1:])]
+    return operators_in(bundle.model_path, sizes)
+
+
+def operators_in(path: Path, sizes: Sequence[int | str]) -> list[Work]:
+    """Every operator of a model that costs something.
+
+    Args:
+        path: an ONNX file, or OpenVINO's own.
+        sizes: of its input, of one image.
 
     Raises:
         ModelMismatchError: when the model cannot be read, or its sizes are not known.
@@ -36,20 +50,16 @@ def graph_costs(bundle: Bundle) -> list[Work]:
     import openvino  # noqa: PLC0415 - half a second
 
     try:
-        model = openvino.Core().read_model(str(bundle.model_path))
-        high, wide = bundle.manifest.preprocessing.before_the_cut
-        of_picture = dict(zip(PICTURE_AXES, (high, wide), strict=True))
-        sizes = [1, *(of_picture.get(str(n), n) for n in bundle.manifest.input.shape[1:])]
+        model = openvino.Core().read_model(str(path))
         if model.inputs[0].partial_shape.is_dynamic:
-            model.reshape({model.inputs[0]: sizes})
+            model.reshape({model.inputs[0]: list(sizes)})
         graph = _Graph(model)
         return list(graph.work())
     # OpenVINO has exceptions of its own, with nothing in common but this.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelMismatchError(
-            f"{bundle.model_path}: its operations cannot be counted ({reason}); "
-            "measure it instead of estimating"
+            f"{path}: its operations cannot be counted ({reason}); measure it instead of estimating"
         ) from error
 
 

@@ -123,7 +123,7 @@ class EarlierResults:
         self._lines = {name: line for name, line in lines.items() if name not in done}
         self._subject_of = cache(lambda seed: subject_in(study, tasks[0].file.recipe, seed))
 
-    def watched(self, watcher: Watcher) -> Watcher:
+    def watched(self, watcher: Watcher[Task]) -> Watcher[Task]:
         """A watcher of the remaining tasks that takes over and keeps results, and tells another."""
         return watcher if self.file is None else _Keeper(self, watcher)
 
@@ -214,7 +214,7 @@ class EarlierResults:
 class _Keeper:
     """Watches tasks: what is done goes into the results file before anybody is told."""
 
-    def __init__(self, earlier: EarlierResults, inner: Watcher) -> None:
+    def __init__(self, earlier: EarlierResults, inner: Watcher[Task]) -> None:
         self._earlier, self._inner = earlier, inner
 
     def started(self, task: Task) -> Listener:

@@ -28,7 +28,7 @@ from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.binding import engine_values, first_difference, training_values
-from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.folder import SEARCH, RunFolder
 from pipeline.run_folder.records import Point, RetentionRecord
 from pipeline.study.arms import Arm
 from smskd.training.stage_files import WEIGHTS
@@ -153,6 +153,8 @@ def start_study(path: Path, recipe: Recipe) -> StudyFolder:
     run = RunFolder(path)
     if run.record_path.exists():
         raise RunMismatchError(f"{path}: a run lies here; choose another folder with --run")
+    if (path / SEARCH).exists():
+        raise RunMismatchError(f"{path}: a search lies here; choose another folder with --run")
     if run.recipe_path.exists():
         stored, current = training_values(run.recipe()), training_values(recipe)
         if files_of(recipe.data.name) is not None:  # its teachers know the data, wherever it lies

@@ -13,15 +13,14 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from foundation import logs
-from pipeline.study.crew import Failure, News, failure_of_exit
+from pipeline.study.crew import Failure, News, Work, failure_of_exit
 from pipeline.study.news import ENDED, FAILED, STARTED, arithmetic_environment
-from pipeline.study.tasks import Task
 from pipeline.study.worker import PRELOADED, work
 
 
 @dataclass
 class _Running:
-    task: Task
+    task: Work
     process: BaseProcess
     failure: Failure | None = None
 
@@ -30,8 +29,8 @@ class Processes:
     """A place for tasks: see `pipeline.study.crew.Workplace`.
 
     Args:
-        jobs: at most so many arms at once; a task of more threads takes the place of several.
-        threads: of an arm.
+        jobs: at most so many tasks at once; a task of more threads takes the place of several.
+        threads: of a usual one.
     """
 
     def __init__(self, jobs: int, threads: int) -> None:
@@ -40,12 +39,12 @@ class Processes:
         self._running: dict[Connection, _Running] = {}
         self._begun: list[News] = []
 
-    def has_room_for(self, task: Task) -> bool:
+    def has_room_for(self, task: Work) -> bool:
         """Whether it keeps to as many threads, or has all to itself."""
         taken = sum(running.task.threads for running in self._running.values())
         return not taken or taken + task.threads <= self._threads
 
-    def begin(self, task: Task) -> None:
+    def begin(self, task: Work) -> None:
         """Start a task's process."""
         receiver, sender = self._context.Pipe(duplex=False)
         arguments = (task, sender, logs.needed_level())

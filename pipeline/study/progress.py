@@ -1,11 +1,11 @@
-"""What the terminal shows while a study runs: all of it in one bar, and a line a running task."""
+"""What the terminal shows while tasks run: all of them in one bar, and a line a running task."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,50 +13,70 @@ from rich.progress import TaskID
 
 from pipeline.shown.live import live_lines
 from pipeline.study.crew import Failure
-from pipeline.study.tasks import Task
 from smskd.listening import Listener
 
 _SPEED_OVER_S = 600.0
 
 
-class StudyDisplay:
+class Staged(Protocol):
+    """A task that trains in stages."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the screen."""
+
+    @property
+    def stage_epochs(self) -> tuple[int, ...]:
+        """How many epochs each of its stages trains."""
+
+
+class TasksDisplay:
     """Shows on a terminal what runs; in a log, where nothing can be live, what is done.
 
     Args:
         console: where to.
         tasks: how many there are in all.
+        title: what they are together.
     """
 
-    def __init__(self, console: Console, tasks: int) -> None:
+    def __init__(self, console: Console, tasks: int, title: str) -> None:
         self.console, self.tasks, self.done = console, tasks, 0
         self.progress = live_lines(console, speed_estimate_period=_SPEED_OVER_S)
-        self._all = self.progress.add_task("[bold]study[/bold]", total=tasks, figures="")
+        self._all = self.progress.add_task(f"[bold]{title}[/bold]", total=tasks, figures="")
         self._lines: dict[str, TaskLine] = {}
         self._count()
 
-    def started(self, task: Task) -> Listener:
+    def started(self, task: Staged) -> Listener:
         """A task begins."""
         line = TaskLine(self, task)
         self._lines[task.name] = line
         return line
 
-    def interrupted(self, task: Task, why: str) -> None:
+    def interrupted(self, task: Staged, why: str) -> None:
         """A task is to begin again, where it was stopped."""
         self._lines.pop(task.name).close()
         self._count()
         self.console.print(f"  {task.name}: begun again: {escape(why)}", soft_wrap=True)
 
-    def ended(self, task: Task, failure: Failure | None) -> None:
+    def ended(self, task: Staged, failure: Failure | None) -> None:
         """A task is done, was found done, or failed."""
         self.done += 1
-        line = self._lines.pop(task.name, None)
-        words = line.close() if line else "done before"
+        words = self.closed(task) or "done before"
         if failure:
             words = f"[red]failed[/red]: {escape(failure.message)}"
+        self.tell(task.name, words)
+
+    def closed(self, task: Staged) -> str | None:
+        """Take a task's line away; what is to stay of it, None where it had no line."""
+        line = self._lines.pop(task.name, None)
+        return line.close() if line else None
+
+    def tell(self, name: str, words: str) -> None:
+        """A line that stays: what became of a task, and how many are done with it."""
         self._count()
         # Soft: in a log a line stays a line, however long.
         counted = f"{self.done:>{len(str(self.tasks))}}/{self.tasks}"
-        self.console.print(f"  {counted}  {task.name}: {words}", soft_wrap=True)
+        self.console.print(f"  {counted}  {name}: {words}", soft_wrap=True)
 
     def advanced(self) -> None:
         """A running task came further."""
@@ -71,7 +91,7 @@ class StudyDisplay:
 class TaskLine(Listener):
     """The line of one running task."""
 
-    def __init__(self, display: StudyDisplay, task: Task) -> None:
+    def __init__(self, display: TasksDisplay, task: Staged) -> None:
         self._display, self._task = display, task
         self._started = time.monotonic()
         self._total = max(sum(task.stage_epochs), 1)
@@ -88,6 +108,10 @@ class TaskLine(Listener):
     def share(self) -> float:
         """How much of the task is done, 0..1."""
         return min((self._finished + self._in_stage) / self._total, 1.0)
+
+    def now(self, activity: str) -> None:
+        """What the task is at, between its stages."""
+        self._show(activity, self._figures or "under way")
 
     def stage_started(self, name: str, epochs: int, done: int) -> None:
         self._stage += 1
@@ -136,8 +160,8 @@ class TaskLine(Listener):
 
 
 @contextmanager
-def study_display(console: Console, tasks: int) -> Iterator[StudyDisplay]:
+def study_display(console: Console, tasks: int) -> Iterator[TasksDisplay]:
     """A display whose live lines are taken away, whatever happens."""
-    display = StudyDisplay(console, tasks)
+    display = TasksDisplay(console, tasks, "study")
     with display.progress:
         yield display

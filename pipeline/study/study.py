@@ -17,7 +17,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
 from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms
-from pipeline.study.crew import Failure, WorkerError, Workplace, carry_out_all
+from pipeline.study.crew import Failure, Workplace, carry_out_all, error_for
 from pipeline.study.earlier import EarlierResults, known_results
 from pipeline.study.findings import Findings, gather
 from pipeline.study.folder import StudyFolder, start_study
@@ -93,7 +93,7 @@ def list_tasks(file: RecipeFile, folder: StudyFolder, arms: Mapping[str, Arm]) -
     return tasks
 
 
-def _place_for(file: RecipeFile, folder: StudyFolder) -> Workplace:
+def _place_for(file: RecipeFile, folder: StudyFolder) -> Workplace[Task]:
     """Where the recipe has its tasks carried out."""
     settings = file.recipe.study
     if settings.scheduler is None:
@@ -124,12 +124,9 @@ def _failed(failures: list[Failure], tasks: int) -> CompressError | None:
     if not failures:
         return None
     first = failures[0]
-    classes: list[type[CompressError]] = [CompressError, *CompressError.__subclasses__()]
-    kinds = {kind.exit_code: kind for kind in classes}
     more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    error = kinds[first.exit_code](
+    return error_for(
+        first,
         f"{len(failures)} of {tasks} failed: {first.task.name}: {first.message}{more}; the same "
-        "command tries these again"
+        "command tries these again",
     )
-    error.__cause__ = WorkerError(first.traceback) if first.traceback else None
-    return error

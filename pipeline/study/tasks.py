@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, StudyFolder, arm_fingerprint, read_result
 from smskd.training.stage_files import WEIGHTS
+
+if TYPE_CHECKING:
+    from pipeline.study.worker import Teller
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,12 @@ class Task:
         """The seed of the teacher that it needs, or is."""
         shared = self.file.recipe.study.teacher_seed
         return self.seed if shared is None else shared
+
+    def carry_out(self, teller: Teller) -> None:
+        """Train what it says, in the process that is its own."""
+        from pipeline.study.training import carry_out  # noqa: PLC0415 - not for the parent
+
+        carry_out(self, teller)
 
     def has_left_its_files(self) -> bool:
         """Whether what comes of it shows here; see `result`."""

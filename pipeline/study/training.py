@@ -5,19 +5,16 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from foundation.errors import BusyError
 from foundation.files import write_text
 from pipeline.data.facts import read_facts, write_facts
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.binding import teacher_values
 from pipeline.run_folder.folder import code_commit, release_of, start_run
+from pipeline.study.alone import alone_in
 from pipeline.study.arms import Arm
 from pipeline.study.folder import ArmResult, write_result
 from pipeline.study.tasks import Task
@@ -35,12 +32,11 @@ from smskd.retention import retention_matrix
 from smskd.stage import stage_folder
 
 _FINGERPRINT = "fingerprint"
-_OTHERS_END_WITHIN_S = 60.0
 
 
 def carry_out(task: Task, listener: Listener) -> None:
     """Train what the task says, or go on with it where it was stopped."""
-    with _alone(task):
+    with alone_in(task.folder, task.name):
         if task.arm is None:
             train_teacher(task, listener)
         else:
@@ -93,19 +89,6 @@ def train_arm(task: Task, arm: Arm, listener: Listener) -> None:
         | {"commit": code_commit()},
     )
     write_result(task.folder, result)
-
-
-@contextmanager
-def _alone(task: Task) -> Iterator[None]:
-    """Keep others from the task meanwhile, and wait for one that is about to end: a process whose
-    worker or command was lost takes a while to notice."""
-    place = task.folder
-    place.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(place.with_name(f".{place.name}.lock"), timeout=_OTHERS_END_WITHIN_S):
-            yield
-    except Timeout as error:
-        raise BusyError(f"{place}: another process is working on {task.name}") from error
 
 
 def _seeded(file: RecipeFile, seed: int) -> RecipeFile:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,8 +26,10 @@ from foundation.errors import CompressError, InternalError, NoSpaceError, is_no_
 from foundation.files import no_space_named
 from foundation.logs import without_secrets
 from pipeline.study.news import FAILED, LOG
-from pipeline.study.tasks import Task
 from smskd.listening import Listener
+
+if TYPE_CHECKING:
+    from pipeline.study.crew import Work
 
 # An epoch may take an hour; how far it is need not be told for each batch.
 _BATCHES_EVERY_S = 5.0
@@ -78,7 +80,7 @@ class Teller(Listener):
         self.tell("view_done")
 
 
-def work(task: Task, connection: Connection, log_level: int) -> None:
+def work(task: Work, connection: Connection, log_level: int) -> None:
     """Carry out a task.
 
     A failure is sent as (FAILED, (message, exit code, traceback)), a log line as (LOG, (record,)).
@@ -96,9 +98,7 @@ def work(task: Task, connection: Connection, log_level: int) -> None:
     logs.pass_on(partial(teller.tell, LOG), log_level)
     try:
         _write_to(log)
-        from pipeline.study.training import carry_out  # noqa: PLC0415 - not for the parent
-
-        carry_out(task, teller)
+        task.carry_out(teller)
     except CompressError as error:
         teller.tell(FAILED, str(error), error.exit_code, _traceback_of(error))
     except OSError as error:
