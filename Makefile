@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint test-slow test-export test-arm64 bench bench-photos real-network gpu-study results docs dist clean
+.PHONY: help setup demo tour test coverage lint test-slow test-export test-arm64 bench bench-photos real-network gpu-study results docs dist clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -20,6 +20,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## The main job: from digits to a gated INT8 model, with a report
 	$(BIN)/compress run digits
+
+tour: $(STAMP)  ## A search of 12 trials on digits, its front, and the one to ship with its report
+	$(BIN)/compress search digits-search
+	$(BIN)/compress search runs/digits-search --pick "size<=0.5MB"
+	$(BIN)/compress report "$$(sed -n 's/^ *"folder": "\(.*\)",$$/\1/p' runs/digits-search/picks.json | tail -1)"
 
 # A process a core, each with one thread: more would wait for each other.
 test: lint  ## Style, types, walls and tests

@@ -132,6 +132,12 @@ class UntrustedCodeError(CompressError):
     exit_code = 24
 
 
+class NothingQualifiesError(CompressError):
+    """No trial of a search keeps, beyond doubt, what was asked of the one to ship."""
+
+    exit_code = 25
+
+
 class BusyError(CompressError):
     """Another process is working in the same run folder."""
 

@@ -16,7 +16,7 @@ __all__ = ["app", "main"]
 # In the order in which help lists them: the road first.
 COMMANDS = (
     "init", "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
-    "runs", "device", "recipes", "targets", "methods", "models", "datasets", "explain",
+    "search", "runs", "device", "recipes", "targets", "methods", "models", "datasets", "explain",
     "doctor",
 )  # fmt: skip
 for _command in COMMANDS:

@@ -25,6 +25,7 @@ Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate in
 18 disk full ·
 19 model cannot be used ·  20 export failed ·  21 host or runtime failed ·
 22 run folder in use ·  23 training diverged ·  24 code that nobody said yes to ·
+25 no trial qualifies ·
 9 other ·  70 a fault of this program ·  130 interrupted
 """
 

@@ -43,6 +43,7 @@ from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
 from pipeline.gating.history import HistoryLine, HistoryShown
 from pipeline.gating.verdict import Verdict
+from pipeline.search.record import SearchRecord
 from pipeline.study.record import StudyRecord
 
 Schema = dict[str, Any]
@@ -65,6 +66,7 @@ RECORDS: Mapping[str, type] = {
     "comparison": Comparison,
     "estimate": Estimate,
     "measurement": Measurement,
+    "search": SearchRecord,
     "shipping": Shipping,
     "study": StudyRecord,
     "submission": Submission,

@@ -33,14 +33,22 @@ if TYPE_CHECKING:
 
     from export.original import Original
 
+OriginalOf = Callable[[ExportSource], Original]
 
-def export(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+
+def export(
+    run: RunFolder,
+    recipe: ExportRecipe,
+    say: Callable[[str], None],
+    original_of: OriginalOf | None = None,
+) -> list[Path]:
     """Make every bundle that is asked for; those made before from the same weights stay.
 
     Args:
         run: the run folder, with a student in it.
         recipe: targets, formats, precisions.
         say: told what is being made.
+        original_of: knows something of the student already; None knows nothing.
 
     Returns:
         The bundles' folders.
@@ -54,7 +62,7 @@ def export(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> 
         target = load_target(name)
         requests = requests_for(target, recipe)
         notes = remember_target(run, name, target)
-        folders += _export_role(run, "student", requests, say, notes)
+        folders += _export_role(run, "student", requests, say, notes=notes, original_of=original_of)
     if recipe.teacher:
         folders += export_teacher(run, recipe, say)
     return folders
@@ -140,7 +148,9 @@ def _export_role(
     role: Role,
     requests: list[BundleRequest],
     say: Callable[[str], None],
+    *,
     notes: Sequence[str] = (),
+    original_of: OriginalOf | None = None,
 ) -> list[Path]:
     folders = [run.bundles / bundle_name(role, request) for request in requests]
     depends_on: dict[str, Any] = {
@@ -156,7 +166,10 @@ def _export_role(
             step.remark(note)
         if step.needed:
             source = export_source(run, role)
-            step.products = write_bundles(run, source, requests, say, step.remark)
+            original = original_of(source) if original_of else None
+            step.products = write_bundles(
+                run, source, requests, say, step.remark, original=original
+            )
     return folders
 
 

@@ -179,13 +179,16 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def _spell_out_stages(content: dict[str, Any]) -> None:
-    """`methods = "kd"` is short for `methods = [{ name = "kd" }]`, and so inside a list.
+    """`methods = "kd"` is short for `methods = [{ name = "kd" }]`, and so inside a list; in the
+    sequences of a search too.
 
     `methods = "quant"` is short for a last stage of kd with 8-bit numbers; such a stage goes on
     from a trained student, so its own defaults are fewer epochs and a lower rate.
     """
-    stages = content.get("stages")
-    for stage in stages if isinstance(stages, list) else []:
+    search = content.get("search")
+    sequences = search.get("stages") if isinstance(search, dict) else None
+    rows = [content.get("stages"), *(sequences.values() if isinstance(sequences, dict) else [])]
+    for stage in (stage for row in rows if isinstance(row, list) for stage in row):
         if not isinstance(stage, dict):
             continue
         if stage.get("methods") == _QUANT:

@@ -55,6 +55,8 @@ from pipeline.run_folder.torchrun import leads, wait_for_all
 logger = logging.getLogger(__name__)
 
 DEFAULT_ROOT = Path("runs")
+SEARCH = "search.json"
+"""What tells the folder of a search, whose trials are run folders, from a run's."""
 
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "numpy")
 
@@ -309,7 +311,8 @@ class RunFolder:
         """Take away what a process that was killed left half-made."""
         clear_leftovers(self.path)
         left = list(self.bundles.glob(".*.tmp"))
-        left += [path for path in self.trials.glob("*") if path.name != "failed"]
+        if not (self.path / SEARCH).exists():  # whose trials are runs
+            left += [path for path in self.trials.glob("*") if path.name != "failed"]
         # Of a bundle that stepped aside for a new one that is there.
         old = self.bundles.glob(".*.old")
         left += [path for path in old if (self.bundles / path.name[1:-4]).exists()]
@@ -404,10 +407,15 @@ def start_run(
         binding: the part of the recipe that the folder's content depends on.
 
     Raises:
-        RunMismatchError: when it was made by a recipe that differs in that part.
+        RunMismatchError: when it was made by a recipe that differs in that part, or is a search's.
         BusyError: when another process is at work there.
     """
     run = RunFolder(path, say)
+    if (path / SEARCH).exists():
+        raise RunMismatchError(
+            f"{path}: a search lies here, whose trials are run folders ({run.trials}/0000 ...); "
+            "choose another folder with --run"
+        )
     with no_space_named(path):
         path.mkdir(parents=True, exist_ok=True)
     if leads():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Work(Protocol):
+class ProcessTask(Protocol):
     """What one process does; it is pickled on its way there."""
 
     @property
@@ -41,15 +41,15 @@ class Work(Protocol):
         """Do it, in the process."""
 
 
-W = TypeVar("W", bound=Work)
-W_contra = TypeVar("W_contra", bound=Work, contravariant=True)
+W = TypeVar("W", bound=ProcessTask)
+W_contra = TypeVar("W_contra", bound=ProcessTask, contravariant=True)
 
 
 class News(NamedTuple):
     """What is told of a task: a word of `pipeline.study.news` or a listener's method, and what
     goes with it."""
 
-    task: Work
+    task: ProcessTask
     name: str
     arguments: tuple[Any, ...] = ()
 
@@ -95,7 +95,7 @@ class Failure:
         was_killed: whether the process was ended from outside, so that another may do better.
     """
 
-    task: Work
+    task: ProcessTask
     message: str
     exit_code: int
     traceback: str = field(default="", repr=False)
@@ -132,7 +132,7 @@ def carry_out_all(
     return crew.failures
 
 
-def failure_of_exit(task: Work, code: int | None) -> Failure | None:
+def failure_of_exit(task: ProcessTask, code: int | None) -> Failure | None:
     """What to say of a process that ended without a word; None when it did its work.
 
     Args:

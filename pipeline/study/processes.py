@@ -13,14 +13,14 @@ from multiprocessing.process import BaseProcess
 import torch
 
 from foundation import logs
-from pipeline.study.crew import Failure, News, Work, failure_of_exit
+from pipeline.study.crew import Failure, News, ProcessTask, failure_of_exit
 from pipeline.study.news import ENDED, FAILED, STARTED, arithmetic_environment
 from pipeline.study.worker import PRELOADED, work
 
 
 @dataclass
 class _Running:
-    task: Work
+    task: ProcessTask
     process: BaseProcess
     failure: Failure | None = None
 
@@ -39,12 +39,12 @@ class Processes:
         self._running: dict[Connection, _Running] = {}
         self._begun: list[News] = []
 
-    def has_room_for(self, task: Work) -> bool:
+    def has_room_for(self, task: ProcessTask) -> bool:
         """Whether it keeps to as many threads, or has all to itself."""
         taken = sum(running.task.threads for running in self._running.values())
         return not taken or taken + task.threads <= self._threads
 
-    def begin(self, task: Work) -> None:
+    def begin(self, task: ProcessTask) -> None:
         """Start a task's process."""
         receiver, sender = self._context.Pipe(duplex=False)
         arguments = (task, sender, logs.needed_level())

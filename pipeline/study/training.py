@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

@@ -29,7 +29,7 @@ from pipeline.study.news import FAILED, LOG
 from smskd.listening import Listener
 
 if TYPE_CHECKING:
-    from pipeline.study.crew import Work
+    from pipeline.study.crew import ProcessTask
 
 # An epoch may take an hour; how far it is need not be told for each batch.
 _BATCHES_EVERY_S = 5.0
@@ -80,7 +80,7 @@ class Teller(Listener):
         self.tell("view_done")
 
 
-def work(task: Work, connection: Connection, log_level: int) -> None:
+def work(task: ProcessTask, connection: Connection, log_level: int) -> None:
     """Carry out a task.
 
     A failure is sent as (FAILED, (message, exit code, traceback)), a log line as (LOG, (record,)).

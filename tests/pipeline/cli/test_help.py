@@ -25,7 +25,7 @@ from smskd.methods import METHODS
 # These say which run, which of its bundles, and how to show the result: nothing of the recipe.
 NOT_IN_A_RECIPE = {
     "recipe", "run", "set", "json", "bundle", "fleet", "measured", "format", "trust_code",
-    "verbose", "quiet", "log_file", "traceback", "history", "submit",
+    "verbose", "quiet", "log_file", "traceback", "history", "submit", "front", "pick",
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_every_key_of_these_sections_has_an_option(section: str) -> None:
     assert keys - named == {key for key in KEYS_WITHOUT_OPTION if key.startswith(f"{section}.")}
 
 
-@pytest.mark.parametrize("section", ["export", "bench", "gate", "study"])
+@pytest.mark.parametrize("section", ["export", "bench", "gate", "study", "search"])
 def test_the_recipe_explains_every_key_in_a_line(section: str) -> None:
     unexplained = [key.place for key in keys_of(section) if not key.words]
     assert unexplained == []

@@ -44,6 +44,7 @@ KINDS = {
     "runs remove": {"runs"},
     "runs show": {"runs"},
     "runs tag": {"runs"},
+    "search": {"search"},
     "study": {"study"},
     "targets": {"targets"},
 }

@@ -38,14 +38,14 @@ def test_one_is_shown_as_it_stands_in_its_file_to_begin_ones_own_with(tmp_path: 
     assert load_recipe(mine).recipe == load_recipe(original).recipe
 
 
-@pytest.mark.parametrize("command", ["recipes", "run", "distill", "study"])
+@pytest.mark.parametrize("command", ["recipes", "run", "distill", "study", "search"])
 def test_an_unknown_name_ends_as_unknown_names_do(command: str, compress, tmp_path: Path) -> None:
     result = compress(command, "digts", cwd=tmp_path)
     assert result.code == 12
     assert "unknown recipe 'digts', did you mean 'digits'?" in result.complaint
 
 
-@pytest.mark.parametrize("command", ["run", "distill", "study"])
+@pytest.mark.parametrize("command", ["run", "distill", "study", "search"])
 def test_which_recipe_was_taken_is_said_beside_the_result(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

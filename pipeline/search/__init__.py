@@ -1,0 +1,1 @@
+"""The front of accuracy against latency, size, memory and energy, over a recipe's `[search]`."""
