@@ -41,9 +41,9 @@ from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.search.folder import SearchFolder
 from pipeline.training.networks import trained_teacher
 from pipeline.training.prepare import TrainingData, prepare
-from pipeline.training.teach import teach
-from smskd.distillation import stage_folder
+from pipeline.training.steps import teach
 from smskd.listening import Listener
+from smskd.stage import stage_folder
 
 _ANSWERS = "validation.json"
 _TEACHER, _DISTILL = "teacher", "distill"

@@ -41,13 +41,12 @@ from pipeline.search.sharing import (
 from pipeline.search.task import TrialTask
 from pipeline.study.alone import alone_in
 from pipeline.study.worker import Teller
-from pipeline.training.distil import distil
 from pipeline.training.prepare import TrainingData, prepare
+from pipeline.training.steps import distil, teach
 from pipeline.training.students import new_student
-from pipeline.training.teach import teach
-from smskd.distillation import stage_folder
 from smskd.listening import Listener
-from smskd.training.results import METRICS
+from smskd.stage import stage_folder
+from smskd.training.stage_files import METRICS
 
 _NOW = "now"
 
