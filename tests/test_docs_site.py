@@ -90,6 +90,15 @@ def test_every_schema_has_a_page_with_all_its_fields() -> None:
     assert "`latency_ms`" in reference()["schemas/submission.md"]
 
 
+def test_every_link_of_a_page_that_is_made_leads_to_a_page() -> None:
+    for name, text in reference().items():
+        for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if not re.match(r"https?:", link):
+                target = os.path.normpath(f"reference/{name}/../{link}")
+                made = target.removeprefix("reference/") in reference()
+                assert made or (DOCS / target).is_file(), (name, link)
+
+
 def test_every_page_is_in_the_table_of_contents_and_nothing_else() -> None:
     text = (DOCS / "_toc.yml").read_text(encoding="utf-8")
     listed = set(re.findall(r"file: ([\w/-]+)", text)) | {yaml.safe_load(text)["root"]}

@@ -8,6 +8,10 @@ from pathlib import Path
 from _reference.markdown import GENERATED
 
 _ROOT = Path(__file__).parents[2]
+# What has no page of its own is only named.
+_ELSEWHERE = re.compile(
+    r"\[([^\]]+)\]\((?!https?:|#|\.\./[\w/-]+\.md|(?:contributing|changelog|security)\.md)[^)]*\)"
+)
 _PAGES = {
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
@@ -27,5 +31,4 @@ def _moved(text: str) -> str:
     text = re.sub(r"\]\(docs/", "](../", text)
     for name, source in _PAGES.items():
         text = text.replace(f"]({source}", f"]({name}")
-    # What has no page of its own is only named.
-    return re.sub(r"\[([^\]]+)\]\((LICENSE|README\.md|\.\./schemas/?)\)", r"\1", text)
+    return _ELSEWHERE.sub(r"\1", text)
