@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,14 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from deploy_targets.device.messages import Accuracy
 from foundation.statistics import wilson_interval
+from pipeline.commands.schemas import schemas
 from pipeline.gating.metrics import Figure
 from pipeline.search.folder import SearchFolder
 from pipeline.search.points import StudentCosts, TrialPoint
 
-PATIENCE_S = 300
+COMPRESS = Path(sys.executable).with_name("compress")
+PATIENCE_S = 1800
 
 SEARCH = """\
 [data]
@@ -80,10 +84,11 @@ DRAWN = [
 
 @dataclass(frozen=True)
 class Searched:
-    """A search's folder and what the command said; to be read, not changed."""
+    """A search's folder, and what the command printed and told; to be read, not changed."""
 
     folder: SearchFolder
-    said: Any
+    printed: dict[str, Any]
+    told: str
 
     @property
     def record(self) -> dict[str, Any]:
@@ -97,14 +102,20 @@ def small_search() -> str:
 
 
 @pytest.fixture(scope="session")
-def searched(tmp_path_factory: pytest.TempPathFactory, compress) -> Searched:
+def searched(tmp_path_factory: pytest.TempPathFactory, doomed: dict[str, str]) -> Searched:
     pytest.importorskip("optuna")
     folder = tmp_path_factory.mktemp("search")
     (folder / "small.toml").write_text(SEARCH)
     (folder / "broken.py").write_text(BROKEN)
-    said = compress("search", "small.toml", "--trust-code", "--json", cwd=folder)
-    assert said.code == 0, said.err
-    return Searched(SearchFolder(folder / "runs/small"), said)
+    done = subprocess.run(
+        [COMPRESS, "search", "small.toml", "--trust-code", "--json"],
+        cwd=folder, env={**doomed, "COLUMNS": "200", "TERM": "dumb", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    Draft202012Validator(schemas()["search.schema.json"]).validate(printed)
+    return Searched(SearchFolder(folder / "runs/small"), printed, done.stderr)
 
 
 def answers(right: str, n: int = 16) -> Accuracy:

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from foundation.errors import CompressError, RecipeError, UnknownNameError
+from pipeline.recipe.by_name import shipped_recipe
 from pipeline.recipe.file import load_recipe
+from pipeline.search.checks import check_bundles
 from pipeline.search.folder import settings_of
+from pipeline.search.limits import parse_all
 from pipeline.search.space import RecipeMaker, SearchSpace, check_space, space_of
 
 
@@ -144,3 +147,14 @@ def test_a_storage_is_a_database_without_a_password(recipe_with, storage: str, w
         load_recipe(recipe_with(""), {"search.storage": storage})
     assert words in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+def test_the_recipe_that_ships_has_a_space_of_more_than_its_trials() -> None:
+    path = Path(shipped_recipe("digits-search").path)
+    space, maker = checked(path)
+    file = load_recipe(path)
+    settings = settings_of(file.recipe)
+    check_bundles(file, space, maker)
+    assert parse_all(settings.limits, "limits")
+    assert space.size is not None
+    assert 12 <= settings.trials < space.size

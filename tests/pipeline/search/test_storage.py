@@ -74,7 +74,7 @@ SPACE = SearchSpace((
 
 def study_in(folder, url, **settings):
     identity = SearchIdentity(id="small", storage=url, asked={})
-    recipe = SearchRecipe(lost_after=2, **settings)
+    recipe = SearchRecipe(lost_after=6, **settings)
     return SearchStudy(identity, SearchFolder(folder), SPACE, recipe)
 """
 
