@@ -287,13 +287,13 @@ def _judge(
     del files[PROBE]
     model = model_digest(draft.format, files.values())
     for part in parts:
-        answers = original.answers(part, model, draft.preprocessing, load)
-        if answers is None:
+        answered = original.answers(part, model, draft.preprocessing, load)
+        if answered is None:
             continue
-        classes = answers.classes
+        classes = answered.classes
         if part != "unlabelled":
             figures.right[part] = original.right(part, classes)
-            figures.test = answers if part == "test" else figures.test
+            figures.test = answered if part == "test" else figures.test
         elif draft.precision != "fp32":
             float_classes = original.float_classes(part, draft.onnx_file)
             parity[part] = agreement_between(float_classes, classes)

@@ -20,7 +20,7 @@ from foundation.records import as_dict, build
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class BundleAnswers:
     """Logits (N, classes) of the probe images, and what gave them.
 
     Attributes:
@@ -34,7 +34,7 @@ class Answers:
     together: NDArray[np.float32] | None
 
 
-def answers_of(bundle: Bundle, runtime: str, name: str) -> Answers:
+def answers_of(bundle: Bundle, runtime: str, name: str) -> BundleAnswers:
     """Ask a bundle's model.
 
     Args:
@@ -56,7 +56,7 @@ def answers_of(bundle: Bundle, runtime: str, name: str) -> Answers:
     limits = ProcessLimits.for_model(bundle.model_bytes)
     reply = run_confined(__name__, job, limits, name, ModelMismatchError)
     together = reply["together"]
-    return Answers(
+    return BundleAnswers(
         str(reply["version"]),
         np.asarray(reply["alone"], np.float32),
         None if together is None else np.asarray(together, np.float32),

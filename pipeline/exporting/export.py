@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deploy_targets.targets import Target, load_target
 from export.formats import FORMATS
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from export.original import Original
 
-OriginalOf = Callable[[ExportSource], Original]
+OriginalOf: TypeAlias = "Callable[[ExportSource], Original]"
 
 
 def export(

@@ -7,7 +7,7 @@ from typing import Any
 
 from foundation.answers import Answers
 from pipeline.report.answers import BINS, ClassWorth, calibration_error, reliability
-from pipeline.shown.pages.plots import Axis, DataTable, Plot, Series, Value
+from pipeline.shown.pages.plots import Axis, DataTable, Plot, PlotSeries, Value
 
 _MOST_CLASSES = 24
 _MOST_LAYERS = 80
@@ -25,7 +25,9 @@ def class_plot(worth: Sequence[ClassWorth], before: str, after: str) -> Plot:
     )
     places = Axis("", categories=[row.name for row in shown])
     series = [
-        Series(name, [[place, 100 * right(row) / row.n] for place, row in enumerate(shown)], "bar")
+        PlotSeries(
+            name, [[place, 100 * right(row) / row.n] for place, row in enumerate(shown)], "bar"
+        )
         for name, right in ((before, _before), (after, _after))
     ]
     rows: list[list[Value]] = [
@@ -49,11 +51,11 @@ def _after(row: ClassWorth) -> int:
 
 def reliability_plot(answers: Mapping[str, Answers]) -> Plot:
     """Accuracy over confidence; on the diagonal a model is as often right as it is sure."""
-    series = [Series("as sure as right", [[0, 0], [1, 1]], dashed=True, colour="quiet")]
+    series = [PlotSeries("as sure as right", [[0, 0], [1, 1]], dashed=True, colour="quiet")]
     rows: list[list[Value]] = []
     for name, given in answers.items():
         bins = reliability(given)
-        series.append(Series(name, [[bin_.confidence, bin_.accuracy] for bin_ in bins]))
+        series.append(PlotSeries(name, [[bin_.confidence, bin_.accuracy] for bin_ in bins]))
         rows += [
             [name, b.low, b.high, b.n, b.confidence, b.accuracy, b.accuracy_low, b.accuracy_high]
             for b in bins
@@ -93,7 +95,7 @@ def layer_plot(place: int, bundle: str, report: Mapping[str, Any]) -> Plot:
     return Plot(
         f"layers-{place}", f"Error of each layer: {bundle}", caption,
         Axis("", categories=[layer["operator"] for layer in shown]),
-        Axis("error, %", low=0, offers_log=True), [Series(bundle, points, "bar")],
+        Axis("error, %", low=0, offers_log=True), [PlotSeries(bundle, points, "bar")],
         DataTable(["operator", "kind", "relative error"], rows), height=300,
     )  # fmt: skip
 

@@ -91,7 +91,9 @@ def flips_between(before: Answers, after: Answers) -> list[Flip]:
     flips = [
         Flip(
             int(image),
-            *(int(values[image]) for values in (before.labels, before.classes, after.classes)),
+            int(before.labels[image]),
+            int(before.classes[image]),
+            int(after.classes[image]),
             float(before.confidence[image]),
             float(after.confidence[image]),
         )

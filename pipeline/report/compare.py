@@ -112,8 +112,9 @@ def _results(content: ReportContent) -> dict[str, str]:
     head = content.headline
     if head is not None:
         shipped = head.shipped
+        speedup = None if head.speedup is None else head.speedup.value
         results |= {
-            "times faster": _with(number(head.speedup and head.speedup.value, 2), head.interval),
+            "times faster": _with(number(speedup, 2), head.interval),
             "times smaller": number(head.shrink, 1),
             "accuracy, points": _with(signed(head.change), head.change_interval),
             "test top-1, %": number(top1_percent(shipped), 2),

@@ -45,7 +45,7 @@ class ReportDetails:
 
     Attributes:
         answers: to the test images, by the bundle's name.
-        images: the file with the test images; None where they did not travel with the run, or are not
+        images: the file with the test images; None where they did not travel, or are not
             to be shown.
         layers: content of each quantised bundle's layers.json, by the bundle's name.
         retention: content of retention.json.

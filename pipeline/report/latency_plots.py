@@ -9,7 +9,7 @@ import numpy as np
 
 from deploy_targets.measurement import Measurement, samples_ms
 from pipeline.report.headline import is_suspect
-from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, Series, Value
+from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, PlotSeries, Value
 
 _BINS = 60
 _MOST_POINTS = 400
@@ -43,11 +43,11 @@ def _distribution(measurements: Sequence[Measurement]) -> Plot:
     most = max(float(values.max()) for values in samples.values())
     edges = np.geomspace(max(least, 1e-6), max(most, least * 1.01, 1e-6), _BINS + 1)
     edges[-1] = math.nextafter(edges[-1], math.inf)
-    series, rows = list[Series](), list[list[Value]]()
+    series, rows = list[PlotSeries](), list[list[Value]]()
     for name, values in samples.items():
         counts = np.histogram(np.clip(values, edges[0], None), edges)[0]
         shares = 100 * counts / len(values)
-        series.append(Series(name, _steps(edges, shares), step=True))
+        series.append(PlotSeries(name, _steps(edges, shares), step=True))
         rows += [
             [name, float(low), float(high), int(count)]
             for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
@@ -90,9 +90,9 @@ def _series(place: int, measurement: Measurement) -> Plot:
         [start, float(np.median(group)), float(group.max())]
         for start, group in zip(starts, groups, strict=True)
     ]
-    series = [Series("median", [[row[0], row[1]] for row in rows])]
+    series = [PlotSeries("median", [[row[0], row[1]] for row in rows])]
     if width > 1:
-        series.append(Series("slowest", [[row[0], row[2]] for row in rows], "scatter"))
+        series.append(PlotSeries("slowest", [[row[0], row[2]] for row in rows], "scatter"))
     suspect = is_suspect(measurement)
     verdict = f"suspect: {'; '.join(measurement.validity.reasons)}" if suspect else "valid"
     of_many = f", {width} neighbours to a point" if width > 1 else ""

@@ -23,7 +23,7 @@ from pipeline.report.step_plots import step_plots
 from pipeline.report.thumbnails import thumbnails
 from pipeline.report.training_plots import retained_shades, retention_table, training_plots
 from pipeline.shown.measurements import ran_in
-from pipeline.shown.pages.plots import DataTable, Plot
+from pipeline.shown.pages.plots import DataTable, Plot, Value
 
 _MOST_FLIPS = 24
 _MOST_IN_MATRIX = 20
@@ -214,8 +214,10 @@ def _confusion(bundle: str, answers: Answers, names: Sequence[str]) -> Matrix:
     of_class = np.maximum(counts.sum(1, keepdims=True), 1)
     wrong = ~np.eye(len(names), dtype=bool)
     shades = np.where(wrong, np.minimum(1.0, 5 * counts / of_class), -(counts / of_class))
-    rows = [[name, *map(int, row)] for name, row in zip(names, counts, strict=True)]
-    table = DataTable(["shows", *names], [list(row) for row in rows])
+    rows: list[list[Value]] = [
+        [name, *map(int, row)] for name, row in zip(names, counts, strict=True)
+    ]
+    table = DataTable(["shows", *names], rows)
     return Matrix(title, table, shades.round(3).tolist(), diagonal=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.report.waterfall import WaterfallStep, is_marked, usual_split
-from pipeline.shown.pages.plots import Axis, DataTable, Plot, Series, Value
+from pipeline.shown.pages.plots import Axis, DataTable, Plot, PlotSeries, Value
 
 
 def step_plots(steps: Sequence[WaterfallStep], shipped: str | None, caption: str) -> list[Plot]:
@@ -58,10 +58,10 @@ def _waterfall(
     ends = [*_reached(steps), *(step.before for step in steps if step.before is not None)]
     margin = max(max(ends) - min(ends), 1.0) / 5
     series = [
-        Series("unseen", base, "bar", stack="step", is_base=True),
-        Series("gained", won, "bar", stack="step", colour="good"),
-        Series("lost", lost, "bar", stack="step", colour="bad"),
-        Series("reached", levels, "scatter", colour="quiet"),
+        PlotSeries("unseen", base, "bar", stack="step", is_base=True),
+        PlotSeries("gained", won, "bar", stack="step", colour="good"),
+        PlotSeries("lost", lost, "bar", stack="step", colour="bad"),
+        PlotSeries("reached", levels, "scatter", colour="quiet"),
     ]
     axis = Axis(
         f"{usual_split(steps)} top-1, %",
@@ -84,7 +84,7 @@ def _bars(
 ) -> Plot:
     return Plot(
         f"{what}-by-step", f"{what.capitalize()}, step by step", caption, places,
-        Axis(f"{what}, {unit}", low=0, offers_log=True), [Series(unit, points, "bar")],
+        Axis(f"{what}, {unit}", low=0, offers_log=True), [PlotSeries(unit, points, "bar")],
         table, height=280,
     )  # fmt: skip
 

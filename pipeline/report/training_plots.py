@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report.content import ReportContent
-from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, Series, Value
+from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, PlotSeries, Value
 
 
 def training_plots(content: ReportContent) -> list[Plot]:
@@ -17,18 +17,18 @@ def training_plots(content: ReportContent) -> list[Plot]:
 
 
 def _accuracy(content: ReportContent) -> Plot | None:
-    series, rows, ends = list[Series](), list[list[Value]](), list[Mark]()
+    series, rows, ends = list[PlotSeries](), list[list[Value]](), list[Mark]()
     start = 0
     for stage in content.stages:
         points = _epochs(stage, start)
         name = f"{stage['index']} {stage['name']}"
-        series.append(Series(name, points))
+        series.append(PlotSeries(name, points))
         rows += [[name, epoch, value] for epoch, value in points]
         start += stage["history"][-1]["epoch"]
         ends.append(Mark(f"end of {stage['index']}", x=start))
     if content.alone_training is not None:
         points = _epochs(content.alone_training, 0)
-        series.append(Series("alone, on the labels", points, dashed=True, colour="quiet"))
+        series.append(PlotSeries("alone, on the labels", points, dashed=True, colour="quiet"))
         rows += [["alone", epoch, value] for epoch, value in points]
     if all(value is None for *_, value in rows):
         return None
@@ -55,7 +55,7 @@ def _losses(stage: Mapping[str, Any]) -> Plot:
     history = stage["history"]
     names = list(history[-1]["losses"])
     series = [
-        Series(
+        PlotSeries(
             "all together" if name == "loss" else name,
             [[record["epoch"], record["losses"][name]] for record in history],
             dashed=name == "loss",
@@ -105,14 +105,14 @@ def _shade(own: float | None, loss: float | None) -> float:
 
 def compared_curves(runs: Sequence[ReportContent], names: Sequence[str]) -> Plot | None:
     """The students of several runs, validation accuracy over all epochs."""
-    series, rows = list[Series](), list[list[Value]]()
+    series, rows = list[PlotSeries](), list[list[Value]]()
     for content, name in zip(runs, names, strict=True):
         points, start = list[list[Value]](), 0
         for stage in content.stages:
             points += _epochs(stage, start)
             start += stage["history"][-1]["epoch"]
         if any(value is not None for _, value in points):
-            series.append(Series(name, points))
+            series.append(PlotSeries(name, points))
             rows += [[name, *point] for point in points]
     if not series:
         return None

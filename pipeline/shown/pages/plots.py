@@ -48,7 +48,8 @@ class DataTable:
         begins with an apostrophe."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([[_plain(value) for value in row] for row in [self.heads, *self.rows]])
+        writer.writerow(map(_plain, self.heads))
+        writer.writerows([_plain(value) for value in row] for row in self.rows)
         return text.getvalue()
 
     @property
@@ -78,7 +79,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Series:
+class PlotSeries:
     """What has one entry in a plot's legend.
 
     Attributes:
@@ -131,7 +132,7 @@ class Plot:
     caption: str
     x: Axis
     y: Axis
-    series: list[Series]
+    series: list[PlotSeries]
     table: DataTable
     marks: list[Mark] = field(default_factory=list)
     height: int = 320

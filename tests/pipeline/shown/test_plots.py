@@ -15,7 +15,7 @@ from pipeline.shown.pages.plots import (
     Axis,
     DataTable,
     Plot,
-    Series,
+    PlotSeries,
     cell_words,
     plotting_script,
     script_data,
@@ -55,7 +55,7 @@ def test_a_cell_shows_four_digits(value: float | str | None, words: str) -> None
 
 
 def test_a_plot_carries_what_is_drawn_and_not_its_table_again() -> None:
-    plot = Plot("p", "t", "c", Axis("x"), Axis("y"), [Series("s", [[1, 2]])], DataTable([], []))
+    plot = Plot("p", "t", "c", Axis("x"), Axis("y"), [PlotSeries("s", [[1, 2]])], DataTable([], []))
     drawn = plot.as_drawn()
     assert drawn["series"][0]["points"] == [[1, 2]]
     assert not {"table", "caption"} & set(drawn)
