@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from foundation.bundle import Preprocessing
 from foundation.errors import DataLayoutError, RunMismatchError
+from foundation.files import sha256_of, user_path
 from pipeline.data import load_dataset
 from pipeline.data.caching import cache_pictures
 from pipeline.data.channels import with_channels
@@ -41,9 +44,10 @@ from pipeline.data.framing import Fit
 from pipeline.data.images import ImageSet, in_memory, remembered, sample_of
 from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import Splits, split
+from pipeline.models import names_weights
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.recipe.sections import DataRecipe
-from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.folder import RunFolder, release_of
 from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
@@ -237,12 +241,11 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
     Raises:
         RunMismatchError: when a teacher or a student has learned, and the data changed since.
     """
-    recipe = data.recipe
     state = compare_with_run(run, data)
-    recipe_facts = recipe_values(recipe) | {"teachers": recipe_values(data.preparations.teacher)}
+    recipe_facts = known_preparations(run, data)
     recipe_facts.pop("cache", None)
     if state.fingerprint is not None:  # wherever it lies
-        recipe_facts["name"] = recipe.name.partition(":")[0]
+        recipe_facts["name"] = data.file.recipe.data.name.partition(":")[0]
     recipe_facts["classes"] = state.classes
     if data.network is not None:
         recipe_facts["network_classes"] = data.network.identity
@@ -252,7 +255,7 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
             return
         if state.changes is not None:
             step.remark(f"the data changed and is read anew: {state.changes}")
-        splits = data.splits
+        recipe, splits = data.recipe, data.splits
         for line in data.remarks:
             step.remark(line)
         differs = splits.teacher_preprocessing != splits.preprocessing
@@ -280,6 +283,40 @@ def prepare(run: RunFolder, data: TrainingData) -> None:
                 write_images(run.data / file, sample_of(images, count))
                 for file, images in image_files.items()
             ]
+
+
+def known_preparations(run: RunFolder, data: TrainingData) -> dict[str, Any]:
+    """What is known of how images are prepared, as JSON values.
+
+    To ask a library of the weights that it publishes takes seconds, and torch. So that is noted in
+    the run folder, with all that it depends on, and asked again once something of that changed.
+    """
+    recipe = data.file.recipe
+    sources = (
+        recipe.data.preprocessing.source, recipe.teacher.preprocessing, recipe.teacher.weights,
+        recipe.student.weights,
+    )  # fmt: skip
+    if not any(word is not None and names_weights(word) for word in sources):
+        return _preparations_of(data)
+    networks = (recipe.teacher.model, recipe.student.model)
+    paths = [user_path(word) for word in (*sources, *networks) if word is not None]
+    depends_on = [
+        *map(recipe_values, (recipe.data, recipe.teacher, recipe.student)),
+        data.network is not None,
+        [sha256_of(path) for path in paths if path.is_file()],
+        [release_of(name) for name in ("edge-compress", "torchvision", "timm")],
+    ]
+    asked = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    noted = run.record().get("preparations", {})
+    if noted.get("asked") != asked:
+        noted = {"asked": asked, "known": _preparations_of(data)}
+        run.note(preparations=noted)
+    return dict(noted["known"])
+
+
+def _preparations_of(data: TrainingData) -> dict[str, Any]:
+    known = data.preparations
+    return recipe_values(known.data) | {"teachers": recipe_values(known.teacher)}
 
 
 @dataclass(frozen=True)
@@ -311,15 +348,17 @@ def compare_with_run(run: RunFolder, data: TrainingData) -> DataState:
     recipe_then = depends_on.get("recipe")
     classes_then = recipe_then.get("classes") if isinstance(recipe_then, dict) else None
     if snapshot is None and recorded is not None:
-        run.say(f"{data.recipe.name} is not there any more; what this run made of it stays")
+        name = data.file.recipe.data.name
+        run.say(f"{name} is not there any more; what this run made of it stays")
         return DataState(recorded, classes=classes_then)
     if snapshot is None:
         _ = data.splits  # it may have to be fetched first
         snapshot = data.look()
     changes = None if snapshot is None else _changes(before, snapshot, recorded)
-    classes = data.recipe.classes and class_order(data.recipe.classes).identity
+    order = data.file.recipe.data.classes
+    classes = order and class_order(order).identity
     if recipe_then is not None and classes != classes_then:
-        changes = changes or f"the classes in {data.recipe.classes} are others, or in another order"
+        changes = changes or f"the classes in {order} are others, or in another order"
     if changes is not None and (run.teacher.exists() or run.stages.exists()):
         raise RunMismatchError(
             f"{run.path}: the data changed since it was learned from: {changes}; choose another "

@@ -18,7 +18,7 @@ from foundation.errors import (
 )
 from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts
-from pipeline.models import build_model
+from pipeline.models import build_model, weights_identity
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import start_run
 from pipeline.training.networks import (
@@ -28,7 +28,6 @@ from pipeline.training.networks import (
     new_network,
     trained_student,
     trained_teacher,
-    weights_identity,
 )
 from smskd.checkpoints.files import save_model
 

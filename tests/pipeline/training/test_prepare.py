@@ -277,3 +277,30 @@ def test_mixing_and_fixed_views_are_refused_in_the_recipe() -> None:
 def test_an_impossible_augmentation_is_refused_by_its_key(key: str, value: object) -> None:
     with pytest.raises(RecipeError, match=f"data.augment.{key}"):
         load_recipe(None, {f"data.augment.{key}": value})
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from pipeline.recipe.file import load_recipe
+from pipeline.run_folder.folder import RunFolder
+from pipeline.training.prepare import TrainingData, prepare
+prepare(RunFolder(Path("x")), TrainingData(load_recipe(Path("x.toml"))))
+print("torch" in sys.modules)
+"""
+
+
+def test_a_library_is_asked_once_how_images_are_prepared(
+    photos: Path, python, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "x.toml"
+    student = '[student]\nmodel = "torchvision/resnet18"\nweights = "torchvision:IMAGENET1K_V1"\n'
+    recipe.write_text(f'[data]\nname = "folder:{photos}"\n{student}')
+    run = start_run(tmp_path / "x", load_recipe(recipe).recipe)
+    said = [python(PREPARE, cwd=tmp_path).out.strip() for _ in range(2)]
+    assert said == ["True", "False"]
+    known = run.record()["preparations"]["known"]
+    assert known["preprocessing"]["resize_to"] == [256, 256]
+    recipe.write_text(recipe.read_text().replace("[student]", "image_size = 128\n[student]"))
+    assert python(PREPARE, cwd=tmp_path).out.strip() == "True"
+    assert run.record()["preparations"]["known"]["image_size"] == 128
