@@ -311,7 +311,8 @@ def known_preparations(run: RunFolder, data: TrainingData) -> dict[str, Any]:
     if noted.get("asked") != asked:
         noted = {"asked": asked, "known": _preparations_of(data)}
         run.note(preparations=noted)
-    return dict(noted["known"])
+    known: dict[str, Any] = noted["known"]
+    return dict(known)
 
 
 def _preparations_of(data: TrainingData) -> dict[str, Any]:
