@@ -23,6 +23,7 @@ from deploy_targets.measurement import (
     HostMeasured,
     Measurement,
     read_measurement,
+    samples_ms,
     write_measurement,
 )
 from foundation.errors import CorruptFileError, MissingFileError
@@ -179,3 +180,21 @@ def test_what_is_not_a_number_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_measurement(tmp_path / "m.json", replace(MEASUREMENT, seconds=float("nan")))
     assert not (tmp_path / "m.json").exists()
+
+
+def test_single_queries_come_back_in_milliseconds_part_by_part(tmp_path) -> None:
+    latency = replace(MEASUREMENT.latency_ms, n=3, percentiles={})
+    kept = replace(MEASUREMENT, latency_ms=latency, samples_us=["500.125 1500", "4000.0"])
+    write_measurement(tmp_path / "m.json", kept)
+    assert samples_ms(read_measurement(tmp_path / "m.json")) == [[0.500125, 1.5], [4.0]]
+    assert samples_ms(MEASUREMENT) == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"),
+    [(["1.0 2.0"], "of 50"), (["1.0 x"], "microseconds"), (["-1.0"], "micro"), (["nan"], "micro")],
+)
+def test_single_queries_that_cannot_be_are_refused(file, samples, words) -> None:
+    edit(file, lambda raw: raw.update(samples_us=samples))
+    with pytest.raises(CorruptFileError, match=words):
+        read_measurement(file)

@@ -20,6 +20,7 @@ from export.checking.reference import torch_predictor
 from export.formats import FORMATS, ExportFormat, Predictor, Written
 from export.quantization import QuantizationScheme
 from export.requests import BundleRequest, ExportSource, bundle_name
+from foundation.answers import read_answers
 from foundation.bundle import Manifest, RuntimeRange, TensorSpec, open_bundle
 from foundation.errors import CorruptFileError, ExportError, UnknownNameError
 from foundation.statistics import wilson_interval
@@ -139,6 +140,32 @@ def test_one_channel_works_in_every_format_and_precision(
     assert all(manifest.accuracy["top1"] > 0.8 for manifest in manifests)
     assert sum("exporting to ONNX" in line for line in said) == 1
     assert len(said) == 1 + len(EVERY)
+
+
+def test_what_the_checks_found_out_is_kept_beside_the_bundle_where_somebody_asks_for_it(
+    source: ExportSource, tmp_path: Path
+) -> None:
+    scheme = QuantizationScheme(reduce_range=True)
+    requests = [BundleRequest("local", "onnx", kind, scheme=scheme) for kind in ("fp32", "int8")]
+    root, findings = tmp_path / "bundles", tmp_path / "findings"
+    manifests = make_bundles(source, requests, root, findings=findings)
+    assert source.evaluation is not None
+    images, labels = source.evaluation
+    for manifest in manifests:
+        answers = read_answers(findings / manifest.name / "answers.csv", len(source.classes))
+        assert np.array_equal(answers.labels, labels)
+        assert answers.right.mean() == manifest.accuracy["top1"]
+        load = FORMATS.get("onnx")().load(root / manifest.name / manifest.model_file)
+        logits = load(manifest.preprocessing.prepare(images)).astype(np.float64)
+        assert np.array_equal(answers.classes, logits.argmax(1))
+        softmax = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        assert np.allclose(answers.confidence, softmax.max(1), atol=1e-4)
+        assert "answers.csv" not in manifest.files
+    assert not (findings / "local-onnx-fp32/layers.json").exists()
+    layers = json.loads((findings / "local-onnx-int8/layers.json").read_text())["layers"]
+    errors = [layer["relative_error"] for layer in layers]
+    assert len(errors) > 2
+    assert 0 < max(errors) < 0.3
 
 
 def test_a_bundle_says_which_runtimes_load_it(

@@ -23,6 +23,9 @@ needs_browser = pytest.mark.skipif(
 )
 
 
+_PATIENCE_S = 600
+
+
 class Pages:
     """One browser; each page is opened at a size and in light or dark."""
 
@@ -96,7 +99,8 @@ def browser(folder: Path) -> Iterator[Pages]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options, Service(str(DRIVER)))
     try:
-        driver.set_script_timeout(120)
+        driver.set_script_timeout(_PATIENCE_S)
+        driver.command_executor.client_config.timeout = _PATIENCE_S + 10
         yield Pages(driver)
     finally:
         driver.quit()

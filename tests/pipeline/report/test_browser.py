@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -236,13 +237,21 @@ class TestTheControls:
         names = {path.name.partition("@")[0] for path in road.run.measurement_paths()}
         for mark in reversed(marks):
             ActionChains(pages.driver).move_to_element(mark).perform()
-            hint = pages.run(
-                "return document.querySelector('#plot-front .hint')?.textContent ?? ''"
-            )
+            hint = self._hint(pages)
             if any(name in hint for name in names):
                 assert "median latency, ms" in hint
                 return
         raise AssertionError("no point said what it is")
+
+    def _hint(self, pages: Pages) -> str:
+        """What is shown where the mouse is, which a busy browser takes a while to show."""
+        for _ in range(20):
+            script = "return document.querySelector('#plot-front .hint')?.textContent ?? ''"
+            hint: str = pages.run(script)
+            if hint:
+                return hint
+            time.sleep(0.1)
+        return ""
 
     def test_they_are_reached_by_the_keyboard(self, pages: Pages, trials: Path) -> None:
         pages.open(trials).draw_all()
@@ -257,10 +266,14 @@ def test_axe_finds_nothing_serious(
     pages: Pages, tiny: Path, size: tuple[int, int], dark: bool
 ) -> None:
     pages.open(tiny, *size, dark=dark).draw_all()
-    pages.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    # Of a table's rows, which are alike, a few will do.
+    pages.run(
+        "document.querySelectorAll('tbody tr:nth-child(n + 4)').forEach((row) => row.remove());"
+        "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+    )
     axe = Axe(pages.driver)
     axe.inject()
-    found = axe.run()
+    found = axe.run(options={"resultTypes": ["violations", "passes"]})
     assert found["passes"]
     serious = [one for one in found["violations"] if one["impact"] in WORST]
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []

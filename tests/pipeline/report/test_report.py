@@ -131,6 +131,36 @@ class TestThePage:
         for stage in ("1 kd", "2 at", "3 rkd"):
             assert stage in page.words
 
+    def test_tells_what_is_left_of_each_stage(self, text: str, road) -> None:
+        kept = json.loads((road.run.path / "retention.json").read_text())
+        assert kept["stages"] == ["1-kd", "2-at", "3-rkd"]
+        figure = text[text.index("<h3>What is left of each stage</h3>") :]
+        figure = figure[: figure.index("</table>")]
+        for row, name in enumerate(kept["stages"]):
+            assert f"loss of {name}" in figure
+            assert f">{kept['loss'][row][row]:.4g}<" in figure
+        assert road.run.recorded_files().keys() >= {"retention.json"}
+
+    def test_counts_the_images_that_flipped_as_the_answers_have_it(self, text: str, road) -> None:
+        head = gather(road.run).headline
+        assert head is not None
+        assert head.baseline is not None
+        names = [head.baseline.bundle.name, head.shipped.bundle.name]
+        before, after = (
+            list(csv.DictReader((road.run.findings / name / "answers.csv").open()))
+            for name in names
+        )
+        pairs = list(zip(before, after, strict=True))
+        flipped = [(one, other) for one, other in pairs if one["answer"] != other["answer"]]
+        lost = sum(one["answer"] == one["label"] for one, _ in flipped)
+        words = (
+            f"Of {len(pairs)} test images {len(flipped)} are answered otherwise: {lost} were right"
+        )
+        assert words in " ".join(text.split())
+        shown = text[text.index(f"Images that flipped from {names[0]}") :]
+        shown = shown[: shown.index("</section>")]
+        assert shown.count("<li>") >= min(len(flipped), 24)
+
     def test_tells_where_the_figures_come_from(self, page: Page, road) -> None:
         record = road.run.record()
         for fact in (record["created_at"], record["platform"], record["versions"]["onnxruntime"]):
