@@ -311,13 +311,13 @@ def known_preparations(run: RunFolder, data: TrainingData) -> dict[str, Any]:
     if noted.get("asked") != asked:
         noted = {"asked": asked, "known": _preparations_of(data)}
         run.note(preparations=noted)
-    known: dict[str, Any] = noted["known"]
-    return dict(known)
+    return dict(noted["known"])
 
 
 def _preparations_of(data: TrainingData) -> dict[str, Any]:
     known = data.preparations
-    return recipe_values(known.data) | {"teachers": recipe_values(known.teacher)}
+    values: dict[str, Any] = recipe_values(known.data)
+    return values | {"teachers": recipe_values(known.teacher)}
 
 
 @dataclass(frozen=True)
