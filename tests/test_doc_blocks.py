@@ -29,7 +29,7 @@ REASONS = {
     "it installs": r"pip install|apt-get",
     "it needs a device": r"ssh-copy-id|.*--host ssh://|.*--fleet",
     "it needs a cluster": r"pip install '.*\[cluster\]'|.*--scheduler|dask |srun |export DASK_",
-    "it takes minutes": r"make |python benchmarks/|compress study",
+    "it takes minutes": r"make |python benchmarks/|compress (study|search)",
     "it runs the tests": r"make (setup|test|demo)|\.venv/bin/(pytest|ruff)",
     "CI does, in .ci/run": r"make (demo|test)$",
     "it needs QEMU, and a network the first time (`make test-arm64` does the same)": r".*--emulate",

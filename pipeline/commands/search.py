@@ -15,7 +15,7 @@ from foundation.records import as_dict
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, SEARCH
 from pipeline.search.folder import SearchFolder, open_search
-from pipeline.search.front import FrontPoint
+from pipeline.search.front import PlacedPoint
 from pipeline.search.limits import UNITS, parse_limits
 from pipeline.search.pick import pick, shown
 from pipeline.search.record import Picked, SearchRecord, read_search_record
@@ -107,7 +107,7 @@ def _front_table(record: SearchRecord) -> Table:
     return table_of("Front: accuracy of the validation images, 95 % intervals", heads, rows)
 
 
-def _row(point: FrontPoint, names: Sequence[str], keys: Sequence[str]) -> list[str]:
+def _row(point: PlacedPoint, names: Sequence[str], keys: Sequence[str]) -> list[str]:
     figures = [shown(point.figures[n], n) if n in point.figures else "–" for n in names]
     params = [f"{point.params.get(key, '–')}" for key in keys]
     status: str = point.status

@@ -45,7 +45,7 @@ class Lead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrontPoint:
+class PlacedPoint:
     """A point, and where it stands.
 
     Attributes:
@@ -76,7 +76,7 @@ class FrontPoint:
     doubts: list[str] = field(default_factory=list)
 
 
-def front_of(points: Sequence[TrialPoint], objectives: Sequence[str]) -> list[FrontPoint]:
+def front_of(points: Sequence[TrialPoint], objectives: Sequence[str]) -> list[PlacedPoint]:
     """Where each point stands, the cheapest first: by the first objective that is not accuracy."""
     by = next((name for name in objectives if name != "accuracy"), "accuracy")
     placed = [_placed(point, points, objectives) for point in points]
@@ -95,7 +95,7 @@ def lead(point: TrialPoint, other: TrialPoint, objective: str) -> Lead:
 
 def _placed(
     point: TrialPoint, points: Sequence[TrialPoint], objectives: Sequence[str]
-) -> FrontPoint:
+) -> PlacedPoint:
     others = [other for other in points if other is not point]
     beaten_by = [other.trial for other in others if _beats(other, point, objectives)]
     not_led = [other.trial for other in others if not _is_led(other, point, objectives)]
@@ -103,7 +103,7 @@ def _placed(
         OFF if beaten_by else TIED if not_led else ON
     )
     figures = {"accuracy": point.accuracy, "accuracy_drop": point.accuracy_drop, **point.figures}
-    return FrontPoint(
+    return PlacedPoint(
         trial=point.trial,
         folder=point.folder,
         bundle=point.bundle,
@@ -127,7 +127,7 @@ def _is_led(point: TrialPoint, by: TrialPoint, objectives: Sequence[str]) -> boo
     return any(lead(by, point, objective).is_sure for objective in objectives)
 
 
-def front_csv(points: Sequence[FrontPoint]) -> str:
+def front_csv(points: Sequence[PlacedPoint]) -> str:
     """The points as a table for a spreadsheet, a row each."""
     names = [name for name in UNITS if any(name in point.figures for point in points)]
     keys = list(dict.fromkeys(key for point in points for key in point.params))

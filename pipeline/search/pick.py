@@ -19,7 +19,7 @@ from foundation.records import as_dict, read_record
 from pipeline.gating.metrics import Figure
 from pipeline.run_folder.folder import RunFolder
 from pipeline.search.folder import SearchFolder
-from pipeline.search.front import FrontPoint, lead
+from pipeline.search.front import PlacedPoint, lead
 from pipeline.search.limits import UNITS, PointLimit
 from pipeline.search.points import TrialPoint, points_below, read_note
 from pipeline.search.record import JudgedPick, Picked, SearchRecord
@@ -43,8 +43,8 @@ class Qualified:
         undecided: not surely.
     """
 
-    kept: list[FrontPoint]
-    undecided: list[FrontPoint]
+    kept: list[PlacedPoint]
+    undecided: list[PlacedPoint]
 
 
 def pick(
@@ -75,7 +75,7 @@ def pick(
     )
 
 
-def qualified(points: Sequence[FrontPoint], limits: Sequence[PointLimit]) -> Qualified:
+def qualified(points: Sequence[PlacedPoint], limits: Sequence[PointLimit]) -> Qualified:
     """Which points keep all limits, surely or perhaps."""
     kept, undecided = [], []
     for point in points:
@@ -87,7 +87,7 @@ def qualified(points: Sequence[FrontPoint], limits: Sequence[PointLimit]) -> Qua
     return Qualified(sorted(kept, key=_worth), sorted(undecided, key=_worth))
 
 
-def words_of(point: FrontPoint, names: Sequence[str]) -> str:
+def words_of(point: PlacedPoint, names: Sequence[str]) -> str:
     """Some figures of a point with their intervals."""
     return ", ".join(
         f"{name} {shown(point.figures[name], name)}" for name in names if name in point.figures
@@ -103,7 +103,7 @@ def shown(figure: Figure, name: str) -> str:
     return f"{value} ({figure.low:{digits}} to {figure.high:{digits}})"
 
 
-def _worth(point: FrontPoint) -> tuple[float, float, float, int]:
+def _worth(point: PlacedPoint) -> tuple[float, float, float, int]:
     """The most accurate first, then the fastest, the smallest, the earliest."""
     costs = [point.figures.get(name) for name in ("latency_p50", "size")]
     latency, size = (float("inf") if one is None else one.value for one in costs)
@@ -111,8 +111,8 @@ def _worth(point: FrontPoint) -> tuple[float, float, float, int]:
 
 
 def _tied(
-    search: SearchFolder, chosen: FrontPoint, others: Sequence[FrontPoint]
-) -> Iterator[tuple[FrontPoint, str | None]]:
+    search: SearchFolder, chosen: PlacedPoint, others: Sequence[PlacedPoint]
+) -> Iterator[tuple[PlacedPoint, str | None]]:
     """Those that are as accurate as far as can be told; with what speaks for one of them."""
     own = _point(search, chosen)
     for other in others:
@@ -127,7 +127,7 @@ def _tied(
         yield other, words_of(other, better) if better else None
 
 
-def _point(search: SearchFolder, point: FrontPoint) -> TrialPoint:
+def _point(search: SearchFolder, point: PlacedPoint) -> TrialPoint:
     note = read_note(search.path / point.folder)
     if note.point is None or note.point.manifest_sha256 != point.manifest_sha256:
         raise RunMismatchError(
@@ -138,10 +138,10 @@ def _point(search: SearchFolder, point: FrontPoint) -> TrialPoint:
 
 
 def _reason(
-    chosen: FrontPoint,
+    chosen: PlacedPoint,
     qualified_points: int,
     asked: str,
-    tied: Sequence[tuple[FrontPoint, str | None]],
+    tied: Sequence[tuple[PlacedPoint, str | None]],
 ) -> str:
     figures = words_of(chosen, ["accuracy", "latency_p50", "latency_p95", "size"])
     among = (
@@ -158,7 +158,7 @@ def _reason(
     return words
 
 
-def _judged(search: SearchFolder, chosen: FrontPoint, made: PicksMade, asked: str) -> JudgedPick:
+def _judged(search: SearchFolder, chosen: PlacedPoint, made: PicksMade, asked: str) -> JudgedPick:
     """What the test images say of a point, as it was judged before or is now."""
     for earlier in made.picks:
         if (earlier.trial, earlier.manifest_sha256) == (chosen.trial, chosen.manifest_sha256):
@@ -208,7 +208,7 @@ def _percent(accuracy: Accuracy) -> Figure:
 
 
 def _nothing(
-    points: Sequence[FrontPoint],
+    points: Sequence[PlacedPoint],
     sorted_out: Qualified,
     limits: Sequence[PointLimit],
     asked: str,

@@ -11,7 +11,7 @@ from foundation.files import write_json, write_text
 from foundation.records import as_dict, read_record
 from pipeline.gating.metrics import Figure
 from pipeline.search.folder import SearchFolder
-from pipeline.search.front import FrontPoint, front_csv, front_of
+from pipeline.search.front import PlacedPoint, front_csv, front_of
 from pipeline.search.reference import SearchReference, read_reference_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class SearchRecord:
     objectives: list[str]
     trials: int
     reference: SearchReference | None
-    points: list[FrontPoint]
+    points: list[PlacedPoint]
     left_out: list[TrialLeftOut]
     picked: Picked | None = None
 

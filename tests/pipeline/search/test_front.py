@@ -7,13 +7,13 @@ import csv
 import pytest
 
 from foundation.records import as_dict, build
-from pipeline.search.front import FrontPoint, front_csv, front_of, lead
+from pipeline.search.front import PlacedPoint, front_csv, front_of, lead
 from pipeline.search.points import TrialPoint, points_below
 
 OBJECTIVES = ("accuracy", "latency_p50")
 
 
-def by_trial(points: list[TrialPoint], objectives=OBJECTIVES) -> dict[int, FrontPoint]:
+def by_trial(points: list[TrialPoint], objectives=OBJECTIVES) -> dict[int, PlacedPoint]:
     return {one.trial: one for one in front_of(points, objectives)}
 
 
