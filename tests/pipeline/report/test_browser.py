@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from axe_selenium_python import Axe
+from axe_core_python.selenium import Axe
 from browsing import Pages, browser, needs_browser
 from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
@@ -232,7 +232,8 @@ class TestTheControls:
         # The teacher's lie alone; whatever is hit names a bundle with its figures.
         marks = pages.run(
             "const fills = [...document.querySelectorAll('#plot-front svg path')];"
-            "return fills.filter((p) => p.getBBox().width > 5 && p.getBBox().width < 30)"
+            "const wide = (p) => p.getBoundingClientRect().width;"
+            "return fills.filter((p) => wide(p) > 5 && wide(p) < 30)"
         )
         names = {path.name.partition("@")[0] for path in road.run.measurement_paths()}
         for mark in reversed(marks):
@@ -271,9 +272,7 @@ def test_axe_finds_nothing_serious(
         "document.querySelectorAll('tbody tr:nth-child(n + 4)').forEach((row) => row.remove());"
         "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
     )
-    axe = Axe(pages.driver)
-    axe.inject()
-    found = axe.run(options={"resultTypes": ["violations", "passes"]})
+    found = Axe().run(pages.driver)
     assert found["passes"]
     serious = [one for one in found["violations"] if one["impact"] in WORST]
     assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
