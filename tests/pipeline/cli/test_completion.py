@@ -42,7 +42,7 @@ def offered(line: str, cwd: Path) -> list[str]:
         ("compress distill --run runs/ti", ["runs/tiny", "runs/tiny/"]),
         ("compress bench --bundle local-onnx", ["local-onnx-fp32", "local-onnx-int8"]),
         ("compress run tin", ["tiny-imagenet-study", "tiny.toml"]),
-        ("compress study digits", ["digits", "digits-study"]),
+        ("compress study digits", ["digits", "digits-search", "digits-study"]),
         ("compress distill --stages at,k", ["at,kd", "at,kdsvd"]),
         ("compress distill --set bench.thr", ["bench.threads=", "bench.throughput_batch="]),
         ("compress distill --set stages.0.warm_", ["stages.0.warm_lr="]),

@@ -28,6 +28,14 @@ def read_only(own: RunFolder, tmp_path: Path) -> Iterator[RunFolder]:
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.fixture
+def undrawn(own: RunFolder, request: pytest.FixtureRequest) -> RunFolder:
+    """The same, but its report was not drawn yet."""
+    (own.path / "report.html").unlink()
+    run: RunFolder = request.getfixturevalue("read_only")
+    return run
+
+
 @pytest.mark.parametrize(("bound", "code"), [("5.0", 0), ("0.001", 1)])
 def test_the_gate_answers_and_says_once_that_its_verdict_is_not_kept(
     read_only: RunFolder, forked, tmp_path: Path, bound: str, code: int
@@ -51,11 +59,17 @@ def test_the_gate_measures_nothing_again_there(
     assert "so nothing is measured again" in said.err
 
 
-def test_the_report_is_written_elsewhere_or_says_how(
+def test_a_report_that_is_there_already_need_not_be_written(
     read_only: RunFolder, forked, tmp_path: Path
 ) -> None:
+    assert forked("report", cwd=tmp_path).code == 0
+
+
+def test_the_report_is_written_elsewhere_or_says_how(
+    undrawn: RunFolder, forked, tmp_path: Path
+) -> None:
     said = forked("report", cwd=tmp_path)
-    assert said.code == 9
+    assert said.code == 9, said.out
     assert "runs/tiny: the report cannot be written there (Read-only" in said.complaint
     assert "--out FOLDER" in said.complaint
     written = forked("report", "--out", "page", "--json", cwd=tmp_path)

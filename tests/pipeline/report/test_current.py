@@ -71,6 +71,6 @@ def test_a_file_that_is_written_again_with_the_same_content_does_not_count(
 def test_in_another_folder_it_is_always_written(whole: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for _ in range(2):
-        page, _summary = report(whole, tmp_path / "there")
+        page, *_ = report(whole, tmp_path / "there")
         assert page.is_file()
         page.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ def test_a_run_that_goes_on_goes_on_in_the_same_log_with_each_epoch_once() -> No
     (before,) = _runs_of(store(run))
     assert before.info.status == "FAILED"
 
+    # TensorBoard puts files in order by the second that stands in their names.
+    time.sleep(1.1)
     with course_logs(run, file) as logs:
         teach(run, data, logs.listener(Listener(), "teacher"))
     records = history(run, "teacher")
