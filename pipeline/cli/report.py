@@ -20,8 +20,8 @@ def report(
         list[Path] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run folders; the one used last under runs/ when left out. Several are shown side "
-            "by side.",
+            help="Run folders, or the folder of a search; the run used last under runs/ when left "
+            "out. Several runs are shown side by side.",
             autocompletion=complete_run,
         ),
     ] = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 from foundation.errors import CompressError, CorruptFileError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import ReportOutcome
-from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.run_folder.folder import SEARCH, RunFolder, open_run
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
@@ -22,16 +22,18 @@ from pipeline.shown.terminal import (
 def report_only(
     path: Path | None, out: Path | None = None, *, images: bool = True
 ) -> tuple[Outcome, CompressError | None]:
-    """Write a run's report from what lies in its folder.
+    """Write the report of a run, or of a search, from what lies in its folder.
 
     Args:
-        path: the run folder; None takes the one used last.
-        out: where to write it; None takes the run folder.
+        path: the folder; None takes the one used last.
+        out: where to write it; None takes that folder.
         images: whether small pictures of test images are put into the page.
 
     Returns:
         What came of it, and an error where what it rests on is not all as the run made it.
     """
+    if path is not None and (path / SEARCH).is_file():
+        return _report_of_search(path, out), None
     from pipeline.report.content import gather  # noqa: PLC0415
     from pipeline.report.terminal import shown_of  # noqa: PLC0415
     from pipeline.report.write import report  # noqa: PLC0415 - templates, which a gate needs not
@@ -85,6 +87,17 @@ def report_several(
     shown = [*lines, *(safe(f"written: {file}") for file in written)]
     doubts = [content.unvouched for content in contents]
     return Outcome(as_dict(outcome), shown), _in_doubt(runs, doubts)
+
+
+def _report_of_search(path: Path, out: Path | None) -> Outcome:
+    from pipeline.search.folder import open_search  # noqa: PLC0415
+    from pipeline.search.page import write_page  # noqa: PLC0415
+    from pipeline.search.record import read_search_record  # noqa: PLC0415
+
+    search = open_search(path)
+    page = str(write_page(search, read_search_record(search), out))
+    outcome = ReportOutcome(run=str(path), remarks={}, written=[page])
+    return Outcome(as_dict(outcome), [safe(f"written: {page}")])
 
 
 def _in_doubt(

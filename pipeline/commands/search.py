@@ -10,15 +10,24 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from foundation.errors import MissingFileError, NothingQualifiesError
+from foundation.errors import CompressError, MissingFileError, NothingQualifiesError
 from foundation.records import as_dict
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, SEARCH
 from pipeline.search.folder import SearchFolder, open_search
 from pipeline.search.front import PlacedPoint
 from pipeline.search.limits import UNITS, parse_limits
-from pipeline.search.pick import pick, shown
-from pipeline.search.record import Picked, SearchRecord, read_search_record
+from pipeline.search.page import write_page
+from pipeline.search.pick import pick
+from pipeline.search.record import SearchRecord, read_search_record
+from pipeline.search.words import (
+    doubt_lines,
+    left_out_lines,
+    listed,
+    measured_lines,
+    picked_lines,
+    shown,
+)
 from pipeline.shown.terminal import Outcome, safe, table_of
 
 _SHOWN_ALWAYS = ("accuracy", "accuracy_drop", "latency_p50")
@@ -69,7 +78,8 @@ def pick_only(word: Path | None, asked: str) -> tuple[Outcome, NothingQualifiesE
     except NothingQualifiesError as error:
         return _outcome(folder, record), error
     record = replace(record, picked=picked)
-    return Outcome(_content(folder, record), _picked_lines(picked)), None
+    lines = [*picked_lines(picked), f"all of it: compress report {picked.pick.folder}"]
+    return Outcome(_content(folder, record), _safe([*lines, _page_line(folder, record)])), None
 
 
 def is_search(path: Path | None) -> bool:
@@ -94,9 +104,21 @@ def _content(folder: SearchFolder, record: SearchRecord) -> Any:
 
 
 def _outcome(folder: SearchFolder, record: SearchRecord) -> Outcome:
-    lines: list[RenderableType] = [_front_table(record)]
-    lines += [safe(line) for line in _notes(folder, record)]
-    return Outcome(_content(folder, record), lines)
+    lines = [*measured_lines(record), *doubt_lines(record), *left_out_lines(record)]
+    lines += [f"table: {folder.table_path}", _page_line(folder, record)]
+    return Outcome(_content(folder, record), [_front_table(record), *_safe(lines)])
+
+
+def _page_line(folder: SearchFolder, record: SearchRecord) -> str:
+    """Where its page lies; one who may only read the folder has the figures all the same."""
+    try:
+        return f"page: {write_page(folder, record)}"
+    except CompressError as error:
+        return f"no page: {error}"
+
+
+def _safe(lines: Sequence[str]) -> list[RenderableType]:
+    return [safe(line) for line in lines]
 
 
 def _front_table(record: SearchRecord) -> Table:
@@ -112,55 +134,9 @@ def _row(point: PlacedPoint, names: Sequence[str], keys: Sequence[str]) -> list[
     params = [f"{point.params.get(key, '–')}" for key in keys]
     status: str = point.status
     if point.beaten_by:
-        status += f": beaten by {_listed(point.beaten_by)}"
+        status += f": beaten by {listed(point.beaten_by)}"
     if point.tied_with:
-        status += f" with {_listed(point.tied_with)}"
+        status += f" with {listed(point.tied_with)}"
     if point.doubts:
         status += " (suspect)"
     return [str(point.trial), *figures, *params, status]
-
-
-def _notes(folder: SearchFolder, record: SearchRecord) -> list[str]:
-    lines = []
-    if record.reference is not None:
-        reference = record.reference
-        lines.append(
-            f"latencies: measured in turns with the bundle of trial {reference.trial}, as they "
-            f"were on {reference.host} ({reference.cpu or 'its CPU is not known'}) when that was "
-            "first timed"
-        )
-    doubtful = [point for point in record.points if point.doubts]
-    lines += [f"trial {one.trial} is suspect: {'; '.join(one.doubts)}" for one in doubtful]
-    for one in record.left_out:
-        state = "stopped early" if one.state == "hopeless" else one.state
-        lines.append(f"trial {one.trial}: {state}{f': {one.reason}' if one.reason else ''}")
-    lines.append(f"table: {folder.table_path}")
-    return lines
-
-
-def _picked_lines(picked: Picked) -> list[RenderableType]:
-    judged = picked.pick
-    lines = [
-        f"ship: {judged.bundle}",
-        f"why: {picked.reason}",
-        f"on the test images, judged once: {shown(judged.top1_percent, 'accuracy')}, "
-        f"{shown(judged.drop_points, 'accuracy_drop')} below its teacher's "
-        f"{shown(judged.teacher_top1_percent, 'accuracy')}",
-    ]
-    if picked.qualified:
-        lines.append(f"qualified too: trials {_listed(picked.qualified)}")
-    if picked.tied:
-        lines.append(f"as accurate as far as can be told: trials {_listed(picked.tied)}")
-    if picked.undecided:
-        lines.append(f"cannot be told: trials {_listed(picked.undecided)}")
-    if picked.judged_before:
-        lines.append(
-            f"note: the test images were asked about trials {_listed(picked.judged_before)} "
-            "before; whoever chooses among several by these figures has one that is too good"
-        )
-    lines.append(f"all of it: compress report {judged.folder}")
-    return [safe(line) for line in lines]
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

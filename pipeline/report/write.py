@@ -94,7 +94,11 @@ def report_several(
 
 
 def write_points(
-    path: Path, title: str, points: Sequence[FrontPoint], lines: Sequence[str] = ()
+    path: Path,
+    title: str,
+    points: Sequence[FrontPoint],
+    lines: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write a page of points that are no run's bundles, such as the trials of a search.
 
@@ -107,6 +111,7 @@ def write_points(
         points: with their `place` on the front; see `pipeline.report.front.placed`.
         lines: what a hurried reader should know, a sentence each: why that one, on which device and
             how it was measured, what speaks against it.
+        notes: what stands below the front, a sentence each: what came to no point, and why.
 
     Raises:
         CompressError: when it cannot be written there.
@@ -114,7 +119,7 @@ def write_points(
     from pipeline.report.points import render_points  # noqa: PLC0415 - templates
 
     with _named(path.parent):
-        write_text(path, render_points(title, points, lines))
+        write_text(path, render_points(title, points, lines, notes))
     return path
 
 

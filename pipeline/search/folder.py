@@ -4,7 +4,7 @@ RUN/
   recipe.toml  search.json  search.db (unless the storage is elsewhere)
   trials/0007/ (run folders)  trials/teacher-views/  teachers/KEY/ (run folders)  floats/
   reference/BUNDLE/  reference.json
-  front.json  front.csv  picks.json  logs/
+  front.json  front.csv  report.html  picks.json  logs/
 
 Processes on several machines that take part in one search share it.
 """

@@ -20,9 +20,10 @@ from pipeline.gating.metrics import Figure
 from pipeline.run_folder.folder import RunFolder
 from pipeline.search.folder import SearchFolder
 from pipeline.search.front import PlacedPoint, lead
-from pipeline.search.limits import UNITS, PointLimit
+from pipeline.search.limits import PointLimit
 from pipeline.search.points import TrialPoint, points_below, read_note
 from pipeline.search.record import JudgedPick, Picked, SearchRecord
+from pipeline.search.words import words_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +86,6 @@ def qualified(points: Sequence[PlacedPoint], limits: Sequence[PointLimit]) -> Qu
         elif "broken" not in answers:
             undecided.append(point)
     return Qualified(sorted(kept, key=_worth), sorted(undecided, key=_worth))
-
-
-def words_of(point: PlacedPoint, names: Sequence[str]) -> str:
-    """Some figures of a point with their intervals."""
-    return ", ".join(
-        f"{name} {shown(point.figures[name], name)}" for name in names if name in point.figures
-    )
-
-
-def shown(figure: Figure, name: str) -> str:
-    """A figure with its unit and its interval, where it has one."""
-    unit, digits = next(iter(UNITS[name])), ".2f" if name.startswith("accuracy") else ".3g"
-    value = f"{figure.value:{digits}} {unit}"
-    if figure.low == figure.high:
-        return value
-    return f"{value} ({figure.low:{digits}} to {figure.high:{digits}})"
 
 
 def _worth(point: PlacedPoint) -> tuple[float, float, float, int]:

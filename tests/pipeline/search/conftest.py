@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from made_once import made_once
 
 from deploy_targets.device.messages import Accuracy
 from foundation.statistics import wilson_interval
@@ -104,18 +105,24 @@ def small_search() -> str:
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, doomed: dict[str, str]) -> Searched:
     pytest.importorskip("optuna")
-    folder = tmp_path_factory.mktemp("search")
-    (folder / "small.toml").write_text(SEARCH)
-    (folder / "broken.py").write_text(BROKEN)
-    done = subprocess.run(
-        [COMPRESS, "search", "small.toml", "--trust-code", "--json"],
-        cwd=folder, env={**doomed, "COLUMNS": "200", "TERM": "dumb", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    printed = json.loads(done.stdout)
+
+    def search(folder: Path) -> None:
+        (folder / "small.toml").write_text(SEARCH)
+        (folder / "broken.py").write_text(BROKEN)
+        done = subprocess.run(
+            [COMPRESS, "search", "small.toml", "--trust-code", "--json"],
+            cwd=folder, env={**doomed, "COLUMNS": "200", "TERM": "dumb", "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        (folder / "printed.json").write_text(done.stdout)
+        (folder / "told.txt").write_text(done.stderr)
+
+    folder = made_once(tmp_path_factory, "search", search)
+    printed = json.loads((folder / "printed.json").read_text())
     Draft202012Validator(schemas()["search.schema.json"]).validate(printed)
-    return Searched(SearchFolder(folder / "runs/small"), printed, done.stderr)
+    told = (folder / "told.txt").read_text()
+    return Searched(SearchFolder(folder / "runs/small"), printed, told)
 
 
 def answers(right: str, n: int = 16) -> Accuracy:

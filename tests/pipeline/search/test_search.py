@@ -127,8 +127,16 @@ class TestOtherCommands:
         assert picked["pick"]["top1_percent"]["value"] == pytest.approx(
             100 * kept["accuracy"]["top1"]
         )
+        page = (searched.folder.path / "report.html").read_text()
+        assert f"Ship trial {picked['pick']['trial']}" in page
         teacher = run.record()["networks"]["teacher"]["test"]["top1"]
         assert picked["pick"]["teacher_top1_percent"]["value"] == pytest.approx(100 * teacher)
+
+    def test_its_page_is_a_report_too(self, searched, forked, tmp_path: Path) -> None:
+        there = searched.folder.path
+        said = forked("report", there, "--out", tmp_path, "--json", cwd=tmp_path)
+        assert said.code == 0, said.err
+        assert said.json()["written"] == [str(tmp_path / "report.html")]
 
     def test_where_nothing_qualifies_the_exit_code_says_so(self, searched, forked) -> None:
         there = searched.folder.path.parents[1]
