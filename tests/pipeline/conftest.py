@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from made_once import made_once
 from PIL import Image
 
 from foundation.files import sha256_of
@@ -185,11 +186,14 @@ def tiny() -> str:
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory, compress: Command) -> Road:
-    folder = tmp_path_factory.mktemp("road")
-    recipe = folder / "tiny.toml"
-    recipe.write_text(TINY)
-    said = compress("run", recipe.name, "--json", cwd=folder)
-    return Road(folder, recipe, RunFolder(folder / "runs/tiny"), said)
+    def walk(folder: Path) -> None:
+        (folder / "tiny.toml").write_text(TINY)
+        said = compress("run", "tiny.toml", "--json", cwd=folder)
+        (folder / "said.json").write_text(json.dumps(asdict(said)))
+
+    folder = made_once(tmp_path_factory, "road", walk)
+    said = Said(**json.loads((folder / "said.json").read_text()))
+    return Road(folder, folder / "tiny.toml", RunFolder(folder / "runs/tiny"), said)
 
 
 @pytest.fixture

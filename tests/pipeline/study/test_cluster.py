@@ -102,6 +102,7 @@ def parent_of(number: int) -> int:
     return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_whatever_is_killed_the_figures_are_those_of_a_study_here(
     study, scheduler: Path, started, tmp_path: Path
