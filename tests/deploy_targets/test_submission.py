@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sample_measurement
 from jsonschema import Draft202012Validator
 
 from deploy_targets.device import facts
@@ -15,14 +16,7 @@ from deploy_targets.device.messages import (
     Conditions,
     Energy,
     ExecutedPrecision,
-    Latency,
-    Memory,
-    Parity,
-    Percentile,
     RuntimeUsed,
-    Scenario,
-    Startup,
-    Throughput,
     Validity,
 )
 from deploy_targets.measurement import BundleMeasured, HostMeasured, Measurement
@@ -51,7 +45,8 @@ MANIFEST = Manifest(
     classes=list("0123456789"), files={"model.onnx": "cd" * 32}, opset=20,
     runtime=RuntimeRange("onnxruntime", "1.20"), origin={"model": "resnet8", "run": "digits"},
 )  # fmt: skip
-MEASUREMENT = Measurement(
+MEASUREMENT = replace(
+    sample_measurement.MEASUREMENT,
     bundle=BundleMeasured("local-onnx-int8", "student", "local", "onnx", "int8", 99, "ab" * 32),
     host=HostMeasured(
         "ssh://jane@janes-pi.local:2222/home/jane/edge",
@@ -61,17 +56,10 @@ MEASUREMENT = Measurement(
         "onnxruntime", "1.32.0", 4, "f32", ExecutedPrecision("int8", {"int8": 9, "f32": 1}), [0, 3],
         "CPUExecutionProvider",
     ),
-    scenario=Scenario(),
-    latency_ms=Latency({"p50": Percentile(1.0, 0.9, 1.2)}, 1.5, 0.5, 4.0, 50, 20),
-    throughput=Throughput(16, 1000.0, 900.0, 1100.0),
-    memory_mb=Memory(None, 90.0, 100.0),
-    startup_ms=Startup(10.0, 20.0, 30.0),
     energy=Energy(0.01, "RAPL package-0"),
     accuracy=Accuracy(0.75, 8, 0.4, 0.95, "3f", "ab" * 32),
-    parity=Parity(0.001, 0.0001, 1.0, 8),
     conditions=[Conditions("before", governor="performance", frequency_mhz=2400.0)],
     validity=Validity("valid", [], ["swap"]),
-    seconds=3.5,
     started_at="2026-01-02T03:04:05+00:00",
 )  # fmt: skip
 
