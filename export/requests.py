@@ -132,6 +132,7 @@ def format_for(
     from export.learnt_quantization import takes_learnt  # noqa: PLC0415 - torch
 
     export_format = FORMATS.get(name)()
+    export_format.check_installed()
     if precision not in export_format.precisions:
         raise unknown_name(
             "precision", precision, export_format.precisions, f"export format {name!r}"

@@ -161,8 +161,9 @@ def filled(images: NDArray[Any], batch: int, first: int = 0) -> NDArray[Any]:
 
 
 def _hint(precision_hint: str, precision: str) -> str:
-    """What the runtime is told: "f32" means "as the bundle says", and it may say bf16."""
-    return "bf16" if precision_hint == "f32" and precision == "bf16" else precision_hint
+    """What the runtime is told: "f32" means "as the bundle says", and it may say 16 bits."""
+    said = {"bf16": "bf16", "fp16": "f16"}.get(precision, "f32")
+    return said if precision_hint == "f32" else precision_hint
 
 
 def _run(session: Session, bundle: Bundle, batch: NDArray[Any]) -> NDArray[np.float32]:

@@ -121,7 +121,7 @@ class RuntimeUsed:
 
     Attributes:
         threads: in all.
-        precision_hint: what the runtime was told: "f32", "bf16" or "auto".
+        precision_hint: what the runtime was told: "f32", "f16", "bf16" or "auto".
         pinned: numbers of the cores that it was kept on; None where it was not.
         provider: the part of the runtime that computes, where it has several.
     """
@@ -137,7 +137,7 @@ class RuntimeUsed:
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from named(name=self.name, version=self.version, provider=self.provider)
-        yield from known(("f32", "bf16", "auto"), precision_hint=self.precision_hint)
+        yield from known(("f32", "f16", "bf16", "auto"), precision_hint=self.precision_hint)
         yield from at_least(1, threads=self.threads)
         yield from at_least(0, pinned=min(self.pinned or [0]))
 

@@ -52,7 +52,7 @@ def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, st
     The release that this machine has is taken where it will do, for its answers were checked here.
 
     Args:
-        target: all of its runtimes, if none is named.
+        target: all of its usual runtimes, if none is named.
         runtimes: "onnxruntime", or with a version: "onnxruntime==1.20.1".
 
     Raises:
@@ -60,7 +60,7 @@ def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, st
         UsageError: when what is asked for is no requirement.
     """
     packages = {}
-    for requirement in runtimes or (target.runtime_names if target else ["onnxruntime"]):
+    for requirement in runtimes or (target.usual_runtimes if target else ["onnxruntime"]):
         match = _REQUIREMENT.fullmatch(requirement.replace(" ", ""))
         if match is None:
             raise UsageError(f"runtime must be like 'onnxruntime==1.20.1', but got {requirement!r}")

@@ -52,11 +52,13 @@ class TargetRuntime:
         name: such as "onnxruntime".
         version: the releases that may be there: ">=1.20,<2", or ">=1.20" for any from then on.
         source: why these.
+        optional: whether it is used, and put on a device, only where somebody asks for it.
     """
 
     name: str
     version: str
     source: str = ""
+    optional: bool = False
 
     @property
     def range(self) -> RuntimeRange:
@@ -128,9 +130,19 @@ class Target:
         return [RUNTIMES.get(name).format for name in self.runtime_names]
 
     @property
+    def usual_formats(self) -> list[str]:
+        """Those of them that nobody has to ask for."""
+        return [RUNTIMES.get(name).format for name in self.usual_runtimes]
+
+    @property
     def runtime_names(self) -> list[str]:
         """Names of its runtimes, in order of preference."""
         return [runtime.name for runtime in self.runtimes]
+
+    @property
+    def usual_runtimes(self) -> list[str]:
+        """Those of them that nobody has to ask for."""
+        return [runtime.name for runtime in self.runtimes if not runtime.optional]
 
     def runtime_for(self, export_format: str) -> RuntimeRange:
         """The runtime that takes a format there, with the releases that may be there.

@@ -53,6 +53,13 @@ class ExportFormat(ABC):
     precisions: ClassVar[tuple[str, ...]]
     calibrated: ClassVar[tuple[str, ...]] = ("int8",)
 
+    def check_installed(self) -> None:  # noqa: B027 - most have all that they need
+        """Make sure that what the format needs beyond the program's own libraries is there.
+
+        Raises:
+            UsageError: when it is not; with what to install.
+        """
+
     @abstractmethod
     def write(
         self,

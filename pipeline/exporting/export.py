@@ -97,7 +97,7 @@ def requests_for(target: Target, recipe: ExportRecipe) -> list[BundleRequest]:
     Raises:
         UsageError: when there are none.
     """
-    formats = [name for name in recipe.formats or target.formats if name in target.formats]
+    formats = [name for name in recipe.formats or target.usual_formats if name in target.formats]
     takes_all = recipe.precisions in (None, [AUTO])
     precisions = target.precisions if takes_all else recipe.precisions or []
     rules = target.quantization

@@ -142,7 +142,7 @@ def _check_mix(method: str, mix: str, where: str) -> None:
 def _check_export(file: RecipeFile) -> None:
     export = file.recipe.export
     for name in export.formats or []:
-        FORMATS.get(name, file.where("export", "formats"))
+        FORMATS.get(name, file.where("export", "formats"))().check_installed()
     formats = [FORMATS.get(name) for name in export.formats or FORMATS.names()]
     precisions = {precision for export_format in formats for precision in export_format.precisions}
     for precision in export.precisions or []:

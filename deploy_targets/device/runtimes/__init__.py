@@ -33,7 +33,7 @@ class Model:
         path: the file to open; others of the same model lie beside it.
         input_name, output_name: names in its graph.
         threads: how many the runtime may use.
-        precision_hint: "f32", "bf16", or "auto" for what the runtime thinks is fastest.
+        precision_hint: "f32", "f16", "bf16", or "auto" for what the runtime thinks is fastest.
         streams: inferences at once, that share the threads.
         batch: images that it will mostly be given at once.
         options: as they were asked for; what threads and hint came to stands above.
