@@ -56,16 +56,18 @@ class RuntimeRange:
         name: of the runtime, such as "onnxruntime".
         min_version, max_version: oldest and newest, such as "1.17"; both included, and "1.32"
             stands for every 1.32.x. None: no newest one is known.
+        excluded: those in between that will not do, such as "1.21.0"; "1.21" is every 1.21.x.
     """
 
     name: str
     min_version: str
     max_version: str | None = None
+    excluded: list[str] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         versions = [text for text in (self.min_version, self.max_version) if text is not None]
-        for text in versions:
+        for text in (*versions, *self.excluded):
             if not LEADING_NUMBERS.fullmatch(text):
                 yield f"{self.name} version {text!r} is none; write it as 1.32"
         if not self.allows(self.min_version):
@@ -73,12 +75,15 @@ class RuntimeRange:
 
     def __str__(self) -> str:
         newest = "or newer" if self.max_version is None else f"to {self.max_version}.x"
-        return f"{self.name} {self.min_version} {newest}"
+        but = f", not {' or '.join(self.excluded)}" if self.excluded else ""
+        return f"{self.name} {self.min_version} {newest}{but}"
 
     def allows(self, version: str) -> bool:
         """Whether a version, such as "1.32.0" or "2026.4.1-rc1", is within the range."""
         parsed = version_numbers(version)
         newest = version_numbers(self.max_version or "")
+        if any(parsed[: len(none)] == none for none in map(version_numbers, self.excluded)):
+            return False
         return parsed >= version_numbers(self.min_version) and parsed[: len(newest)] <= newest
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.hosts.host_names import parse_address
-from deploy_targets.remote.session import Environment, Used, open_session
+from deploy_targets.remote.session import DeviceSession, Tried, Used, open_session
 from deploy_targets.remote.sources import device_sources
 from deploy_targets.remote.state import conditions_of, facts_of
 from foundation.manifest import RuntimeRange
@@ -69,11 +70,12 @@ def check(url: str, needs: Sequence[RuntimeRange] = (), arch: str | None = None)
         session.bring(tree, files)
         facts, state = facts_of(session, tree, url), conditions_of(session, tree, url)
         used_mb = session.ask_for(Used, "size").used_mb
+        tried = {name: _try(session, tree, name) for name in device.envs}
     findings = [
         Finding("ok", "link", f"reached; {device.folder} holds {used_mb:,.0f} MB"),
         Finding("ok", "Python", f"{device.python} ({device.executable}), {device.libc}"),
         _architecture(facts, arch),
-        *_runtimes(url, device.envs, device.version_of, needs),
+        *_runtimes(url, tried, device.version_of, needs),
         _disk(device.free_mb),
         _clock(device.clock - asked_at),
         _governor(state.governor),
@@ -90,13 +92,48 @@ def _architecture(facts: Facts, arch: str | None) -> Finding:
     return Finding("ok", "processor", f"{facts.board + ': ' if facts.board else ''}{cpu}")
 
 
+def _try(session: DeviceSession, tree: str, package: str) -> str | None:
+    """Let a runtime compute something; why it does not, None where it does."""
+    of_package = (name for name, kind in RUNTIMES.items() if kind.package == package)
+    name = next(of_package, None)
+    if name is None:
+        return None
+    ended = session.ask_for(Tried, "try", package=package, runtime=name, tree=tree)
+    if ended.code == 0:
+        return None
+    if ended.code is not None and ended.code < 0:
+        return f"it died of {_signal(-ended.code)}"
+    return ended.said
+
+
+def _signal(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+    is_illegal = name == "SIGILL"
+    return f"{name}, an instruction that this processor does not have" if is_illegal else name
+
+
 def _runtimes(
-    url: str, envs: dict[str, Environment], version_of: Any, needs: Sequence[RuntimeRange]
+    url: str,
+    tried: Mapping[str, str | None],
+    version_of: Callable[[str], str | None],
+    needs: Sequence[RuntimeRange],
 ) -> list[Finding]:
-    if not envs and not needs:
+    if not tried and not needs:
         advice = f"none; run `compress device setup --host {url}`"
         return [Finding("problem", "runtime", advice)]
-    findings = {name: Finding("ok", name, str(version_of(name))) for name in envs}
+    findings = {
+        name: Finding("ok", name, f"{version_of(name)}, answers")
+        if why is None
+        else Finding(
+            "problem", name,
+            f"{version_of(name)} does not compute here: {why}; take another release: `compress "
+            f"device setup --host {url} --runtime {name}==VERSION`",
+        )
+        for name, why in tried.items()
+    }  # fmt: skip
     for need in needs:
         package = RUNTIMES.get(need.name).package
         version = version_of(package)

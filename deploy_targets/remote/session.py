@@ -156,6 +156,18 @@ class Printed:
     output: str
 
 
+@dataclass(frozen=True)
+class Tried:
+    """How a runtime's one inference ended, and the last that it said.
+
+    Attributes:
+        code: the exit code, below 0 the signal that it died of; None where it did not end.
+    """
+
+    code: int | None
+    said: str
+
+
 class DeviceSession:
     """A conversation with a device's agent; see `open_session`.
 

@@ -21,7 +21,8 @@ SOURCED = (
     "int8_per_cycle", "threads", "pin", "power", "precisions",
 )  # fmt: skip
 
-_VERSIONS = re.compile(r">=(\d+(?:\.\d+)*)(?:,<(\d+(?:\.\d+)*))?")
+_VERSION = r"(\d+(?:\.\d+)*)"
+_VERSIONS = re.compile(rf">={_VERSION}((?:,!={_VERSION})*)(?:,<{_VERSION})?")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class TargetRuntime:
 
     Attributes:
         name: such as "onnxruntime".
-        version: the releases that may be there: ">=1.20,<2", or ">=1.20" for any from then on.
+        version: the releases that may be there: ">=1.20,<2", or ">=1.20" for any from then on;
+            ">=1.20,!=1.21.0,<2" where one of them will not do.
         source: why these.
         optional: whether it is used, and put on a device, only where somebody asks for it.
     """
@@ -70,10 +72,11 @@ class TargetRuntime:
         match = _VERSIONS.fullmatch(self.version.replace(" ", ""))
         if match is None:
             raise ValueError(f"must be a range such as '>=1.20,<2', but got {self.version!r}")
-        oldest, limit = match.groups()
+        oldest, but, _, limit = match.groups()
+        excluded = re.findall(_VERSION, but)
         if limit is None:
-            return RuntimeRange(self.name, oldest)
-        allowed = RuntimeRange(self.name, oldest, _last_before(limit))
+            return RuntimeRange(self.name, oldest, excluded=excluded)
+        allowed = RuntimeRange(self.name, oldest, _last_before(limit), excluded)
         if not allowed.allows(oldest):
             raise ValueError(f"must leave a version, but got {self.version!r}")
         return allowed

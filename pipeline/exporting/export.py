@@ -61,6 +61,7 @@ def export(
     for name in recipe.targets:
         target = load_target(name)
         requests = requests_for(target, recipe)
+        _say_left_out(target, recipe, requests, say)
         notes = remember_target(run, name, target)
         folders += _export_role(run, "student", requests, say, notes=notes, original_of=original_of)
     if recipe.teacher:
@@ -125,11 +126,32 @@ def requests_for(target: Target, recipe: ExportRecipe) -> list[BundleRequest]:
         if _takes(target, precision) and precision in FORMATS.get(name).precisions
     ]
     if not requests:
+        takes = "; ".join(f"{name} in {', '.join(_taken(target, name))}" for name in target.formats)
         raise UsageError(
-            f"target {target.name} takes {', '.join(target.formats)} in "
-            f"{', '.join(target.precisions)}; nothing that was asked for is among these"
+            f"target {target.name} takes {takes}; nothing that was asked for is among these"
         )
     return requests
+
+
+def _taken(target: Target, name: str) -> list[str]:
+    """The precisions of a format that a target takes."""
+    return [each for each in FORMATS.get(name).precisions if _takes(target, each)]
+
+
+def _say_left_out(
+    target: Target, recipe: ExportRecipe, requests: list[BundleRequest], say: Callable[[str], None]
+) -> None:
+    """Tell of what was asked for in a format that lacks it, where there is more than that."""
+    made = {(request.format, request.precision) for request in requests}
+    for name in recipe.formats or []:
+        asked = [each for each in recipe.precisions or [] if each != AUTO]
+        lacking = [each for each in asked if (name, each) not in made]
+        if lacking:
+            taken = ", ".join(_taken(target, name)) or "nothing"
+            say(
+                f"note: no {' and no '.join(lacking)} in format {name}: target {target.name} takes "
+                f"{taken} in it"
+            )
 
 
 def _takes(target: Target, precision: str) -> bool:

@@ -143,8 +143,7 @@ def _check_export(file: RecipeFile) -> None:
     export = file.recipe.export
     for name in export.formats or []:
         FORMATS.get(name, file.where("export", "formats"))().check_installed()
-    formats = [FORMATS.get(name) for name in export.formats or FORMATS.names()]
-    precisions = {precision for export_format in formats for precision in export_format.precisions}
+    precisions = {precision for _, each in FORMATS.items() for precision in each.precisions}
     for precision in export.precisions or []:
         if precision not in {*precisions, AUTO}:
             where = file.where("export", "precisions")

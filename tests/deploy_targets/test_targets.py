@@ -261,12 +261,15 @@ def test_each_format_has_its_runtime_with_the_versions_that_a_bundle_will_name(p
         (">=1.20.1,<1.20.3", ["1.20.2"], ["1.20.0", "1.20.3"]),
         (">=1.20,<2.0", ["1.99"], ["2.0.0"]),
         (">=2025.0", ["2025.0.0", "2030.1"], ["2024.6.0"]),
+        (">=1.20,!=1.21.0,<2", ["1.20.1", "1.21.1", "1.22.0"], ["1.21.0", "2.0.0"]),
+        (">=1.20,!=1.21,!=1.23.1", ["1.20.1", "1.22.0", "1.23.0"], ["1.21.0", "1.23.1"]),
     ],
 )
 def test_a_version_range_takes_its_lower_end_in_and_leaves_its_upper_end_out(
     version, within, without
 ):
     allowed = TargetRuntime("any", version).range
+    assert not list(allowed.problems())
     assert [v for v in [*within, *without] if allowed.allows(v)] == within
 
 

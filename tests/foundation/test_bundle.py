@@ -236,6 +236,7 @@ def test_a_range_may_be_open_at_its_end() -> None:
     assert RuntimeRange("r", "2024.1").allows("2031.0.0-rc1")
     assert str(RuntimeRange("r", "2024.1")) == "r 2024.1 or newer"
     assert str(RuntimeRange("r", "1.17", "1.20")) == "r 1.17 to 1.20.x"
+    assert str(RuntimeRange("r", "1.17", "1.20", ["1.18.0"])) == "r 1.17 to 1.20.x, not 1.18.0"
 
 
 def test_embedded_preprocessing_takes_the_images_themselves(bundle: Path) -> None:

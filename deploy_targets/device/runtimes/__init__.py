@@ -7,7 +7,7 @@ used, and one process uses one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
@@ -81,11 +81,14 @@ class Runtime(Protocol):
     Attributes:
         format: the export format that it takes.
         package: what to install to have it.
+        sample: files of a model to try it with, the one to open first: from x to y, a convolution
+            of a padded 2×2 image with a 3×3 kernel of ones.
         version: of the library.
     """
 
     format: ClassVar[str]
     package: ClassVar[str]
+    sample: ClassVar[Mapping[str, bytes]]
     version: str
 
     def __init__(self) -> None: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
@@ -16,6 +18,13 @@ _COMPUTE = {
     "Gemm", "MatMul", "MultiHeadAttention",
 }  # fmt: skip
 _HEAD = 2
+# A 3×3 kernel of ones over a 2×2 image; before weights of 32 bits stands a word of zero.
+_SAMPLE = b"""7767517
+2 2
+Input x 0 1 x 0=2 1=2 2=1
+Convolution c 1 1 x y 0=1 1=3 4=1 6=9
+"""
+_ONES = struct.pack("<I9f", 0, *[1.0] * 9)
 _HALVES = ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic")
 
 
@@ -28,6 +37,7 @@ class Ncnn:
 
     format: ClassVar[str] = "ncnn"
     package: ClassVar[str] = "ncnn"
+    sample: ClassVar[Mapping[str, bytes]] = {"sample.param": _SAMPLE, "sample.bin": _ONES}
 
     def __init__(self) -> None:
         import ncnn  # noqa: PLC0415 - only when it is used

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
+from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ class OnnxRuntime:
 
     format: ClassVar[str] = "onnx"
     package: ClassVar[str] = "onnxruntime"
+    sample: ClassVar[Mapping[str, bytes]] = {"sample.onnx": _sample.ONNX}
 
     def __init__(self) -> None:
         import onnxruntime  # noqa: PLC0415 - only when it is used

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
+from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ class OpenVino:
 
     format: ClassVar[str] = "openvino"
     package: ClassVar[str] = "openvino"
+    sample: ClassVar[Mapping[str, bytes]] = {"sample.onnx": _sample.ONNX}
 
     def __init__(self) -> None:
         import openvino  # noqa: PLC0415 - only when it is used

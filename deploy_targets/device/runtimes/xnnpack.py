@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from deploy_targets.device.runtimes import RUNTIMES, Model
+from deploy_targets.device.runtimes import RUNTIMES, Model, _sample
 from deploy_targets.device.runtimes.ort import OrtSession
 from foundation.errors import HostError
 
@@ -21,6 +22,7 @@ class Xnnpack:
 
     format: ClassVar[str] = "onnx"
     package: ClassVar[str] = "onnxruntime"
+    sample: ClassVar[Mapping[str, bytes]] = {"sample.onnx": _sample.ONNX}
 
     def __init__(self) -> None:
         import onnxruntime  # noqa: PLC0415 - only when it is used

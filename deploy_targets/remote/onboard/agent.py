@@ -35,6 +35,7 @@ from deploy_targets.remote.onboard.environments import (
     imported_versions,
     install_by_pip,
     make_environment,
+    quiet,
     unpack,
     unpacked_bytes,
 )
@@ -89,6 +90,7 @@ class Agent:
             "commit": self.commit,
             "install": self.install,
             "run": self.run,
+            "try": self.try_runtime,
             "size": self.size,
             "clean": self.clean,
         }
@@ -230,6 +232,19 @@ class Agent:
         if result.returncode:
             raise RefusalError(f"asking it failed: {last_line(result.stderr)}")
         return {"output": result.stdout}
+
+    def try_runtime(self, package: str, runtime: str, tree: str) -> Answer:
+        """How one inference of a runtime ends, in the environment that has it."""
+        python = self.folder / "envs" / package / "bin" / "python"
+        try:
+            result = subprocess.run(
+                [str(python), "-P", "-m", "deploy_targets.device.trying", runtime],
+                env={**os.environ, "PYTHONPATH": str(self.folder / tree), **quiet(self.folder)},
+                capture_output=True, text=True, check=False, timeout=_RUN_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return {"code": None, "said": f"it did not end within {_RUN_SECONDS} s"}
+        return {"code": result.returncode, "said": last_line(result.stderr)}
 
     def size(self) -> Answer:
         """How much lies there."""

@@ -81,11 +81,7 @@ def imported_versions(python: Path, modules: list[str]) -> dict[str, str]:
     )
     result = subprocess.run(
         [str(python), "-P", "-c", code],
-        env={
-            **os.environ,
-            "XDG_CACHE_HOME": str(python.parents[3] / "cache"),
-            "ORT_DISABLE_TELEMETRY": "1",
-        },
+        env={**os.environ, **quiet(python.parents[3])},
         capture_output=True, text=True, check=False, timeout=_IMPORT_SECONDS,
     )  # fmt: skip
     if result.returncode:
@@ -95,6 +91,11 @@ def imported_versions(python: Path, modules: list[str]) -> dict[str, str]:
         )
     versions: dict[str, str] = json.loads(result.stdout.splitlines()[-1])
     return versions
+
+
+def quiet(folder: Path) -> dict[str, str]:
+    """What keeps a runtime from writing into the user's home, and from telling its makers."""
+    return {"XDG_CACHE_HOME": str(folder / "cache"), "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def executable() -> str:

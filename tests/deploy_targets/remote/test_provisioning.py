@@ -114,6 +114,28 @@ def test_a_check_says_what_is_right_and_what_is_not(device):
     assert found_in(check(device.url, arch="riscv64"))["processor"].state == "problem"
 
 
+@pytest.fixture
+def dying_runtime(device):
+    """The device's ONNX Runtime, dead of an instruction that its processor does not have."""
+    (there,) = device.ours.glob("envs/onnxruntime/lib/*/site-packages/onnxruntime")
+    kept = there.rename(there.with_name("kept"))
+    there.mkdir()
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
+    (there / "__init__.py").write_text(code)
+    yield device
+    shutil.rmtree(there)
+    kept.rename(there)
+
+
+def test_a_runtime_that_is_there_and_dies_when_it_computes_is_not_said_to_be_right(dying_runtime):
+    checked = check(dying_runtime.url, [RuntimeRange("onnxruntime", "1.0")])
+    assert not checked.good
+    found = found_in(checked)["onnxruntime"]
+    assert found.state == "problem"
+    assert "does not compute here: it died of SIGILL, an instruction that this" in found.detail
+    assert "--runtime onnxruntime==VERSION" in found.detail
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(device, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()

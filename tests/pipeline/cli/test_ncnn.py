@@ -16,7 +16,8 @@ pytest.importorskip("pnnx")
 def test_it_is_asked_for_by_name_and_goes_the_whole_road(own: RunFolder, forked) -> None:
     there = own.path.parents[1]
     assert not any("ncnn" in folder.name for folder in own.bundle_folders())
-    said = forked("export", "--format", "ncnn", "--json", cwd=there)
+    words = ("--format", "ncnn", "--precision", "fp32", "--precision", "fp16")
+    said = forked("export", *words, "--json", cwd=there)
     assert said.code == 0, said.err
     names = ["local-ncnn-fp32", "local-ncnn-fp16"]
     assert set(names) <= {folder.name for folder in own.bundle_folders()}
@@ -48,7 +49,10 @@ def test_what_it_cannot_do_is_said_in_a_line(own: RunFolder, forked) -> None:
     there = own.path.parents[1]
     said = forked("export", "--format", "ncnn", "--precision", "int8", cwd=there)
     assert said.code == 2
-    assert "nothing that was asked for is among these" in said.complaint
+    assert "ncnn in fp32, fp16; nothing that was asked for is among these" in said.complaint
+    said = forked("export", "--format", "ncnn", cwd=there)  # the recipe asks for int8 too
+    assert said.code == 0, said.err
+    assert "no int8 in format ncnn: target local takes fp32, fp16 in it" in said.err
     said = forked("export", "--format", "ncnn", "--embed-preprocessing", cwd=there)
     assert said.code != 0
     assert "cannot be embedded in format 'ncnn'" in said.complaint

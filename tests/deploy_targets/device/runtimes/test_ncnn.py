@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from deploy_targets.device.runtimes import RUNTIMES, Model, load_session, open_runtime
+from deploy_targets.device.trying import try_runtime
 from export.formats import FORMATS
 from export.quantization import QuantizationScheme
 from foundation.bundle import open_bundle
@@ -86,3 +87,7 @@ def test_halves_are_told_of_only_where_the_cpu_has_arithmetic_for_them(model_fil
     assert session(model_file, "f16").executed_precision().summary == expected
     assert session(model_file).executed_precision().operators == {"f32": 2}
     assert RUNTIMES.get("ncnn").format == "ncnn"
+
+
+def test_one_inference_tells_whether_it_computes() -> None:
+    assert try_runtime("ncnn") == open_runtime("ncnn").version

@@ -1,11 +1,13 @@
 """Each runtime with real models: its logits, its precision, its refusals."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
 import openvino
 import pytest
 
+from deploy_targets.device import trying
 from deploy_targets.device.checks import load_probe, parity
 from deploy_targets.device.runtimes import (
     RUNTIMES,
@@ -163,3 +165,17 @@ def test_a_long_message_becomes_one_short_line():
     assert line.startswith("a b ccc")
     assert len(line) < 400
     assert one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_one_inference_tells_whether_a_runtime_computes(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["trying", name])
+    assert trying.main() == 0
+    assert capsys.readouterr().out.strip() == open_runtime(name).version
+
+
+def test_one_that_computes_something_else_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(trying, "_ANSWER", 9.0)
+    monkeypatch.setattr(sys, "argv", ["trying", "onnxruntime"])
+    assert trying.main() == HostError.exit_code
+    assert "it computed [10.0, 10.0, 10.0, 10.0] where 9.0 is right" in capsys.readouterr().err
