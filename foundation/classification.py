@@ -142,9 +142,7 @@ def mean_scores(
     return scores
 
 
-def mean_drop(
-    labels: Classes, before: Classes, after: Classes, classes: int, name: str
-) -> Score:
+def mean_drop(labels: Classes, before: Classes, after: Classes, classes: int, name: str) -> Score:
     """How far a mean over classes fell between two models' answers to the same images, 0..1."""
     counts = [(Counts.of, answers) for answers in (before, after)]
     then, now = (float(count(labels, answers, classes).mean(name)) for count, answers in counts)
@@ -171,8 +169,8 @@ class WorstClass:
 def worst_recall(labels: Classes, right: NDArray[np.bool_], classes: int) -> WorstClass:
     """The class that is recognised least often.
 
-    The true least recall is at least the least lower bound, and at most the least upper bound, which
-    must hold for all classes at once (Bonferroni).
+    The true least recall is at least the least lower bound, and at most the least upper bound,
+    which must hold for all classes at once (Bonferroni).
 
     Args:
         labels: what images show, int64 (N,), N at least 1.

@@ -31,9 +31,7 @@ def wilson_interval(successes: float, trials: int, z: float = _Z_95) -> tuple[fl
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def paired_difference(
-    lost: int, won: int, n: int, z: float = _Z_95
-) -> tuple[float, float, float]:
+def paired_difference(lost: int, won: int, n: int, z: float = _Z_95) -> tuple[float, float, float]:
     """How far a share fell between two looks at the same things, with its 95 % interval.
 
     Only those of which the two looks differ tell anything, so the interval is far narrower than

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -58,6 +59,11 @@ _OPTIONS = (
         "data.teacher_views",
         help="Fixed views of each image; what the teacher says of them is kept",
     ),
+    RecipeOption(
+        "data.sampling",
+        help="Draw images of rare classes more often: from all classes alike, or by the root of "
+        "their counts",
+    ),
     RecipeOption("student.model", "student", "The student's model"),
     RecipeOption(
         "student.prune",
@@ -72,6 +78,13 @@ _OPTIONS = (
 )
 
 
+class ClassWeights(StrEnum):
+    """How images of rare classes count."""
+
+    inverse = "inverse"
+    sqrt = "sqrt"
+
+
 @app.command(
     cls=with_recipe(
         *_OPTIONS,
@@ -82,6 +95,9 @@ _OPTIONS = (
             "teacher_preprocessing",
             "preprocessing",
             "teacher_views",
+            "sampling",
+            "class_weights",
+            "logit_adjustment",
             "prune",
             "train_alone",
             "seed",
@@ -128,6 +144,23 @@ def distill(
             "share one (stages.N.schedule).",
         ),
     ] = False,
+    class_weights: Annotated[
+        ClassWeights | None,
+        typer.Option(
+            help="Count images of rare classes for more in the cross-entropy, of a teacher that is "
+            "trained and of every stage: by 1 over their share, or over the root of it "
+            "(teacher.training.class_weights, stages.N.class_weights)."
+        ),
+    ] = None,
+    logit_adjustment: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TAU",
+            help="Let rare classes win by more in training: adds TAU times the logarithm of each "
+            "class's share to the logits, of a teacher that is trained and in every stage "
+            "(teacher.training.logit_adjustment, stages.N.logit_adjustment).",
+        ),
+    ] = None,
     tap: Annotated[
         list[str] | None,
         typer.Option(
@@ -156,9 +189,14 @@ def distill(
     overrides.update(map(parse_override, set or []))
     path = recipe_file(recipe) if recipe else None
     file = load_recipe(path, overrides)
+    places = [f"stages.{number}" for number in range(len(file.recipe.stages))]
     if epochs is not None:
-        count = len(file.recipe.stages)
-        overrides |= {f"stages.{number}.epochs": epochs for number in range(count)}
+        overrides |= {f"{place}.epochs": epochs for place in places}
+        file = load_recipe(path, overrides)
+    rare = {"class_weights": class_weights, "logit_adjustment": logit_adjustment}
+    if set_for_rare := {key: value for key, value in rare.items() if value is not None}:
+        for place in ("teacher.training", *places):
+            overrides |= {f"{place}.{key}": value for key, value in set_for_rare.items()}
         file = load_recipe(path, overrides)
     if restarts:
         # What was typed stays.

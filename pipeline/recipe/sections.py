@@ -95,6 +95,7 @@ class TrainingRecipe(Stage):
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    logit_adjustment: NotNegative | None = None
     schedule: Annotated[str, AfterValidator(_known_schedule)] | None = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
@@ -275,6 +276,9 @@ class DataRecipe(Section):
             once; None decodes them in every epoch.
         cache_side: pictures whose shorter side is longer are kept made smaller to it; None takes
             twice the shorter side of a crop.
+        sampling: how often images of a class are drawn to train on: "balanced" draws from all
+            classes alike, "sqrt" by the root of how many images they have; each epoch has as many
+            images as ever, those of rare classes several times. If unset each image once.
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.
@@ -305,6 +309,7 @@ class DataRecipe(Section):
     max_megapixels: Annotated[float, Within(0, 1000, above=True)] = 100.0
     cache: str | None = None
     cache_side: Side | None = None
+    sampling: Literal["balanced", "sqrt"] | None = None
     batch_size: Batch = 64
     calibration_images: Count = 256
     evaluation_images: Count = 10_000

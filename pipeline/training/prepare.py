@@ -210,6 +210,7 @@ class TrainingData:
             classes=len(splits.classes),
             fingerprint=self.fingerprint,
             pin=self.file.recipe.engine.takes_pinned,
+            sampling=recipe.sampling,
         )
 
     def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:

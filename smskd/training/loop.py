@@ -25,6 +25,7 @@ from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
 from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
+from smskd.rare_classes import class_shares
 from smskd.teaching.reference_views import ReferenceViews
 from smskd.teaching.teachers import (
     AskTeacher,
@@ -83,7 +84,9 @@ class _StageRun:
             if tapped is not None:
                 job.engine.place(tapped.model, self.device)
         self.student = self._quantized() if job.stage.quantized else job.student
-        objective = Objective(job.stage, job.pair, job.earlier.carried, job.earlier.held)
+        shares = class_shares(job.train) if job.stage.knows_shares else None
+        earlier = job.earlier
+        objective = Objective(job.stage, job.pair, earlier.carried, earlier.held, shares)
         self.step = TrainStep(self.student, objective, job.stage.ema_decay)
         self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
         self.ask_teacher: AskTeacher | None = None
