@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.resampling import Score, Values, drawn_images, replicated, score_of
+from foundation.resampling import Score, Values, drawn_images, score_of
 from foundation.statistics import paired_difference, wilson_interval, z_for_all_of
 
 Classes = NDArray[np.int64]
@@ -223,7 +223,7 @@ def confusion(labels: Classes, answers: Classes, classes: int) -> NDArray[np.int
     return cells.reshape(classes, classes)
 
 
-def auroc(labels: Classes, scores: NDArray[np.floating[Any]]) -> Score | None:
+def roc_area(labels: Classes, scores: NDArray[np.floating[Any]]) -> float:
     """The area under the ROC curve of two classes: how often an image of class 1 has the higher
     score of a pair with one of class 0; equal ones count half (Mann and Whitney 1947).
 
@@ -232,25 +232,28 @@ def auroc(labels: Classes, scores: NDArray[np.floating[Any]]) -> Score | None:
         scores: higher for class 1, (N,).
 
     Returns:
-        None where one of the classes has no image.
+        NaN where one of the classes has no image.
     """
-    of_one = labels == 1
+    return _area(labels == 1, np.unique(scores, return_inverse=True)[1])
+
+
+def _area(of_one: NDArray[np.bool_], ranks: NDArray[np.int64]) -> float:
+    levels = int(ranks.max()) + 1
+    above = np.bincount(ranks[of_one], minlength=levels)
+    below = np.bincount(ranks[~of_one], minlength=levels)
+    pairs = above.sum() * below.sum()
+    wins = (above * (np.cumsum(below) - below / 2)).sum()
+    return float(wins / pairs) if pairs else float("nan")
+
+
+def auroc(labels: Classes, scores: NDArray[np.floating[Any]]) -> Score | None:
+    """`roc_area` with its bootstrap interval; None where one of the classes has no image."""
+    of_one, ranks = labels == 1, np.unique(scores, return_inverse=True)[1]
     if of_one.all() or not of_one.any():
         return None
-    _, ranks = np.unique(scores, return_inverse=True)
-    levels = int(ranks.max()) + 1
-
-    def area(images: NDArray[np.int64]) -> tuple[float]:
-        here, ones = ranks[images], of_one[images]
-        above = np.bincount(here[ones], minlength=levels)
-        below = np.bincount(here[~ones], minlength=levels)
-        pairs = above.sum() * below.sum()
-        wins = (above * (np.cumsum(below) - below / 2)).sum()
-        return (float(wins / pairs) if pairs else float("nan"),)
-
-    (value,) = area(np.arange(len(labels)))
-    n = len(labels)
-    return score_of(value, replicated(area, n)[:, 0], wilson_interval(value * n, n))
+    value, n = _area(of_one, ranks), len(labels)
+    drawn = [_area(of_one[images], ranks[images]) for images in drawn_images(n)]
+    return score_of(value, np.array(drawn), wilson_interval(value * n, n))
 
 
 def few_best(classes: int) -> int | None:

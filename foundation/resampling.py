@@ -8,7 +8,7 @@ pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -56,16 +56,3 @@ def score_of(value: float, replicates: Values, least: Sequence[float] = ()) -> S
     """
     bounds = [value, *interval_of(replicates), *least]
     return Score(value, min(bounds), max(bounds))
-
-
-def replicated(
-    figures: Callable[[NDArray[np.int64]], Sequence[float]], n: int, replicates: int = REPLICATES
-) -> Values:
-    """Several figures of each drawn set of images, (replicates, figures).
-
-    Args:
-        figures: of the images with these numbers.
-        n: images.
-        replicates: how many sets are drawn.
-    """
-    return np.array([figures(images) for images in drawn_images(n, replicates)], np.float64)
