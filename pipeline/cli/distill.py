@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 from pipeline.cli._completion import complete_methods, complete_recipe
-from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
+from pipeline.cli._options import METRIC_HELP, RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
 _OPTIONS = (
@@ -73,6 +73,7 @@ _OPTIONS = (
         "student.train_alone",
         help="Also train the same student on the labels alone, to tell what distillation gained",
     ),
+    RecipeOption("metric", help=METRIC_HELP),
     RecipeOption("seed", help="Seed of everything random"),
     RecipeOption("engine.log", "log"),
 )
@@ -98,6 +99,7 @@ class ClassWeights(StrEnum):
             "sampling",
             "class_weights",
             "logit_adjustment",
+            "metric",
             "prune",
             "train_alone",
             "seed",

@@ -763,10 +763,16 @@ class SearchRecipe(Section):
 class Recipe(Section):
     """The whole road. Every option that says how something is done has its place here; every key of
     `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
-    `study` reaches them all."""
+    `study` reaches them all.
+
+    Attributes:
+        metric: what networks are judged by beside top-1, and chosen by in its place: macro_f1,
+            macro_recall, macro_precision, worst_recall, top5, auroc, or package.module:function.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     seed: Seed = 0
+    metric: Annotated[str, Field(min_length=1)] | None = None
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()

@@ -135,6 +135,10 @@ class RunFolder:
         """Whether there is a teacher; an adopted network has none."""
         return (self.teacher / "weights.safetensors").is_file()
 
+    def scores(self, network: str) -> Path:
+        """What "teacher", "alone" or "student" is worth, class by class."""
+        return self.path / "scores" / f"{network}.json"
+
     @property
     def bundles(self) -> Path:
         return self.path / "bundles"

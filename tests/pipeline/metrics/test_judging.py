@@ -113,9 +113,7 @@ def test_what_is_lost_is_compared_image_by_image() -> None:
     ],
 )
 def test_what_goes_wrong_is_told_in_a_line(name: str, words: str) -> None:
-    with pytest.raises(
-        ModelMismatchError, match=f"metric my_metric:{name} {words}|{words}"
-    ) as told:
+    with pytest.raises(ModelMismatchError, match=f"metric my_metric:{name}.*{words}") as told:
         load_metric(f"my_metric:{name}").judge(*some())
     assert "\n" not in str(told.value)
 
@@ -126,7 +124,7 @@ def test_a_few_drawn_sets_may_be_without_a_figure_and_many_may_not() -> None:
     logits = np.eye(3, dtype=np.float32)[labels]
     assert 0 < metric.judge(logits, labels).drawn["picky"].count(None) < 40
     labels[101:] = 0
-    with pytest.raises(ModelMismatchError, match="no picky for 1.. of 400 sets.*class is missing"):
+    with pytest.raises(ModelMismatchError, match=r"no picky for 1.. of 400 sets.*class is missing"):
         metric.judge(logits, labels)
 
 
