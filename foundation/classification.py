@@ -8,6 +8,7 @@ docs/metrics.md has the formulas with their sources.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,14 @@ class Counts:
             counts = cls.of(labels[images], answers[images], classes)
             rows.append((counts.shown, counts.named, counts.right))
         return cls(*np.array(rows).swapaxes(0, 1))
+
+    def of_class(self, name: str, number: int) -> Values:
+        """Precision or F1 of one class, (...); NaN where there is nothing to count."""
+        right, named = self.right[..., number], self.named[..., number]
+        over, under = (right, named) if name == "precision" else (2 * right, named)
+        if name == "f1":
+            under = under + self.shown[..., number]
+        return np.where(under > 0, over / np.maximum(under, 1), np.nan)
 
     def mean(self, name: str) -> Values:
         """A mean over classes, (...): each class counts alike, however rare.
@@ -148,6 +157,23 @@ def mean_drop(labels: Classes, before: Classes, after: Classes, classes: int, na
     then, now = (float(count(labels, answers, classes).mean(name)) for count, answers in counts)
     drawn = [Counts.drawn(labels, answers, classes).mean(name) for answers in (before, after)]
     _, low, high = paired_difference(0, 0, len(labels))
+    return score_of(then - now, drawn[0] - drawn[1], (then - now + low, then - now + high))
+
+
+def class_drop(
+    labels: Classes, before: Classes, after: Classes, classes: int, *, name: str, number: int
+) -> Score | None:
+    """How far "precision" or "f1" of one class fell between two models' answers to the same images,
+    0..1; None where either has none."""
+    answered = (before, after)
+    then, now = (
+        float(Counts.of(labels, answers, classes).of_class(name, number)) for answers in answered
+    )
+    if math.isnan(then) or math.isnan(now):
+        return None
+    drawn = [Counts.drawn(labels, answers, classes).of_class(name, number) for answers in answered]
+    concerned = int(((labels == number) | (before == number) | (after == number)).sum())
+    _, low, high = paired_difference(0, 0, concerned)
     return score_of(then - now, drawn[0] - drawn[1], (then - now + low, then - now + high))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import CompressError, ModelMismatchError
-from foundation.resampling import Score, drawn_images, score_of
+from foundation.metric_values import MetricValues
+from foundation.resampling import drawn_images
 from foundation.user_code import first_line, place_of
 from pipeline.metrics import METRICS, MetricFunction
 from pipeline.recipe.code import code_identity, import_own
@@ -22,48 +24,6 @@ _MOST_WITHOUT = 0.1
 
 Logits = NDArray[np.float32]
 Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class MetricValues:
-    """What a metric says of a network on some images.
-
-    Attributes:
-        metric: its name in the recipe.
-        identity: what its code is known by.
-        n: images.
-        values: by name, the one that choices go by first.
-        drawn: the same of each drawn set of images; NaN as None, where there is no figure of one.
-            The same images are drawn for any network, so differences are image by image.
-    """
-
-    metric: str
-    identity: str
-    n: int
-    values: dict[str, float]
-    drawn: dict[str, list[float | None]]
-
-    @property
-    def first(self) -> str:
-        """The name of the value that choices go by."""
-        return next(iter(self.values))
-
-    def score(self, name: str) -> Score:
-        """A value with its 95 % percentile interval."""
-        return score_of(self.values[name], _array(self.drawn[name]))
-
-    def drop_from(self, before: MetricValues, name: str) -> Score:
-        """How far a value lies below another network's on the same images."""
-        change = before.values[name] - self.values[name]
-        return score_of(change, _array(before.drawn[name]) - _array(self.drawn[name]))
-
-    def is_like(self, other: MetricValues) -> bool:
-        """Whether the two can be held against each other, image by image."""
-        return (self.identity, self.n) == (other.identity, other.n)
-
-
-def _array(values: list[float | None]) -> NDArray[np.float64]:
-    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
 @dataclass(frozen=True)
@@ -118,7 +78,8 @@ class NamedMetric:
                     f"metric {self.name}: has no {name} for {missing} of {REPLICATES} sets of "
                     f"{len(labels)} images drawn for its interval{why}"
                 )
-        return MetricValues(self.name, self.identity, len(labels), values, drawn)
+        digest = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+        return MetricValues(self.name, self.identity, len(labels), digest, values, drawn)
 
     def _figures(self, logits: Logits, labels: Labels, ids: Labels) -> dict[str, float]:
         try:

@@ -560,12 +560,16 @@ class Limit(Section):
         return self
 
 
+_TABLES_OF_LIMITS = {"recall", "precision", "f1", "metric"}
+
+
 class GateRecipe(Section):
     """The budget that a release must keep.
 
     Attributes:
         bundles: judge only this bundle; if unset every student bundle.
-        limits: by metric; `compress gate --help` lists the metrics.
+        limits: by metric; `compress gate --help` lists the metrics. Those of a class, or of a
+            metric of one's own, may be tables in tables: recall.crack = { min = 95 }.
         baseline: the older release: a measurement, a run folder or a bundle.
         on_inconclusive: what to make of a figure that neither keeps nor breaks its limit: report
             it (exit code 3), count it as pass or fail, or retry N: measure again, and longer, up
@@ -583,6 +587,20 @@ class GateRecipe(Section):
     allow_estimate: bool = False
     history_file: Annotated[str, Field(min_length=1)] | None = None
     release: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _flat(cls, limits: object) -> object:
+        """A dot in a key of TOML makes a table of it: "recall.crack" is found under recall."""
+        if not isinstance(limits, dict):
+            return limits
+        flat: dict[object, object] = {}
+        for key, value in limits.items():
+            if key in _TABLES_OF_LIMITS and isinstance(value, dict):
+                flat |= {f"{key}.{name}": limit for name, limit in value.items()}
+            else:
+                flat[key] = value
+        return flat
 
     @field_validator("on_inconclusive")
     @classmethod

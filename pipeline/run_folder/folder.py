@@ -69,6 +69,10 @@ def to_nobody(_line: str) -> None:
     """Where nobody looks on."""
 
 
+METRIC_VALUES = "metric.json"
+"""In a bundle's findings: what the run's own metric says of it."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk, and where each thing in it lies.
