@@ -198,7 +198,9 @@ def _figure(name: str, said: _Said) -> tuple[Read, str]:
     labels = said.truth.labels
     if kind == "worst":
         worst = worst_recall(labels, said.right, said.classes)
-        return _in_percent(worst.score), f" % ({said.truth.names[worst.number]}: {worst.n} images)"
+        return _in_percent(
+            worst.score
+        ), f" % (class {said.truth.names[worst.number]}, {worst.n} images)"
     if said.answers is None:
         return _NOT_KEPT, ""
     return _in_percent(mean_score(labels, said.answers, said.classes, kind)), ""
@@ -231,7 +233,7 @@ def _paired(name: str, now: _Said, then: _Said) -> tuple[Read, str] | None:
     labels, kind = now.truth.labels, metric_named(name).by_class or ""
     if kind == "worst drop":
         worst = worst_drop(labels, then.right, now.right, now.classes)
-        words = f" points ({now.truth.names[worst.number]}: {worst.n} images)"
+        words = f" points (class {now.truth.names[worst.number]}, {worst.n} images)"
         return _in_percent(worst.score), words
     if kind == "recall":
         return _paired_recall(name, now, then)

@@ -98,7 +98,7 @@ def test_means_over_classes(both) -> None:
 def test_the_worst_class_is_named(both) -> None:
     check = only(both, "worst_class_percent", min=50)
     assert check.value == 75
-    assert "(bad weld: 60 images)" in check.reason
+    assert "(class bad weld, 60 images)" in check.reason
 
 
 def test_the_class_that_lost_most_is_held_against_the_teacher_image_by_image(both) -> None:
@@ -107,7 +107,7 @@ def test_the_class_that_lost_most_is_held_against_the_teacher_image_by_image(bot
     assert check.high == pytest.approx(100 * paired_difference(15, 0, 60)[2])
     assert (check.verdict, check.basis) == ("fail", "same images")
     assert check.reference == "local-teacher-onnx-fp32"
-    assert "(bad weld: 60 images)" in check.reason
+    assert "(class bad weld, 60 images)" in check.reason
     # Of as few images as that, ten points are more than they can tell.
     assert only(both, "worst_class_drop_points", max=20).verdict == "inconclusive"
     assert only(both, "worst_class_drop_points", max=40).verdict == "pass"
