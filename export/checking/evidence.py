@@ -26,7 +26,8 @@ from foundation.files import write_json
 from foundation.metric_values import MetricValues
 from foundation.records import as_dict
 
-PARITY, LAYERS, METRIC = "parity.json", "layers.json", "metric.json"
+PARITY, LAYERS = "parity.json", "layers.json"
+METRIC = {"test": "metric.json", "validation": "validation-metric.json"}
 _SECONDS_OF_LAYERS = 15.0
 _LAYERS_FROM = 4  # images that the comparison of layers runs on
 
@@ -193,16 +194,16 @@ def keep_findings(
         draft: the bundle.
         figures: what was measured of it.
         labels: of the test images, (N,); None where there are none.
-        folder: takes `answers.csv`, what a metric beside top-1 says as `metric.json`, and of
-            integers `layers.json`; an earlier one is replaced.
+        folder: takes `answers.csv`, what a metric beside top-1 says as `metric.json` and
+            `validation-metric.json`, and of integers `layers.json`; an earlier one is replaced.
     """
     with replacing_folder(folder) as temporary:
         if labels is not None and figures.test is not None:
             test = figures.test
             answers = Answers(np.asarray(labels, np.int64), test.classes, test.confidence)
             write_answers(temporary / ANSWERS, answers)
-            if test.metric is not None:
-                write_json(temporary / METRIC, as_dict(test.metric))
+        for part, values in figures.metric.items():
+            write_json(temporary / METRIC[part], as_dict(values))
         report = layers_of(draft, _SECONDS_OF_LAYERS) if draft.precision == "int8" else None
         if report is not None:
             write_json(temporary / LAYERS, report.as_dict())

@@ -718,7 +718,7 @@ class StudyRecipe(Section):
         return scheduler
 
 
-Objective = Literal["accuracy", "latency_p50", "latency_p95", "size", "memory", "energy"]
+Objective = Literal["accuracy", "metric", "latency_p50", "latency_p95", "size", "memory", "energy"]
 
 
 class SearchRecipe(Section):
@@ -726,8 +726,9 @@ class SearchRecipe(Section):
 
     Attributes:
         trials: how many in all, those of every process that takes part together.
-        objectives: what is held against each other: accuracy, of the validation images; latency_p50
-            and latency_p95, measured; size of the model's files; peak memory; energy of an image.
+        objectives: what is held against each other: accuracy, of the validation images; metric,
+            what the recipe's metric says of them; latency_p50 and latency_p95, measured; size of
+            the model's files; peak memory; energy of an image.
         space: by a key of the recipe, as --set takes it, the values that it may have: a list, or a
             range { low, high, step, log }. "unset" in a list leaves the key out.
         stages: by a name, stages in their order; each trial takes one of these instead of the
@@ -820,6 +821,11 @@ class Recipe(Section):
             raise ValueError(
                 "student.train_alone compares two of one size, but a stage begins with pruning; "
                 "leave train_alone out, or prune before the first stage, with student.prune"
+            )
+        if self.search is not None and "metric" in self.search.objectives and self.metric is None:
+            raise ValueError(
+                "search.objectives names metric, but the recipe has none; set metric, such as "
+                'metric = "macro_f1"'
             )
         last = self.stages[-1]
         if last.quantized and len(self.stages) == 1:

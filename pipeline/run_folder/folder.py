@@ -69,8 +69,8 @@ def to_nobody(_line: str) -> None:
     """Where nobody looks on."""
 
 
-METRIC_VALUES = "metric.json"
-"""In a bundle's findings: what the run's own metric says of it."""
+METRIC_VALUES, VALIDATION_METRIC_VALUES = "metric.json", "validation-metric.json"
+"""In a bundle's findings: what the run's metric says of it on test and on validation images."""
 
 
 @dataclass(frozen=True)
