@@ -239,7 +239,7 @@ class _StageRun:
         log = AnswerLog(keeps_logits=metric is not None)
         scores = evaluate(self.step.handed_on, self.job.validation, self.device, log)
         record = {"val_top1": scores["top1"], "val_loss": scores["loss"], **recalls_of(log)}
-        if metric is not None:
+        if metric is not None and len(log.labels):
             figures = metric(log.logits, log.labels)
             record |= {"val_metric": next(iter(figures.values())), "val_metrics": figures}
         return record
