@@ -106,7 +106,12 @@ class _Said:
         return len(self.truth.names)
 
     def number_of(self, name: str) -> int:
-        """Of the class in "recall.NAME"."""
+        """Of the class in "recall.NAME".
+
+        Raises:
+            UnknownNameError: when there is none of that name.
+        """
+        check_classes([name], self.truth.names)
         return list(self.truth.names).index(name.partition(".")[2])
 
 
@@ -153,6 +158,9 @@ def _unpaired(name: str, now: _Said, then: _Said, reference: str) -> Read:
             f"not measured: {reference} did not answer the same test images; measure both on the "
             "same"
         )
+    kind, _, of = name.partition(".")
+    if kind in OF_ONE_CLASS and of not in then.truth.names:
+        return Missing(f"not measured: {reference} has no class {of}")
     below, above = (_figure(name, said)[0] for said in (now, then))
     if isinstance(below, Missing):
         return below

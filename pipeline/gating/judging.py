@@ -17,6 +17,7 @@ from pipeline.gating.class_metrics import (
 )
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.metrics import (
+    OF_ONE_CLASS,
     Figure,
     Metric,
     Missing,
@@ -63,9 +64,10 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
         UnknownNameError: when a metric, a class or a bundle is unknown.
     """
     check_limits(budget)
-    names = LabelsKnown(evidence.runs).names()
+    of_classes = [name for name in budget.limits if metric_named(name).by_class in OF_ONE_CLASS]
+    names = LabelsKnown(evidence.runs).names() if of_classes else None
     if names is not None:
-        check_classes(budget.limits, names)
+        check_classes(of_classes, names)
     if baseline is None:
         _check_baseline_is_not_needed(budget)
     checker = _Judge(evidence, baseline)

@@ -240,3 +240,24 @@ class TestAMetricOfOnesOwn:
         path.write_text(path.read_text().replace("mine:hits", "mine:hitz"))
         with pytest.raises(CorruptFileError, match="changed since it was made"):
             only(kept, "metric.hits", min=0.5)
+
+
+def test_a_baseline_on_other_images_with_other_classes_has_no_such_class(
+    both, student, run, tmp_path: Path
+) -> None:
+    older = RunFolder(tmp_path / "older")
+    older.data.mkdir(parents=True)
+    shape = Preprocessing(1, 1, 1, [0.0], [1.0])
+    counts = dict.fromkeys(("train", "student_train", "validation", "test"), 2)
+    write_facts(older.data, DataFacts("weld", ["good", "crack"], shape, counts, []))
+    labels = np.array([0, 1])
+    write_images(older.data / "test.npz", ArrayImages(np.zeros((2, 1, 1, 1), np.uint8), labels))
+    digest = hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
+    accuracy = Accuracy(1.0, 2, *wilson_interval(2, 2), "c0", digest, "0 1")
+    before = Baseline([replace(student, accuracy=accuracy)], runs=[older])
+    check = only(both, "recall.bad weld", before, max_regression=1)
+    assert "local-onnx-int8 has no class bad weld" in check.reason
+    check = only(both, "recall.crack", before, max_regression=1)
+    assert (check.value, check.basis) == (0, "measured")
+    check = only(both, "worst_class_drop_points", before, max_regression=1)
+    assert "did not answer the same test images" in check.reason
