@@ -11,7 +11,7 @@ from rich.table import Table
 from foundation.records import as_dict
 from pipeline.commands.outcomes import DistillOutcome
 from pipeline.data.facts import read_facts
-from pipeline.gating.class_metrics import check_classes
+from pipeline.gating.labels import check_classes
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, is_asked_again, start_run

@@ -5,20 +5,17 @@ A measurement has what the device called each test image; what they show is in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy_targets.device.checks import labels_of
 from deploy_targets.measurement import Measurement
-from foundation.errors import CorruptFileError, unknown_name
+from foundation.errors import CorruptFileError
 from foundation.statistics import paired_difference, wilson_interval
-from pipeline.data.facts import FACTS, TEST, read_facts, read_labels
 from pipeline.gating.answering import MetricReading
+from pipeline.gating.labels import LabelledClasses, LabelsKnown, check_classes
 from pipeline.gating.metrics import OF_ONE_CLASS, Figure, Missing, Read, drop, metric_named
 from pipeline.gating.references import Reference
 from pipeline.gating.verdict import Basis
-from pipeline.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,63 +31,6 @@ _NOT_KEPT = Missing(
     "not measured: which class each image was given was not kept then; measure it again with "
     "`compress bench`"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class LabelledClasses:
-    """What test images show.
-
-    Attributes:
-        labels: int64 (N,).
-        names: of the classes, in the order of the logits.
-    """
-
-    labels: NDArray[np.int64]
-    names: Sequence[str]
-
-
-class LabelsKnown:
-    """The labels of the test images of several runs, read when they are asked for."""
-
-    def __init__(self, runs: Iterable[RunFolder]) -> None:
-        self._runs = [run for run in runs if (run.data / FACTS).is_file()]
-        self._by_digest: dict[str, LabelledClasses] | None = None
-
-    def of(self, sha256: str | None) -> LabelledClasses | None:
-        """Those with a digest, as `Accuracy.labels_sha256`; None where no run has them."""
-        if self._by_digest is None:
-            found = ((run, run.data / TEST) for run in self._runs)
-            self._by_digest = {
-                labels_of(path)[0]: LabelledClasses(read_labels(path), read_facts(run.data).classes)
-                for run, path in found
-                if path.is_file()
-            }
-        return None if sha256 is None else self._by_digest.get(sha256)
-
-    def names(self) -> Sequence[str] | None:
-        """The classes of the first run; None where there is none."""
-        return read_facts(self._runs[0].data).classes if self._runs else None
-
-
-def check_classes(
-    limits: Iterable[str],
-    classes: Sequence[str],
-    where: Callable[[str], str] = "limits.{}".format,
-) -> None:
-    """Make sure that there are the classes that limits name.
-
-    Args:
-        limits: names of metrics.
-        classes: of the data.
-        where: names a metric's place.
-
-    Raises:
-        UnknownNameError: when there is none of that name.
-    """
-    for name in limits:
-        kind, dot, of = name.partition(".")
-        if dot and kind in OF_ONE_CLASS and metric_named(name).by_class and of not in classes:
-            raise unknown_name("class", of, classes, where(name))
 
 
 @dataclass(frozen=True, eq=False)

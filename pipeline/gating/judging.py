@@ -9,13 +9,9 @@ from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
 from pipeline.exporting.candidates import FULL
 from pipeline.gating.answering import MetricReading, check_for
-from pipeline.gating.class_metrics import (
-    LabelsKnown,
-    check_classes,
-    class_drop_reading,
-    class_reading,
-)
+from pipeline.gating.class_metrics import class_drop_reading, class_reading
 from pipeline.gating.evidence import Baseline, Evidence
+from pipeline.gating.labels import LabelsKnown, check_classes
 from pipeline.gating.metrics import (
     OF_ONE_CLASS,
     Figure,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from foundation.classification import roc_area
 from foundation.errors import UsageError
+from foundation.ranking import roc_area
 from pipeline.metrics import METRICS
 
 

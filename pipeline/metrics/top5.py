@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foundation.classification import among_best, few_best
+from foundation.ranking import among_best, few_best
 from pipeline.metrics import METRICS
 
 

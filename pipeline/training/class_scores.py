@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from foundation.classification import (
     ClassScores,
     WorstClass,
-    among_best,
-    auroc,
     class_scores,
     confusion,
-    few_best,
     mean_scores,
     worst_recall,
 )
 from foundation.files import write_json
+from foundation.ranking import among_best, auroc, few_best
 from foundation.records import as_dict, read_record
 from foundation.resampling import Score
 from foundation.sense import at_least

@@ -10,17 +10,15 @@ from sklearn import metrics as sklearn_metrics
 
 from foundation.classification import (
     Counts,
-    among_best,
-    auroc,
     class_scores,
     confusion,
-    few_best,
     mean_drop,
     mean_score,
     mean_scores,
     worst_drop,
     worst_recall,
 )
+from foundation.ranking import among_best, auroc, few_best
 from foundation.statistics import paired_difference, wilson_interval, z_for_all_of
 
 # Class 0: 3 of 4 right; class 1: 1 of 2; class 2: none shown, named once; class 3: neither.
