@@ -61,6 +61,7 @@ from foundation.digests import settle
 from foundation.errors import ExportError
 from foundation.files import check_inside, sha256_of, write_text
 from foundation.memory import give_back_freed_memory
+from foundation.metric_values import MetricValues
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def make_judged_bundle(
     *,
     parts: Sequence[str] = PARTS,
     findings: Path | None = None,
+    metrics: dict[str, MetricValues] | None = None,
 ) -> tuple[Manifest, dict[str, NDArray[np.bool_]]]:
     """Make one bundle of an exported model; it stands at `folder` only if every check passed.
 
@@ -157,6 +159,7 @@ def make_judged_bundle(
         folder: the bundle's folder, named like the bundle; an earlier one is replaced.
         parts: those of the source's images that it is asked about.
         findings: the folder for what its checks found out; None keeps nothing.
+        metrics: takes by part what the source's metric says, where it has one.
 
     Returns:
         Its manifest, and by part whether it names each image rightly, shape (N,).
@@ -217,6 +220,8 @@ def make_judged_bundle(
                 before = original.right("test", original.float_classes("test", onnx_file))
                 right = figures.right["test"]
                 accuracy["drop"] = check_drop(before, right, request.tolerated_drop, name)
+        if metrics is not None:
+            metrics |= figures.metric
         if findings is not None:
             labels = None if source.evaluation is None else source.evaluation[1]
             keep_findings(draft, figures, labels, findings)
@@ -294,6 +299,8 @@ def _judge(
         if part != "unlabelled":
             figures.right[part] = original.right(part, classes)
             figures.test = answered if part == "test" else figures.test
+            if answered.metric is not None:
+                figures.metric[part] = answered.metric
         elif draft.precision != "fp32":
             float_classes = original.float_classes(part, draft.onnx_file)
             parity[part] = agreement_between(float_classes, classes)

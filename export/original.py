@@ -25,6 +25,7 @@ from export.requests import BundleRequest, ExportSource
 from foundation.bundle import Preprocessing
 from foundation.files import sha256_of
 from foundation.memory import give_back_freed_memory
+from foundation.metric_values import MetricValues
 
 
 class Original:
@@ -102,7 +103,8 @@ class Original:
         if images is None:
             return None
         if (part, model) not in self._answers:
-            self._answers[part, model] = answers_of(load(), images, preprocessing)
+            judge = self._judge_of(part)
+            self._answers[part, model] = answers_of(load(), images, preprocessing, judge)
         return self._answers[part, model]
 
     def float_classes(self, part: str, onnx_file: Path) -> NDArray[np.int64]:
@@ -122,6 +124,16 @@ class Original:
         labelled = self.source.evaluation if part == "test" else self.source.validation
         assert labelled is not None, "the classes are of its images"
         return np.asarray(classes == labelled[1])
+
+    def _judge_of(self, part: str) -> Callable[[NDArray[np.float32]], MetricValues] | None:
+        """The source's metric on the labels of a part; None without labels, or without a metric."""
+        source = self.source
+        labelled = source.evaluation if part == "test" else source.validation
+        metric = source.metric
+        if part == "unlabelled" or labelled is None or metric is None:
+            return None
+        labels = np.asarray(labelled[1], np.int64)
+        return lambda logits: metric.judge(logits, labels)
 
     def _images(self, part: str) -> NDArray[np.uint8] | None:
         if part == "unlabelled":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,29 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.learnt_quantization import LearntQuantization
+    from foundation.metric_values import MetricValues
 
 Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 """Images, uint8 (N, H, W, C), with their labels (N,)."""
+
+
+class BundleMetric(Protocol):
+    """What models are judged by beside top-1; higher is better.
+
+    Attributes:
+        name: of it, for people.
+        identity: what tells it from others, for what depends on it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def judge(self, logits: NDArray[np.float32], labels: NDArray[np.int64], /) -> MetricValues:
+        """What it says of logits (N, classes) of images with labels (N,)."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +62,7 @@ class ExportSource:
         unlabelled: uint8 images (N, H, W, C) of which nobody says what they show, if any: lower
             precision is held against FP32 on them.
         origin: where the weights came from, as plain JSON values.
+        metric: what bundles are judged by beside top-1, and lower precision is chosen by.
         fit: takes a picture (H, W, C) of any size, uint8, and gives the image of it that is to be
             prepared; a graph that fits pictures itself is held against it.
         learnt: the integers of a form of the model that was trained in INT8; INT8 bundles are
@@ -59,6 +80,7 @@ class ExportSource:
     unlabelled: NDArray[np.uint8] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     learnt: LearntQuantization | None = None
+    metric: BundleMetric | None = None
     fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from torch import nn
 
@@ -15,10 +13,8 @@ from foundation.errors import (
     is_no_space,
     is_want_of_memory,
 )
+from foundation.user_code import first_line, place_of
 
-_ROOT = Path(__file__).parents[1]
-_OURS = [_ROOT / name for name in ("foundation", "smskd", "export", "pipeline")]
-_LONGEST = 300
 _NO_COPY = "support the deepcopy protocol"
 _ALONE = "Expected more than 1 value per channel"
 
@@ -45,7 +41,7 @@ def blamed(network: nn.Module, doing: str) -> Iterator[None]:
         if is_want_of_memory(error) or (isinstance(error, OSError) and is_no_space(error)):
             raise
         raise ModelMismatchError(
-            f"{type(network).__name__} failed while {doing}: {_reason(error)}{_place(error)}"
+            f"{type(network).__name__} failed while {doing}: {_reason(error)}{place_of(error)}"
         ) from error
 
 
@@ -62,16 +58,4 @@ def _reason(error: Exception) -> str:
             "one of its tensors is computed and cannot be copied; of torch.nn.utils.weight_norm, "
             "take torch.nn.utils.parametrizations.weight_norm instead"
         )
-    first = next((line.strip() for line in words.splitlines() if line.strip()), "without a message")
-    excerpt = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
-    return f"{type(error).__name__}: {excerpt}"
-
-
-def _place(error: Exception) -> str:
-    """The innermost line that is neither a library's nor ours."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        is_ours = any(folder in path.parents for folder in _OURS)
-        if path.is_file() and "site-packages" not in path.parts and not is_ours:
-            return f" ({path.name} line {frame.lineno})"
-    return ""
+    return first_line(error)

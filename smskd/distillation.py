@@ -18,6 +18,7 @@ from smskd.batch import Batches, first_batch, sample_count
 from smskd.curve import curves_of, with_schedules
 from smskd.earlier import check_held, earlier_methods, held_specs, learned_in_file, needs_taps
 from smskd.engine import Engine
+from smskd.evaluation import JudgingMetric
 from smskd.features.taps import TappedModel
 from smskd.job import StageJob
 from smskd.listening import Listener
@@ -47,6 +48,7 @@ def distill(
     views: TeacherViews | None = None,
     between: Callable[[int, nn.Module], None] | None = None,
     beginning: str | None = None,
+    metric: JudgingMetric | None = None,
 ) -> list[dict[str, Any]]:
     """Take a student through the stages. Called again on the same folder, it goes on.
 
@@ -73,6 +75,8 @@ def distill(
             student, which it may change in place, its shapes too (structured pruning); alike
             each time. The stage's reference is the student before that.
         beginning: what the student is known by as it is given, where it was trained before.
+        metric: what the student is judged by beside top-1, and by which a stage that keeps its best
+            chooses.
 
     Returns:
         Each stage's metrics.
@@ -126,6 +130,7 @@ def distill(
             listener=listener or Listener(),
             views=views,
             beginning=beginning,
+            metric=metric,
             curve=curves[index - 1],
             continues=folders[index - 2] / CONTINUATION if stage.shares_schedule else None,
             earlier=earlier_methods(stages, index - 1, learned_before),
@@ -146,6 +151,7 @@ def train_alone(
     seed: int = 0,
     engine: Engine | None = None,
     listener: Listener | None = None,
+    metric: JudgingMetric | None = None,
 ) -> dict[str, Any]:
     """Train a network on the labels alone: a teacher, or a student without one.
 
@@ -169,6 +175,7 @@ def train_alone(
         seed=seed,
         engine=engine or Engine(),
         listener=listener or Listener(),
+        metric=metric,
     )
     return train_stage(job)
 

@@ -13,6 +13,7 @@ from smskd.checkpoints.files import content_sha256
 from smskd.curve import Curve, curves_of
 from smskd.earlier import EarlierMethods
 from smskd.engine import Engine
+from smskd.evaluation import JudgingMetric
 from smskd.features.taps import TappedModel
 from smskd.listening import Listener
 from smskd.objective import spelled_out
@@ -45,6 +46,8 @@ class StageJob:
             its own.
         earlier: the methods of stages before that it has.
         continued: whether the next stage goes on on the same schedule.
+        metric: what the student is judged by beside top-1 after each epoch; a stage that keeps its
+            best goes by the first of its values.
     """
 
     stage: Stage
@@ -66,6 +69,7 @@ class StageJob:
     continues: Path | None = None
     earlier: EarlierMethods = field(default_factory=EarlierMethods)
     continued: bool = False
+    metric: JudgingMetric | None = None
 
     @property
     def rates(self) -> Curve:
@@ -89,5 +93,7 @@ def fingerprint(job: StageJob) -> str:
     gone_on_from = sha256_of(job.continues) if job.continues else None
     schedule = [asdict(job.rates), gone_on_from, job.continued]
     inputs = [settings, taught, views, data, schedule, job.earlier.facts()]
+    if job.metric is not None and job.stage.keep == "best":
+        inputs.append(job.metric.identity)
     depends_on = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

@@ -18,6 +18,7 @@ from smskd.methods.kd import kd_loss
 from smskd.pair import Pair
 from smskd.parallel import mean_over_processes, whole_batch, whole_signals
 from smskd.precision import full_precision
+from smskd.rare_classes import RareClasses
 from smskd.stage import LabelLossName, MethodSpec, Stage
 from smskd.weightings import WEIGHTINGS, true_class_probability, with_mean_one
 
@@ -80,7 +81,13 @@ def feature_reference_loss(
     return (torch.stack(distances) / joint.clamp_min(1e-12)).sum()
 
 
-def label_loss(logits: Tensor, labels: Tensor, kind: LabelLossName, smoothing: float) -> Tensor:
+def label_loss(
+    logits: Tensor,
+    labels: Tensor,
+    kind: LabelLossName,
+    smoothing: float,
+    weights: Tensor | None = None,
+) -> Tensor:
     """How far logits are from the labels: a scalar.
 
     Args:
@@ -89,7 +96,14 @@ def label_loss(logits: Tensor, labels: Tensor, kind: LabelLossName, smoothing: f
         kind: "ce": the cross-entropy. "bce": that of each class against the rest, meaned over
             samples and classes (Wightman et al. 2021, arXiv 2110.00476).
         smoothing: share of each label that is spread evenly over all classes.
+        weights: of each class in "ce", shape (classes,); see `smskd.rare_classes`.
     """
+    if kind == "ce" and weights is not None:
+        # Meaned over the images: torch's own mean is over the weights that happen to be in a batch.
+        summed = F.cross_entropy(
+            logits, labels, weights, reduction="sum", label_smoothing=smoothing
+        )
+        return summed / len(logits)
     if kind == "ce":
         return F.cross_entropy(logits, labels, label_smoothing=smoothing)
     classes = logits.shape[1]
@@ -152,6 +166,8 @@ class Objective(nn.Module):
             None for a stage without methods.
         carried: methods of earlier stages that are kept beside the stage's own.
         held: methods by which the reference is held.
+        shares: of each class among the images that are drawn, shape (classes,); what a stage with
+            class weights or logit adjustment needs.
 
     Raises:
         ModelMismatchError: when networks and methods do not go together, or what a method learnt
@@ -164,9 +180,11 @@ class Objective(nn.Module):
         pair: Pair | None,
         carried: Sequence[EarlierMethod] = (),
         held: Sequence[EarlierMethod] = (),
+        shares: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.stage = spelled_out(stage)
+        self.rare_classes = RareClasses(self.stage, shares)
         self.ce_weight = cast(float, self.stage.ce_weight)
         self.methods, self.holding = nn.ModuleDict(), nn.ModuleDict()
         self.specs: dict[str, MethodSpec] = {}
@@ -227,7 +245,11 @@ class Objective(nn.Module):
         """
         stage = self.stage
         of_labels = label_loss(
-            full_precision(student.logits), batch.labels, stage.label_loss, stage.label_smoothing
+            self.rare_classes.adjusted(full_precision(student.logits)),
+            batch.labels,
+            stage.label_loss,
+            stage.label_smoothing,
+            self.rare_classes.weights,
         )
         losses: dict[str, Tensor] = {stage.label_loss: self.ce_weight * of_labels}
         if teacher is not None:

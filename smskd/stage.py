@@ -16,20 +16,25 @@ PREVIOUS = "previous"
 MeanStatistics = Literal["student", "anew"]
 KeepName = Literal["last", "best"]
 QuantizeName = Literal["none", "int8"]
+ClassWeightsName = Literal["inverse", "sqrt"]
 _POSITIVE = ("lr", "warm_lr", "reference_temperature", "max_grad_norm")
 _NOT_NEGATIVE = (
     "ce_weight", "reference_weight", "reference_feature_weight", "momentum", "weight_decay",
-    "norm_weight_decay", "warmup_epochs", "hold_epochs",
+    "norm_weight_decay", "warmup_epochs", "hold_epochs", "logit_adjustment",
 )  # fmt: skip
 _CARRIED = "carried"
 _NOT_OF_LOGITS = ("reference_feature_weight", "reference_methods", "carry")
 _CHOICES = {
     "optimizer": OptimizerName,
     "label_loss": LabelLossName,
+    "class_weights": ClassWeightsName,
     "ema_batch_norm": MeanStatistics,
     "keep": KeepName,
     "quantize": QuantizeName,
 }
+_UNSET: dict[str, tuple[None]] = {"class_weights": (None,)}
+# Keys that came later: unset they say nothing, so that what was trained before is gone on with.
+_SILENT = ("class_weights", "logit_adjustment")
 # What a stage that shares a schedule leaves to the one that named it, and what it is elsewhere.
 _OF_THE_CURVE: dict[str, float] = {
     "lr": 0.05, "warmup_epochs": 0.0, "hold_epochs": 0.0, "step_epochs": 30,
@@ -63,6 +68,12 @@ class Stage:
         label_loss: what λ_ce weighs: "ce", the cross-entropy, or "bce", that of each class by
             itself, meaned over them.
         label_smoothing: share of each label that is spread evenly over all classes.
+        class_weights: how much an image counts in the cross-entropy by how rare its class is among
+            the images that are drawn: "inverse" is 1 over its share, "sqrt" 1 over the root of it,
+            each 1 on average over the images; None counts all alike.
+        logit_adjustment: τ of logit adjustment: the cross-entropy is that of logits to which
+            τ · log(share of their class) is added, so that a rare class must win by more; what is
+            handed on answers without. 1 is what balanced accuracy asks for; None is none.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
@@ -102,6 +113,8 @@ class Stage:
     ce_weight: float | None = None
     label_loss: LabelLossName = "ce"
     label_smoothing: float = 0.0
+    class_weights: ClassWeightsName | None = None
+    logit_adjustment: float | None = None
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
@@ -146,8 +159,13 @@ class Stage:
         if len(set(names)) < len(names):
             raise ValueError(f"a stage has each method once, but got methods={names}")
         for name, choice in _CHOICES.items():
-            if getattr(self, name) not in get_args(choice):
+            if getattr(self, name) not in (*get_args(choice), *_UNSET.get(name, ())):
                 raise unknown_name(name, getattr(self, name), get_args(choice))
+        if self.knows_shares and self.label_loss != "ce":
+            raise ValueError(
+                "class_weights and logit_adjustment are of the cross-entropy, but got label_loss="
+                f"{self.label_loss!r}; leave them out, or take ce"
+            )
         for name in _NOT_OF_LOGITS if self.quantized else ():
             if getattr(self, name):
                 raise ValueError(
@@ -225,6 +243,11 @@ class Stage:
         return "+".join([*names, self.quantize] if self.quantized else names)
 
     @property
+    def knows_shares(self) -> bool:
+        """Whether its loss depends on how many images each class has."""
+        return self.class_weights is not None or bool(self.logit_adjustment)
+
+    @property
     def shares_schedule(self) -> bool:
         """Whether the stage goes on where the one before it stood."""
         return self.schedule == SHARED
@@ -247,7 +270,8 @@ class Stage:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for telling one stage from another."""
-        return asdict(self)
+        values = asdict(self)
+        return {k: v for k, v in values.items() if not (v is None and k in _SILENT)}
 
 
 def stage_folder(index: int, stage: Stage) -> str:

@@ -76,7 +76,7 @@ def worst_parity(first: Parity, second: Parity) -> Parity:
 
 
 def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iterator[Counted]:
-    """Which images of an evaluation file a model answers rightly, at most 64 at a time.
+    """What a model calls the images of an evaluation file, and which rightly, at most 64 at a time.
 
     Args:
         run: from prepared images to logits.
@@ -99,14 +99,19 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
             batch = prepare(images[part])
         except ValueError as error:
             raise DataLayoutError(f"{path}: {error}") from error
-        right = run(batch).argmax(1) == labels[part]
-        yield Counted(np.packbits(right).tobytes().hex(), len(right))
+        answers = run(batch).argmax(1)
+        right = answers == labels[part]
+        said = " ".join(map(str, answers.tolist()))
+        yield Counted(np.packbits(right).tobytes().hex(), len(right), said)
 
 
 def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
     import numpy as np  # noqa: PLC0415
 
+    counts = list(counts)
+    said = [counted.answers for counted in counts if counted.answers is not None]
+    answers = " ".join(said) if len(said) == len(counts) else None
     parts = [
         np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
         for counted in counts
@@ -114,7 +119,8 @@ def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> 
     right = np.concatenate(parts)
     correct, n = int(right.sum()), len(right)
     low, high = wilson_interval(correct, n)
-    return Accuracy(correct / n, n, low, high, np.packbits(right).tobytes().hex(), labels_sha256)
+    bits = np.packbits(right).tobytes().hex()
+    return Accuracy(correct / n, n, low, high, bits, labels_sha256, answers)
 
 
 def labels_of(path: Path) -> tuple[str, int]:

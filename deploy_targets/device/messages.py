@@ -42,6 +42,7 @@ STEPS = ("loading", "warming up", "timing", "throughput", "checking")
 BEFORE, DURING, AFTER = MOMENTS = ("before", "during", "after")
 VALID, SUSPECT = VERDICTS = ("valid", "suspect")
 
+_CLASS = re.compile(r"\d{1,7}", re.ASCII)
 _PERCENTILE = re.compile(r"p\d{1,2}(\.\d{1,9})?")
 
 
@@ -295,6 +296,8 @@ class Accuracy:
         right: which images were answered rightly: a bit for each in their order, as hexadecimal
             digits; zeros fill the last byte. None in records of before it was kept.
         labels_sha256: of the images' labels: with the same, another bundle answered the same.
+        answers: number of the class that each image was given, in their order, with a space between
+            them; None in records of before they were kept.
     """
 
     top1: float
@@ -303,6 +306,7 @@ class Accuracy:
     high: float
     right: str | None = None
     labels_sha256: str | None = None
+    answers: str | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -317,6 +321,7 @@ class Accuracy:
             yield f"right must be the bits of {self.n} images, but got {self.right[:80]!r}"
         elif abs(count - self.top1 * self.n) > 0.01:
             yield f"right has {count} of {self.n} images, but top1 is {self.top1:g}"
+        yield from _answer_problems(self.answers, self.n)
 
 
 @dataclass(frozen=True)
@@ -469,17 +474,19 @@ class Consumed:
 
 @dataclass(frozen=True)
 class Counted:
-    """Which of the next `n` images of the evaluation file were answered rightly: their bits, as
-    `Accuracy.right`."""
+    """What the next `n` images of the evaluation file were called, and which of them rightly: as
+    `Accuracy.answers` and `Accuracy.right`."""
 
     right: str
     n: int
+    answers: str | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(1, n=self.n)
         if self.n >= 1 and bits_set(self.right, self.n) is None:
             yield f"right must be the bits of {self.n} images, but got {self.right[:80]!r}"
+        yield from _answer_problems(self.answers, self.n)
 
 
 @dataclass(frozen=True)
@@ -514,6 +521,15 @@ class Ready:
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(1, warmup_n=self.warmup_n)
+
+
+def _answer_problems(answers: str | None, n: int) -> Iterator[str]:
+    """What cannot be of the classes that `n` images were given."""
+    if answers is None:
+        return
+    words = answers.split(" ")
+    if len(words) != n or not all(_CLASS.fullmatch(word) for word in words):
+        yield f"answers must be {n} numbers of classes, but got {answers[:80]!r}"
 
 
 def _samples(ns: list[int]) -> Iterator[str]:

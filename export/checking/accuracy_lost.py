@@ -3,6 +3,7 @@ have no labels, how often it still answers as FP32 does."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from export.formats import Predictor
 from export.searching.trials import paired_drop
 from foundation.bundle import Preprocessing
 from foundation.errors import ExportError
+from foundation.metric_values import MetricValues
 from foundation.statistics import wilson_interval
 
 
@@ -24,19 +26,27 @@ class NamedClasses:
     Attributes:
         classes: of the largest logit of each, int64 (N,).
         confidence: that logit's softmax, 0..1, float64 (N,).
+        metric: what a metric beside top-1 says of the logits, where there is one.
     """
 
     classes: NDArray[np.int64]
     confidence: NDArray[np.float64]
+    metric: MetricValues | None = None
 
 
 def answers_of(
-    predict: Predictor, images: NDArray[np.uint8], preprocessing: Preprocessing
+    predict: Predictor,
+    images: NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    judge: Callable[[NDArray[np.float32]], MetricValues] | None = None,
 ) -> NamedClasses:
-    """The class that a model names of each image (N, H, W, C), and how sure it is."""
-    logits = logits_of(predict, images, preprocessing).astype(np.float64)
+    """The class that a model names of each image (N, H, W, C), and how sure it is; `judge` has the
+    logits (N, classes) too."""
+    plain = logits_of(predict, images, preprocessing)
+    logits = plain.astype(np.float64)
     shares = np.exp(logits - logits.max(1, keepdims=True))
-    return NamedClasses(np.asarray(logits.argmax(1), np.int64), 1 / shares.sum(1))
+    metric = None if judge is None else judge(plain)
+    return NamedClasses(np.asarray(logits.argmax(1), np.int64), 1 / shares.sum(1), metric)
 
 
 def agreement_between(

@@ -23,8 +23,11 @@ from foundation.answers import ANSWERS, Answers, write_answers
 from foundation.bundle import Preprocessing
 from foundation.errors import CompressError, ExportError
 from foundation.files import write_json
+from foundation.metric_values import MetricValues
+from foundation.records import as_dict
 
 PARITY, LAYERS = "parity.json", "layers.json"
+METRIC = {"test": "metric.json", "validation": "validation-metric.json"}
 _SECONDS_OF_LAYERS = 15.0
 _LAYERS_FROM = 4  # images that the comparison of layers runs on
 
@@ -58,11 +61,13 @@ class CheckFigures:
         parity: the worst of all batch sizes, once they are compared.
         right: whether each image of a part ("test", "validation") is named rightly.
         test: what it answered to the test images.
+        metric: by part what a metric beside top-1 says of it, where there is one.
     """
 
     parity: ExportParity | None = None
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     test: NamedClasses | None = None
+    metric: dict[str, MetricValues] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -189,13 +194,16 @@ def keep_findings(
         draft: the bundle.
         figures: what was measured of it.
         labels: of the test images, (N,); None where there are none.
-        folder: takes `answers.csv` and, of integers, `layers.json`; an earlier one is replaced.
+        folder: takes `answers.csv`, what a metric beside top-1 says as `metric.json` and
+            `validation-metric.json`, and of integers `layers.json`; an earlier one is replaced.
     """
     with replacing_folder(folder) as temporary:
         if labels is not None and figures.test is not None:
             test = figures.test
             answers = Answers(np.asarray(labels, np.int64), test.classes, test.confidence)
             write_answers(temporary / ANSWERS, answers)
+        for part, values in figures.metric.items():
+            write_json(temporary / METRIC[part], as_dict(values))
         report = layers_of(draft, _SECONDS_OF_LAYERS) if draft.precision == "int8" else None
         if report is not None:
             write_json(temporary / LAYERS, report.as_dict())

@@ -199,6 +199,10 @@ class _Run:
             return replace(
                 result, trial=None, error=f"{lost}, tolerated are {self._tolerated_drop:g}"
             )
+        metric, before = result.trial.metric, baseline.metric
+        if metric is not None and before is not None:
+            lost_of_it = metric.drop_from(before, metric.first)
+            drop, low, high = lost_of_it.value, lost_of_it.low, lost_of_it.high
         return replace(result, drop=drop, low=low, high=high)
 
 

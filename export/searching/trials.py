@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from export.quantization import QuantizationScheme
 from foundation.errors import CorruptFileError
 from foundation.files import write_json
-from foundation.records import read_record
+from foundation.metric_values import MetricValues
+from foundation.records import as_dict, read_record
 from foundation.sense import above_zero, bits_set
 from foundation.statistics import paired_difference
 
@@ -58,12 +59,15 @@ class Trial:
         milliseconds: time of one image; None if it was not measured.
         bundle: what the caller calls the model that it made.
         facts: whatever else is to be recorded, as plain JSON values.
+        metric: what the metric beside top-1 says of the same images, by which the drop is counted
+            where there is one.
     """
 
     correct: NDArray[np.bool_]
     milliseconds: float | None = None
     bundle: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    metric: MetricValues | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +77,9 @@ class TrialResult:
     Attributes:
         candidate: what was made.
         trial: what was measured; None if it could not be made.
-        drop: accuracy lost, in points; below zero where it rose.
-        low, high: its 95 % confidence interval, in points.
+        drop: accuracy lost, in points, or what the metric lost, in its unit; below zero where it
+            rose.
+        low, high: its 95 % confidence interval.
         error: why it could not be made.
         resumed: it was made by an earlier call.
     """
@@ -129,6 +134,7 @@ class _TrialFile:
     milliseconds: float | None = None
     bundle: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    metric: MetricValues | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -140,7 +146,7 @@ class _TrialFile:
         """The trial, where there is one."""
         bits = np.frombuffer(bytes.fromhex(self.correct), np.uint8)
         correct = np.unpackbits(bits, count=self.n).astype(bool)
-        return Trial(correct, self.milliseconds, self.bundle, self.facts)
+        return Trial(correct, self.milliseconds, self.bundle, self.facts, self.metric)
 
 
 def paired_drop(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tuple[float, float, float]:
@@ -177,6 +183,8 @@ class TrialFiles:
                 "bundle": trial.bundle,
                 "facts": trial.facts,
             }
+        if trial and trial.metric is not None:
+            content["metric"] = as_dict(trial.metric)
         write_json(self._file(self._folder, candidate), content)
 
     def read(self, candidate: ModelVariant) -> tuple[Trial | None, str] | None:

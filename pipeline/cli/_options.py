@@ -21,6 +21,10 @@ from pipeline.cli._parameters import parameters_of
 if TYPE_CHECKING:
     from pipeline.recipe.keys import RecipeKey
 
+METRIC_HELP = (
+    "Judge networks by this too, and choose by it in place of top-1: macro_f1, macro_recall, "
+    "macro_precision, worst_recall, top5, auroc, or a function of your own, package.module:function"
+)
 _GIVEN = "pipeline.recipe"
 _COMPLETED = {"export.targets": complete_target, "gate.bundles": complete_bundle}
 _TYPED = {"COMMANDLINE", "ENVIRONMENT"}

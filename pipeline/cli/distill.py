@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
 from pipeline.cli._completion import complete_methods, complete_recipe
-from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
+from pipeline.cli._options import METRIC_HELP, RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
 _OPTIONS = (
@@ -58,6 +59,11 @@ _OPTIONS = (
         "data.teacher_views",
         help="Fixed views of each image; what the teacher says of them is kept",
     ),
+    RecipeOption(
+        "data.sampling",
+        help="Draw images of rare classes more often: from all classes alike, or by the root of "
+        "their counts",
+    ),
     RecipeOption("student.model", "student", "The student's model"),
     RecipeOption(
         "student.prune",
@@ -67,9 +73,17 @@ _OPTIONS = (
         "student.train_alone",
         help="Also train the same student on the labels alone, to tell what distillation gained",
     ),
+    RecipeOption("metric", help=METRIC_HELP),
     RecipeOption("seed", help="Seed of everything random"),
     RecipeOption("engine.log", "log"),
 )
+
+
+class ClassWeights(StrEnum):
+    """How images of rare classes count."""
+
+    inverse = "inverse"
+    sqrt = "sqrt"
 
 
 @app.command(
@@ -82,6 +96,10 @@ _OPTIONS = (
             "teacher_preprocessing",
             "preprocessing",
             "teacher_views",
+            "sampling",
+            "class_weights",
+            "logit_adjustment",
+            "metric",
             "prune",
             "train_alone",
             "seed",
@@ -128,6 +146,23 @@ def distill(
             "share one (stages.N.schedule).",
         ),
     ] = False,
+    class_weights: Annotated[
+        ClassWeights | None,
+        typer.Option(
+            help="Count images of rare classes for more in the cross-entropy, of a teacher that is "
+            "trained and of every stage: by 1 over their share, or over the root of it "
+            "(teacher.training.class_weights, stages.N.class_weights)."
+        ),
+    ] = None,
+    logit_adjustment: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TAU",
+            help="Let rare classes win by more in training: adds TAU times the logarithm of each "
+            "class's share to the logits, of a teacher that is trained and in every stage "
+            "(teacher.training.logit_adjustment, stages.N.logit_adjustment).",
+        ),
+    ] = None,
     tap: Annotated[
         list[str] | None,
         typer.Option(
@@ -156,9 +191,14 @@ def distill(
     overrides.update(map(parse_override, set or []))
     path = recipe_file(recipe) if recipe else None
     file = load_recipe(path, overrides)
+    places = [f"stages.{number}" for number in range(len(file.recipe.stages))]
     if epochs is not None:
-        count = len(file.recipe.stages)
-        overrides |= {f"stages.{number}.epochs": epochs for number in range(count)}
+        overrides |= {f"{place}.epochs": epochs for place in places}
+        file = load_recipe(path, overrides)
+    rare = {"class_weights": class_weights, "logit_adjustment": logit_adjustment}
+    if set_for_rare := {key: value for key, value in rare.items() if value is not None}:
+        for place in ("teacher.training", *places):
+            overrides |= {f"{place}.{key}": value for key, value in set_for_rare.items()}
         file = load_recipe(path, overrides)
     if restarts:
         # What was typed stays.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app, present
-from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
+from pipeline.cli._options import METRIC_HELP, RecipeOption, recipe_changes, with_recipe
 
 _OF_FOREIGN = (
     RecipeOption(
@@ -37,8 +37,9 @@ _OF_FOREIGN = (
 @app.command(
     cls=with_recipe(
         *_OF_FOREIGN,
+        RecipeOption("metric", help=METRIC_HELP),
         section="export",
-        rare=["max_trials", "tolerated_drop", "teacher", "weights_key", "expect_top1"],
+        rare=["metric", "max_trials", "tolerated_drop", "teacher", "weights_key", "expect_top1"],
         metavars={"embed_preprocessing": "[normalise|resize|none]"},
         bare={
             "--embed-preprocessing": ("--embed-preprocessing", "normalise"),

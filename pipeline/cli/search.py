@@ -9,12 +9,13 @@ import typer
 
 from pipeline.cli._app import JsonOption, SetOption, TrustOption, app, present
 from pipeline.cli._completion import complete_recipe, complete_run
-from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
+from pipeline.cli._options import METRIC_HELP, RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
 _WORDS = """
 Limits of --pick:  latency_p50, latency_p90, latency_p95, latency_p99 (ms), size (MB), memory (MiB),
-energy (J), accuracy (%), accuracy_drop (points below the teacher); <= < >= >; several with "and".
+energy (J), accuracy (%), accuracy_drop (points below the teacher), metric (in its own unit);
+<= < >= >; several with "and".
 
 Exit codes:  0 done  ·  25 no trial surely keeps what was asked of the one to ship.
 
@@ -35,6 +36,7 @@ def _complete(incomplete: str) -> list[str]:
         RecipeOption("export.targets"),
         RecipeOption("bench.host"),
         RecipeOption("search.trials"),
+        RecipeOption("metric", help=METRIC_HELP),
         RecipeOption("search.jobs"),
         RecipeOption("search.storage"),
         RecipeOption("search.seed"),

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from foundation.records import as_dict
 from pipeline.commands.outcomes import DistillOutcome
+from pipeline.data.facts import read_facts
+from pipeline.gating.labels import check_classes
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, is_asked_again, start_run
@@ -67,6 +69,10 @@ def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
     data = TrainingData(file)
     with at_work(console, "data: read and looked through"):
         prepare(run, data)
+    # A class that there is none of is told of now, not after the training.
+    limits = file.recipe.gate.limits
+    classes = read_facts(run.data).classes
+    check_classes(limits, classes, lambda metric: file.where("gate", "limits", metric))
     with course_logs(run, file) as logs:
         with (
             at_work(console, "teacher: got ready, or judged on the test images"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -32,6 +32,9 @@ from pipeline.shown.terminal import (
     table_of,
 )
 from pipeline.shown.trials import shipping_display
+
+if TYPE_CHECKING:
+    from pipeline.metrics.judging import NamedMetric
 
 
 def export_only(path: Path | None, changes: Mapping[str, Any]) -> Outcome:
@@ -61,6 +64,7 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
         RecipeError: when accuracy is to be kept, and the images have no labels.
     """
     check_limit(run, recipe)
+    metric = _metric_for(recipe)
 
     with at_work(console, "export: got ready") as work:
 
@@ -69,12 +73,31 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
             console.print(f"  {escape(line)}")
 
         if recipe.export.limit is None:
-            return export(run, recipe.export, say)
+            return export(run, recipe.export, say, metric=metric)
         with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
-            folders = ship(run, recipe.export, recipe.bench, ShippingWatch(say, on_trial, on_round))
+            watch = ShippingWatch(say, on_trial, on_round)
+            folders = ship(run, recipe.export, recipe.bench, watch, metric)
         if recipe.export.teacher:
-            folders += export_teacher(run, recipe.export, say)
+            folders += export_teacher(run, recipe.export, say, metric)
         return folders
+
+
+def _metric_for(recipe: Recipe) -> NamedMetric | None:
+    """The recipe's metric, where it has one.
+
+    Raises:
+        RecipeError: when what it may lose is left open, and it has a unit of its own.
+    """
+    if recipe.metric is None:
+        return None
+    if recipe.export.limit is not None and recipe.export.max_drop is None and ":" in recipe.metric:
+        raise RecipeError(
+            f"metric {recipe.metric} has a unit of its own, in which nobody said what lower "
+            "precision may cost; say it with --max-drop (export.max_drop)"
+        )
+    from pipeline.metrics.judging import load_metric  # noqa: PLC0415 - only where one is used
+
+    return load_metric(recipe.metric, "metric")
 
 
 def check_limit(run: RunFolder, recipe: Recipe) -> None:

@@ -45,6 +45,7 @@ from pipeline.gating.history import HistoryLine, HistoryShown
 from pipeline.gating.verdict import Verdict
 from pipeline.search.record import SearchRecord
 from pipeline.study.record import StudyRecord
+from pipeline.training.class_scores import NetworkScores
 
 Schema = dict[str, Any]
 
@@ -63,6 +64,7 @@ _SCALARS: Mapping[Any, str] = {
 # What is kept in files, and what commands print.
 RECORDS: Mapping[str, type] = {
     "bundle": Manifest,
+    "class-scores": NetworkScores,
     "comparison": Comparison,
     "estimate": Estimate,
     "measurement": Measurement,

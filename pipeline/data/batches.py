@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from foundation.bundle import Preprocessing
@@ -24,6 +25,7 @@ from pipeline.data.images import BLOCK, Ids, Images, ImageSet, blocks
 from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.normalising import normalise, normalised
 from pipeline.data.prefetch import in_pieces, prefetched, usable_cores
+from pipeline.data.sampling import Sampling, drawn_ids, drawn_shares
 from pipeline.recipe.sections import AugmentRecipe
 from smskd.batch import Batch
 
@@ -51,6 +53,7 @@ class TrainBatches:
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
         fingerprint: of the dataset's files, where it has any.
         pin: images lie in pinned memory, from which a GPU takes them while the processor goes on.
+        sampling: how often images of a class are drawn; None draws each image once.
 
     Raises:
         RecipeError: when views are to be fixed and images mixed; when crops of a size of their own
@@ -72,6 +75,7 @@ class TrainBatches:
         classes: int | None = None,
         fingerprint: str | None = None,
         pin: bool = False,
+        sampling: Sampling | None = None,
     ) -> None:
         if views is not None and augment.mix != "none":
             raise RecipeError(
@@ -86,13 +90,18 @@ class TrainBatches:
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
         self.fingerprint = fingerprint
-        self.pin = pin
+        self.pin, self.sampling = pin, sampling
         self.epoch = 0
 
     @property
     def samples(self) -> int:
         """How many samples there are: their ids are 0..samples−1."""
         return len(self.images.labels)
+
+    @property
+    def class_shares(self) -> NDArray[np.float64]:
+        """Each class's share of the images that are drawn, (classes,)."""
+        return drawn_shares(self.images.labels, self.sampling, self.classes)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the views of the next pass."""
@@ -123,7 +132,10 @@ class TrainBatches:
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
         view = None if self.views is None else (epoch + self.seed) % self.views
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        random = np.random.default_rng([self.seed, epoch])
+        order = drawn_ids(self.images.labels, self.sampling, random)
+        if view is not None:  # a fixed view of an image is one, however often it is drawn
+            order %= self.samples
         parts = (self._part(ids) for ids in np.array_split(order, len(self)))
         for number, (ids, images, labels) in enumerate(self._varied(parts, view, epoch)):
             if self.augment.mix == "none":
@@ -155,7 +167,13 @@ class TrainBatches:
     def _varied(
         self, parts: Iterable[Ids], view: int | None, epoch: int
     ) -> Iterator[tuple[Ids, Tensor, Tensor]]:
-        """Ids, images and labels of one part after the other; images varied and normalised."""
+        """Ids, images and labels of one part after the other; images varied and normalised.
+
+        Args:
+            parts: what is drawn, as `drawn_ids` has it.
+            view: which of the fixed views; None varies each copy of an image by itself.
+            epoch: the number of the pass.
+        """
         seed, number = (self.seed, epoch) if view is None else (self.view_seed, view)
         buffers = Buffers(self._shape, pin=self.pin)
 
@@ -168,7 +186,8 @@ class TrainBatches:
         # All of the work is done ahead, by as many threads as there are cores: what one thread
         # decodes, varies and normalises goes through its cache once.
         for (ids, images), *_ in in_pieces(pieces_of, parts):
-            yield ids, images.permute(0, 3, 1, 2), torch.from_numpy(self.images.labels[ids])
+            real = ids % self.samples
+            yield real, images.permute(0, 3, 1, 2), torch.from_numpy(self.images.labels[real])
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -185,7 +204,7 @@ class TrainBatches:
     ) -> tuple[Ids, Tensor]:
         """Make some images of a batch where they belong: read, varied and normalised."""
         own = ids[some]
-        pixels = self.images.read(own, self._framing(own, seed, view))
+        pixels = self.images.read(own % self.samples, self._framing(own, seed, view))
         varied = augmented(pixels, own, seed, view, self.augment)
         normalise(varied, self.preprocessing, images[some])
         if self.augment.erase:

@@ -14,6 +14,7 @@ from foundation.errors import DataLayoutError
 from foundation.files import read_bounded
 from pipeline.data.kinds import a_few, is_image, shown
 from pipeline.data.layouts import Part, part_named
+from pipeline.data.several_labels import ONE_LABEL_EACH
 
 _LARGEST_TABLE = 1 << 29
 _LONGEST_CELL = 1 << 16
@@ -187,6 +188,11 @@ def _json_rows(path: Path, lines: TextIOWrapper) -> Iterator[Row]:
         names = tuple(entry)
         if names not in columns:
             columns[names] = _columns_named(path, [name.casefold() for name in names])
+        label = columns[names].label
+        if label is not None and isinstance(list(entry.values())[label], list):
+            raise DataLayoutError(
+                f"{shown(path)} line {number}: a list of labels, but {ONE_LABEL_EACH}"
+            )
         yield _row(path, number, [_word(value) for value in entry.values()], columns[names])
 
 

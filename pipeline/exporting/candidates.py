@@ -47,13 +47,15 @@ class ShippingCandidate:
 
     Attributes:
         validation_top1: 0..1.
-        drop: percentage points below FP32 on the same validation images; negative when above.
+        drop: percentage points, or of `metric`, below FP32 on the same validation images; negative
+            when above.
         drop_low, drop_high: its 95 % confidence interval.
         p50_ms: median latency of one image; None where it was not measured.
         ratio: against FP32 of the same format; None for that one, and where it was not measured.
         executed: the precision that the runtime ran most operators in, where it tells.
         meets_limit: whether the drop keeps the limit; see `keeps_limit`.
         excluded: operators that were kept in higher precision.
+        metric: what the drop is of, in its own unit, where that is not top-1.
     """
 
     bundle: str
@@ -69,6 +71,7 @@ class ShippingCandidate:
     executed: str | None
     meets_limit: bool
     excluded: list[str] = field(default_factory=list)
+    metric: str | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -85,13 +88,14 @@ class ShippingCandidate:
     @property
     def drop_words(self) -> str:
         """Its accuracy against FP32: "0.20 points below FP32 (−0.10 to 0.50)"."""
-        if round(self.drop, 2) == 0:
+        unit = "points" if self.metric is None else f"of {self.metric}"
+        if self.metric is None and round(self.drop, 2) == 0:
             return f"as accurate as FP32 ({_signed(self.drop_low)} to {_signed(self.drop_high)})"
         if self.drop < 0:
             interval = f"{_signed(-self.drop_high)} to {_signed(-self.drop_low)}"
-            return f"{-self.drop:.2f} points above FP32 ({interval})"
+            return f"{-self.drop:.2f} {unit} above FP32 ({interval})"
         interval = f"{_signed(self.drop_low)} to {_signed(self.drop_high)}"
-        return f"{self.drop:.2f} points below FP32 ({interval})"
+        return f"{self.drop:.2f} {unit} below FP32 ({interval})"
 
 
 def keeps_limit(drop: float, max_drop: float | None) -> bool:

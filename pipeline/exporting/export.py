@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from deploy_targets.targets import Target, load_target
 from export.formats import FORMATS
 from export.quantization import QuantizationScheme
-from export.requests import BundleRequest, ExportSource, bundle_name
+from export.requests import BundleMetric, BundleRequest, ExportSource, bundle_name
 from foundation.bundle import MANIFEST
 from foundation.errors import ExportError, MissingFileError, UsageError
 from foundation.files import sha256_of
@@ -41,6 +41,7 @@ def export(
     recipe: ExportRecipe,
     say: Callable[[str], None],
     original_of: OriginalOf | None = None,
+    metric: BundleMetric | None = None,
 ) -> list[Path]:
     """Make every bundle that is asked for; those made before from the same weights stay.
 
@@ -49,6 +50,7 @@ def export(
         recipe: targets, formats, precisions.
         say: told what is being made.
         original_of: knows something of the student already; None knows nothing.
+        metric: what bundles are judged by beside top-1.
 
     Returns:
         The bundles' folders.
@@ -63,13 +65,20 @@ def export(
         requests = requests_for(target, recipe)
         _say_left_out(target, recipe, requests, say)
         notes = remember_target(run, name, target)
-        folders += _export_role(run, "student", requests, say, notes=notes, original_of=original_of)
+        folders += _export_role(
+            run, "student", requests, say, notes=notes, original_of=original_of, metric=metric
+        )
     if recipe.teacher:
-        folders += export_teacher(run, recipe, say)
+        folders += export_teacher(run, recipe, say, metric)
     return folders
 
 
-def export_teacher(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], None]) -> list[Path]:
+def export_teacher(
+    run: RunFolder,
+    recipe: ExportRecipe,
+    say: Callable[[str], None],
+    metric: BundleMetric | None = None,
+) -> list[Path]:
     """Make an FP32 bundle of the teacher in each format, if the run has a teacher.
 
     Errors as `export`.
@@ -78,7 +87,8 @@ def export_teacher(run: RunFolder, recipe: ExportRecipe, say: Callable[[str], No
     for name in recipe.targets if run.has_teacher and _is_exportable(run, say) else []:
         requests = requests_for(load_target(name), recipe)
         baselines = [request for request in requests if request.precision == "fp32"]
-        folders += _export_role(run, "teacher", baselines or _as_fp32(requests), say)
+        teachers = baselines or _as_fp32(requests)
+        folders += _export_role(run, "teacher", teachers, say, metric=metric)
     return folders
 
 
@@ -173,6 +183,7 @@ def _export_role(
     *,
     notes: Sequence[str] = (),
     original_of: OriginalOf | None = None,
+    metric: BundleMetric | None = None,
 ) -> list[Path]:
     folders = [run.bundles / bundle_name(role, request) for request in requests]
     depends_on: dict[str, Any] = {
@@ -180,6 +191,7 @@ def _export_role(
         "weights": weights_of(run, role),
         "data": data_products(run),
         "code": run.record().get("code", {}).get(role),
+        **judged_by(metric),
     }
     if role == "student":
         depends_on["learnt"] = learnt_origin(run)
@@ -187,12 +199,17 @@ def _export_role(
         for note in notes:
             step.remark(note)
         if step.needed:
-            source = export_source(run, role)
+            source = export_source(run, role, metric=metric)
             original = original_of(source) if original_of else None
             step.products = write_bundles(
                 run, source, requests, say, step.remark, original=original
             )
     return folders
+
+
+def judged_by(metric: BundleMetric | None) -> dict[str, str]:
+    """What bundles depend on of the metric that they are judged by, where there is one."""
+    return {} if metric is None else {"metric": metric.identity}
 
 
 def step_name(target: str, role: Role) -> str:
@@ -268,7 +285,9 @@ def data_products(run: RunFolder) -> dict[str, str]:
     return products
 
 
-def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> ExportSource:
+def export_source(
+    run: RunFolder, role: Role, *, chooses: bool = False, metric: BundleMetric | None = None
+) -> ExportSource:
     """A network of the run, with the images that its export needs.
 
     Bundles of a network that was trained here are judged on validation images too, as its stages
@@ -278,6 +297,7 @@ def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> Expor
         run: the run folder.
         role: whose network.
         chooses: whether something is chosen by the validation images.
+        metric: what bundles are judged by beside top-1.
 
     Raises:
         MissingFileError: when the run has no such network yet.
@@ -316,6 +336,7 @@ def export_source(run: RunFolder, role: Role, *, chooses: bool = False) -> Expor
             "versions": record["versions"],
         },
         learnt=learnt,
+        metric=metric,
         fit=partial(_fitted, Fit.of(facts.seen_by(role))),
     )
 

@@ -26,6 +26,7 @@ from export.searching.search import SearchResult, search
 from export.searching.sensitivity import operator_times, rank
 from export.searching.trials import ModelVariant, Trial, TrialResult
 from foundation.bundle import Manifest, open_bundle
+from foundation.metric_values import MetricValues
 
 OnTrial = Callable[[str, TrialResult, int], None]
 """Told a format's name, what was tried, and how many trials are left at most."""
@@ -137,11 +138,18 @@ class FormatTrials:
         # A name of its own: what a candidate left in `failed/` is not another's.
         folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"
         try:
+            metrics: dict[str, MetricValues] = {}
             manifest, right = make_judged_bundle(
-                self._original, self._onnx_file, self._request_of(candidate), folder, parts=(part,)
+                self._original,
+                self._onnx_file,
+                self._request_of(candidate),
+                folder,
+                parts=(part,),
+                metrics=metrics,
             )
             facts = {"model_bytes": open_bundle(folder).model_bytes} | _settings_of(manifest)
-            return Trial(right[part], bundle=folder.name, facts=facts)
+            metric = metrics.get(part)
+            return Trial(right[part], bundle=folder.name, facts=facts, metric=metric)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -12,12 +12,13 @@ def reason_for(
     best: ShippingCandidate, candidates: Sequence[ShippingCandidate], max_drop: float | None
 ) -> str:
     """Why `best` is the one that ships, and why lower precision is not: one sentence."""
+    limit = limit_words(max_drop, best.metric)
     if not best.meets_limit:
         return (
-            f"{best.bundle} comes closest to the limit of {limit_words(max_drop)}, which none "
+            f"{best.bundle} comes closest to the limit of {limit}, which none "
             f"keeps: it is {best.drop_words}, {_excess_words(best, max_drop)}"
         )
-    keeps = "" if max_drop is None else f" that keeps the limit of {limit_words(max_drop)}"
+    keeps = "" if max_drop is None else f" that keeps the limit of {limit}"
     if best.p50_ms is None and len(candidates) == 1:
         return f"{best.bundle} is all that could be made{keeps}: {best.model_bytes / 1e3:,.0f} kB"
     if best.p50_ms is None:
@@ -33,10 +34,12 @@ def reason_for(
     return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *why_not_lower])
 
 
-def limit_words(max_drop: float | None) -> str:
-    """A limit in points: "0.5 points", "1 point"."""
+def limit_words(max_drop: float | None, metric: str | None = None) -> str:
+    """A limit in points: "0.5 points", "1 point"; or of a metric: "0.5 of macro_f1"."""
     if max_drop is None:
         return "none"
+    if metric is not None:
+        return f"{max_drop:g} of {metric}"
     return f"{max_drop:g} point{'' if max_drop == 1 else 's'}"
 
 
@@ -106,7 +109,7 @@ def advice_for(
             stage = "more epochs of the stage that trains in INT8"
         return (
             f"for {nearest.bundle}, {_excess_words(nearest, max_drop)}: {stage}, or a limit of "
-            f"{_rounded_up(nearest.drop):.2f} points"
+            f"{limit_words(_rounded_up(nearest.drop), nearest.metric)}"
         )
     if best.p50_ms is None and len(candidates) > 1:
         return "name a host of the target, and the bundles are timed there"

@@ -21,7 +21,7 @@ from deploy_targets.measuring.compare import (
 )
 from deploy_targets.targets import Target, load_target
 from export._folders import scratch_folder
-from export.requests import TOLERATED_DROP, BundleRequest, bundle_name
+from export.requests import TOLERATED_DROP, BundleMetric, BundleRequest, bundle_name
 from foundation.bundle import open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
@@ -32,6 +32,7 @@ from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shi
 from pipeline.exporting.export import (
     data_products,
     export_source,
+    judged_by,
     requests_for,
     step_name,
     weights_of,
@@ -89,7 +90,11 @@ class _Searched:
 
 
 def ship(
-    run: RunFolder, recipe: ExportRecipe, bench: BenchRecipe, watch: ShippingWatch
+    run: RunFolder,
+    recipe: ExportRecipe,
+    bench: BenchRecipe,
+    watch: ShippingWatch,
+    metric: BundleMetric | None = None,
 ) -> list[Path]:
     """Leave the bundles that could ship, and `shipping.json`, which says which does and why.
 
@@ -100,6 +105,7 @@ def ship(
         recipe: what to export; of its targets the first.
         bench: the host to time on; bundles for another architecture than its are not timed.
         watch: told what happens.
+        metric: what the limit is of, in its unit; None takes top-1, in points.
 
     Returns:
         The bundles' folders.
@@ -118,6 +124,7 @@ def ship(
         "code": run.record().get("code", {}).get("student"),
         "export": recipe_values(recipe),
         "host": bench.host,
+        **judged_by(metric),
     }
     notes = remember_target(run, recipe.targets[0], target)
     with run.step(step_name(target.name, "student"), **depends_on) as step:
@@ -128,7 +135,8 @@ def ship(
 
             started = time.monotonic()
             with scratch_folder(run.trials / ".original.tmp") as scratch:
-                original = Original(export_source(run, "student", chooses=True), scratch)
+                source = export_source(run, "student", chooses=True, metric=metric)
+                original = Original(source, scratch)
                 outcome = _finalists(
                     run, target, recipe, bench, watch, remark=step.remark, original=original
                 )
@@ -245,6 +253,7 @@ def _search(
         json.dumps(learnt_origin(run), sort_keys=True),
         *(sha256_of(run.data / images) for images in (CALIBRATION, VALIDATION)),
         *(f"{package} {version(package)}" for package in _QUANTISERS),
+        *judged_by(trials.source.metric).values(),
     ]
     return trials.search(limits, depends_on, watch.on_trial)
 
@@ -390,7 +399,14 @@ def _candidate(
         executed=measured.runtime.executed_precision.summary if measured else None,
         meets_limit=keeps_limit(result.drop, max_drop),
         excluded=[] if is_full else list(result.candidate.scheme.excluded),
+        metric=_metric_of(result),
     )
+
+
+def _metric_of(result: TrialResult) -> str | None:
+    """The value that a drop is of, where that is not top-1."""
+    values = result.trial.metric if result.trial else None
+    return None if values is None else values.first
 
 
 def _speedup(

@@ -41,11 +41,14 @@ class Evidence:
         measurements: those to judge and those to hold them against.
         comparisons: bundles timed in turns.
         estimates: to be judged too.
+        runs: folders that these come from, where they do: they have the test images' labels, and
+            what the runs' own metric says of bundles.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
+    runs: list[RunFolder] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,13 @@ class Baseline:
         measurements: of the older release.
         bundle: the older release, where nothing but the bundle is at hand.
         comparisons: that came with it.
+        runs: as of `Evidence`.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     bundle: BundleMeasured | None = None
     comparisons: list[Comparison] = field(default_factory=list)
+    runs: list[RunFolder] = field(default_factory=list)
 
 
 def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
@@ -77,7 +82,7 @@ def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
     measurements = _measurements_of(run, vouching)
     if not measurements and not estimates:
         raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-    return Evidence(measurements, _comparisons_of(run, vouching), estimates)
+    return Evidence(measurements, _comparisons_of(run, vouching), estimates, [run])
 
 
 def _measurements_of(
@@ -125,7 +130,9 @@ def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evide
     """
     evidence = Evidence()
     for path in paths:
-        check_as_listed(path)
+        run = check_as_listed(path)
+        if run is not None:
+            evidence.runs.append(run)
         for record in _records_in(read_json(path), path):
             _add(evidence, record, path, allow_estimate=allow_estimate)
     return evidence
@@ -176,12 +183,12 @@ def read_baseline(path: Path) -> Baseline:
         measurements = _measurements_of(run, vouching, with_bundles=False)
         if not measurements:
             raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-        return Baseline(measurements, comparisons=_comparisons_of(run, vouching))
+        return Baseline(measurements, comparisons=_comparisons_of(run, vouching), runs=[run])
     if path.suffix == ".json":
         evidence = evidence_in([path])
         if not evidence.measurements:
             raise UsageError(f"{path}: a comparison is no baseline; name a measurement")
-        return Baseline(evidence.measurements, comparisons=evidence.comparisons)
+        return Baseline(evidence.measurements, comparisons=evidence.comparisons, runs=evidence.runs)
     if not path.exists():
         raise MissingFileError(f"{path}: no such baseline; name a measurement, a run or a bundle")
     with opened(path) as bundle:

@@ -9,8 +9,11 @@ from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
 from pipeline.exporting.candidates import FULL
 from pipeline.gating.answering import MetricReading, check_for
+from pipeline.gating.class_metrics import class_drop_reading, class_reading
 from pipeline.gating.evidence import Baseline, Evidence
+from pipeline.gating.labels import LabelsKnown, check_classes
 from pipeline.gating.metrics import (
+    OF_ONE_CLASS,
     Figure,
     Metric,
     Missing,
@@ -22,6 +25,7 @@ from pipeline.gating.metrics import (
     quotient,
     read,
 )
+from pipeline.gating.own_metric import OwnValues, own_drop_reading, own_reading
 from pipeline.gating.ratios import ratio_between
 from pipeline.gating.references import (
     Reference,
@@ -53,9 +57,13 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
     Raises:
         UsageError: when the budget has no limits, or asks for what there is no baseline for.
         MissingFileError: when there is nothing to judge.
-        UnknownNameError: when a metric or a bundle is unknown.
+        UnknownNameError: when a metric, a class or a bundle is unknown.
     """
     check_limits(budget)
+    of_classes = [name for name in budget.limits if metric_named(name).by_class in OF_ONE_CLASS]
+    names = LabelsKnown(evidence.runs).names() if of_classes else None
+    if names is not None:
+        check_classes(of_classes, names)
     if baseline is None:
         _check_baseline_is_not_needed(budget)
     checker = _Judge(evidence, baseline)
@@ -87,7 +95,13 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
         raise UsageError("the budget has no limits; write some under [gate.limits]")
     for name, limit in budget.limits.items():
         metric = metric_named(name, where(name))
-        if metric.versus_teacher and limit.max_regression is not None:
+        if metric.by_class == "worst" and limit.max_regression is not None:
+            raise UsageError(
+                f"{where(name)}: max_regression is of the class that lost most; write it as "
+                "worst_class_drop_points"
+            )
+        compares = metric.versus_teacher in ("drop", "speedup")
+        if compares and limit.max_regression is not None:
             raise UsageError(
                 f"{where(name)}: already compares with the teacher; give max or min, or "
                 "max_regression of the metric that it is made of"
@@ -151,6 +165,8 @@ class _Judge:
         self._measurements = evidence.measurements
         self._baseline = baseline or Baseline()
         self._comparisons = [*evidence.comparisons, *self._baseline.comparisons]
+        self._labels = LabelsKnown([*evidence.runs, *self._baseline.runs])
+        self._own, self._own_before = OwnValues(evidence.runs), OwnValues(self._baseline.runs)
 
     def checks(self, subject: Subject, name: str, limit: Limit, *, alone: bool) -> list[Check]:
         """A check for each bound of a limit."""
@@ -171,21 +187,33 @@ class _Judge:
     def _absolute(self, subject: Subject, metric: Metric, name: str) -> MetricReading:
         if not isinstance(subject, Measurement):
             missing = Missing("not measured: an estimate is compared with nothing; bench a device")
-            figure = missing if metric.versus_teacher else read(metric, subject, name)
+            figure = missing if metric.read is None else read(metric, subject, name)
             return MetricReading(figure, "estimate")
+        if metric.versus_teacher is None and metric.of_answers:
+            return self._of_answers(subject, metric, name)
         if metric.versus_teacher is None:
             figure = read(metric, subject, name)
             return MetricReading(figure, _basis_of(figure), suspicion_of(metric, subject))
-        teacher = teacher_for(subject, self._measurements, anywhere=not metric.hosted)
+        return self._versus_teacher(subject, metric, name)
+
+    def _versus_teacher(self, measurement: Measurement, metric: Metric, name: str) -> MetricReading:
+        teacher = teacher_for(measurement, self._measurements, anywhere=not metric.hosted)
         if teacher is None:
             return MetricReading(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
-            return self._drop(subject, reference)
-        ratio = ratio_between(subject, reference, self._comparisons, "latency_p50_ms")
+            return self._drop(measurement, reference)
+        if metric.versus_teacher == "class drop":
+            return class_drop_reading(name, measurement, reference, self._labels)
+        ratio = ratio_between(measurement, reference, self._comparisons, "latency_p50_ms")
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
+
+    def _of_answers(self, measurement: Measurement, metric: Metric, name: str) -> MetricReading:
+        if metric.own:
+            return own_reading(name, measurement.bundle.name, self._own)
+        return class_reading(name, measurement, self._labels)
 
     def _drop(self, measurement: Measurement, reference: Reference) -> MetricReading:
         metric = metric_named("top1_percent")
@@ -213,9 +241,21 @@ class _Judge:
         reference = self._reference(subject, metric, against, alone=alone)
         if isinstance(reference, Missing):
             return MetricReading(reference, "none")
+        if metric.own:
+            before = self._own_before if against == "baseline" else self._own
+            names = subject.bundle.name, reference.bundle.name
+            return own_drop_reading(name, *names, self._own, before)
+        return self._fallen(subject, reference, metric, name)
+
+    def _fallen(
+        self, measurement: Measurement, reference: Reference, metric: Metric, name: str
+    ) -> MetricReading:
+        """By how much a figure is worse than the reference's: points, or percent of it."""
+        if metric.by_class:
+            return class_drop_reading(name, measurement, reference, self._labels)
         if metric.in_points:
-            return replace(self._drop(subject, reference), unit=" points")
-        ratio = ratio_between(subject, reference, self._comparisons, name)
+            return replace(self._drop(measurement, reference), unit=" points")
+        ratio = ratio_between(measurement, reference, self._comparisons, name)
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=in_percent(ratio.figure, metric.better), unit=" %")
         return ratio

@@ -71,30 +71,42 @@ class Metric:
     Attributes:
         words: what it is.
         read: from one measurement; None for a metric that compares two.
-        versus_teacher: what it compares, if it does: "drop" or "speedup".
+        versus_teacher: what it compares, if it does: "drop", "speedup" or "class drop".
         unit: of its figures.
         better: "lower" or "higher".
         timed: whether it depends on how quiet the machine was, so that a suspect measurement
             decides nothing.
         hosted: whether it depends on the host, its threads and the scenario at all.
         within: the lowest and the highest that a figure of it can be.
+        by_class: what it is of classes, if it is: "recall", "macro_f1", "worst", ...; see
+            `pipeline.gating.class_metrics`.
+        own: whether it is a value of the run's own metric, in a unit of its own.
     """
 
     words: str
     read: Callable[[Measurement], Read] | None = None
-    versus_teacher: Literal["drop", "speedup"] | None = None
+    versus_teacher: Literal["drop", "speedup", "class drop"] | None = None
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     timed: bool = True
     hosted: bool = True
     within: tuple[float, float] = (0.0, math.inf)
+    by_class: str | None = None
+    own: bool = False
 
     @property
     def regressions_within(self) -> tuple[float, float]:
         """The lowest and the highest that a regression of it can be: percent, or points."""
-        if self.in_points:
+        if self.own:
+            return -math.inf, math.inf
+        if self.in_points or self.by_class:
             return -100.0, 100.0
         return (-100.0, math.inf) if self.better == "lower" else (-math.inf, 100.0)
+
+    @property
+    def of_answers(self) -> bool:
+        """Whether it rests on more of each image's answer than whether it is right."""
+        return self.own or self.by_class is not None
 
     @property
     def in_points(self) -> bool:
@@ -185,6 +197,23 @@ def _latency(name: str) -> Metric:
     return Metric(words, _percentile(name), unit="ms")
 
 
+def _of_classes(words: str, by_class: str) -> Metric:
+    return Metric(
+        words,
+        unit="%",
+        better="higher",
+        timed=False,
+        hosted=False,
+        within=(0.0, 100.0),
+        by_class=by_class,
+    )
+
+
+OF_ONE_CLASS = ("recall", "precision", "f1")
+"""What is told of a single class: "recall.NAME"."""
+OWN = "metric"
+"""How the run's own metric is named: "metric.NAME"."""
+
 METRICS: Mapping[str, Metric] = {
     **{f"latency_p{name}_ms": _latency(name) for name in ("50", "90", "95", "99")},
     "throughput_ips": Metric(
@@ -222,6 +251,21 @@ METRICS: Mapping[str, Metric] = {
         hosted=False,
         within=(-100.0, 100.0),
     ),
+    "worst_class_percent": _of_classes("recall of the class that has least", "worst"),
+    "worst_class_drop_points": Metric(
+        "percentage points of recall below the teacher, of the class that lost most",
+        versus_teacher="class drop",
+        unit="points",
+        timed=False,
+        hosted=False,
+        within=(-100.0, 100.0),
+        by_class="worst drop",
+    ),
+    "macro_recall_points": _of_classes("mean of all classes' recall, of 100", "macro_recall"),
+    "macro_precision_points": _of_classes(
+        "mean of all classes' precision, of 100", "macro_precision"
+    ),
+    "macro_f1_points": _of_classes("mean of all classes' F1, of 100", "macro_f1"),
     "speedup_vs_teacher": Metric(
         "median latency of the teacher over the student's",
         versus_teacher="speedup",
@@ -230,12 +274,15 @@ METRICS: Mapping[str, Metric] = {
     ),
 }
 
+_PATTERNS = ("latency_pNN_ms", *(f"{kind}.CLASS" for kind in OF_ONE_CLASS), f"{OWN}.NAME")
+
 # "_" stands for the point of 99.9, which in a TOML key must be quoted.
 _PERCENTILE = re.compile(r"latency_p(\d+(?:[._]\d+)?)_ms")
 
 
 def metric_named(name: str, where: str = "") -> Metric:
-    """The metric of that name: one of `METRICS`, or `latency_pNN_ms` of any percentile.
+    """The metric of that name: one of `METRICS`, `latency_pNN_ms` of any percentile,
+    `recall.CLASS`, `precision.CLASS` or `f1.CLASS`, or `metric.NAME`.
 
     Raises:
         UnknownNameError: with the nearest name; for a percentile so far out that there is no time
@@ -250,7 +297,19 @@ def metric_named(name: str, where: str = "") -> Metric:
         raise UnknownNameError(
             f"{where + ': ' if where else ''}the percentile of {name!r} must be from {BOUNDS}"
         )
-    raise unknown_name("metric", name, [*METRICS, "latency_pNN_ms"], where)
+    kind, dot, of = name.partition(".")
+    if dot and of and kind in OF_ONE_CLASS:
+        return _of_classes(f"{kind} of a class", kind)
+    if dot and of and kind == OWN:
+        return Metric(
+            "a value of the run's own metric",
+            better="higher",
+            timed=False,
+            hosted=False,
+            within=(-math.inf, math.inf),
+            own=True,
+        )
+    raise unknown_name("metric", name, [*METRICS, *_PATTERNS], where)
 
 
 def percentile_in(name: str) -> str | None:

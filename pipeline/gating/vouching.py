@@ -126,10 +126,13 @@ class Vouching:
         return bundle_manifest.is_file() and sha256_of(bundle_manifest) == manifest
 
 
-def check_as_listed(path: Path) -> None:
+def check_as_listed(path: Path) -> RunFolder | None:
     """Make sure that a file which was named alone is as the run folder that it lies in lists it.
 
     What no run folder lists, vouches for itself.
+
+    Returns:
+        The run folder that lists it, if one does.
 
     Raises:
         CorruptFileError: when it was changed.
@@ -139,5 +142,7 @@ def check_as_listed(path: Path) -> None:
         if run.record_path.is_file():
             name = path.absolute().relative_to(folder).as_posix()
             if name in run.recorded_files():
-                Vouching(RunFolder(folder)).check_file(path.absolute())
-            return
+                Vouching(run).check_file(path.absolute())
+                return run
+            return None
+    return None

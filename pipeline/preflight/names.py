@@ -16,6 +16,7 @@ from pipeline.data.class_order import check_order_name
 from pipeline.data.policies import POLICIES
 from pipeline.exporting.export import requests_for
 from pipeline.gating.judging import check_limits
+from pipeline.metrics.judging import load_metric
 from pipeline.models import find_factory
 from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
@@ -42,6 +43,8 @@ def check_names(file: RecipeFile) -> None:
     if recipe.data.classes is not None:
         check_order_name(recipe.data.classes, file.where("data", "classes"))
     POLICIES.get(recipe.data.augment.policy, file.where("data", "augment", "policy"))
+    if recipe.metric is not None:
+        load_metric(recipe.metric, file.where("metric"))
     _check_teacher(recipe.teacher, file)
     if not is_graph(recipe.student.model):
         find_factory(recipe.student.model, file.where("student", "model"))

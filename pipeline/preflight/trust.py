@@ -126,6 +126,9 @@ def _code_in(file: RecipeFile) -> Iterator[Code]:
         if name is not None and ((asked is not None and role == "teacher") or ":" in name):
             typed = file.is_typed(role, "model")
             yield Code(name, file.where(role, "model"), typed, _file_of(name))
+    metric = file.recipe.metric
+    if metric is not None and ":" in metric:
+        yield Code(metric, file.where("metric"), file.is_typed("metric"), _file_of(metric))
 
 
 def _file_of(name: str) -> Path | None:

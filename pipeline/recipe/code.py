@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import re
+import sys
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from pipeline.recipe.sections import Recipe
 
@@ -26,6 +29,14 @@ def source_file(module: str) -> Path | None:
         if spec and spec.origin and Path(spec.origin).is_file():
             return Path(spec.origin).resolve()
     return None
+
+
+def import_own(module: str) -> ModuleType:
+    """Import a module, from the current folder too, where a console script would not look."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module(module)
 
 
 def module_in(model: str) -> str | None:

@@ -95,6 +95,7 @@ class TrainingRecipe(Stage):
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    logit_adjustment: NotNegative | None = None
     schedule: Annotated[str, AfterValidator(_known_schedule)] | None = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
@@ -275,6 +276,9 @@ class DataRecipe(Section):
             once; None decodes them in every epoch.
         cache_side: pictures whose shorter side is longer are kept made smaller to it; None takes
             twice the shorter side of a crop.
+        sampling: how often images of a class are drawn to train on: "balanced" draws from all
+            classes alike, "sqrt" by the root of how many images they have; each epoch has as many
+            images as ever, those of rare classes several times. If unset each image once.
         batch_size: images a training step.
         calibration_images: training images kept for quantisation.
         evaluation_images: at most so many test images travel to a device.
@@ -305,6 +309,7 @@ class DataRecipe(Section):
     max_megapixels: Annotated[float, Within(0, 1000, above=True)] = 100.0
     cache: str | None = None
     cache_side: Side | None = None
+    sampling: Literal["balanced", "sqrt"] | None = None
     batch_size: Batch = 64
     calibration_images: Count = 256
     evaluation_images: Count = 10_000
@@ -555,12 +560,16 @@ class Limit(Section):
         return self
 
 
+_TABLES_OF_LIMITS = {"recall", "precision", "f1", "metric"}
+
+
 class GateRecipe(Section):
     """The budget that a release must keep.
 
     Attributes:
         bundles: judge only this bundle; if unset every student bundle.
-        limits: by metric; `compress gate --help` lists the metrics.
+        limits: by metric; `compress gate --help` lists the metrics. Those of a class, or of a
+            metric of one's own, may be tables in tables: recall.crack = { min = 95 }.
         baseline: the older release: a measurement, a run folder or a bundle.
         on_inconclusive: what to make of a figure that neither keeps nor breaks its limit: report
             it (exit code 3), count it as pass or fail, or retry N: measure again, and longer, up
@@ -578,6 +587,20 @@ class GateRecipe(Section):
     allow_estimate: bool = False
     history_file: Annotated[str, Field(min_length=1)] | None = None
     release: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _flat(cls, limits: object) -> object:
+        """A dot in a key of TOML makes a table of it: "recall.crack" is found under recall."""
+        if not isinstance(limits, dict):
+            return limits
+        flat: dict[object, object] = {}
+        for key, value in limits.items():
+            if key in _TABLES_OF_LIMITS and isinstance(value, dict):
+                flat |= {f"{key}.{name}": limit for name, limit in value.items()}
+            else:
+                flat[key] = value
+        return flat
 
     @field_validator("on_inconclusive")
     @classmethod
@@ -695,7 +718,7 @@ class StudyRecipe(Section):
         return scheduler
 
 
-Objective = Literal["accuracy", "latency_p50", "latency_p95", "size", "memory", "energy"]
+Objective = Literal["accuracy", "metric", "latency_p50", "latency_p95", "size", "memory", "energy"]
 
 
 class SearchRecipe(Section):
@@ -703,8 +726,9 @@ class SearchRecipe(Section):
 
     Attributes:
         trials: how many in all, those of every process that takes part together.
-        objectives: what is held against each other: accuracy, of the validation images; latency_p50
-            and latency_p95, measured; size of the model's files; peak memory; energy of an image.
+        objectives: what is held against each other: accuracy, of the validation images; metric,
+            what the recipe's metric says of them; latency_p50 and latency_p95, measured; size of
+            the model's files; peak memory; energy of an image.
         space: by a key of the recipe, as --set takes it, the values that it may have: a list, or a
             range { low, high, step, log }. "unset" in a list leaves the key out.
         stages: by a name, stages in their order; each trial takes one of these instead of the
@@ -758,10 +782,16 @@ class SearchRecipe(Section):
 class Recipe(Section):
     """The whole road. Every option that says how something is done has its place here; every key of
     `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
-    `study` reaches them all."""
+    `study` reaches them all.
+
+    Attributes:
+        metric: what networks are judged by beside top-1, and chosen by in its place: macro_f1,
+            macro_recall, macro_precision, worst_recall, top5, auroc, or package.module:function.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     seed: Seed = 0
+    metric: Annotated[str, Field(min_length=1)] | None = None
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
     student: StudentRecipe = StudentRecipe()
@@ -791,6 +821,11 @@ class Recipe(Section):
             raise ValueError(
                 "student.train_alone compares two of one size, but a stage begins with pruning; "
                 "leave train_alone out, or prune before the first stage, with student.prune"
+            )
+        if self.search is not None and "metric" in self.search.objectives and self.metric is None:
+            raise ValueError(
+                "search.objectives names metric, but the recipe has none; set metric, such as "
+                'metric = "macro_f1"'
             )
         last = self.stages[-1]
         if last.quantized and len(self.stages) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy_targets.comparison import read_comparison
 from deploy_targets.estimating.estimate import Estimate, read_estimate
@@ -30,6 +30,9 @@ from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
 
+if TYPE_CHECKING:
+    from pipeline.training.class_scores import NetworkScores
+
 _METRICS, _WEIGHTS = "metrics.json", "weights.safetensors"
 
 
@@ -45,6 +48,7 @@ class ReportContent:
         teacher_training: metrics of the teacher's training; None when its weights were given.
         alone_training: those of the student that was trained alone on the labels, if one was.
         gain: what distillation gained over it.
+        scores: class by class, of "teacher", "alone" and "student", as far as they were judged so.
         measurements: teachers first, then by name.
         estimates: what was computed for devices that were not at hand, by name.
         exported: bundles by name.
@@ -69,6 +73,7 @@ class ReportContent:
     teacher_training: dict[str, Any] | None
     alone_training: dict[str, Any] | None
     gain: Gain | None
+    scores: dict[str, NetworkScores]
     measurements: list[Measurement]
     estimates: list[Estimate]
     exported: dict[str, Exported]
@@ -137,6 +142,7 @@ def gather(run: RunFolder) -> ReportContent:
         teacher_training=_training_in(run.teacher),
         alone_training=alone,
         gain=gain_of(networks, alone),
+        scores=_scores(run, networks),
         measurements=measurements,
         estimates=[estimate for estimate in estimated if is_current(run, estimate.bundle)],
         exported=exported,
@@ -161,6 +167,17 @@ def _verdict(run: RunFolder, outdated: Sequence[str]) -> Verdict | None:
 def _stages(run: RunFolder) -> list[dict[str, Any]]:
     metrics = [_training(path) for path in run.stages.glob(f"*/{_METRICS}")]
     return sorted(metrics, key=lambda stage: int(stage["index"]))
+
+
+def _scores(run: RunFolder, networks: Mapping[str, Any]) -> dict[str, NetworkScores]:
+    from pipeline.training.class_scores import read_scores  # noqa: PLC0415 - numpy
+
+    paths = {role: run.scores(role) for role in ("teacher", "alone", "student")}
+    return {
+        role: read_scores(path)
+        for role, path in paths.items()
+        if role in networks and path.is_file()
+    }
 
 
 def _training_in(folder: Path) -> dict[str, Any] | None:

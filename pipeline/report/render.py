@@ -13,6 +13,7 @@ from foundation.words import plain
 from pipeline.exporting.reasons import limit_words
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Check, Verdict
+from pipeline.report.class_tables import classes_left_out, classes_table, networks_table
 from pipeline.report.content import ReportContent
 from pipeline.report.details import ReportDetails
 from pipeline.report.front import FrontPoint, front_data, front_table
@@ -82,6 +83,7 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
         ("front", "front"): page.points,
         ("steps", "step by step"): True,
         ("training", "distillation"): content.stages or content.teacher_training,
+        ("classes", "classes"): content.scores,
         ("latency", "latencies"): content.measurements,
         ("gate", "gate"): content.verdict,
         ("answers", "answers"): page.answers or page.lacking.get("answers"),
@@ -123,6 +125,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "started": start_table(content.measurements),
         "signed": signed,
         "tables": _tables(content),
+        "classes_left_out": classes_left_out(content),
         "judged_on": usual_split(content.waterfall),
         "top1": top1_percent,
     }
@@ -135,6 +138,8 @@ def _tables(content: ReportContent) -> dict[str, Words | None]:
         "bundles": bundle_table(content) if content.exported else None,
         "schemes": scheme_table(content),
         "estimates": estimate_table(content),
+        "networks": networks_table(content),
+        "classes": classes_table(content),
     }
 
 

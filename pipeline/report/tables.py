@@ -71,8 +71,10 @@ def waterfall_table(steps: Sequence[WaterfallStep], shipped: str | None) -> Word
 
 def shipping_table(shipping: Shipping) -> Words:
     """A row a candidate, with what the choice was made by."""
+    metric = shipping.candidates[0].metric
+    lost = f"{'points' if metric is None else metric} below FP32 (95 %)"
     heads = [
-        "bundle", "ran in", "validation top-1 %", "points below FP32 (95 %)", "size kB", "p50 ms",
+        "bundle", "ran in", "validation top-1 %", lost, "size kB", "p50 ms",
         "times as fast as FP32 (95 %)", "within the limit", _KEPT,
     ]  # fmt: skip
     rows = [_candidate_row(candidate) for candidate in shipping.candidates]

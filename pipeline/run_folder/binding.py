@@ -29,6 +29,8 @@ def training_values(recipe: Recipe) -> Values:
     """What a run folder is bound to, and a study's: all that its weights depend on."""
     values = recipe_values(recipe.spelled_out())
     bound = {section: values[section] for section in _TRAINED_BY}
+    if recipe.metric is not None and any(stage.keep == "best" for stage in recipe.stages):
+        bound["metric"] = recipe.metric
     return {
         **bound,
         "data": _wherever_it_is_kept(values["data"]),
@@ -60,7 +62,9 @@ def teacher_values(recipe: Recipe) -> Values:
         "teacher_image_size": teacher_size or size,
     }
     teacher = {key: value for key, value in _teacher_section(recipe).items() if key != "taps"}
+    by_metric = recipe.metric is not None and recipe.teacher.training.keep == "best"
     return {
+        **({"metric": recipe.metric} if by_metric else {}),
         "seed": recipe.seed,
         "data": {**seen, **sizes},
         "teacher": teacher,

@@ -69,6 +69,10 @@ def to_nobody(_line: str) -> None:
     """Where nobody looks on."""
 
 
+METRIC_VALUES, VALIDATION_METRIC_VALUES = "metric.json", "validation-metric.json"
+"""In a bundle's findings: what the run's metric says of it on test and on validation images."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk, and where each thing in it lies.
@@ -134,6 +138,10 @@ class RunFolder:
     def has_teacher(self) -> bool:
         """Whether there is a teacher; an adopted network has none."""
         return (self.teacher / "weights.safetensors").is_file()
+
+    def scores(self, network: str) -> Path:
+        """What "teacher", "alone" or "student" is worth, class by class."""
+        return self.path / "scores" / f"{network}.json"
 
     @property
     def bundles(self) -> Path:

@@ -77,8 +77,8 @@ class PlacedPoint:
 
 
 def front_of(points: Sequence[TrialPoint], objectives: Sequence[str]) -> list[PlacedPoint]:
-    """Where each point stands, the cheapest first: by the first objective that is not accuracy."""
-    by = next((name for name in objectives if name != "accuracy"), "accuracy")
+    """Where each point stands, the cheapest first: by the first objective that is a cost."""
+    by = next((name for name in objectives if name not in HIGHER_IS_BETTER), objectives[0])
     placed = [_placed(point, points, objectives) for point in points]
     return sorted(placed, key=lambda point: (point.figures[by].value, point.trial))
 

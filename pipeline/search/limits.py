@@ -21,8 +21,9 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "energy": {"J": 1, "mJ": 1e-3},
     "accuracy": {"%": 1},
     "accuracy_drop": {"points": 1, "%": 1},
+    "metric": {"": 1},
 }
-HIGHER_IS_BETTER = {"accuracy"}
+HIGHER_IS_BETTER = {"accuracy", "metric"}
 
 _SPLIT = re.compile(r"\s*(?:,|&&|\band\b)\s*")
 _LIMIT = re.compile(r"([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*([0-9.]+(?:[eE][+-]?[0-9]+)?)\s*(\S*)")
@@ -95,7 +96,8 @@ def _parsed(text: str, where: str) -> PointLimit:
         raise unknown_name("figure", figure, UNITS, where)
     units = UNITS[figure]
     if unit and unit not in units:
-        raise UsageError(f"{where}: {text!r} is in {unit}, but {figure} is in {' or '.join(units)}")
+        known = " or ".join(filter(None, units)) or "a unit of its own, which is not written"
+        raise UsageError(f"{where}: {text!r} is in {unit}, but {figure} is in {known}")
     try:
         bound = float(number) * units[unit or next(iter(units))]
     except ValueError as error:

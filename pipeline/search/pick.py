@@ -89,10 +89,12 @@ def qualified(points: Sequence[PlacedPoint], limits: Sequence[PointLimit]) -> Qu
 
 
 def _worth(point: PlacedPoint) -> tuple[float, float, float, int]:
-    """The most accurate first, then the fastest, the smallest, the earliest."""
+    """The most accurate first, or best by the metric where it is searched by; then the fastest, the
+    smallest, the earliest."""
+    gain = point.figures.get("metric", point.figures["accuracy"])
     costs = [point.figures.get(name) for name in ("latency_p50", "size")]
     latency, size = (float("inf") if one is None else one.value for one in costs)
-    return -point.figures["accuracy"].value, latency, size, point.trial
+    return -gain.value, latency, size, point.trial
 
 
 def _tied(
@@ -102,7 +104,8 @@ def _tied(
     own = _point(search, chosen)
     for other in others:
         point = _point(search, other)
-        if lead(own, point, "accuracy").is_sure:
+        gain = "metric" if "metric" in own.figures else "accuracy"
+        if gain not in ("accuracy", *point.figures) or lead(own, point, gain).is_sure:
             continue
         better = [
             name

@@ -25,6 +25,7 @@ STAGES = "stages"
 _FIXED = {
     "name": "it names the run",
     "seed": "the luckiest seed is no better a recipe",
+    "metric": "figures of another metric cannot be compared",
     "data.name": "accuracies of other images cannot be compared",
     "data.classes": "accuracies of other classes cannot be compared",
     "data.split_seed": "accuracies of other images cannot be compared",

@@ -20,6 +20,7 @@ from foundation.records import as_dict, build
 from pipeline.recipe.sections import SearchRecipe
 from pipeline.search.database import answering, beats_every, opened_storage, require_optuna
 from pipeline.search.folder import SearchFolder, SearchIdentity
+from pipeline.search.limits import HIGHER_IS_BETTER
 from pipeline.search.points import TrialPoint
 from pipeline.search.space import SearchAxis, SearchSpace
 
@@ -229,7 +230,7 @@ class SearchStudy:
         from pipeline.search.sampler import PointSampler  # noqa: PLC0415 - needs Optuna
 
         directions = [
-            "maximize" if objective == "accuracy" else "minimize"
+            "maximize" if objective in HIGHER_IS_BETTER else "minimize"
             for objective in self._settings.objectives
         ]
         return self._optuna.create_study(  # type: ignore[no-any-return]

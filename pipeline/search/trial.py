@@ -17,8 +17,11 @@ from foundation.files import read_json
 from pipeline.benching.bench import bench
 from pipeline.data.facts import read_facts
 from pipeline.exporting.export import export, requests_for
+from pipeline.gating.metrics import Figure
+from pipeline.gating.own_metric import read_values
+from pipeline.metrics.judging import NamedMetric
 from pipeline.recipe.sections import Recipe
-from pipeline.run_folder.folder import RunFolder, start_run
+from pipeline.run_folder.folder import VALIDATION_METRIC_VALUES, RunFolder, start_run
 from pipeline.search.hopeless import HopelessTrial, costs_of, why_behind, why_hopeless
 from pipeline.search.points import (
     FINISHED,
@@ -73,6 +76,7 @@ class _Road:
         self.target: Target = load_target(self.recipe.export.targets[0])
         (self.request,) = requests_for(self.target, self.recipe.export)
         self.bundle = bundle_name("student", self.request)
+        self.metric: NamedMetric | None = None
 
     def walk(self) -> TrialPoint:
         """All of it.
@@ -81,6 +85,7 @@ class _Road:
             HopelessTrial: when it is not worth going on.
         """
         data = TrainingData(self.task.file)
+        self.metric = data.metric
         self.now("data: read and looked through")
         with self.run.locked():
             prepare(self.run, data)
@@ -120,7 +125,7 @@ class _Road:
 
     def _export(self) -> None:
         with shared_floats(self.task.search, self.run) as original_of:
-            export(self.run, self.recipe.export, self.now, original_of)
+            export(self.run, self.recipe.export, self.now, original_of, self.metric)
 
     def _measured(self, costs: StudentCosts) -> TrialPoint:
         bundle = open_bundle(self.run.bundles / self.bundle)
@@ -140,7 +145,7 @@ class _Road:
                 settings=self.recipe.bench,
                 on_progress=self._measuring,
             )
-        figures = figures_of(measurement, comparison, reference)
+        figures = figures_of(measurement, comparison, reference) | self._by_metric()
         check_figures(figures, self.task.objectives, measurement)
         validity = measurement.validity
         return TrialPoint(
@@ -159,6 +164,16 @@ class _Road:
             costs=costs,
             first_stage=self.first_stage() if len(self.recipe.stages) > 1 else None,
         )
+
+    def _by_metric(self) -> dict[str, Figure]:
+        """What the recipe's metric says of the bundle on the validation images, where there is
+        one."""
+        if self.metric is None:
+            return {}
+        path = self.run.findings / self.bundle / VALIDATION_METRIC_VALUES
+        values = read_values(path)
+        score = values.score(values.first)
+        return {"metric": Figure(score.value, score.low, score.high)}
 
     def _bench(self) -> Measurement:
         (path,) = bench(self.run, self.recipe.bench, self._measuring, self.now, [self.bundle])
@@ -185,7 +200,9 @@ class _Road:
         request: BundleRequest = self.request
         reached = self.first_stage()
         pruned_later = any(stage.prune is not None for stage in self.recipe.stages)
-        if reached is None or pruned_later:
+        # By another metric it may yet be the better one.
+        by_metric = "metric" in self.task.objectives
+        if reached is None or pruned_later or by_metric:
             return
         reason = why_behind(reached, costs, request, self.task.points)
         if reason:

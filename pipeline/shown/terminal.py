@@ -81,6 +81,8 @@ class TrainingDisplay(Listener):
         losses = "  ".join(f"{name} {value:.3g}" for name, value in record["losses"].items())
         top1 = record["val_top1"]
         self._figures = losses if top1 is None else f"{losses}  val {100 * top1:.2f} %"
+        for name, value in record.get("val_metrics", {}).items():
+            self._figures += f"  {safe(name)} {value:.4g}"
         if self._task is not None:
             self._progress.update(self._task, completed=self._done, figures=self._figures)
         if not self.console.is_terminal:

@@ -61,7 +61,9 @@ def _outcome_words(result: TrialResult) -> str:
     accuracy = f"{100 * result.accuracy:.2f} %"
     if result.candidate.precision == "fp32":
         return accuracy
-    return f"{accuracy}, {result.drop:+.2f} points lost ({result.low:+.2f} to {result.high:+.2f})"
+    metric = result.trial.metric
+    unit = "points" if metric is None else f"of {metric.first}"
+    return f"{accuracy}, {result.drop:+.2f} {unit} lost ({result.low:+.2f} to {result.high:+.2f})"
 
 
 def _in_short(error: str) -> str:

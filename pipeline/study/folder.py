@@ -193,6 +193,7 @@ def arm_values(recipe: Recipe, arm: Arm, seed: int, facts: DataFacts) -> dict[st
         "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},
         "engine": engine_values(recipe),
         "threads": recipe.study.threads,
+        **({} if recipe.metric is None else {"metric": recipe.metric}),
     }
 
 

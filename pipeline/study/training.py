@@ -139,6 +139,7 @@ class _Bench:
             "seed": self.seed,
             "engine": self.recipe.engine,
             "listener": listener,
+            "metric": self.data.metric,
         }
         if not any(stage.methods for stage in arm.stages) and len(arm.stages) == 1:
             folder = self.folder / stage_folder(1, first)

@@ -21,11 +21,13 @@ from export.graphs.recorded_classes import recorded_classes
 from foundation.errors import MissingFileError, RecipeError
 from foundation.files import replacing, sha256_of
 from pipeline.data.facts import TEST, DataFacts, read_facts, read_images
+from pipeline.metrics.judging import NamedMetric
 from pipeline.models import names_weights, weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, Say
+from pipeline.training.class_scores import PartScores, keep_scores, scores_of
 from pipeline.training.expected_accuracy import (
     Answered,
     check_expected,
@@ -37,6 +39,7 @@ from pipeline.training.network_checks import check_answers
 from pipeline.training.network_classes import check_class_count
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import TrainingData
+from pipeline.training.steps import judged_by
 from pipeline.training.students import unpruned_student
 from pipeline.training.teach import first_images, record_network
 from smskd.checkpoints.files import content_sha256, save_model
@@ -139,7 +142,8 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
     # A factory may give other weights the next time: only they tell.
     own = content_sha256(fresh[0].state_dict()) if fresh else weights_identity(weights)
     code = code_identity(model)
-    with run.step("adopt", model=[model, own, code], data=_identity_of(facts)) as step:
+    known = {"model": [model, own, code], "data": _identity_of(facts), **judged_by(data)}
+    with run.step("adopt", **known) as step:
         if step.needed:
             # Not made a second time: a factory may give other weights, and it may take long.
             network, loaded = fresh or unpruned_student(recipe, facts, remarks.append)
@@ -149,22 +153,23 @@ def _adopt_network(run: RunFolder, data: TrainingData, source: str) -> None:
             check_answers(network, model, first_images(data, "student"))
             save_model(run.student, network)
             predict = predictor_of(network)
-            judged = _judged(run, facts, predict)
+            judged = _judged(run, facts, predict, data.metric)
             record_network(run, "student", model, network.eval(), judged.worth)
             _remark_on_judged(judged, data, predict, loaded, source=source, say=step.remark)
-            step.products = [run.student]
+            step.products = [run.student, *_keep_scores(run, data, judged)]
 
 
 def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequence[str]) -> None:
     facts = read_facts(run.data)
-    with run.step("adopt", model=sha256_of(path), data=_identity_of(facts)) as step:
+    known = {"model": sha256_of(path), "data": _identity_of(facts), **judged_by(data)}
+    with run.step("adopt", **known) as step:
         if step.needed:
             # One that does not fit leaves the one before it where it was.
             with replacing(run.student_graph) as fresh:
                 adopted = adopt_onnx(path, facts.preprocessing, fresh)
                 check_class_count(str(path), adopted.classes, facts.classes)
                 predict = onnx_predictor(fresh)
-                judged = _judged(run, facts, predict)
+                judged = _judged(run, facts, predict, data.metric)
             for line in (*remarks, *adopted.remarks):
                 step.remark(line)
             loaded = Loaded(classes=recorded_classes(path))
@@ -173,7 +178,7 @@ def _adopt_graph(run: RunFolder, data: TrainingData, path: Path, remarks: Sequen
             networks: dict[str, Any] = run.record().get("networks", {})
             run.note(networks={**networks, "student": network | judged.worth})
             _remark_on_judged(judged, data, predict, loaded, source=str(path), say=step.remark)
-            step.products = [run.student_graph]
+            step.products = [run.student_graph, *_keep_scores(run, data, judged)]
 
 
 def _identity_of(facts: DataFacts) -> list[Any]:
@@ -190,22 +195,34 @@ class _Judged:
     Attributes:
         worth: {"test": {"top1": …, "loss": …, "n": …}}; empty where images have no labels.
         answered: what it answers to them; None there.
+        scores: class by class, as `worth`.
     """
 
     worth: dict[str, Any]
     answered: Answered | None
+    scores: dict[str, PartScores]
 
 
-def _judged(run: RunFolder, facts: DataFacts, predict: Predictor) -> _Judged:
+def _judged(
+    run: RunFolder, facts: DataFacts, predict: Predictor, metric: NamedMetric | None
+) -> _Judged:
     if not facts.has_labels:
-        return _Judged({}, None)
+        return _Judged({}, None, {})
     images = read_images(run.data / TEST)
     logits = logits_of(predict, images.pixels, facts.preprocessing)
     predicted = logits.argmax(1).astype(np.int64)
     right = predicted == images.labels
     loss = _cross_entropy(logits.astype(np.float64), images.labels)
     figures = {"top1": float(right.mean()), "loss": loss, "n": len(right)}
-    return _Judged({"test": figures}, Answered(predicted, images.labels, facts.classes))
+    scores = {"test": scores_of(logits, images.labels, metric)}
+    return _Judged({"test": figures}, Answered(predicted, images.labels, facts.classes), scores)
+
+
+def _keep_scores(run: RunFolder, data: TrainingData, judged: _Judged) -> list[Path]:
+    """Leave what the network is worth class by class; the file, where there is one."""
+    path = run.scores("student")
+    keep_scores(path, "student", read_facts(run.data).classes, judged.scores, data.metric)
+    return [path] if judged.scores else []
 
 
 def _remark_on_judged(

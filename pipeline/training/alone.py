@@ -32,7 +32,9 @@ def train_student_alone(step: Step, data: TrainingData, listener: Listener) -> N
         seed=recipe.seed,
         engine=recipe.engine,
         listener=listener,
+        metric=data.metric,
     )
     note_network(run, "student", recipe.student.model, student, data, key="alone")
     data.check_unchanged()
-    step.products = [run.alone / name for name in (WEIGHTS, METRICS)]
+    left = [*(run.alone / name for name in (WEIGHTS, METRICS)), run.scores("alone")]
+    step.products = [path for path in left if path.exists()]

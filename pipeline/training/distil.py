@@ -63,12 +63,14 @@ def distil(step: Step, data: TrainingData, listener: Listener) -> None:
         views=keep_views(run.teacher_views, pair, batches, recipe, listener),
         between=between,
         beginning=step.depends_on["weights"],
+        metric=data.metric,
     )
     left = [*_left_by_stages(run, recipe, student), run.student]
     pruned: dict[str, Any] = {"pruned": pruning_records(run)} if form_paths(run) else {}
     note_network(run, "student", recipe.student.model, student, data, **pruned)
     data.check_unchanged()
-    step.products = [*left, *keep_retention(run, pair, data, step.remark)]
+    scores = [path for path in [run.scores("student")] if path.exists()]
+    step.products = [*left, *scores, *keep_retention(run, pair, data, step.remark)]
 
 
 def _left_by_stages(run: RunFolder, recipe: Recipe, student: nn.Module) -> list[Path]:

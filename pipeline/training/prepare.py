@@ -52,6 +52,7 @@ from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
     from pipeline.data.batches import EvaluationBatches, TrainBatches
+    from pipeline.metrics.judging import NamedMetric
     from pipeline.training.network_classes import NetworkClasses
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,18 @@ class TrainingData:
     def preparations(self) -> Preparations:
         """What is known of how both networks' images are prepared."""
         return preparations(self.file.recipe, is_adopted=self.network is not None)
+
+    @cached_property
+    def metric(self) -> NamedMetric | None:
+        """What networks are judged by beside top-1, where the recipe names something.
+
+        Raises:
+            UnknownNameError, ModelMismatchError: when there is no such metric.
+        """
+        from pipeline.metrics.judging import load_metric  # noqa: PLC0415 - only where one is used
+
+        name = self.file.recipe.metric
+        return None if name is None else load_metric(name, self.file.where("metric"))
 
     @property
     def recipe(self) -> DataRecipe:
@@ -210,6 +223,7 @@ class TrainingData:
             classes=len(splits.classes),
             fingerprint=self.fingerprint,
             pin=self.file.recipe.engine.takes_pinned,
+            sampling=recipe.sampling,
         )
 
     def evaluation(self, images: ImageSet, role: Role = "student") -> EvaluationBatches:

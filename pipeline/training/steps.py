@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.models import teacher_identity, weights_identity
+from pipeline.recipe.code import code_identity
 from pipeline.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     teacher = data.file.recipe.teacher
-    with run.step("teacher", weights=teacher_identity(teacher)) as step:
+    weights = teacher_identity(teacher)
+    with run.step("teacher", weights=weights, **judged_by(data)) as step:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch
 
@@ -42,6 +44,7 @@ def distil(run: RunFolder, data: TrainingData, listener: Listener) -> None:
     depends_on = {
         "teacher": run.record()["steps"]["teacher"]["products"],
         "weights": weights_identity(data.file.recipe.student.weights),
+        **judged_by(data),
     }
     with run.step("distill", **depends_on) as step:
         if step.needed:
@@ -56,10 +59,17 @@ def train_student_alone(run: RunFolder, data: TrainingData, listener: Listener) 
     student = data.file.recipe.student
     if not student.train_alone:
         return
-    with run.step("alone", weights=weights_identity(student.weights)) as step:
+    weights = weights_identity(student.weights)
+    with run.step("alone", weights=weights, **judged_by(data)) as step:
         if step.needed:
             from pipeline.training.alone import (  # noqa: PLC0415 - torch
                 train_student_alone as carry_out,
             )
 
             carry_out(step, data, listener)
+
+
+def judged_by(data: TrainingData) -> dict[str, str]:
+    """What judging depends on: the metric's name and code, where the recipe has one."""
+    name = data.file.recipe.metric
+    return {} if name is None else {"metric": f"{name} {code_identity(name) or ''}".strip()}

@@ -20,6 +20,7 @@ from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
+from pipeline.training.class_scores import PartScores, keep_scores, scores_of
 from pipeline.training.expected_accuracy import (
     Answered,
     Answers,
@@ -44,7 +45,7 @@ from pipeline.training.students import new_student
 from smskd.checkpoints.files import save_model
 from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
-from smskd.evaluation import evaluate
+from smskd.evaluation import AnswerLog, evaluate
 from smskd.features.taps import evaluating
 from smskd.listening import Listener
 from smskd.training.stage_files import METRICS, WEIGHTS
@@ -74,7 +75,8 @@ def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
     if loaded is not None:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
     names = (WEIGHTS, METRICS, *([asked.kind.exported] if asked else []))
-    step.products = [run.teacher / name for name in names if name and (run.teacher / name).exists()]
+    left = [run.teacher / name for name in names if name]
+    step.products = [path for path in (*left, run.scores("teacher")) if path.exists()]
 
 
 def _trained_or_loaded(
@@ -111,6 +113,7 @@ def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listene
         seed=recipe.seed,
         engine=recipe.engine,
         listener=listener,
+        metric=data.metric,
     )
 
 
@@ -192,7 +195,8 @@ def note_network(
     key: str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Write into run.json what a network that learned here is, what it costs and how well it does.
+    """Write into run.json what a network that learned here is, what it costs and how well it does;
+    and class by class into a file of its own.
 
     Args:
         run: the run folder.
@@ -207,14 +211,17 @@ def note_network(
         How well it does: "top1", "loss" and "n", by "test" and "validation"; nothing where images
         have no labels.
     """
-    splits = data.splits
+    splits, metric = data.splits, data.metric
     parts = {"test": splits.test, "validation": splits.validation} if splits.are_labelled else {}
     device = device_of(network)
-    worth: dict[str, Any] = {
-        part: evaluate(network, data.evaluation(images, role), device)
-        for part, images in parts.items()
-    }
+    worth: dict[str, Any] = {}
+    scores: dict[str, PartScores] = {}
+    for part, images in parts.items():
+        log = AnswerLog(keeps_logits=True)
+        worth[part] = evaluate(network, data.evaluation(images, role), device, log)
+        scores[part] = scores_of(log.logits, log.labels, metric)
     record_network(run, role, model, network, worth, key=key, **more)
+    keep_scores(run.scores(key or role), key or role, splits.classes, scores, metric)
     return worth
 
 

@@ -18,13 +18,14 @@ from smskd.batch import Batch, Batches, as_batch, first_batch
 from smskd.blame import blamed
 from smskd.checkpoints.files import load_model, load_tensors, save_model
 from smskd.engine import derive_seed
-from smskd.evaluation import evaluate
+from smskd.evaluation import AnswerLog, evaluate, recalls_of
 from smskd.features.taps import TappedModel, evaluating, keeping_modes
 from smskd.job import StageJob, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
 from smskd.parallel import rank, wait_for_all, world_size
 from smskd.quantization.quantizing import fake_quantized, put_back, ranges_in
+from smskd.rare_classes import class_shares
 from smskd.teaching.reference_views import ReferenceViews
 from smskd.teaching.teachers import (
     AskTeacher,
@@ -83,7 +84,9 @@ class _StageRun:
             if tapped is not None:
                 job.engine.place(tapped.model, self.device)
         self.student = self._quantized() if job.stage.quantized else job.student
-        objective = Objective(job.stage, job.pair, job.earlier.carried, job.earlier.held)
+        shares = class_shares(job.train) if job.stage.knows_shares else None
+        earlier = job.earlier
+        objective = Objective(job.stage, job.pair, earlier.carried, earlier.held, shares)
         self.step = TrainStep(self.student, objective, job.stage.ema_decay)
         self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
         self.ask_teacher: AskTeacher | None = None
@@ -232,8 +235,14 @@ class _StageRun:
         due = turn or self.stage.keep == "best"
         if self.job.validation is None or not due:
             return {"val_top1": None, "val_loss": None}
-        scores = evaluate(self.step.handed_on, self.job.validation, self.device)
-        return {"val_top1": scores["top1"], "val_loss": scores["loss"]}
+        metric = self.job.metric
+        log = AnswerLog(keeps_logits=metric is not None)
+        scores = evaluate(self.step.handed_on, self.job.validation, self.device, log)
+        record = {"val_top1": scores["top1"], "val_loss": scores["loss"], **recalls_of(log)}
+        if metric is not None and len(log.labels):
+            figures = metric(log.logits, log.labels)
+            record |= {"val_metric": next(iter(figures.values())), "val_metrics": figures}
+        return record
 
     def _check_finite(self, record: dict[str, Any]) -> None:
         """Keep an epoch from being saved that cannot be gone on from."""

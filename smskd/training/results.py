@@ -17,6 +17,7 @@ from smskd.job import StageJob
 from smskd.objective import spelled_out
 from smskd.training.stage_files import CONTINUATION, METHOD, METRICS, RANGES, WEIGHTS
 
+_FURTHER = ("val_macro_recall", "val_worst_recall", "val_metric", "val_metrics")
 _AGAIN = "delete it to train the stage again"
 
 
@@ -116,10 +117,15 @@ def write_result(
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """The record with the highest validation accuracy, the earliest of equals; else the last."""
+    """The record with the highest validation accuracy, or value of the metric where there is one,
+    the earliest of equals; else the last."""
+    judged = [record for record in history if "val_metric" in record]
+    if judged:
+        return max(judged, key=lambda record: record["val_metric"])
     validated = [record for record in history if record["val_top1"] is not None]
     return max(validated, key=lambda record: record["val_top1"], default=history[-1])
 
 
 def _point(record: dict[str, Any]) -> dict[str, Any]:
-    return {"epoch": record["epoch"], "val_top1": record["val_top1"]}
+    further = {name: record[name] for name in _FURTHER if name in record}
+    return {"epoch": record["epoch"], "val_top1": record["val_top1"], **further}

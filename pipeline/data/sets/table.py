@@ -17,6 +17,7 @@ from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.kinds import a_few, shown
 from pipeline.data.layouts import Part
 from pipeline.data.listing import Listing
+from pipeline.data.several_labels import check_one_label_each
 from pipeline.data.tables import Row, read_rows
 from pipeline.recipe.sections import DataRecipe
 
@@ -109,6 +110,7 @@ def _classes(
 ) -> tuple[list[str], dict[str, int], str]:
     """The classes in their order, the number of each label, and a line that tells of it."""
     names = sorted({row.label for row in rows})
+    check_one_label_each(names, shown(path))
     if recipe.classes is not None:
         order = class_order(recipe.classes)
         labels = order.labels_of(names, shown(path))

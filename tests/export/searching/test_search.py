@@ -16,6 +16,7 @@ from export.searching.search import search
 from export.searching.sensitivity import rank
 from export.searching.trials import ModelVariant, Trial, TrialResult, paired_drop
 from foundation.errors import ExportError, NoSpaceError
+from foundation.metric_values import MetricValues
 
 SCHEME = QuantizationScheme()
 N = 1000
@@ -308,3 +309,24 @@ def test_a_trial_that_loses_more_than_is_tolerated_has_failed() -> None:
     assert int8.error.startswith("30.00 points of validation accuracy lost")
     assert result.best.candidate.precision == "fp32"
     assert search(wrong, never, schemes=[SCHEME], limit=40.0).best.candidate.precision == "int8"
+
+
+def test_with_a_metric_the_drop_is_what_the_metric_lost() -> None:
+    """INT8 loses 10 of 1000 images, a point of top-1; of the metric it loses 0.25."""
+
+    def values(value: float) -> MetricValues:
+        drawn = [value + 0.001 * place for place in range(-10, 11)]
+        return MetricValues("mine:score", "mine", N, "a" * 64, {"score": value}, {"score": drawn})
+
+    def make(candidate: ModelVariant) -> Trial:
+        is_int8 = candidate.precision == "int8"
+        metric = values(0.75 if is_int8 else 1.0)
+        return Trial(answers(10 if is_int8 else 0), bundle=candidate.label, metric=metric)
+
+    result = search(
+        make, never, schemes=[SCHEME], limit=0.3, precisions=[], max_trials=2, tolerated_drop=5.0
+    )
+    int8 = result.trials[1]
+    assert (int8.drop, int8.low, int8.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert int8.meets(0.3)
+    assert not int8.meets(0.2)

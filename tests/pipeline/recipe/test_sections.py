@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from foundation.errors import RecipeError
 from pipeline.recipe.file import dump_recipe, load_recipe
@@ -176,3 +177,10 @@ class TestAPresetOfAugmentation:
     def test_that_is_unknown_is_refused(self) -> None:
         with pytest.raises(RecipeError, match="'none', 'imagenet' or 'cifar'"):
             load_recipe(None, {"data.augment.preset": "imagenette"})
+
+
+def test_a_search_by_a_metric_needs_one() -> None:
+    search = {"objectives": ["metric", "size"]}
+    with pytest.raises(ValidationError, match="the recipe has none; set metric"):
+        Recipe.model_validate({"search": search})
+    assert Recipe.model_validate({"search": search, "metric": "macro_f1"}).metric == "macro_f1"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 
 from foundation.records import as_dict, build
+from pipeline.gating.metrics import Figure
 from pipeline.search.front import PlacedPoint, front_csv, front_of, lead
 from pipeline.search.points import TrialPoint, points_below
 
@@ -104,3 +106,14 @@ def test_the_cheapest_comes_first_and_the_table_has_every_figure_with_its_ends(p
 def test_a_point_can_be_kept_and_read_again(point) -> None:
     made = point(3, "7fff", (1.5, 1.4, 1.6))
     assert build(TrialPoint, as_dict(made)) == made
+
+
+def test_by_a_metric_higher_is_better(point) -> None:
+    """Top-1 is the same; 0.9 less 0.7 is 0.2, and √(0.05² + 0.05²) = 0.07 is less than that."""
+    points = [
+        replace(one, figures={**one.figures, "metric": Figure(value, value - 0.05, value + 0.05)})
+        for one, value in ((point(0, "ffff", (1, 1, 1)), 0.9), (point(1, "ffff", (1, 1, 1)), 0.7))
+    ]
+    assert lead(points[0], points[1], "metric").is_sure
+    placed = by_trial(points, ("metric", "latency_p50"))
+    assert (placed[0].status, placed[1].status) == ("on the front", "off it")

@@ -22,6 +22,7 @@ from pipeline.search.limits import parse_limits
         ("accuracy>=95", "accuracy", ">=", 95),
         ("accuracy>=95%", "accuracy", ">=", 95),
         ("accuracy_drop<=1.5", "accuracy_drop", "<=", 1.5),
+        ("metric>=0.9", "metric", ">=", 0.9),
     ],
 )
 def test_a_limit_is_read_in_its_figures_own_unit(
