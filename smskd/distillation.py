@@ -146,10 +146,12 @@ def train_alone(
     seed: int = 0,
     engine: Engine | None = None,
     listener: Listener | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train a network on the labels alone: a teacher, or a student without one.
 
-    Takes the same arguments as `distill`, with one stage, and gives that stage's metrics.
+    Takes the same arguments as `distill`, with one stage, and gives that stage's metrics. `notes`
+    are JSON-able facts that the file of the weights carries.
 
     Raises:
         ValueError: when the stage has methods, or its schedule is that of another.
@@ -169,6 +171,7 @@ def train_alone(
         seed=seed,
         engine=engine or Engine(),
         listener=listener or Listener(),
+        notes=notes or {},
     )
     return train_stage(job)
 
