@@ -103,6 +103,14 @@ def teach(
             autocompletion=complete_recipe,
         ),
     ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|HxW",
+            help="Height and width that it takes, such as 96 or 32x64; that of its weights unless "
+            "said (data.image_size).",
+        ),
+    ] = None,
     run: RunOption = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
@@ -116,7 +124,10 @@ def teach(
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
 
-    overrides = {**recipe_changes(ctx), **dict(map(parse_override, set or []))}
+    from pipeline.training.foreign_models import parse_sides  # noqa: PLC0415
+
+    sides = {} if image_size is None else {"data.image_size": parse_sides(image_size)}
+    overrides = {**recipe_changes(ctx), **sides, **dict(map(parse_override, set or []))}
     path = recipe_file(recipe) if recipe else None
     file = load_recipe(path, overrides)
     # After the recipe, so that a misspelt key is told of at once and not after importing torch.

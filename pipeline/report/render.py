@@ -81,7 +81,9 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
     there = {
         ("front", "front"): page.points,
         ("steps", "step by step"): True,
-        ("training", "distillation"): content.stages or content.teacher_training,
+        ("training", "distillation" if content.has_student else "training"): (
+            content.stages or content.teacher_training
+        ),
         ("latency", "latencies"): content.measurements,
         ("gate", "gate"): content.verdict,
         ("answers", "answers"): page.answers or page.lacking.get("answers"),
@@ -92,7 +94,8 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
 
 
 def _commands(content: ReportContent) -> str:
-    lines = [f"compress run recipe.toml --run runs/{content.name}"]
+    command = "run" if content.has_student else "teach"
+    lines = [f"compress {command} recipe.toml --run runs/{content.name}"]
     if content.adopted:
         lines = ["# the student is from elsewhere: give the same file to `compress export`"]
     return "\n".join([*lines, f"compress report runs/{content.name} --open"])

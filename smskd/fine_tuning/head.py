@@ -104,14 +104,16 @@ def _fresh(old: nn.Linear | nn.Conv2d, classes: int) -> nn.Module:
 
 
 def _last_with_weights(model: nn.Module, example: Tensor) -> tuple[int, str]:
-    """How many logits a network gives, and the last module with weights of its own that it runs."""
+    """How many logits a network gives, and the last module with weights of its own that it begins
+    to run; a network may have some itself, and ends after all others.
+    """
     run: list[str] = []
 
-    def note(name: str, _module: nn.Module, _args: Any, _output: Any) -> None:
+    def note(name: str, _module: nn.Module, _args: Any) -> None:
         run.append(name)
 
     hooks = [
-        module.register_forward_hook(partial(note, name))
+        module.register_forward_pre_hook(partial(note, name))
         for name, module in model.named_modules()
         if next(module.parameters(recurse=False), None) is not None
     ]
