@@ -123,7 +123,6 @@ def teach(
     is. Run again, it goes on after the last finished epoch and ends with the same weights.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
-
     from pipeline.training.foreign_models import parse_sides  # noqa: PLC0415
 
     sides = {} if image_size is None else {"data.image_size": parse_sides(image_size)}

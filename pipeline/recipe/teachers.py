@@ -58,7 +58,7 @@ def _spelled_out_training(training: dict[str, Any]) -> dict[str, Any]:
 
 def _spell_out_model(teacher: dict[str, Any]) -> str | None:
     word = teacher["model"]
-    path = _weights_of(word)
+    path = taught_weights(word)
     if path is None:
         return None
     if teacher.get("weights") is not None:
@@ -84,8 +84,15 @@ def _spell_out_model(teacher: dict[str, Any]) -> str | None:
     return str(path)
 
 
-def _weights_of(word: str) -> Path | None:
-    """The file of a teacher that a word means; None of a model's name."""
+def taught_weights(word: str) -> Path | None:
+    """The file of a teacher's weights that a word means; None of a model's name.
+
+    Args:
+        word: a run folder, a file of weights, or anything else that a recipe's teacher may be.
+
+    Raises:
+        MissingFileError: when a run has no finished teacher.
+    """
     path = user_path(word)
     if path.suffix.lower() in _SUFFIXES and path.is_file():
         return path

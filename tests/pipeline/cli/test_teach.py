@@ -7,8 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from foundation.files import read_json
+from foundation.errors import (
+    CompressError,
+    MissingFileError,
+    RecipeError,
+    UnknownNameError,
+    UsageError,
+    WeightsMismatchError,
+)
+from pipeline.commands.teach import weights_to_begin_with
 from pipeline.models import build_model
+from pipeline.preflight.names import check_names
+from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder
 
 QUICK = (
@@ -37,9 +47,6 @@ def test_from_weights_to_a_teacher_that_distil_takes_and_a_report(
     )  # fmt: skip
     run = RunFolder(tmp_path / "runs/t")
     assert run.has_teacher and not run.stages.exists()
-    again = forked(*asked, *QUICK, "--run", "runs/t", cwd=tmp_path)
-    assert again.code == 0 and "epoch " not in again.err
-    assert "next: compress distill" in again.out and "--teacher runs/t" in again.out
 
     report = forked("report", "runs/t", cwd=tmp_path)
     assert report.code == 0, report.err
@@ -56,65 +63,55 @@ def test_from_weights_to_a_teacher_that_distil_takes_and_a_report(
     assert taken.json()["networks"]["teacher"]["test"] == told["teacher"]["test"]
 
 
-def test_a_recipe_does_the_same_as_the_options(
-    forked, photos: Path, seven: Path, tmp_path: Path
-) -> None:
-    """So `compress run` of it does; and another teacher is another run."""
+def test_a_recipe_says_the_same_as_the_options(forked, photos: Path, tmp_path: Path) -> None:
+    """So `compress run` of it does the same; what nobody can read is told before any work."""
     (tmp_path / "mine.toml").write_text(
-        f'[data]\nname = "folder:{photos}"\nbatch_size = 8\nval_fraction = 0.3\n'
-        '[teacher]\nmodel = "resnet8"\n[teacher.training]\nweights = "seven.pt"\nepochs = 2\n'
-        'head_epochs = 1\n[engine]\naccelerator = "cpu"\n'
+        f'[data]\nname = "folder:{photos}"\n[teacher]\nmodel = "resnet8"\nhead = "fc"\n'
+        '[teacher.training]\nweights = "gone.pt"\npatience = 3\n'
     )
-    said = forked("teach", "mine.toml", "--run", "runs/a", cwd=tmp_path)
-    assert said.code == 0, said.err
-    options = ["--data", f"folder:{photos}", "--teacher", "resnet8", "--weights", "seven.pt"]
-    said = forked("teach", *options, *QUICK, "--run", "runs/b", cwd=tmp_path)
-    assert said.code == 0, said.err
-    first, second = (
-        read_json(tmp_path / "runs" / name / "teacher/metrics.json")["weights_sha256"]
-        for name in "ab"
-    )
-    assert first == second
-    other = forked("teach", "mine.toml", "--run", "runs/a", "--lr", "0.1", cwd=tmp_path)
-    assert other.code == 17
-    assert "teacher.training.lr is 0.0005 there, 0.1 here" in other.complaint
-
-
-def test_none_is_said_to_be_no_fine_tuning(forked, photos: Path, tmp_path: Path) -> None:
-    asked = ["--data", f"folder:{photos}", "--teacher", "resnet8", "--weights", "none"]
-    said = forked(
-        "teach", *asked, "--epochs", "1", "--batch-size", "8", "--set", "data.val_fraction=0.3",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert said.code == 0, said.err
-    assert "begins with weights drawn at random (weights = none); this is no fine-tun" in said.err
+    options = ["--data", f"folder:{photos}", "--teacher", "resnet8", "--weights", "gone.pt"]
+    of_options = forked("teach", *options, "--patience", "3", "--head", "fc", cwd=tmp_path)
+    of_recipe = forked("teach", "mine.toml", cwd=tmp_path)
+    assert (of_options.code, of_recipe.code) == (10, 10)
+    assert of_options.complaint.startswith("error: command line, teacher.training.weights: gone.pt")
+    assert of_recipe.complaint.startswith("error: mine.toml line 7, teacher.training.weights: gone")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "complaint"),
+    ("changes", "kind", "complaint"),
     [
-        ("--teacher resnet8", 2, "no library publishes weights of it to begin with; name a file"),
-        ("--teacher resnet8 --weights none --head-epochs 2", 11, "begins with trained weights"),
-        ("--teacher resnet8 --weights gone.pt", 10, "gone.pt: no such file, and no weights that"),
-        ("--teacher resnet8 --weights torchvision:DEFAULT", 15, "are for models of torchvision"),
+        ({}, UsageError, "no library publishes weights of it to begin with; name a file with --w"),
+        ({"training.weights": "gone.pt"}, MissingFileError, "no such file, and no weights that a"),
         (
-            "--teacher torchvision/resnet18 --weights torchvision:IMAGENET1K_V9",
-            12,
+            {"training.weights": "torchvision:DEFAULT"},
+            WeightsMismatchError,
+            "are for models of torchvision, but the model is 'resnet8'",
+        ),
+        (
+            {"model": "torchvision/resnet18", "training.weights": "torchvision:IMAGENET1K_V9"},
+            UnknownNameError,
             "unknown weights of torchvision/resnet18 'IMAGENET1K_V9'",
         ),
-        ("--teacher torchvision/resnet81", 12, "unknown model 'torchvision/resnet81', did you"),
-        ("--teacher resnet14 --weights seven.pt", 15, "these weights do not fit"),
-        ("--teacher resnet8 --weights seven.pt --head layer9", 12, "unknown layer of"),
-        ("--teacher resnet8 --weights seven.pt --head conv1", 19, "no linear layer or convolution"),
-        ("--teacher function:mine:ask --weights seven.pt", 11, "is asked, and learns nothing"),
-        ("--teacher resnet8 --set teacher.weights=seven.pt", 11, "a finished teacher's, which"),
-        ("--teacher resnet8 --weights seven.pt --layer-decay 2", 11, "must be above 0 and at most"),
-        ("--teacher resnet8 --weights seven.pt --patience -1", 11, "teacher.training.patience"),
+        ({"model": "torchvision/resnet81"}, UnknownNameError, "did you mean 'torchvision/resnet"),
+        ({"model": "function:mine:ask"}, RecipeError, "is asked, and learns nothing"),
+        ({"weights": "seven.pt"}, RecipeError, "are a finished teacher's, which learns nothing"),
     ],
 )
-def test_each_mistake_is_told_in_a_line(
-    forked, photos: Path, seven: Path, *, words: str, code: int, complaint: str
+def test_each_mistake_is_told_before_any_work(
+    changes: dict[str, str], kind: type[CompressError], complaint: str
 ) -> None:
-    said = forked("teach", "--data", f"folder:{photos}", *words.split(), cwd=seven.parent)
-    assert complaint in said.complaint
-    assert said.code == code
+    asked = {"model": "resnet8", **changes}
+    file = load_recipe(None, {f"teacher.{key}": value for key, value in asked.items()})
+    with pytest.raises(kind, match=complaint):
+        if weights_to_begin_with(file) is None:
+            check_names(file)
+
+
+def test_a_library_says_itself_what_to_begin_with() -> None:
+    file = load_recipe(None, {"teacher.model": "torchvision/resnet18"})
+    assert weights_to_begin_with(file) == "torchvision:DEFAULT"
+    timm = load_recipe(None, {"teacher.model": "timm/convnext_atto"})
+    assert weights_to_begin_with(timm) == "timm:pretrained"
+    said = load_recipe(None, {"teacher.training.weights": "none"})
+    assert weights_to_begin_with(said) is None

@@ -22,7 +22,12 @@ from pipeline.recipe.noted import noted_network
 from pipeline.recipe.sections import TeacherTrainingRecipe
 from pipeline.recipe.teachers import FINE_TUNING
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.fine_tuning import begin_with_weights, stage_of, tuning_of
+from pipeline.training.fine_tuning import (
+    begin_with_weights,
+    remark_on_beginning,
+    stage_of,
+    tuning_of,
+)
 from pipeline.training.networks import NetworkSpec, trained_teacher
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach
@@ -178,6 +183,13 @@ def test_stopped_and_run_again_it_ends_with_the_same_weights(
     assert noted == stopped.record()["networks"]["teacher"]
     assert noted["begins_with"] == str(seven)
     assert read_json(whole.teacher / "head" / METRICS)["name"] == "head"
+
+
+def test_none_is_said_to_be_no_fine_tuning() -> None:
+    lines: list[str] = []
+    remark_on_beginning(TeacherTrainingRecipe(weights="none"), "resnet8", lines.append)
+    remark_on_beginning(TeacherTrainingRecipe(), "resnet8", lines.append)
+    assert len(lines) == 1 and "this is no fine-tuning" in lines[0]
 
 
 def test_it_says_that_it_ended_early(photos: Path, seven: Path, tmp_path: Path) -> None:
