@@ -16,7 +16,7 @@ from smskd.curve import Curve, curves_of
 from smskd.earlier import EarlierMethods
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
-from smskd.fine_tuning.tuning import Tuning
+from smskd.fine_tuning.phase import TuningPhase
 from smskd.listening import Listener
 from smskd.objective import spelled_out
 from smskd.pair import Pair
@@ -48,7 +48,7 @@ class StageJob:
             its own.
         earlier: the methods of stages before that it has.
         continued: whether the next stage goes on on the same schedule.
-        tuning: which parts of the student learn, and when the training is over; None trains all of
+        phase: which parts of the student learn, and when the training is over; None trains all of
             it for all epochs.
         notes: JSON-able facts that the file of its weights carries.
     """
@@ -72,7 +72,7 @@ class StageJob:
     continues: Path | None = None
     earlier: EarlierMethods = field(default_factory=EarlierMethods)
     continued: bool = False
-    tuning: Tuning | None = None
+    phase: TuningPhase | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -83,7 +83,7 @@ class StageJob:
     @property
     def name(self) -> str:
         """What the training is called."""
-        return self.stage.name if self.tuning is None else self.tuning.name
+        return self.stage.name if self.phase is None else self.phase.name
 
 
 def fingerprint(job: StageJob) -> str:
@@ -102,7 +102,7 @@ def fingerprint(job: StageJob) -> str:
     gone_on_from = sha256_of(job.continues) if job.continues else None
     schedule = [asdict(job.rates), gone_on_from, job.continued]
     inputs = [settings, taught, views, data, schedule, job.earlier.facts()]
-    if job.tuning is not None:
-        inputs.append([job.tuning.as_dict()])
+    if job.phase is not None:
+        inputs.append([job.phase.as_dict()])
     depends_on = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

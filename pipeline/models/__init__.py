@@ -227,7 +227,9 @@ def preparation_of(model: str, weights: str | None) -> Preparation | None:
     if weights is None or not user_path(weights).is_file():
         return None
     noted = noted_network(user_path(weights))
-    return noted and replace(Preparation.of(noted.preprocessing), source=Path(weights).name)
+    if noted is None:
+        return None
+    return replace(Preparation.of(noted.preprocessing), source=Path(weights).name)
 
 
 def usual_weights(model: str) -> str | None:

@@ -49,7 +49,8 @@ def spell_out_teacher(content: dict[str, Any]) -> str | None:
 
 
 def _spelled_out_training(training: dict[str, Any]) -> dict[str, Any]:
-    if training.get("weights") not in {None, FROM_SCRATCH}:
+    weights = training.get("weights")
+    if isinstance(weights, str) and weights != FROM_SCRATCH:
         # Whoever says it by the step need not unsay it by the epoch.
         own = {"ema_epochs": 0.0} if training.get("ema_decay") is not None else {}
         training = FINE_TUNING | own | training

@@ -29,7 +29,7 @@ from pipeline.report.waterfall import (
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
-from smskd.fine_tuning.tuning import HEAD
+from smskd.fine_tuning.phase import HEAD
 
 _METRICS, _WEIGHTS = "metrics.json", "weights.safetensors"
 

@@ -22,8 +22,8 @@ from pipeline.training.networks import (
 )
 from pipeline.training.one_schedule import library_stage
 from smskd.fine_tuning.head import find_head
+from smskd.fine_tuning.phase import is_in
 from smskd.fine_tuning.phases import FineTuning
-from smskd.fine_tuning.tuning import is_in
 from smskd.stage import Stage
 
 _ROLE = "teacher"

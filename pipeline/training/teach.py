@@ -54,8 +54,8 @@ from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.features.taps import evaluating
+from smskd.fine_tuning.phase import HEAD
 from smskd.fine_tuning.phases import fine_tune
-from smskd.fine_tuning.tuning import HEAD
 from smskd.listening import Listener
 from smskd.training.stage_files import METRICS, WEIGHTS
 

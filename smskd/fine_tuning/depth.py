@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from smskd.features.taps import dry_pass
-from smskd.fine_tuning.tuning import is_in
+from smskd.fine_tuning.phase import is_in
 
 # As many blocks as the transformers have on which the usual factors were found. A deeper network's
 # layers share groups, or its first ones would not learn at all.

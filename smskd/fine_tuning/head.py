@@ -81,8 +81,9 @@ def replace_head(model: nn.Module, example: Tensor, name: str, classes: int) -> 
 def _width(layer: nn.Module | None) -> int | None:
     if isinstance(layer, nn.Linear):
         return layer.out_features
-    is_plain = isinstance(layer, nn.Conv2d) and layer.groups == 1
-    return layer.out_channels if is_plain else None  # type: ignore[union-attr]
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1:
+        return layer.out_channels
+    return None
 
 
 def _fresh(old: nn.Linear | nn.Conv2d, classes: int) -> nn.Module:

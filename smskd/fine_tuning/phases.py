@@ -15,7 +15,7 @@ from smskd.checkpoints.files import content_sha256
 from smskd.engine import Engine
 from smskd.features.taps import TappedModel
 from smskd.fine_tuning.depth import layer_rates
-from smskd.fine_tuning.tuning import ALL, HEAD, Tuning
+from smskd.fine_tuning.phase import ALL, HEAD, TuningPhase
 from smskd.job import StageJob
 from smskd.listening import Listener
 from smskd.stage import Stage, check_sequence
@@ -108,7 +108,7 @@ def fine_tune(
         engine=engine or Engine(),
         listener=listener or Listener(),
         beginning=content_sha256(model.state_dict()),
-        tuning=Tuning(ALL, rates=rates, patience=tuning.patience),
+        phase=TuningPhase(ALL, rates=rates, patience=tuning.patience),
         notes=notes or {},
     )
     if tuning.head_epochs:
@@ -125,5 +125,5 @@ def _head_first(job: StageJob, head: Sequence[str], epochs: int) -> StageJob:
         index=0,
         first_epoch=0,
         folder=job.folder / HEAD,
-        tuning=Tuning(HEAD, learns=tuple(head)),
+        phase=TuningPhase(HEAD, learns=tuple(head)),
     )

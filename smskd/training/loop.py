@@ -20,7 +20,7 @@ from smskd.checkpoints.files import load_model, load_tensors, save_model
 from smskd.engine import derive_seed
 from smskd.evaluation import evaluate
 from smskd.features.taps import TappedModel, evaluating, keeping_modes
-from smskd.fine_tuning.tuning import Tuning, only_learning
+from smskd.fine_tuning.phase import TuningPhase, only_learning
 from smskd.job import StageJob, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
@@ -66,8 +66,8 @@ def train_stage(job: StageJob) -> dict[str, Any]:
         job.listener.stage_done(job.name, metrics["seconds"])
         return metrics
     # The caller's own random numbers are none of our business.
-    tuning, model = job.tuning or Tuning(), job.student.model
-    with torch.random.fork_rng(), keeping_modes(model), only_learning(model, tuning.learns):
+    phase, model = job.phase or TuningPhase(), job.student.model
+    with torch.random.fork_rng(), keeping_modes(model), only_learning(model, phase.learns):
         return _StageRun(job, inputs_digest).run()
 
 
@@ -76,7 +76,7 @@ class _StageRun:
 
     def __init__(self, job: StageJob, fingerprint: str) -> None:
         self.job, self.stage, self.fingerprint = job, job.stage, fingerprint
-        self.tuning = job.tuning or Tuning()
+        self.phase = job.phase or TuningPhase()
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()
         self.device = self.fabric.device
@@ -89,7 +89,7 @@ class _StageRun:
         objective = Objective(job.stage, job.pair, job.earlier.carried, job.earlier.held)
         self.step = TrainStep(self.student, objective, job.stage.ema_decay)
         self.descent = Descent(
-            self.fabric, self.step, job.stage, job.rates, shares=self.tuning.rates
+            self.fabric, self.step, job.stage, job.rates, shares=self.phase.rates
         )
         self.ask_teacher: AskTeacher | None = None
         self.ask_reference: AskTeacher | None = None
@@ -169,7 +169,7 @@ class _StageRun:
         sums: dict[str, Tensor] = {}
         images_seen = 0
         self.descent.wrapped.train()
-        self.tuning.rest(self.step.student)
+        self.phase.rest(self.step.student)
         for number, item in enumerate(self.job.train):
             batch = as_batch(item)
             # An epoch of unknown length is taken as a whole, at its middle.
@@ -203,9 +203,9 @@ class _StageRun:
 
     def _is_over(self) -> bool:
         """Whether the training is to end before its last epoch."""
-        if not self.history or not self.tuning.patience:
+        if not self.history or not self.phase.patience:
             return False
-        return self.tuning.is_over(self.history, best_epoch(self.history)["epoch"])
+        return self.phase.is_over(self.history, best_epoch(self.history)["epoch"])
 
     def _images_of(self, batch: Batch) -> Tensor:
         return self.job.engine.place_images(batch.images, self.device)

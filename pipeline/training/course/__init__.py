@@ -16,7 +16,7 @@ from foundation.errors import UsageError
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
-from smskd.fine_tuning.tuning import HEAD
+from smskd.fine_tuning.phase import HEAD
 from smskd.listening import Listener
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from foundation.files import read_json
 from smskd import Engine, FineTuning, Listener, Stage, fine_tune
 from smskd.checkpoints.files import load_tensors
 from smskd.fine_tuning.depth import layer_rates
-from smskd.fine_tuning.tuning import Tuning
+from smskd.fine_tuning.phase import TuningPhase
 from smskd.training.stage_files import METRICS, WEIGHTS
 
 CPU = Engine(accelerator="cpu")
@@ -146,7 +146,7 @@ def test_it_ends_after_a_patience_and_hands_on_the_best(
     [([0.5, 0.4, 0.3], 3), ([0.5, 0.4, 0.6, 0.5], None), ([0.5, 0.5, 0.5], 3), ([0.1, 0.2], None)],
 )
 def test_a_patience_of_two_by_hand(accuracies: list[float], ends_after: int | None) -> None:
-    tuning = Tuning(patience=2)
+    tuning = TuningPhase(patience=2)
     over = [
         count
         for count in range(1, len(accuracies) + 1)

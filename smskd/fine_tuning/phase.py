@@ -14,7 +14,7 @@ HEAD, ALL = "head", "all"
 
 
 @dataclass(frozen=True)
-class Tuning:
+class TuningPhase:
     """What a training does otherwise than all at one rate for all of its epochs.
 
     Attributes:
