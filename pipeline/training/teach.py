@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,8 @@ def get_teacher(
         network, loaded = _trained_or_loaded(step, data, listener, has_student=has_student)
     else:
         network, loaded = _adopted(step, data, asked)
-    begins_with = {} if recipe.teacher.weights else _beginning_of(recipe.teacher)
-    name = shown_name(recipe.teacher.model)
-    worth = note_network(run, "teacher", name, network, data, **begins_with)
+    name, beginning = shown_name(recipe.teacher.model), _beginning_of(recipe.teacher)
+    worth = note_network(run, "teacher", name, network, data, **beginning)
     data.check_unchanged()
     if loaded is not None:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
@@ -122,8 +122,11 @@ def _trained_or_loaded(
     return network, None
 
 
-def _beginning_of(teacher: TeacherRecipe) -> dict[str, Any]:
-    return {"begins_with": teacher.begins_with} if teacher.begins_with else {}
+def _beginning_of(teacher: TeacherRecipe) -> dict[str, str]:
+    """What a teacher that is fine-tuned began with, without the folders that a file lies in."""
+    if teacher.weights or teacher.begins_with is None:
+        return {}
+    return {"begins_with": Path(teacher.begins_with).name}
 
 
 def _train(

@@ -90,12 +90,6 @@ def fine_tune(
         )
     check_sequence([stage])
     check_inside(Path(folder))
-    example = first_batch(train).images[:2]
-    rates = (
-        {}
-        if tuning.layer_decay == 1
-        else layer_rates(model.to(example.device), example, tuning.head, tuning.layer_decay)
-    )
     job = StageJob(
         stage=stage,
         index=1,
@@ -108,13 +102,20 @@ def fine_tune(
         engine=engine or Engine(),
         listener=listener or Listener(),
         beginning=content_sha256(model.state_dict()),
-        phase=TuningPhase(ALL, rates=rates, patience=tuning.patience),
+        phase=TuningPhase(ALL, rates=_rates(model, train, tuning), patience=tuning.patience),
         notes=notes or {},
     )
     if tuning.head_epochs:
         metrics = train_stage(_head_first(job, tuning.head, tuning.head_epochs))
         job = replace(job, beginning=metrics["weights_sha256"])
     return train_stage(job)
+
+
+def _rates(model: nn.Module, train: Batches, tuning: FineTuning) -> Mapping[str, float]:
+    if tuning.layer_decay == 1:
+        return {}
+    example = first_batch(train).images[:2]
+    return layer_rates(model.to(example.device), example, tuning.head, tuning.layer_decay)
 
 
 def _head_first(job: StageJob, head: Sequence[str], epochs: int) -> StageJob:

@@ -205,7 +205,9 @@ class _StageRun:
         """Whether the training is to end before its last epoch."""
         if not self.history or not self.phase.patience:
             return False
-        return self.phase.is_over(self.history, best_epoch(self.history)["epoch"])
+        over = self.phase.is_over(self.history, best_epoch(self.history)["epoch"])
+        # Of several processes each has batch-norm statistics, and so figures, of its own.
+        return bool(self.fabric.broadcast(over))
 
     def _images_of(self, batch: Batch) -> Tensor:
         return self.job.engine.place_images(batch.images, self.device)
