@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from smskd.distillation import distill, train_alone
     from smskd.engine import Engine
     from smskd.evaluation import evaluate
+    from smskd.fine_tuning.phases import FineTuning, fine_tune
     from smskd.listening import Listener
     from smskd.methods import METHODS, Method, Progress
     from smskd.retention import retention_matrix
@@ -29,6 +30,7 @@ __all__ = [
     "WEIGHTINGS",
     "Batch",
     "Engine",
+    "FineTuning",
     "Listener",
     "Method",
     "MethodSpec",
@@ -37,6 +39,7 @@ __all__ = [
     "TeacherViews",
     "distill",
     "evaluate",
+    "fine_tune",
     "keep_teacher_views",
     "retention_matrix",
     "stage_folder",
@@ -48,6 +51,7 @@ _HOME = {
     "WEIGHTINGS": "weightings",
     "Batch": "batch",
     "Engine": "engine",
+    "FineTuning": "fine_tuning.phases",
     "Listener": "listening",
     "Method": "methods",
     "MethodSpec": "stage",
@@ -56,6 +60,7 @@ _HOME = {
     "TeacherViews": "teaching.teacher_views",
     "distill": "distillation",
     "evaluate": "evaluation",
+    "fine_tune": "fine_tuning.phases",
     "keep_teacher_views": "teaching.teacher_views",
     "retention_matrix": "retention",
     "stage_folder": "stage",

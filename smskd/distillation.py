@@ -152,10 +152,12 @@ def train_alone(
     engine: Engine | None = None,
     listener: Listener | None = None,
     metric: JudgingMetric | None = None,
+    notes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train a network on the labels alone: a teacher, or a student without one.
 
-    Takes the same arguments as `distill`, with one stage, and gives that stage's metrics.
+    Takes the same arguments as `distill`, with one stage, and gives that stage's metrics. `notes`
+    are JSON-able facts that the file of the weights carries.
 
     Raises:
         ValueError: when the stage has methods, or its schedule is that of another.
@@ -176,6 +178,7 @@ def train_alone(
         engine=engine or Engine(),
         listener=listener or Listener(),
         metric=metric,
+        notes=notes or {},
     )
     return train_stage(job)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from foundation.files import sha256_of
 from smskd.batch import Batches
@@ -15,6 +17,7 @@ from smskd.earlier import EarlierMethods
 from smskd.engine import Engine
 from smskd.evaluation import JudgingMetric
 from smskd.features.taps import TappedModel
+from smskd.fine_tuning.phase import TuningPhase
 from smskd.listening import Listener
 from smskd.objective import spelled_out
 from smskd.pair import Pair
@@ -48,6 +51,9 @@ class StageJob:
         continued: whether the next stage goes on on the same schedule.
         metric: what the student is judged by beside top-1 after each epoch; a stage that keeps its
             best goes by the first of its values.
+        phase: which parts of the student learn, and when the training is over; None trains all of
+            it for all epochs.
+        notes: JSON-able facts that the file of its weights carries.
     """
 
     stage: Stage
@@ -70,11 +76,18 @@ class StageJob:
     earlier: EarlierMethods = field(default_factory=EarlierMethods)
     continued: bool = False
     metric: JudgingMetric | None = None
+    phase: TuningPhase | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rates(self) -> Curve:
         """The stage's learning rate."""
         return self.curve or curves_of([self.stage])[0]
+
+    @property
+    def name(self) -> str:
+        """What the training is called."""
+        return self.stage.name if self.phase is None else self.phase.name
 
 
 def fingerprint(job: StageJob) -> str:
@@ -95,5 +108,7 @@ def fingerprint(job: StageJob) -> str:
     inputs = [settings, taught, views, data, schedule, job.earlier.facts()]
     if job.metric is not None and job.stage.keep == "best":
         inputs.append(job.metric.identity)
+    if job.phase is not None:
+        inputs.append([job.phase.as_dict()])
     depends_on = json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(depends_on.encode()).hexdigest()

@@ -34,6 +34,7 @@ REASONS = {
     "CI does, in .ci/run": r"make (demo|test)$",
     "it needs QEMU, and a network the first time (`make test-arm64` does the same)": r".*--emulate",
     "it needs a data set that is fetched": r".*--data (imagenet|cifar10)",
+    "it needs weights that are fetched": r"compress teach .*--teacher (torchvision|timm)/",
     "it needs several processes at once": r"torchrun ",
 }
 

@@ -15,9 +15,9 @@ __all__ = ["app", "main"]
 
 # In the order in which help lists them: the road first.
 COMMANDS = (
-    "init", "run", "distill", "export", "bundle", "bench", "estimate", "report", "gate", "study",
-    "search", "runs", "device", "recipes", "targets", "methods", "models", "datasets", "explain",
-    "doctor",
+    "init", "run", "teach", "distill", "export", "bundle", "bench", "estimate", "report", "gate",
+    "study", "search", "runs", "device", "recipes", "targets", "methods", "models", "datasets",
+    "explain", "doctor",
 )  # fmt: skip
 for _command in COMMANDS:
     importlib.import_module(f"pipeline.cli.{_command}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.data.facts import read_facts
 from pipeline.gating.labels import check_classes
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
+from pipeline.run_folder.binding import Binding, training_values
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, is_asked_again, start_run
 from pipeline.run_folder.torchrun import join_processes
 from pipeline.shown.live import at_work
@@ -25,7 +27,7 @@ from pipeline.shown.terminal import (
     table_of,
     training_display,
 )
-from pipeline.training.course import check_log_packages, course_logs
+from pipeline.training.course import CourseLogs, check_log_packages, course_logs
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach, train_student_alone
 
@@ -45,13 +47,19 @@ def distill_only(file: RecipeFile, path: Path | None) -> Outcome:
     return Outcome(content, [stage_table(run), *pruned_lines(run), f"student: {run.student}"])
 
 
-def begin(file: RecipeFile, path: Path | None, console: Console) -> RunFolder:
+def begin(
+    file: RecipeFile,
+    path: Path | None,
+    console: Console,
+    binding: Callable[[RunFolder], Binding] = lambda _run: training_values,
+) -> RunFolder:
     """Look a recipe through, and make its run folder or go on with the one that is there.
 
     Args:
         file: the recipe.
         path: the run folder; None takes runs/NAME.
         console: shows what is imported, and the steps' remarks.
+        binding: gives the part of the recipe that the folder's content depends on.
     """
     path, say = path or DEFAULT_ROOT / file.recipe.name, remarks_on(console)
     check_code(file, path, say)
@@ -61,7 +69,7 @@ def begin(file: RecipeFile, path: Path | None, console: Console) -> RunFolder:
 
         check_names(file)
     join_processes(file.recipe.engine)
-    return start_run(path, file.recipe, say)
+    return start_run(path, file.recipe, say, binding(RunFolder(path)))
 
 
 def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
@@ -74,11 +82,7 @@ def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
     classes = read_facts(run.data).classes
     check_classes(limits, classes, lambda metric: file.where("gate", "limits", metric))
     with course_logs(run, file) as logs:
-        with (
-            at_work(console, "teacher: got ready, or judged on the test images"),
-            training_display(console, "teacher: ") as display,
-        ):
-            teach(run, data, logs.listener(display, "teacher"))
+        train_teacher(run, data, logs, console)
         with (
             at_work(console, "student: got ready, or judged on the test images"),
             training_display(console, "stage ") as display,
@@ -89,6 +93,25 @@ def train(run: RunFolder, file: RecipeFile, console: Console) -> None:
             training_display(console, "student alone: ") as display,
         ):
             train_student_alone(run, data, logs.listener(display, "alone"))
+
+
+def train_teacher(
+    run: RunFolder, data: TrainingData, logs: CourseLogs, console: Console, *, alone: bool = False
+) -> None:
+    """The teacher; found done where it was.
+
+    Args:
+        run: the run folder.
+        data: read and looked through.
+        logs: of the training's course.
+        console: shows its progress.
+        alone: whether the recipe's student does not matter.
+    """
+    with (
+        at_work(console, "teacher: got ready, or judged on the test images"),
+        training_display(console, "teacher: ") as display,
+    ):
+        teach(run, data, logs.listener(display, "teacher"), has_student=not alone)
 
 
 def stage_table(run: RunFolder) -> Table:

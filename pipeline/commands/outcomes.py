@@ -32,6 +32,30 @@ class RunOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeachOutcome:
+    """What `compress teach --json` prints.
+
+    Attributes:
+        run: the run folder.
+        teacher: model, parameters, operations, accuracy, and what it began with.
+        weights: the file of its weights, which `compress distill --teacher` takes, as it does the
+            run folder.
+        epochs: those of its training that were carried out; its head's own are not counted.
+        best_epoch: the one with the highest accuracy on the validation images.
+        remarks: what steps decided by looking or left out, by the step's name.
+    """
+
+    schema_version: int = 1
+    kind: str = "teacher"
+    run: str
+    teacher: dict[str, Any]
+    weights: str
+    epochs: int
+    best_epoch: int
+    remarks: dict[str, list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillOutcome:
     """What `compress distill --json` prints.
 

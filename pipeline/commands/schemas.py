@@ -37,7 +37,13 @@ from pipeline.commands.estimate import Estimates
 from pipeline.commands.explain import ExitCodesShown
 from pipeline.commands.fleet import FleetOutcome
 from pipeline.commands.init.command import InitOutcome
-from pipeline.commands.outcomes import DistillOutcome, ExportOutcome, ReportOutcome, RunOutcome
+from pipeline.commands.outcomes import (
+    DistillOutcome,
+    ExportOutcome,
+    ReportOutcome,
+    RunOutcome,
+    TeachOutcome,
+)
 from pipeline.commands.runs import RunsCompared, RunsShown
 from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
@@ -97,6 +103,7 @@ RECORDS: Mapping[str, type] = {
     "report": ReportOutcome,
     "run": RunOutcome,
     "targets": TargetsShown,
+    "teacher": TeachOutcome,
     "unpacked-bundle": Unpacked,
     "verification": Verification,
     "versions": Versions,

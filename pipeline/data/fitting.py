@@ -10,7 +10,7 @@ from typing import Any
 from foundation.registry import Registry
 from pipeline.data import sides_of
 from pipeline.data.framing import Fit
-from pipeline.models import names_weights, preparation_of
+from pipeline.models import names_weights, preparation_of, usual_weights
 from pipeline.models.preparation import KNOWN, Preparation, preparation_from
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.sections import (
@@ -84,6 +84,7 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
     }
     remarks = [
         *_taken(brought, student, teachers, teacher),
+        *_taken_for_granted(recipe.teacher),
         *(_guess(getattr(recipe, role)) for role in sorted(guessed)),
     ]
     filled_in = _filled_in(data, student)
@@ -94,7 +95,11 @@ def _of_teacher(teacher: TeacherRecipe) -> Preparation | None:
     asked = asked_teacher(teacher.model)
     if asked is not None:
         return asked.kind.preparation(asked.argument)
-    return preparation_of(teacher.model, teacher.weights)
+    known = preparation_of(teacher.model, teacher.begins_with)
+    if known is None and teacher.training.is_fine_tuning:
+        # Of weights that a library publishes, as most are that are fetched by hand.
+        return preparation_of(teacher.model, usual_weights(teacher.model))
+    return known
 
 
 def _for_another(known: Preparation | None) -> Preparation | None:
@@ -199,17 +204,31 @@ def _taken(
         yield f"the teacher's are prepared as {teachers.source} has them: {teacher.in_words()}"
 
 
+def _taken_for_granted(teacher: TeacherRecipe) -> Iterator[str]:
+    """That weights in a file are taken for some that the library of their model publishes."""
+    weights = teacher.begins_with
+    if teacher.preprocessing or not (teacher.training.is_fine_tuning and weights):
+        return
+    usual = None if preparation_of(teacher.model, weights) else usual_weights(teacher.model)
+    if usual is not None:
+        yield (
+            f"{weights}: does not say how its images were prepared; taken is how {usual} has it, "
+            "which is a guess; another is set with teacher.preprocessing (--teacher-preprocessing)"
+        )
+
+
 def _is_trained(section: NetworkRecipe) -> bool:
     """Whether a network begins with what others have trained, which no library publishes."""
+    weights = section.begins_with
     return asked_teacher(section.model) is not None or (
-        section.weights is not None and not names_weights(section.weights)
+        weights is not None and not names_weights(weights)
     )
 
 
 def _guess(section: NetworkRecipe) -> str:
     key = "teacher.preprocessing" if isinstance(section, TeacherRecipe) else _SOURCE
     return (
-        f"{section.weights or section.model}: does not say how its images were prepared; taken is "
-        "the whole picture, squashed to the size, which is a guess; say how it was trained with "
+        f"{section.begins_with or section.model}: does not say how its images were prepared; taken "
+        "is the whole picture, squashed to the size, which is a guess; say how it was trained with "
         f"{key} (--preprocessing) or [data.preprocessing]"
     )

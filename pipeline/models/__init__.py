@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,6 +25,7 @@ from foundation.files import sha256_of, user_path
 from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
 from pipeline.recipe.code import import_own
+from pipeline.recipe.noted import noted_network
 from pipeline.recipe.sections import TeacherRecipe
 
 if TYPE_CHECKING:
@@ -142,10 +143,10 @@ def weights_identity(weights: str | None) -> str | None:
 
 
 def teacher_identity(teacher: TeacherRecipe) -> str | None:
-    """What a finished teacher is known by: its file's SHA-256, or its weights' name; None of one
-    that is trained here."""
+    """What a teacher is known by that is finished, or goes on from trained weights: their file's
+    SHA-256, or their name; None of one that is trained here."""
     is_graph = teacher.model.lower().endswith(GRAPH_SUFFIX)
-    return weights_identity(teacher.model if is_graph else teacher.weights or None)
+    return weights_identity(teacher.model if is_graph else teacher.begins_with or None)
 
 
 def settings_for(model: str, weights: str | None) -> dict[str, Any]:
@@ -181,6 +182,21 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
         MissingFileError: when they are not there and cannot be fetched.
         CorruptFileError: when the file is not what it should be.
     """
+    check_weights_name(weights, model)
+    owner, _, weights_name = weights.partition(":")
+    return LIBRARIES.get(owner).fetch(model.removeprefix(f"{owner}/"), weights_name)
+
+
+def check_weights_name(weights: str, model: str) -> None:
+    """Make sure that a library publishes such weights of a model.
+
+    Args:
+        weights, model: as `pretrained_tensors`.
+
+    Raises:
+        UnknownNameError: when the library, or the model, has no such weights.
+        WeightsMismatchError: when the model is not the library's.
+    """
     owner, _, weights_name = weights.partition(":")
     library = LIBRARIES.get(owner)
     if not model.startswith(f"{owner}/"):
@@ -193,18 +209,40 @@ def pretrained_tensors(weights: str, model: str) -> dict[str, Tensor]:
     weights_names = library.weights(name)
     if weights_name not in weights_names:
         raise unknown_name(f"weights of {model}", weights_name, weights_names)
-    return library.fetch(name, weights_name)
 
 
 def preparation_of(model: str, weights: str | None) -> Preparation | None:
     """How the images were prepared that a library's pretrained weights were trained on.
 
-    None where the weights are no library's, which says nothing of others; an ONNX file may note it.
+    None where the weights are no library's, which says nothing of others; an ONNX file may note it,
+    and a file of weights that was written here does.
     """
     if model.lower().endswith(GRAPH_SUFFIX):
         return preparation_of_graph(Path(model))
     published = _published(model, weights)
-    return published and published[0].preparation(*published[1:])
+    if published:
+        return published[0].preparation(*published[1:])
+    if weights is None or not user_path(weights).is_file():
+        return None
+    noted = noted_network(user_path(weights))
+    if noted is None:
+        return None
+    return replace(Preparation.of(noted.preprocessing), source=Path(weights).name)
+
+
+def usual_weights(model: str) -> str | None:
+    """The pretrained weights that a library itself takes for a model of its own, by name; None of
+    other models, and where it publishes none.
+
+    Raises:
+        UnknownNameError: when there is no such model.
+    """
+    owner, slash, name = model.partition("/")
+    if not slash or ":" in model:
+        return None
+    find_factory(model)
+    names = LIBRARIES.get(owner).weights(name)
+    return f"{owner}:{names[0]}" if names else None
 
 
 def classes_of(model: str, weights: str | None) -> list[str]:

@@ -10,14 +10,22 @@ from deploy_targets.hosts import HOSTS
 from deploy_targets.hosts.host_names import scheme_of
 from deploy_targets.targets import load_target, target_names
 from export.formats import FORMATS
-from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
+from foundation.errors import (
+    MissingFileError,
+    ModelMismatchError,
+    RecipeError,
+    UnknownNameError,
+    WeightsMismatchError,
+    unknown_name,
+)
+from foundation.files import user_path
 from pipeline.data import DATASETS
 from pipeline.data.class_order import check_order_name
 from pipeline.data.policies import POLICIES
 from pipeline.exporting.export import requests_for
 from pipeline.gating.judging import check_limits
 from pipeline.metrics.judging import load_metric
-from pipeline.models import find_factory
+from pipeline.models import check_weights_name, find_factory, names_weights
 from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
@@ -67,12 +75,35 @@ def _check_teacher(teacher: TeacherRecipe, file: RecipeFile) -> None:
     where, asked = file.where("teacher", "model"), asked_teacher(teacher.model)
     if asked is None:
         find_factory(teacher.model, where)
+        if teacher.training.is_fine_tuning:
+            _check_beginning(str(teacher.training.weights), teacher.model, file)
         return
     asked.kind.check(asked.argument, where)
     if teacher.weights is not None:
         raise RecipeError(
             f"{file.where('teacher', 'weights')}: teacher {teacher.model} is asked, and brings "
             "what it knows; leave the weights out"
+        )
+    if teacher.training.is_fine_tuning:
+        raise RecipeError(
+            f"{file.where('teacher', 'training', 'weights')}: teacher {teacher.model} is asked, "
+            "and learns nothing; name a network of torch with --teacher (teacher.model)"
+        )
+
+
+def _check_beginning(weights: str, model: str, file: RecipeFile) -> None:
+    """The weights that a fine-tuning begins with are published, or there."""
+    where = file.where("teacher", "training", "weights")
+    if names_weights(weights):
+        try:
+            check_weights_name(weights, model)
+        except (UnknownNameError, WeightsMismatchError) as error:
+            raise type(error)(f"{where}: {error}") from error
+    elif not user_path(weights).is_file():
+        raise MissingFileError(
+            f"{where}: {weights}: no such file, and no weights that a library publishes; name a "
+            ".safetensors or torch checkpoint, torchvision:DEFAULT or timm:pretrained, or none to "
+            "train from the beginning"
         )
 
 

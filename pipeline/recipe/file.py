@@ -9,7 +9,7 @@ import os
 import re
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -20,6 +20,7 @@ from foundation.errors import RecipeError, nearest
 from foundation.files import read_toml as read_table
 from foundation.words import without_password
 from pipeline.recipe.sections import Recipe
+from pipeline.recipe.teachers import spell_out_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +46,19 @@ class Source:
         name: a file's path, or "command line".
         text: the file's text; empty when there is no file.
         overridden: places whose values the command line gave.
+        noted: places whose values a further file gave, and that file; what a user typed was that
+            file's name.
     """
 
     name: str = _COMMAND_LINE
     text: str = ""
     overridden: tuple[Place, ...] = ()
+    noted: Mapping[Place, str] = field(default_factory=dict)
 
     def where(self, *place: str | int) -> str:
         """A place as a message names it: "recipes/x.toml line 12, stages[1].lr"."""
+        if place in self.noted:
+            return f"{self.noted[place]}, {'.'.join(map(str, place))}"
         is_overridden = any(all(map(operator.eq, place, typed)) for typed in self.overridden)
         name = _COMMAND_LINE if is_overridden and place else self.name
         line = None if is_overridden else _line_of(self.text, place)
@@ -83,6 +89,8 @@ class RecipeFile:
 
     def is_typed(self, *place: str | int) -> bool:
         """Whether the command line gave the value at a place, or there is no file."""
+        if place in self.source.noted:
+            return False
         return not self.source.text or self.source.is_typed(*place)
 
 
@@ -105,8 +113,11 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         _check_text(place, value)
         _lay_over(content, place, value)
     _spell_out_stages(content)
+    noted_in = spell_out_teacher(content)
     logger.debug("recipe %s, laid over it: %s", path or "of defaults", list(overrides or {}))
     source = replace(source, overridden=tuple(map(_parsed_place, overrides or {})))
+    if noted_in is not None:
+        source = replace(source, noted={("teacher", "model"): noted_in})
     return RecipeFile(validated(Recipe, content, source), source)
 
 

@@ -105,6 +105,55 @@ class TrainingRecipe(Stage):
     accumulate: Batch = 1
 
 
+FROM_SCRATCH = "none"
+"""Of `teacher.training.weights`: the teacher is to begin with none."""
+
+
+@dataclass(config=_STRICT, frozen=True)
+class TeacherTrainingRecipe(TrainingRecipe):
+    """How the teacher is trained: from the beginning, or from weights that others have trained.
+
+    Attributes:
+        weights: what it begins with: a library's pretrained weights by name, such as
+            "torchvision:DEFAULT" or "timm:pretrained", or a .safetensors or torch checkpoint of its
+            model, of whatever classes; its layer for these is made anew. "none", or unset, draws
+            all of them from the seed.
+        head_epochs: epochs in which the new layer learns alone, before all does.
+        layer_decay: learning rate of each group of layers against the group above it.
+        patience: end after so many epochs without a better one on the validation images; 0 does
+            not.
+        ema_epochs: what is handed on is a running mean of the weights that reaches back about so
+            many epochs; 0 is none. ema_decay says it by the step.
+    """
+
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    head_epochs: Annotated[int, Within(0, 1_000_000)] = 0
+    layer_decay: Share = 1.0
+    patience: Annotated[int, Within(0, 1_000_000)] = 0
+    ema_epochs: NotNegative = 0.0
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if not self.is_fine_tuning and (self.head_epochs or self.layer_decay < 1):
+            raise ValueError(
+                "head_epochs and layer_decay are for a network that begins with trained weights, "
+                "but there are none; name them with weights (--weights), or leave these out"
+            )
+        if self.patience and self.keep != "best":
+            raise ValueError(
+                f"patience = {self.patience} ends the training after the best epoch, but keep = "
+                f'"{self.keep}" hands on another; leave keep out'
+            )
+        if self.ema_decay is not None and self.ema_epochs and not self.is_fine_tuning:
+            raise ValueError("ema_epochs and ema_decay say the same thing; leave out one of them")
+        return self
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether it begins with trained weights."""
+        return self.weights not in {None, FROM_SCRATCH}
+
+
 @dataclass(config=_STRICT, frozen=True)
 class StageRecipe(TrainingRecipe):
     """One stage of the distillation: one method, or a weighted set of methods.
@@ -354,9 +403,14 @@ class NetworkRecipe(Section):
             raise ValueError("must be in percent of the test images, such as 91.2")
         return expected
 
+    @property
+    def begins_with(self) -> str | None:
+        """Weights that others have trained, whether it is trained further or not."""
+        return self.weights
+
     @model_validator(mode="after")
     def _has_weights_to_choose_from(self) -> Self:
-        if self.weights_key is not None and self.weights is None:
+        if self.weights_key is not None and self.begins_with is None:
             raise ValueError(
                 f'weights_key = "{self.weights_key}" names one of several sets of weights in a '
                 "file, but there are no weights"
@@ -369,7 +423,8 @@ class TeacherRecipe(NetworkRecipe):
 
     Attributes:
         model: a registered model, "package.module:factory", or a teacher that is asked: an ONNX
-            file, "function:package.module:name", "command:PROGRAM ARGUMENTS".
+            file, "function:package.module:name", "command:PROGRAM ARGUMENTS"; or the run folder, or
+            the .safetensors file, of a teacher that was trained here, which tell the rest.
         weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
             weights by name: "torchvision:IMAGENET1K_V1".
         weights_key: names one of several sets of weights in a checkpoint: "model_ema".
@@ -379,20 +434,38 @@ class TeacherRecipe(NetworkRecipe):
             it by more than chance and a point ends in an error.
         taps: names of submodules whose features are compared with the student's, in order; None
             finds them.
+        head: name of the layer that gives the logits, which is made anew where the data has other
+            classes than the network; None finds it.
         preprocessing: where the preparation of its images is taken from, for weights of one's own;
             as data.preprocessing.source.
         training: how it is trained when no weights are given.
     """
 
     model: str = "resnet20"
+    head: Annotated[str, Field(min_length=1)] | None = None
     preprocessing: str | None = None
-    training: TrainingRecipe = TrainingRecipe()
+    training: TeacherTrainingRecipe = TeacherTrainingRecipe()
+
+    @property
+    def begins_with(self) -> str | None:
+        """Weights that others have trained, whether it is trained further or not."""
+        return self.weights or (self.training.weights if self.training.is_fine_tuning else None)
 
     @field_validator("training")
     @classmethod
-    def _names_its_schedule(cls, training: TrainingRecipe) -> TrainingRecipe:
+    def _names_its_schedule(cls, training: TeacherTrainingRecipe) -> TeacherTrainingRecipe:
         check_sequence([training])
         return training
+
+    @model_validator(mode="after")
+    def _is_finished_or_trained(self) -> Self:
+        if self.weights is not None and self.training.is_fine_tuning:
+            raise ValueError(
+                f'weights = "{self.weights}" are a finished teacher\'s, which is not trained, but '
+                f'training.weights = "{self.training.weights}" is to be fine-tuned; leave out one '
+                "of them"
+            )
+        return self
 
 
 class StudentRecipe(NetworkRecipe):

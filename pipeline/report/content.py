@@ -29,6 +29,7 @@ from pipeline.report.waterfall import (
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
+from smskd.fine_tuning.phase import HEAD
 
 if TYPE_CHECKING:
     from pipeline.training.class_scores import NetworkScores
@@ -42,10 +43,11 @@ class ReportContent:
 
     Attributes:
         remarks: what steps decided by looking or left out, by the step's name.
-        networks: what run.json tells of the student and, if there is one, the teacher.
+        networks: what run.json tells of the student and the teacher, as far as there are any.
         adopted: where the student comes from, if it was trained elsewhere.
         stages: metrics of the stages, in order.
         teacher_training: metrics of the teacher's training; None when its weights were given.
+        head_training: those of its new head alone, before that; None without one.
         alone_training: those of the student that was trained alone on the labels, if one was.
         gain: what distillation gained over it.
         scores: class by class, of "teacher", "alone" and "student", as far as they were judged so.
@@ -71,6 +73,7 @@ class ReportContent:
     adopted: str | None
     stages: list[dict[str, Any]]
     teacher_training: dict[str, Any] | None
+    head_training: dict[str, Any] | None
     alone_training: dict[str, Any] | None
     gain: Gain | None
     scores: dict[str, NetworkScores]
@@ -92,6 +95,11 @@ class ReportContent:
         return plain_of(self.measurements)
 
     @property
+    def has_student(self) -> bool:
+        """Whether anybody has learned from the teacher, or been adopted."""
+        return "student" in self.networks
+
+    @property
     def shipped(self) -> str | None:
         """Name of the bundle to ship."""
         if self.shipping is not None:
@@ -103,13 +111,16 @@ def gather(run: RunFolder) -> ReportContent:
     """Read a run folder.
 
     Raises:
-        MissingFileError: when there is no trained student yet.
+        MissingFileError: when there is neither a trained student nor a teacher yet.
         CorruptFileError: when a file cannot be understood.
     """
     record = run.record()
     networks = record.get("networks", {})
-    if "student" not in networks:
-        raise MissingFileError(f"{run.path}: no student yet to report on; run `compress distill`")
+    if not networks:
+        raise MissingFileError(
+            f"{run.path}: no student yet to report on, and no teacher; run `compress distill` or "
+            "`compress teach`"
+        )
     measured = [read_measurement(path) for path in run.measurement_paths()]
     estimated = [read_estimate(path) for path in run.estimate_paths()]
     bundles_known = [m.bundle for m in measured] + [e.bundle for e in estimated]
@@ -140,6 +151,7 @@ def gather(run: RunFolder) -> ReportContent:
         adopted=record.get("adopted"),
         stages=stages,
         teacher_training=_training_in(run.teacher),
+        head_training=_training_in(run.teacher / HEAD),
         alone_training=alone,
         gain=gain_of(networks, alone),
         scores=_scores(run, networks),
@@ -218,6 +230,8 @@ def _torch_steps(
         steps.append(alone_step(networks["alone"], alone, weights, steps[-1] if steps else None))
     folders = [run.stages / f"{stage['index']}-{stage['name']}" for stage in stages]
     sizes = [_bytes_in(folder / _WEIGHTS) for folder in folders]
+    if "student" not in networks:
+        return steps
     pruned = networks["student"].get("pruned", [])
     steps += stage_steps(
         list(zip(stages, sizes, strict=True)), steps[-1] if steps else None, pruned

@@ -38,7 +38,7 @@ def gain_of(
         training: metrics of the student that was trained alone.
     """
     alone = networks.get("alone", {}).get("test")
-    distilled = networks["student"].get("test")
+    distilled = networks.get("student", {}).get("test")
     if training is None or alone is None or distilled is None:
         return None
     epochs = training["last"]["epoch"]

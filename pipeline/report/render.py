@@ -82,7 +82,9 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
     there = {
         ("front", "front"): page.points,
         ("steps", "step by step"): True,
-        ("training", "distillation"): content.stages or content.teacher_training,
+        ("training", "distillation" if content.has_student else "training"): (
+            content.stages or content.teacher_training
+        ),
         ("classes", "classes"): content.scores,
         ("latency", "latencies"): content.measurements,
         ("gate", "gate"): content.verdict,
@@ -94,7 +96,8 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
 
 
 def _commands(content: ReportContent) -> str:
-    lines = [f"compress run recipe.toml --run runs/{content.name}"]
+    command = "run" if content.has_student else "teach"
+    lines = [f"compress {command} recipe.toml --run runs/{content.name}"]
     if content.adopted:
         lines = ["# the student is from elsewhere: give the same file to `compress export`"]
     return "\n".join([*lines, f"compress report runs/{content.name} --open"])

@@ -11,9 +11,35 @@ from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, PlotSeries, 
 
 
 def training_plots(content: ReportContent) -> list[Plot]:
-    """Validation accuracy over all epochs, then the losses of each stage."""
-    plots = [] if not content.stages else [_accuracy(content)]
+    """Validation accuracy over all epochs, then the losses of each stage; the teacher's own course
+    before them, where it was fine-tuned or is all there is."""
+    plots = [_accuracy(content)] if content.stages else []
+    if content.teacher_training and (content.head_training or not content.stages):
+        plots.insert(0, _teachers_accuracy(content, content.teacher_training))
     return [plot for plot in plots if plot] + [_losses(stage) for stage in content.stages]
+
+
+def _teachers_accuracy(content: ReportContent, training: Mapping[str, Any]) -> Plot | None:
+    head = content.head_training
+    start = head["history"][-1]["epoch"] if head else 0
+    parts = [("its new head alone", _epochs(head, 0))] if head else []
+    parts.append(("all of it", _epochs(training, start)))
+    rows: list[list[Value]] = [
+        [name, epoch, value] for name, points in parts for epoch, value in points
+    ]
+    if all(value is None for *_, value in rows):
+        return None
+    kept = training["stage"].get("keep") == "best"
+    marks = [Mark("kept", x=start + training["best"]["epoch"])] if kept else []
+    caption = "Validation accuracy of the teacher"
+    caption += "; the upright line is the epoch that was kept." if kept else "."
+    return Plot(
+        "teacher-by-epoch", "The teacher, epoch by epoch",
+        caption,
+        Axis("epoch", low=0), Axis("validation top-1, %"),
+        [PlotSeries(name, points) for name, points in parts],
+        DataTable(["phase", "epoch", "validation top-1, %"], rows), marks,
+    )  # fmt: skip
 
 
 def _accuracy(content: ReportContent) -> Plot | None:

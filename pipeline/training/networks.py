@@ -13,9 +13,7 @@ import torch
 from torch import nn
 
 from foundation.errors import (
-    CompressError,
     MissingFileError,
-    ModelMismatchError,
     RunMismatchError,
     WeightsMismatchError,
     nearest,
@@ -36,14 +34,15 @@ from pipeline.models.pruned_form import PRUNED, read_form, reform
 from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher
 from pipeline.recipe.code import code_identity
-from pipeline.recipe.sections import NetworkRecipe
+from pipeline.recipe.noted import noted_network
+from pipeline.recipe.sections import NetworkRecipe, TeacherRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
+from pipeline.training.heads import blank_images, fit_head, logit_count
 from pipeline.training.network_checks import bare_network
 from pipeline.training.network_classes import check_class_count, order_advice
 from smskd.checkpoints.files import load_model, load_tensors, save_tensors
 from smskd.checkpoints.foreign import Loaded, load_state
 from smskd.engine import derive_seed
-from smskd.features.taps import dry_pass
 from smskd.stage import stage_folder
 from smskd.training.stage_files import WEIGHTS
 
@@ -59,17 +58,36 @@ class NetworkSpec:
         weights: a checkpoint, or pretrained weights by name; None where it has none from elsewhere.
         weights_key: names one of several sets of weights in a checkpoint.
         settings: what its factory is told.
+        head: name of the layer that gives its logits, where that is not to be found.
+        begins_with: weights that a training of it begins with; None where it begins with none.
     """
 
     model: str
     weights: str | None = None
     weights_key: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    head: str | None = None
+    begins_with: str | None = None
 
     @classmethod
     def of(cls, section: NetworkRecipe) -> NetworkSpec:
         """What a section of the recipe names."""
-        return cls(section.model, section.weights or None, section.weights_key, section.settings)
+        weights = section.weights or None
+        spec = cls(section.model, weights, section.weights_key, section.settings)
+        if not isinstance(section, TeacherRecipe):
+            return spec
+        begins_with = None if weights else section.begins_with
+        return replace(spec, head=section.head, begins_with=begins_with)
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        """What its factory is told, with what a library's pretrained weights need."""
+        return {**settings_for(self.model, self.weights or self.begins_with), **self.settings}
+
+    @property
+    def may_have_a_new_head(self) -> bool:
+        """Whether its factory need not know the classes of the data."""
+        return self.head is not None or self.begins_with is not None
 
 
 def new_network(
@@ -92,21 +110,33 @@ def new_network(
     Raises:
         ModelMismatchError: when it does not run on images of this size and kind.
     """
-    shape, model = facts.seen_by(role), spec.model
-    settings = {**settings_for(model, spec.weights), **spec.settings}
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, role))
-        network = build_model(model, len(facts.classes), shape.channels, settings=settings)
-    network = bare_network(network, model, say)
+    network = built_network(spec, facts, len(facts.classes), seed, role, say=say)
+    if spec.may_have_a_new_head:
+        fit_head(network, spec.model, facts, seed, role, head=spec.head)
     if spec.weights is not None:
-        _remark_on_unstored_settings(network, spec, role, say)
-    check_runs(network, model, facts, role)
+        remark_on_unstored_settings(network, spec, role, say)
+    check_runs(network, spec.model, facts, role)
     return network
 
 
-def _remark_on_unstored_settings(
-    network: nn.Module, spec: NetworkSpec, role: str, say: Say
-) -> None:
+def built_network(
+    spec: NetworkSpec,
+    facts: DataFacts,
+    classes: int,
+    seed: int,
+    role: str,
+    *,
+    say: Say = to_nobody,
+) -> nn.Module:
+    """A network as its factory makes it for so many classes; other arguments as `new_network`."""
+    channels, settings = facts.seen_by(role).channels, spec.all_settings
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, role))
+        network = build_model(spec.model, classes, channels, settings=settings)
+    return bare_network(network, spec.model, say)
+
+
+def remark_on_unstored_settings(network: nn.Module, spec: NetworkSpec, role: str, say: Say) -> None:
     """Say with which settings a network was built that its weights do not carry."""
     for setting in unstored_settings(spec.model):
         if setting in spec.settings:
@@ -130,20 +160,8 @@ def check_runs(network: nn.Module, model: str, facts: DataFacts, role: str = "st
     Raises:
         ModelMismatchError: when it does not.
     """
-    shape = facts.seen_by(role)
-    images = torch.zeros(2, shape.channels, shape.height, shape.width)
-    try:
-        logits = dry_pass(network, images)
-    except CompressError:
-        raise
-    except Exception as error:  # a user's network may fail in any way
-        raise ModelMismatchError(
-            f"model {model!r} does not run on images of shape {tuple(images.shape[1:])}: "
-            f"{str(error).partition(chr(10))[0]}; set data.image_size (a teacher's own: "
-            "data.teacher_image_size) and data.channels (1 for grey images) to what it takes, or "
-            "choose another model"
-        ) from error
-    check_class_count(f"model {model!r}", logits.shape[1], facts.classes)
+    count = logit_count(network, model, blank_images(facts, role))
+    check_class_count(f"model {model!r}", count, facts.classes)
 
 
 def load_weights_for(
@@ -202,7 +220,11 @@ def load_weights(spec: NetworkSpec, network: nn.Module, say: Say = to_nobody) ->
     ):
         raise unknown_name("model library", library, LIBRARIES.names(), f"weights {weights!r}")
     logger.info("%s: read into %s", weights, spec.model)
-    loaded = load_model(user_path(weights), network, spec.weights_key)
+    path = user_path(weights)
+    loaded = load_model(path, network, spec.weights_key)
+    noted = noted_network(path)
+    if noted is not None:
+        loaded = replace(loaded, classes=tuple(noted.classes))
     for line in loaded.remarks:
         say(line)
     if loaded.architecture and not _may_be_model(loaded.architecture, spec.model):

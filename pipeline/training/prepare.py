@@ -307,7 +307,7 @@ def known_preparations(run: RunFolder, data: TrainingData) -> dict[str, Any]:
     """
     recipe = data.file.recipe
     sources = (
-        recipe.data.preprocessing.source, recipe.teacher.preprocessing, recipe.teacher.weights,
+        recipe.data.preprocessing.source, recipe.teacher.preprocessing, recipe.teacher.begins_with,
         recipe.student.weights,
     )  # fmt: skip
     if not any(word is not None and names_weights(word) for word in sources):

@@ -13,8 +13,16 @@ if TYPE_CHECKING:
     from smskd.listening import Listener
 
 
-def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
+def teach(
+    run: RunFolder, data: TrainingData, listener: Listener, *, has_student: bool = True
+) -> None:
     """Leave the teacher's weights and what it is worth in the run folder.
+
+    Args:
+        run: the run folder.
+        data: what it learns from and is judged on.
+        listener: is told how its training goes.
+        has_student: whether the recipe's student is to learn from it, and must fit.
 
     Raises:
         WeightsMismatchError: when given weights are of another architecture or class count.
@@ -26,7 +34,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch
 
-            get_teacher(step, data, listener)
+            get_teacher(step, data, listener, has_student=has_student)
     if teacher.expect_top1 is not None:
         from pipeline.training.expected_accuracy import check_expected  # noqa: PLC0415 - torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
 from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import Recipe, TeacherRecipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.class_scores import PartScores, keep_scores, scores_of
@@ -26,6 +27,14 @@ from pipeline.training.expected_accuracy import (
     Answers,
     remark_on_classes,
     remark_on_worth,
+)
+from pipeline.training.fine_tuning import (
+    Begun,
+    begin_with_weights,
+    note_of,
+    remark_on_beginning,
+    stage_of,
+    tuning_of,
 )
 from pipeline.training.foreign_models import shown_name
 from pipeline.training.network_checks import check_answers, check_learns
@@ -47,6 +56,8 @@ from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
 from smskd.evaluation import AnswerLog, evaluate
 from smskd.features.taps import evaluating
+from smskd.fine_tuning.phase import HEAD
+from smskd.fine_tuning.phases import fine_tune
 from smskd.listening import Listener
 from smskd.training.stage_files import METRICS, WEIGHTS
 
@@ -56,8 +67,16 @@ _LOOKED_AT = 32
 _ANSWERED = 2000  # test images; by so many the order of a thousand classes shows
 
 
-def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
+def get_teacher(
+    step: Step, data: TrainingData, listener: Listener, *, has_student: bool = True
+) -> None:
     """The body of the step that leaves the teacher's weights, and what it is worth.
+
+    Args:
+        step: under way.
+        data: what it learns from and is judged on.
+        listener: is told how its training goes.
+        has_student: whether the recipe's student is to learn from it, and must fit.
 
     Raises:
         WeightsMismatchError: when given weights are of another architecture or class count.
@@ -67,54 +86,80 @@ def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
     asked = asked_teacher(recipe.teacher.model)
     source = recipe.teacher.weights or f"teacher {recipe.teacher.model}"
     if asked is None:
-        network, loaded = _trained_or_loaded(step, data, listener)
+        network, loaded = _trained_or_loaded(step, data, listener, has_student=has_student)
     else:
         network, loaded = _adopted(step, data, asked)
-    worth = note_network(run, "teacher", shown_name(recipe.teacher.model), network, data)
+    name, beginning = shown_name(recipe.teacher.model), _beginning_of(recipe.teacher)
+    worth = note_network(run, "teacher", name, network, data, **beginning)
     data.check_unchanged()
     if loaded is not None:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
-    names = (WEIGHTS, METRICS, *([asked.kind.exported] if asked else []))
+    of_the_head = (f"{HEAD}/{WEIGHTS}", f"{HEAD}/{METRICS}")
+    names = (WEIGHTS, METRICS, *of_the_head, *([asked.kind.exported] if asked else []))
     left = [run.teacher / name for name in names if name]
     step.products = [path for path in (*left, run.scores("teacher")) if path.exists()]
 
 
 def _trained_or_loaded(
-    step: Step, data: TrainingData, listener: Listener
+    step: Step, data: TrainingData, listener: Listener, *, has_student: bool
 ) -> tuple[nn.Module, Loaded | None]:
     """A teacher of torch: trained here, or with weights from elsewhere and what these tell."""
     run, recipe = step.run, data.file.recipe
     spec = NetworkSpec.of(recipe.teacher)
     facts = read_facts(run.data)
-    network = new_network(spec, facts, recipe.seed, "teacher", say=step.remark)
-    _check_student(recipe, facts, network, data)
+    if spec.begins_with is not None:
+        begun = begin_with_weights(spec, facts, recipe.seed, step.remark)
+    else:
+        begun = Begun(new_network(spec, facts, recipe.seed, "teacher", say=step.remark))
+    network = begun.network
+    if has_student:
+        _check_student(recipe, facts, network, data)
     loaded = load_weights_for(spec, network, facts.classes, step.remark)
     remark_on_classes(facts.classes, loaded, spec.weights or spec.model, step.remark)
     check_answers(network, spec.model, first_images(data, "teacher"))
     if spec.weights is not None:
-        save_model(run.teacher / WEIGHTS, network)
+        save_model(run.teacher / WEIGHTS, network, **note_of(spec, facts))
         return network, loaded
-    _train(step, network, data, listener)
+    _train(step, begun, data, listener, note_of(spec, facts, begun.head))
     return network, None
 
 
-def _train(step: Step, network: nn.Module, data: TrainingData, listener: Listener) -> None:
-    recipe = data.file.recipe
+def _beginning_of(teacher: TeacherRecipe) -> dict[str, str]:
+    """What a teacher that is fine-tuned began with, without the folders that a file lies in."""
+    if teacher.weights or teacher.begins_with is None:
+        return {}
+    return {"begins_with": Path(teacher.begins_with).name}
+
+
+def _train(
+    step: Step, begun: Begun, data: TrainingData, listener: Listener, notes: Mapping[str, Any]
+) -> None:
+    recipe, network = data.file.recipe, begun.network
+    training = recipe.teacher.training
+    remark_on_beginning(training, recipe.teacher.model, step.remark)
     check_learns(network, recipe.teacher.model, first_images(data, "teacher"))
     batches = data.batches(data.splits.train, recipe.seed, "teacher", share())
     if batches.remark:
         step.remark(batches.remark)
-    train_alone(
-        network,
-        batches,
-        recipe.teacher.training,
-        step.run.teacher,
-        validation=data.evaluation(data.splits.validation, "teacher"),
-        seed=recipe.seed,
-        engine=recipe.engine,
-        listener=listener,
-        metric=data.metric,
-    )
+    stage, tuning = stage_of(training, len(batches)), tuning_of(training, begun.head)
+    settings: dict[str, Any] = {
+        "validation": data.evaluation(data.splits.validation, "teacher"),
+        "seed": recipe.seed,
+        "engine": recipe.engine,
+        "listener": listener,
+        "notes": notes,
+        "metric": data.metric,
+    }
+    if tuning is None:
+        train_alone(network, batches, stage, step.run.teacher, **settings)
+        return
+    metrics = fine_tune(network, batches, stage, tuning, step.run.teacher, **settings)
+    last, best = metrics["last"]["epoch"], metrics["best"]["epoch"]
+    if last < stage.epochs:
+        step.remark(
+            f"the teacher's training ended after {last} of {stage.epochs} epochs, for none was "
+            f"better on the validation images than epoch {best} in the {tuning.patience} after it"
+        )
 
 
 def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Module, Loaded]:

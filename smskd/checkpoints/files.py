@@ -72,9 +72,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def save_model(path: Path, model: nn.Module) -> None:
-    """Write a network's weights and buffers."""
-    save_tensors(path, model.state_dict())
+def save_model(path: Path, model: nn.Module, **facts: Any) -> None:
+    """Write a network's weights and buffers, and JSON-able facts of it."""
+    save_tensors(path, model.state_dict(), **facts)
 
 
 def load_model(path: Path, model: nn.Module, key: str | None = None) -> Loaded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -27,11 +27,27 @@ class Descent:
         step: what learns.
         stage: its clipping and accumulation are kept.
         curve: its learning rate.
+        shares: of it, by the names of the student's parameters; 1 where one is left out.
     """
 
-    def __init__(self, fabric: Any, step: TrainStep, stage: Stage, curve: Curve) -> None:
+    def __init__(
+        self,
+        fabric: Any,
+        step: TrainStep,
+        stage: Stage,
+        curve: Curve,
+        *,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
         self.fabric, self.step, self.stage, self.curve = fabric, step, stage, curve
-        optimizer = make_optimizer(stage, self._learning(), curve.lr, step.objective.paces)
+        by_parameter = {
+            parameter: shares[name]
+            for name, parameter in step.student.named_parameters()
+            if shares and name in shares
+        }
+        optimizer = make_optimizer(
+            stage, self._learning(), curve.lr, step.objective.paces, by_parameter
+        )
         self.wrapped, self.optimizer = fabric.setup(step, optimizer)
         self._pending = 0  # batches whose gradients wait for the next optimizer step
 

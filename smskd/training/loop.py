@@ -20,6 +20,7 @@ from smskd.checkpoints.files import load_model, load_tensors, save_model
 from smskd.engine import derive_seed
 from smskd.evaluation import AnswerLog, evaluate, recalls_of
 from smskd.features.taps import TappedModel, evaluating, keeping_modes
+from smskd.fine_tuning.phase import TuningPhase, only_learning
 from smskd.job import StageJob, fingerprint
 from smskd.methods import Progress
 from smskd.objective import Objective
@@ -61,12 +62,13 @@ def train_stage(job: StageJob) -> dict[str, Any]:
     inputs_digest = fingerprint(job)
     metrics = finished_metrics(job.folder, inputs_digest)
     if metrics is not None:
-        logger.info("%s: stage %s was done before", job.folder, job.stage.name)
+        logger.info("%s: stage %s was done before", job.folder, job.name)
         load_model(job.folder / WEIGHTS, job.student.model)
-        job.listener.stage_done(job.stage.name, metrics["seconds"])
+        job.listener.stage_done(job.name, metrics["seconds"])
         return metrics
     # The caller's own random numbers are none of our business.
-    with torch.random.fork_rng(), keeping_modes(job.student.model):
+    phase, model = job.phase or TuningPhase(), job.student.model
+    with torch.random.fork_rng(), keeping_modes(model), only_learning(model, phase.learns):
         return _StageRun(job, inputs_digest).run()
 
 
@@ -75,6 +77,7 @@ class _StageRun:
 
     def __init__(self, job: StageJob, fingerprint: str) -> None:
         self.job, self.stage, self.fingerprint = job, job.stage, fingerprint
+        self.phase = job.phase or TuningPhase()
         torch.manual_seed(derive_seed(job.seed, job.index, "build"))
         self.fabric = job.engine.fabric()
         self.device = self.fabric.device
@@ -88,7 +91,9 @@ class _StageRun:
         earlier = job.earlier
         objective = Objective(job.stage, job.pair, earlier.carried, earlier.held, shares)
         self.step = TrainStep(self.student, objective, job.stage.ema_decay)
-        self.descent = Descent(self.fabric, self.step, job.stage, job.rates)
+        self.descent = Descent(
+            self.fabric, self.step, job.stage, job.rates, shares=self.phase.rates
+        )
         self.ask_teacher: AskTeacher | None = None
         self.ask_reference: AskTeacher | None = None
         self.kept_reference: ReferenceViews | None = None
@@ -105,14 +110,16 @@ class _StageRun:
             load_continuation(self.job.continues, self.step, self.descent.optimizer, self._scaler())
         logger.info(
             "stage %s: %d epochs, %d of them done before, on %s, methods %s, in %s",
-            self.stage.name, self.stage.epochs, finished_epochs, self.device,
+            self.job.name, self.stage.epochs, finished_epochs, self.device,
             [spec.name for spec in self.stage.method_specs], self.job.folder,
         )  # fmt: skip
-        self.job.listener.stage_started(self.stage.name, self.stage.epochs, finished_epochs)
+        self.job.listener.stage_started(self.job.name, self.stage.epochs, finished_epochs)
         with ExitStack() as running:
             self._start_networks(running)
             self._start_reference(running, finished_epochs)
             for epoch in range(finished_epochs, self.stage.epochs):
+                if self._is_over():
+                    break
                 self._epoch(epoch)
                 if self.kept_reference:
                     self.kept_reference.after_epoch()
@@ -165,6 +172,7 @@ class _StageRun:
         sums: dict[str, Tensor] = {}
         images_seen = 0
         self.descent.wrapped.train()
+        self.phase.rest(self.step.student)
         for number, item in enumerate(self.job.train):
             batch = as_batch(item)
             # An epoch of unknown length is taken as a whole, at its middle.
@@ -195,6 +203,14 @@ class _StageRun:
             {name: round(loss, 5) for name, loss in record["losses"].items()}, record["val_top1"],
         )  # fmt: skip
         self.job.listener.epoch_done(record)
+
+    def _is_over(self) -> bool:
+        """Whether the training is to end before its last epoch."""
+        if not self.history or not self.phase.patience:
+            return False
+        over = self.phase.is_over(self.history, best_epoch(self.history)["epoch"])
+        # Of several processes each has batch-norm statistics, and so figures, of its own.
+        return bool(self.fabric.broadcast(over))
 
     def _images_of(self, batch: Batch) -> Tensor:
         return self.job.engine.place_images(batch.images, self.device)
@@ -297,7 +313,7 @@ class _StageRun:
         metrics: dict[str, Any] = read_json(folder / METRICS)
         # From the file: so every process goes on with the same student, batch-norm included.
         load_model(folder / WEIGHTS, self.job.student.model)
-        self.job.listener.stage_done(self.stage.name, metrics["seconds"])
+        self.job.listener.stage_done(self.job.name, metrics["seconds"])
         return metrics
 
     def _leave_result(self) -> None:

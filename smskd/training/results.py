@@ -94,11 +94,11 @@ def write_result(
         ranges: of the activations, where the stage quantised.
     """
     folder = job.folder
-    save_model(folder / WEIGHTS, network)
+    save_model(folder / WEIGHTS, network, **job.notes)
     if learned:
         save_tensors(folder / METHOD, learned)
     metrics = {
-        "name": job.stage.name,
+        "name": job.name,
         "index": job.index,
         "fingerprint": fingerprint,
         "stage": spelled_out(job.stage).as_dict(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,11 @@ _PACE = "pace"
 
 
 def make_optimizer(
-    stage: Stage, parameters: Iterable[nn.Parameter], lr: float, paces: Sequence[Pace] = ()
+    stage: Stage,
+    parameters: Iterable[nn.Parameter],
+    lr: float,
+    paces: Sequence[Pace] = (),
+    shares: Mapping[nn.Parameter, float] | None = None,
 ) -> torch.optim.Optimizer:
     """The stage's optimizer over all that can be learned.
 
@@ -25,8 +29,9 @@ def make_optimizer(
         parameters: all of them.
         lr: the peak of its learning rate.
         paces: those among them that learn at a pace of their own.
+        shares: of the stage's rate, of those that learn slower or faster than it; 1 elsewhere.
     """
-    groups = _groups(list(parameters), paces, lr, stage.norm_weight_decay)
+    groups = _groups(list(parameters), paces, lr, stage.norm_weight_decay, shares or {})
     if stage.optimizer == "lamb":
         return Lamb(groups, lr, stage.weight_decay)
     if stage.optimizer == "adamw":
@@ -45,22 +50,39 @@ def _groups(
     paces: Sequence[Pace],
     lr: float,
     norm_weight_decay: float | None,
+    shares: Mapping[nn.Parameter, float],
 ) -> list[dict[str, Any]]:
     """Those at the stage's pace first; each group with its share of the stage's rate."""
     apart = {parameter for pace in paces for parameter in pace.parameters}
-    together = [parameter for parameter in parameters if parameter not in apart]
-    norms: list[dict[str, Any]] = []
-    if norm_weight_decay is not None:
-        of_one_axis = [parameter for parameter in together if parameter.dim() <= 1]
-        together = [parameter for parameter in together if parameter.dim() > 1]
-        norms = [{"params": of_one_axis, _PACE: 1.0, "weight_decay": norm_weight_decay}]
+    together: dict[float, list[nn.Parameter]] = {}
+    for parameter in parameters:
+        if parameter not in apart:
+            together.setdefault(shares.get(parameter, 1.0), []).append(parameter)
+    by_share = together or {1.0: []}
     return [
-        {"params": together, _PACE: 1.0},
-        *norms,
+        *(
+            group
+            for share, members in by_share.items()
+            for group in _with_norms(members, share, norm_weight_decay)
+        ),
         *(
             {"params": pace.parameters, _PACE: pace.share(lr), "weight_decay": pace.weight_decay}
             for pace in paces
         ),
+    ]
+
+
+def _with_norms(
+    parameters: list[nn.Parameter], share: float, norm_weight_decay: float | None
+) -> list[dict[str, Any]]:
+    """Parameters of one share; norms and biases apart, where they have a decay of their own."""
+    if norm_weight_decay is None:
+        return [{"params": parameters, _PACE: share}]
+    of_one_axis = [parameter for parameter in parameters if parameter.dim() <= 1]
+    others = [parameter for parameter in parameters if parameter.dim() > 1]
+    return [
+        {"params": others, _PACE: share},
+        {"params": of_one_axis, _PACE: share, "weight_decay": norm_weight_decay},
     ]
 
 

@@ -23,7 +23,7 @@ RUN = {
             "docs/export.md", "docs/measuring.md", "docs/method.md", "docs/targets.md",
             "docs/benchmarks.md", "docs/how-to/own-network.md", "docs/how-to/fast-enough.md",
             "docs/how-to/bring-your-own.md", "docs/how-to/releases.md",
-            "docs/how-to/submit-a-measurement.md",
+            "docs/how-to/submit-a-measurement.md", "docs/how-to/teach.md",
             "benchmarks/submissions/README.md",
         ],
         "tests/pipeline/cli/test_docs_run.py",

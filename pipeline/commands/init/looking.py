@@ -17,7 +17,9 @@ from pipeline.data.kinds import shown
 from pipeline.data.layouts import layout_of
 from pipeline.data.parts import are_labelled
 from pipeline.models import LIBRARIES, find_factory, preparation_of
+from pipeline.recipe.noted import NotedNetwork, noted_network
 from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.teachers import taught_weights
 from pipeline.training.foreign_models import is_graph, is_weights
 from pipeline.training.network_classes import check_class_count
 from smskd.checkpoints.files import noted_architecture
@@ -129,7 +131,8 @@ def look_at_teacher(word: str, weights: str | None, classes: list[str]) -> Teach
     """See which network is meant, and what is known of the images that it takes.
 
     Args:
-        word: a model's name, an ONNX file, a bundle of one, or weights that note their network.
+        word: a model's name, an ONNX file, a bundle of one, a run folder whose teacher is meant, or
+            weights that note their network.
         weights: of the model, where they are a file of their own.
         classes: the data's.
 
@@ -142,6 +145,9 @@ def look_at_teacher(word: str, weights: str | None, classes: list[str]) -> Teach
     path = _in_bundle(user_path(word))
     if is_graph(str(path)):
         return _graph(path, classes)
+    taught = taught_weights(word)
+    if weights is None and taught is not None and (noted := noted_network(taught)) is not None:
+        return _taught(word, taught, noted)
     if weights is None and is_weights(word):
         return _noted(word)
     find_factory(word)
@@ -167,6 +173,20 @@ def _graph(path: Path, classes: list[str]) -> TeacherSeen:
     sides = {image.height, image.width} if image else set()
     size = sides.pop() if len(sides) == 1 else None
     return TeacherSeen(str(path), None, size, "the ONNX file's input" if size else "")
+
+
+def _taught(word: str, path: Path, noted: NotedNetwork) -> TeacherSeen:
+    """A teacher that was trained here, whose file tells what it is."""
+    if noted.settings or ":" in noted.model:
+        raise UsageError(
+            f"{word}: is {noted.model} with {noted.settings or 'code of its own'}, which is no "
+            f"guess; write model = {str(path)!r} into the recipe's [teacher] yourself"
+        )
+    seen = noted.preprocessing
+    remark = f"{word}: notes that it is {noted.model}, of {len(noted.classes)} classes"
+    return TeacherSeen(
+        noted.model, str(path), min(seen.height, seen.width), "what its file notes", (remark,)
+    )
 
 
 def _noted(word: str) -> TeacherSeen:

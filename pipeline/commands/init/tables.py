@@ -8,6 +8,7 @@ from foundation.words import plain
 from pipeline.commands.init import guesses
 from pipeline.commands.init.plan import Plan, is_here, last_stage, next_commands
 from pipeline.commands.init.text import CommentedTable, Key, recipe_text
+from pipeline.models import usual_weights
 from pipeline.training.foreign_models import is_graph
 
 
@@ -63,12 +64,16 @@ def _teacher(plan: Plan) -> list[CommentedTable]:
         words = "what you know of its accuracy, in percent, is held against what it has here"
         return [CommentedTable("[teacher]", keys, f"expect_top1: {words}")]
     training = [_guessed(plan, "teacher.training.epochs"), Key("lr", _rate(plan))]
-    return [
-        CommentedTable(
-            "[teacher]", keys, 'Trained here first; weights of your own: weights = "FILE"'
-        ),
-        CommentedTable("[teacher.training]", training),
-    ]
+    words = 'Trained here first; weights of your own: weights = "FILE"'
+    tables = [CommentedTable("[teacher]", keys, words)]
+    usual = usual_weights(teacher.model)
+    if usual is None:
+        return [*tables, CommentedTable("[teacher.training]", training)]
+    words = (
+        f'With weights = "{usual}" in the place of these keys it begins with what others have '
+        "trained, which takes fewer images and epochs (docs/how-to/teach.md)"
+    )
+    return [*tables, CommentedTable("[teacher.training]", training, words)]
 
 
 def _rate(plan: Plan) -> float:

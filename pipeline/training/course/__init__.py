@@ -16,6 +16,7 @@ from foundation.errors import UsageError
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.torchrun import leads
+from smskd.fine_tuning.phase import HEAD
 from smskd.listening import Listener
 
 logger = logging.getLogger(__name__)
@@ -156,6 +157,8 @@ class _LoggedTraining(Listener):
         """A stage begins; it goes by the name of its folder."""
         number = self._stages_done + 1
         training = f"{number}-{name}" if self._role == "student" else self._role
+        if name == HEAD:  # of a teacher; what comes after it is the teacher's own
+            training = f"{self._role}-{HEAD}"
         self._training = training
         self._logs.tell(lambda log: log.begin(training, done))
         self._shown.stage_started(name, epochs, done)

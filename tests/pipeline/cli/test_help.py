@@ -82,7 +82,7 @@ def test_every_exit_code_is_explained_and_every_explained_code_exists() -> None:
     ("command", "option"),
     [
         (name, parameter.name)
-        for name in ("distill", "export", "bench", "gate")
+        for name in ("distill", "teach", "export", "bench", "gate")
         for parameter in parameters_of(name)
         if parameter.name not in NOT_IN_A_RECIPE and parameter.name not in {"help", "budget"}
     ],

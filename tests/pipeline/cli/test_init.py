@@ -25,12 +25,14 @@ from foundation.errors import (
     UsageError,
     WeightsMismatchError,
 )
+from foundation.preprocessing import Preprocessing
 from pipeline.cli import app
 from pipeline.commands.init.guesses import epochs, image_size, speed_class
 from pipeline.commands.init.looking import ImagesSeen, TeacherSeen
 from pipeline.commands.schemas import schemas
 from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
+from pipeline.recipe.noted import NotedNetwork
 from smskd.checkpoints.files import save_model
 
 SMALL = ["--teacher", "resnet14", "--student", "resnet8"]
@@ -253,3 +255,18 @@ def test_real_photos_are_looked_at() -> None:
     recipe = load_recipe(Path("real.toml")).recipe
     assert (recipe.data.image_size, recipe.data.preprocessing.source) == (224, "imagenet")
     assert recipe.student.model == "torchvision/shufflenet_v2_x1_0"
+
+
+def test_a_teacher_that_was_taught_tells_what_it_is(photos: Path, here: Path) -> None:
+    shape = Preprocessing(32, 32, 3, [0.5] * 3, [0.2] * 3)
+    noted = NotedNetwork("resnet14", ["dark", "light"], shape)
+    save_model(here / "taught.safetensors", build_model("resnet14", 2, 3), **noted.as_facts())
+    said = init(
+        "--data", str(photos), "--teacher", "taught.safetensors", "--out", "my.toml", "--yes"
+    )
+    assert "notes that it is resnet14, of 2 classes" in said.output
+    recipe = load_recipe(here / "my.toml").recipe
+    assert (recipe.teacher.model, recipe.teacher.weights) == ("resnet14", "taught.safetensors")
+    plain = init("--data", str(photos), "--teacher", "torchvision/shufflenet_v2_x1_0", "--json")
+    text = (here / "photos.toml").read_text()
+    assert plain.exit_code == 0 and 'With weights = "torchvision:DEFAULT" in the place' in text

@@ -47,6 +47,7 @@ KINDS = {
     "search": {"search"},
     "study": {"study"},
     "targets": {"targets"},
+    "teach": {"teacher"},
 }
 
 
