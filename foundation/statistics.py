@@ -22,7 +22,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
     half = _Z_95 * spread / (1 + square / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The share itself lies within; rounding may say otherwise where it is 0 or 1.
+    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def paired_difference(lost: int, won: int, n: int) -> tuple[float, float, float]:

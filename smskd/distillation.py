@@ -39,6 +39,7 @@ def distill(
     folder: Path | str,
     *,
     validation: Batches | None = None,
+    agreement: Batches | None = None,
     validate_every: int = 1,
     taps: Taps | None = None,
     seed: int = 0,
@@ -62,6 +63,8 @@ def distill(
         stages: what to do, in order.
         folder: takes one subfolder a stage: the student after it, its metrics, resume state.
         validation: batches for the accuracy after an epoch.
+        agreement: batches of images without labels, in whose place stand the teacher's answers: how
+            often the student gives the same one, after an epoch.
         validate_every: after each so many epochs of a stage, and after its last; a stage that keeps
             its best is validated after each.
         taps: names of the student's and the teacher's taps; found by a dry pass if not given.
@@ -118,6 +121,7 @@ def distill(
             reference=reference,
             train=train,
             validation=validation,
+            agreement=agreement,
             validate_every=validate_every,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
             folder=folders[index - 1],

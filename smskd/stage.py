@@ -63,6 +63,9 @@ class Stage:
         label_loss: what λ_ce weighs: "ce", the cross-entropy, or "bce", that of each class by
             itself, meaned over them.
         label_smoothing: share of each label that is spread evenly over all classes.
+        label_correction: share of each label that the teacher's probabilities take the place of,
+            where labels may be wrong; 0 believes the labels.
+        teacher: of several teachers the one that teaches here, by its name; None takes them all.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
@@ -102,6 +105,8 @@ class Stage:
     ce_weight: float | None = None
     label_loss: LabelLossName = "ce"
     label_smoothing: float = 0.0
+    label_correction: float = 0.0
+    teacher: str | None = None
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
@@ -202,6 +207,15 @@ class Stage:
             )
         if not 0 <= self.carry <= 1:
             raise ValueError(f"carry must lie from 0 to 1, but got {self.carry}")
+        if not 0 <= self.label_correction <= 1:
+            raise ValueError(
+                f"label_correction must lie from 0 to 1, but got {self.label_correction}"
+            )
+        if self.label_correction and not self.methods:
+            raise ValueError(
+                "without a teacher nobody corrects the labels, but got "
+                f"label_correction={self.label_correction}; leave it out"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 "label_smoothing must lie from 0 to below 1, but got "

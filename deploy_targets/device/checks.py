@@ -105,13 +105,40 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
 
 def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
+    return _accuracy(_bits_of(counts), labels_sha256)
+
+
+def accuracy_in_parts(
+    counts: Iterable[Counted], labels_sha256: str | None, start: int
+) -> tuple[Accuracy | None, Accuracy | None]:
+    """The same of the images before number `start`, and of that and those after it; None of none.
+
+    What tells the labels of a part from others is made of what tells them all.
+    """
+    right = _bits_of(counts)
+
+    def part(name: str, own: NDArray[np.uint8]) -> Accuracy | None:
+        digest = hashlib.sha256(f"{labels_sha256} {name} {start}".encode()).hexdigest()
+        return _accuracy(own, digest) if len(own) else None
+
+    return part("before", right[:start]), part("from", right[start:])
+
+
+def _bits_of(counts: Iterable[Counted]) -> NDArray[np.uint8]:
+    """Which images were answered rightly, shape (N,)."""
     import numpy as np  # noqa: PLC0415
 
-    parts = [
-        np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
-        for counted in counts
-    ]
-    right = np.concatenate(parts)
+    return np.concatenate(
+        [
+            np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
+            for counted in counts
+        ]
+    )
+
+
+def _accuracy(right: NDArray[np.uint8], labels_sha256: str | None) -> Accuracy:
+    import numpy as np  # noqa: PLC0415
+
     correct, n = int(right.sum()), len(right)
     low, high = wilson_interval(correct, n)
     return Accuracy(correct / n, n, low, high, np.packbits(right).tobytes().hex(), labels_sha256)

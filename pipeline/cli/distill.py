@@ -15,6 +15,19 @@ from pipeline.cli._recipes import recipe_file
 _OPTIONS = (
     RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH, or table:PATH"),
     RecipeOption(
+        "data.unlabelled",
+        help="The images have no labels, whatever folders they lie in: the teacher alone says what "
+        "they show",
+    ),
+    RecipeOption(
+        "data.unlabelled_from",
+        help="A folder of images without labels to learn from beside the others, folder:PATH",
+    ),
+    RecipeOption(
+        "data.unlabelled_share",
+        help="Share of each epoch's images that are of that folder, 0..1; each once unless said",
+    ),
+    RecipeOption(
         "data.classes",
         help="The classes in the order of the logits, such as imagenet1k, or a file with a name a "
         "line; the dataset's own, sorted, unless said",
@@ -77,6 +90,8 @@ _OPTIONS = (
         *_OPTIONS,
         rare=[
             "classes",
+            "unlabelled_from",
+            "unlabelled_share",
             "teacher_weights_key",
             "teacher_expect_top1",
             "teacher_preprocessing",
@@ -94,6 +109,7 @@ _OPTIONS = (
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill digits --restarts  ·  "
     "compress distill --data folder:photos --teacher big.onnx --student resnet8  ·  "
+    "compress distill --data folder:frames --teacher big.onnx --unlabelled  ·  "
     "compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
+from foundation.labels import UNLABELLED
 from foundation.memory import images_at_once
 from pipeline.data.augment import augmented
 from pipeline.data.buffers import Buffers
@@ -49,6 +50,8 @@ class TrainBatches:
         view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
+        unlabelled_share: share of each epoch's images that have no label, each epoch drawn anew;
+            None shows each image once.
         fingerprint: of the dataset's files, where it has any.
         pin: images lie in pinned memory, from which a GPU takes them while the processor goes on.
 
@@ -70,6 +73,7 @@ class TrainBatches:
         view_seed: int = 0,
         share: tuple[int, int] = (0, 1),
         classes: int | None = None,
+        unlabelled_share: float | None = None,
         fingerprint: str | None = None,
         pin: bool = False,
     ) -> None:
@@ -85,6 +89,7 @@ class TrainBatches:
         self.framing = _larger(Fit.of(self.preprocessing), self.teacher)
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
+        self.unlabelled_share = unlabelled_share
         self.fingerprint = fingerprint
         self.pin = pin
         self.epoch = 0
@@ -93,6 +98,15 @@ class TrainBatches:
     def samples(self) -> int:
         """How many samples there are: their ids are 0..samples−1."""
         return len(self.images.labels)
+
+    @cached_property
+    def shown(self) -> int:
+        """How many images an epoch shows."""
+        if self.unlabelled_share is None:
+            return self.samples
+        labelled = int((self.images.labels != UNLABELLED).sum())
+        beside = labelled * self.unlabelled_share / (1 - self.unlabelled_share)
+        return labelled + max(round(beside), 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the views of the next pass."""
@@ -103,33 +117,45 @@ class TrainBatches:
         """What is other about the batches than was asked for; None if nothing is."""
         if len(self) == self._ideal_length:
             return None
-        largest = math.ceil(self.samples / len(self))
+        largest = math.ceil(self.shown / len(self))
         return (
-            f"{self.samples} images in batches of {self.batch_size} (data.batch_size) would leave "
+            f"{self.shown} images in batches of {self.batch_size} (data.batch_size) would leave "
             "a single one over, which batch normalisation cannot normalise: "
             f"{len(self)} batches of up to {largest}"
         )
 
     @property
     def _ideal_length(self) -> int:
-        return math.ceil(self.samples / self.batch_size)
+        return math.ceil(self.shown / self.batch_size)
 
     def __len__(self) -> int:
         world = self.share[1]
         # A batch size of less says that single images are meant.
         smallest = _FEWEST if self.batch_size >= _FEWEST * world else 1
-        return max(min(self._ideal_length, self.samples // (smallest * world)), 1)
+        return max(min(self._ideal_length, self.shown // (smallest * world)), 1)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
         view = None if self.views is None else (epoch + self.seed) % self.views
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+        order = self._order(epoch)
         parts = (self._part(ids) for ids in np.array_split(order, len(self)))
         for number, (ids, images, labels) in enumerate(self._varied(parts, view, epoch)):
             if self.augment.mix == "none":
                 yield self._batch(ids, images, labels, view)
             else:
                 yield self._batch(ids[:-1], *self._mixed(images, labels, epoch, number), view)
+
+    def _order(self, epoch: int) -> Ids:
+        """The samples of an epoch, in its order."""
+        random = np.random.default_rng([self.seed, epoch])
+        if self.unlabelled_share is None:
+            return random.permutation(self.samples)
+        labelled = np.flatnonzero(self.images.labels != UNLABELLED)
+        others = np.flatnonzero(self.images.labels == UNLABELLED)
+        count = self.shown - len(labelled)
+        rounds = math.ceil(count / len(others))
+        drawn = np.concatenate([random.permutation(others) for _ in range(rounds)])[:count]
+        return random.permutation(np.concatenate([labelled, drawn]))
 
     def view_batches(self, view: int) -> Iterator[Batch]:
         """All samples once, in the order of their ids, in one of the fixed views.

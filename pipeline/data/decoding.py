@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import DataLayoutError, UnreadableImageError
+from foundation.labels import UNLABELLED
 from pipeline.data import Dataset, sides_of
 from pipeline.data.cache import PictureCache
 from pipeline.data.fitting import fit_at
 from pipeline.data.framing import Fit, Framing, Window, framed, keeps_all
 from pipeline.data.images import (
-    UNLABELLED,
     ArrayImages,
     Ids,
     Images,

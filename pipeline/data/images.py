@@ -16,9 +16,6 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Ids = NDArray[np.int64]
 
-UNLABELLED = -1
-"""The label of an image of which nobody says what it shows."""
-
 BLOCK = 256
 """At most so many images at a time, of small ones."""
 _REMEMBERED_BYTES = 2**30
@@ -86,6 +83,16 @@ class Subset:
 
     def read(self, ids: Ids, framing: Framing | None = None) -> Images:
         return self.images.read(self.ids[ids], framing)
+
+
+class Relabelled:
+    """Another set's pictures with labels of their own, shape (N,)."""
+
+    def __init__(self, images: ImageSet, labels: Labels) -> None:
+        self.images, self.labels = images, labels
+
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        return self.images.read(ids, framing)
 
 
 class Framed:

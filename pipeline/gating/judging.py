@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
@@ -181,23 +182,26 @@ class _Judge:
             return MetricReading(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
-            return self._drop(subject, reference)
+            return self._drop(subject, reference, "top1_percent")
         ratio = ratio_between(subject, reference, self._comparisons, "latency_p50_ms")
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=quotient(Figure.exact(1.0), ratio.figure))
         return ratio
 
-    def _drop(self, measurement: Measurement, reference: Reference) -> MetricReading:
-        metric = metric_named("top1_percent")
-        share = read(metric, measurement, "top1_percent")
-        reference_share = read_reference(metric, reference, "top1_percent")
+    def _drop(self, measurement: Measurement, reference: Reference, share_of: str) -> MetricReading:
+        metric = metric_named(share_of)
+        share = read(metric, measurement, share_of)
+        reference_share = read_reference(metric, reference, share_of)
         name = reference.bundle.name
         if isinstance(share, Missing):
             return MetricReading(share, "none", None, name)
         if isinstance(reference_share, Missing):
             return MetricReading(reference_share, "none", None, name)
         if reference.measurement is not None:
-            difference = drop_on_the_same_images(measurement, reference.measurement)
+            of: Literal["accuracy", "agreement"] = (
+                "accuracy" if share_of == "top1_percent" else "agreement"
+            )
+            difference = drop_on_the_same_images(measurement, reference.measurement, of)
             if difference is not None:
                 return MetricReading(difference, "same images", None, name)
         return MetricReading(drop(share, reference_share), "measured", None, name)
@@ -214,7 +218,7 @@ class _Judge:
         if isinstance(reference, Missing):
             return MetricReading(reference, "none")
         if metric.in_points:
-            return replace(self._drop(subject, reference), unit=" points")
+            return replace(self._drop(subject, reference, name), unit=" points")
         ratio = ratio_between(subject, reference, self._comparisons, name)
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=in_percent(ratio.figure, metric.better), unit=" %")

@@ -19,6 +19,7 @@ from pipeline.gating.judging import check_limits
 from pipeline.models import find_factory
 from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
+from pipeline.preflight.labels import check_labels
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import AUTO, MethodRecipe, TeacherRecipe
 from pipeline.training.foreign_models import is_graph
@@ -52,6 +53,7 @@ def check_names(file: RecipeFile) -> None:
             _check_method(method, recipe.data.augment.mix, where)
         _check_quantizable(stage, file.where("stages", number, "methods"))
         _check_held(file, number)
+    check_labels(file)
     _check_pruning(file)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))

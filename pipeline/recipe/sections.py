@@ -95,6 +95,7 @@ class TrainingRecipe(Stage):
     weight_decay: Annotated[float, Within(0, 1000)] = 5e-4
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    label_correction: Annotated[float, Field(ge=0, le=1)] = 0.0
     schedule: Annotated[str, AfterValidator(_known_schedule)] | None = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
@@ -244,11 +245,19 @@ class PreprocessingRecipe(Section):
         return self
 
 
+_FOLDER = "folder:"
+
+
 class DataRecipe(Section):
     """What is learned from.
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
+        unlabelled: nobody says what its images show: all of the folder and of those in it are
+            taken, the teacher alone says what they are, and students are held against its answers.
+        unlabelled_from: a further folder of images without labels, "folder:PATH", that the student
+            learns from beside the others.
+        unlabelled_share: share of each epoch's images that are of those; None shows each once.
         classes: the classes in the order of a network's logits: "imagenet1k", or a file with a name
             a line; the dataset's folders or labels are found in it by id, name or number. None
             takes the dataset's own, sorted.
@@ -288,6 +297,9 @@ class DataRecipe(Section):
     """
 
     name: str = "digits"
+    unlabelled: bool = False
+    unlabelled_from: str | None = None
+    unlabelled_share: Fraction | None = None
     classes: str | None = None
     image_size: Side | Sides | None = None
     teacher_image_size: Side | None = None
@@ -319,6 +331,26 @@ class DataRecipe(Section):
                 f"cache_side = {self.cache_side} is that of pictures in a cache, but there is "
                 "none; set cache, or leave cache_side out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_images_without_labels(self) -> Self:
+        if self.unlabelled and self.unlabelled_from is not None:
+            raise ValueError(
+                "unlabelled = true says that no image has a label, and unlabelled_from names those "
+                "without one beside others; leave out one of them"
+            )
+        if self.unlabelled_share is not None and self.unlabelled_from is None:
+            raise ValueError(
+                f"unlabelled_share = {self.unlabelled_share:g} is that of further images without "
+                "labels, but there are none; set unlabelled_from, or leave unlabelled_share out"
+            )
+        for place in [self.name] if self.unlabelled else [self.unlabelled_from]:
+            if place is not None and not place.startswith(_FOLDER):
+                raise ValueError(
+                    f"images without labels are read from a folder, {_FOLDER}PATH, but got "
+                    f"{place!r}"
+                )
         return self
 
     @model_validator(mode="after")

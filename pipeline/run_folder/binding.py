@@ -18,6 +18,8 @@ _TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
 # What of the data only the student sees, or the steps after the training.
 _NOT_FOR_A_TEACHER = (
     "student_fraction",
+    "unlabelled_from",
+    "unlabelled_share",
     "calibration_images",
     "evaluation_images",
     "teacher_views",

@@ -12,6 +12,7 @@ from pipeline.data.facts import read_facts
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Step
 from pipeline.run_folder.torchrun import share
+from pipeline.training.agreement import answered_batches
 from pipeline.training.expected_accuracy import check_expected, remark_on_worth
 from pipeline.training.network_checks import check_answers, check_learns
 from pipeline.training.networks import form_paths, trained_teacher
@@ -49,13 +50,15 @@ def distil(step: Step, data: TrainingData, listener: Listener) -> None:
     if batches.remark:
         step.remark(batches.remark)
     pair = pair_on(teacher, student, batches, taps)
+    labelled = data.splits.are_labelled
     distill(
         teacher,
         student,
         batches,
         recipe.stages,
         run.stages,
-        validation=data.evaluation(data.splits.validation),
+        validation=data.evaluation(data.splits.validation) if labelled else None,
+        agreement=answered_batches(run, data).get("validation"),
         taps=taps,
         seed=recipe.seed,
         engine=recipe.engine,
@@ -101,13 +104,23 @@ def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, ste
     if recipe.weights is None and recipe.expect_top1 is None:
         return
     source, test = recipe.weights or recipe.model, data.splits.test
+    if not data.splits.are_labelled:
+        check_expected(None, recipe.expect_top1, source)
+        return
     worth = evaluate(student, data.evaluation(test))
     remark_on_worth(worth, test.labels, loaded, source, step.remark)
     check_expected(worth, recipe.expect_top1, source)
 
 
 def remark_on_weights(step: Step, recipe: Recipe) -> None:
-    """Tell which weight of the labels was taken where several methods have one beside them."""
+    """Tell which weight of the labels was taken where several methods have one beside them; and
+    that none counts where no image has a label."""
+    if recipe.data.unlabelled:
+        step.remark(
+            "no image has a label: the cross-entropy with the labels is 0 in every stage, whatever "
+            "its weight, and TCP is the teacher's probability of the class that it answers"
+        )
+        return
     for number, stage in enumerate(recipe.stages, start=1):
         if stage.ce_weight is None and len(stage.method_specs) > 1:
             weight = spelled_out(stage).ce_weight

@@ -20,6 +20,7 @@ from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
 from pipeline.recipe.sections import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
+from pipeline.training.agreement import agreement_of, keep_answers
 from pipeline.training.expected_accuracy import (
     Answered,
     Answers,
@@ -70,11 +71,13 @@ def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
     else:
         network, loaded = _adopted(step, data, asked)
     worth = note_network(run, "teacher", shown_name(recipe.teacher.model), network, data)
+    answers = keep_answers(run, network, data)
     data.check_unchanged()
-    if loaded is not None:
+    if loaded is not None and worth:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
     names = (WEIGHTS, METRICS, *([asked.kind.exported] if asked else []))
-    step.products = [run.teacher / name for name in names if name and (run.teacher / name).exists()]
+    left = [run.teacher / name for name in names if name and (run.teacher / name).exists()]
+    step.products = [*left, *answers]
 
 
 def _trained_or_loaded(
@@ -205,7 +208,7 @@ def note_network(
 
     Returns:
         How well it does: "top1", "loss" and "n", by "test" and "validation"; nothing where images
-        have no labels.
+        have no labels. How often a student agrees with the teacher there is written too.
     """
     splits = data.splits
     parts = {"test": splits.test, "validation": splits.validation} if splits.are_labelled else {}
@@ -214,6 +217,8 @@ def note_network(
         part: evaluate(network, data.evaluation(images, role), device)
         for part, images in parts.items()
     }
+    if role == "student" and splits.unlabelled is not None:
+        more["agreement"] = agreement_of(run, network, data, device)
     record_network(run, role, model, network, worth, key=key, **more)
     return worth
 

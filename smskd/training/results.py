@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from smskd.job import StageJob
 from smskd.objective import spelled_out
 from smskd.training.stage_files import CONTINUATION, METHOD, METRICS, RANGES, WEIGHTS
 
+AGREEMENT = "val_agreement"
 _AGAIN = "delete it to train the stage again"
 
 
@@ -116,10 +118,14 @@ def write_result(
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """The record with the highest validation accuracy, the earliest of equals; else the last."""
-    validated = [record for record in history if record["val_top1"] is not None]
-    return max(validated, key=lambda record: record["val_top1"], default=history[-1])
+    """The record with the highest validation accuracy, or where no image has a label agreement with
+    the teacher; the earliest of equals, and else the last."""
+    for figure in ("val_top1", AGREEMENT):
+        validated = [record for record in history if record.get(figure) is not None]
+        if validated:
+            return max(validated, key=itemgetter(figure))
+    return history[-1]
 
 
 def _point(record: dict[str, Any]) -> dict[str, Any]:
-    return {"epoch": record["epoch"], "val_top1": record["val_top1"]}
+    return {key: record[key] for key in ("epoch", "val_top1", AGREEMENT) if key in record}

@@ -91,6 +91,11 @@ class TeacherKind(ABC):
         del argument
         return None
 
+    def class_count(self, argument: str) -> int | None:
+        """How many classes it answers, where that shows before it is asked."""
+        del argument
+        return None
+
 
 TEACHERS: Registry[TeacherKind] = Registry("kind of teacher", "pipeline.models.teachers")
 

@@ -21,6 +21,11 @@ from smskd.listening import Listener
 logger = logging.getLogger(__name__)
 
 FOLDER = "logs"
+_VALIDATED = {
+    "validation/top1": "val_top1",
+    "validation/loss": "val_loss",
+    "validation/agreement": "val_agreement",
+}
 _PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 Figures = Mapping[str, float]
@@ -192,7 +197,7 @@ def _figures(record: Mapping[str, Any]) -> dict[str, float]:
     """An epoch's figures under the names that logs have them by."""
     figures = {f"losses/{name}": value for name, value in record["losses"].items()}
     figures |= {"learning_rate": record["lr"], "seconds": record["seconds"]}
-    for name, key in (("validation/top1", "val_top1"), ("validation/loss", "val_loss")):
-        if record[key] is not None:
+    for name, key in _VALIDATED.items():
+        if record.get(key) is not None:
             figures[name] = record[key]
     return figures
