@@ -209,7 +209,8 @@ class Stage:
             raise ValueError(f"carry must lie from 0 to 1, but got {self.carry}")
         if not 0 <= self.label_correction <= 1:
             raise ValueError(
-                f"label_correction must lie from 0 to 1, but got {self.label_correction}"
+                "label_correction must lie from 0 to 1, but got "
+                f"label_correction={self.label_correction}"
             )
         if self.label_correction and not self.methods:
             raise ValueError(
