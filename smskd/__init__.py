@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smskd.batch import Batch
-    from smskd.distillation import distill, train_alone
+    from smskd.distillation import StageTeacher, distill, train_alone
     from smskd.engine import Engine
     from smskd.evaluation import evaluate
     from smskd.listening import Listener
     from smskd.methods import METHODS, Method, Progress
     from smskd.retention import retention_matrix
     from smskd.stage import MethodSpec, Stage, stage_folder
+    from smskd.teaching.mixed import MixedTeacher, MixMember
     from smskd.teaching.teacher_views import TeacherViews, keep_teacher_views
     from smskd.weightings import WEIGHTINGS
 
@@ -32,8 +33,11 @@ __all__ = [
     "Listener",
     "Method",
     "MethodSpec",
+    "MixMember",
+    "MixedTeacher",
     "Progress",
     "Stage",
+    "StageTeacher",
     "TeacherViews",
     "distill",
     "evaluate",
@@ -51,8 +55,11 @@ _HOME = {
     "Listener": "listening",
     "Method": "methods",
     "MethodSpec": "stage",
+    "MixMember": "teaching.mixed",
+    "MixedTeacher": "teaching.mixed",
     "Progress": "methods",
     "Stage": "stage",
+    "StageTeacher": "distillation",
     "TeacherViews": "teaching.teacher_views",
     "distill": "distillation",
     "evaluate": "evaluation",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,8 @@ from pipeline.cli._app import JsonOption, RunOption, SetOption, TrustOption, app
 from pipeline.cli._completion import complete_methods, complete_recipe
 from pipeline.cli._options import RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
 _OPTIONS = (
     RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH, or table:PATH"),
@@ -66,6 +69,10 @@ _OPTIONS = (
         "Prepare images as one of these has it, for weights of one's own; a fresh student's are "
         "prepared as the teacher's",
     ),
+    RecipeOption(
+        "teacher_mix",
+        help="How much each of several teachers counts for an image, beside its weight",
+    ),
     RecipeOption("teacher.training.epochs", "teacher_epochs", "Epochs of the teacher's training"),
     RecipeOption(
         "data.teacher_views",
@@ -85,6 +92,19 @@ _OPTIONS = (
 )
 
 
+def teachers_typed(models: list[str]) -> dict[str, Any]:
+    """What one teacher, or several, are in a recipe; each of several is named after its file."""
+    if len(models) < 2:
+        return {"teacher.model": models[0]} if models else {}
+    names = [_NOT_IN_A_NAME.sub("-", Path(m.rpartition(":")[2]).stem).strip("._-") for m in models]
+    numbered = [
+        name if name and names.count(name) == 1 else f"teacher-{number}"
+        for number, name in enumerate(names, start=1)
+    ]
+    pairs = zip(numbered, models, strict=True)
+    return {"teachers": [{"name": name, "model": model} for name, model in pairs]}
+
+
 @app.command(
     cls=with_recipe(
         *_OPTIONS,
@@ -97,6 +117,7 @@ _OPTIONS = (
             "teacher_preprocessing",
             "preprocessing",
             "teacher_views",
+            "teacher_mix",
             "prune",
             "train_alone",
             "seed",
@@ -151,6 +172,14 @@ def distill(
             "it, from input to output (student.taps, teacher.taps)."
         ),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The teacher's model: a name, an ONNX file, or what answers pictures, "
+            "function:package.module:name or command:PROGRAM ARGUMENTS (teacher.model). Repeat it "
+            "for several finished ones, which teach together (teachers)."
+        ),
+    ] = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
@@ -163,6 +192,7 @@ def distill(
     from pipeline.recipe.sections import own_schedules  # noqa: PLC0415
 
     overrides = recipe_changes(ctx)
+    overrides |= teachers_typed(teacher or [])
     if tap:
         # One name stands for both networks.
         overrides["student.taps"] = [name.partition("=")[0] for name in tap]

@@ -233,10 +233,10 @@ class TrainBatches:
         return result, mixed_labels(labels[:-1], labels[1:], keep, self.classes)
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
-        student, teacher = _resized(images, self.preprocessing), None
+        student, teacher = resized(images, self.preprocessing), None
         if _input_of(self.teacher) != _input_of(self.preprocessing):
-            at_size = _resized(images, self.teacher)
-            teacher = _renormalised(at_size, self.preprocessing, self.teacher)
+            at_size = resized(images, self.teacher)
+            teacher = renormalised(at_size, self.preprocessing, self.teacher)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
@@ -304,7 +304,7 @@ def _input_of(preprocessing: Preprocessing) -> tuple[object, ...]:
     return *shape, preprocessing.mean, preprocessing.std
 
 
-def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+def resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Images of shape (N, C, H, W) at the height and width that a network takes."""
     size = (preprocessing.height, preprocessing.width)
     if tuple(images.shape[2:]) == size:
@@ -312,7 +312,7 @@ def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _renormalised(images: Tensor, before: Preprocessing, now: Preprocessing) -> Tensor:
+def renormalised(images: Tensor, before: Preprocessing, now: Preprocessing) -> Tensor:
     """Images with another mean and deviation than they were normalised with."""
     if (before.mean, before.std) == (now.mean, now.std):
         return images

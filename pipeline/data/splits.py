@@ -142,7 +142,9 @@ def split(
         test=parts.test,
         classes=dataset.classes,
         preprocessing=preprocessing,
-        teacher_preprocessing=_of_teacher(preprocessing, recipe, teacher or Preparation()),
+        teacher_preprocessing=preprocessing_of_teacher(
+            preprocessing, recipe, teacher or Preparation()
+        ),
         remarks=tuple(remarks),
         with_labels=parts.student_train if further is not None else None,
         unlabelled=unlabelled,
@@ -199,7 +201,9 @@ def _rounded(values: NDArray[np.float64]) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def _of_teacher(student: Preprocessing, recipe: DataRecipe, teacher: Preparation) -> Preprocessing:
+def preprocessing_of_teacher(
+    student: Preprocessing, recipe: DataRecipe, teacher: Preparation
+) -> Preprocessing:
     """From a picture to the teacher's input: the student's, but for what is known of it."""
     size = recipe.teacher_image_size
     own = replace(teacher, size=(size, size)) if size else teacher

@@ -27,7 +27,7 @@ from foundation.errors import (
 from foundation.files import sha256_of, user_path
 from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
-from pipeline.recipe.sections import TeacherRecipe
+from pipeline.recipe.sections import NetworkRecipe, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -143,7 +143,14 @@ def weights_identity(weights: str | None) -> str | None:
     return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
 
 
-def teacher_identity(teacher: TeacherRecipe) -> str | None:
+def teachers_identity(recipe: Recipe) -> Any:
+    """The same of a recipe's teacher, or of each of several."""
+    if not recipe.teachers:
+        return teacher_identity(recipe.teacher)
+    return [[member.name, teacher_identity(member)] for member in recipe.teachers]
+
+
+def teacher_identity(teacher: NetworkRecipe) -> str | None:
     """What a finished teacher is known by: its file's SHA-256, or its weights' name; None of one
     that is trained here."""
     is_graph = teacher.model.lower().endswith(GRAPH_SUFFIX)

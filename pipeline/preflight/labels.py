@@ -25,12 +25,18 @@ def check_labels(file: RecipeFile) -> None:
         _check_what_is_told(file)
 
 
-def check_has_labels(file: RecipeFile, command: str) -> None:
-    """Make sure that images have labels for a command that holds accuracies against each other.
+def check_comparable(file: RecipeFile, command: str) -> None:
+    """Make sure that images have labels, and one teacher, for a command that holds accuracies of
+    many trainings against each other.
 
     Raises:
-        RecipeError: when they have none.
+        RecipeError: when they have not.
     """
+    if file.recipe.teachers:
+        raise RecipeError(
+            f"{file.where('teachers')}: {command} compares students of one teacher; write that as "
+            "[teacher], or use compress distill"
+        )
     if file.recipe.data.unlabelled:
         raise RecipeError(
             f"{file.where('data', 'unlabelled')}: {command} holds accuracies against each other, "
@@ -58,6 +64,8 @@ def _check_method(name: str, where: str) -> None:
 
 def _check_teacher(file: RecipeFile) -> None:
     teacher = file.recipe.teacher
+    if file.recipe.teachers:  # all are finished
+        return
     if asked_teacher(teacher.model) is None and teacher.weights is None:
         raise RecipeError(
             f"{file.where('teacher', 'model')}: teacher {teacher.model} would be trained here, and "

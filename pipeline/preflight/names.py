@@ -20,8 +20,9 @@ from pipeline.models import find_factory
 from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
 from pipeline.preflight.labels import check_labels
+from pipeline.preflight.several_teachers import check_several
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import AUTO, MethodRecipe, TeacherRecipe
+from pipeline.recipe.sections import AUTO, MethodRecipe, NetworkRecipe
 from pipeline.training.foreign_models import is_graph
 from smskd.earlier import check_held, held_specs
 from smskd.methods import METHODS, settings_of
@@ -43,7 +44,11 @@ def check_names(file: RecipeFile) -> None:
     if recipe.data.classes is not None:
         check_order_name(recipe.data.classes, file.where("data", "classes"))
     POLICIES.get(recipe.data.augment.policy, file.where("data", "augment", "policy"))
-    _check_teacher(recipe.teacher, file)
+    if not recipe.teachers:
+        _check_teacher(recipe.teacher, file, "teacher")
+    for number, member in enumerate(recipe.teachers):
+        _check_teacher(member, file, "teachers", number)
+    check_several(file)
     if not is_graph(recipe.student.model):
         find_factory(recipe.student.model, file.where("student", "model"))
     for number, stage in enumerate(recipe.stages):
@@ -61,16 +66,16 @@ def check_names(file: RecipeFile) -> None:
         check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
 
 
-def _check_teacher(teacher: TeacherRecipe, file: RecipeFile) -> None:
+def _check_teacher(teacher: NetworkRecipe, file: RecipeFile, *place: str | int) -> None:
     """A teacher that is asked has no weights to read, and none to train."""
-    where, asked = file.where("teacher", "model"), asked_teacher(teacher.model)
+    where, asked = file.where(*place, "model"), asked_teacher(teacher.model)
     if asked is None:
         find_factory(teacher.model, where)
         return
     asked.kind.check(asked.argument, where)
     if teacher.weights is not None:
         raise RecipeError(
-            f"{file.where('teacher', 'weights')}: teacher {teacher.model} is asked, and brings "
+            f"{file.where(*place, 'weights')}: teacher {teacher.model} is asked, and brings "
             "what it knows; leave the weights out"
         )
 

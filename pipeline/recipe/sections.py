@@ -422,6 +422,32 @@ class TeacherRecipe(NetworkRecipe):
         return training
 
 
+class MemberRecipe(NetworkRecipe):
+    """One of several teachers: an ONNX file or another that is asked, or a network with weights.
+
+    Attributes:
+        name: by which a stage names it.
+        weight: how much it counts beside the others.
+        model, weights, weights_key, settings, taps, preprocessing: as the teacher's.
+        expect_top1: of all together it is the teacher's.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    weight: Positive = 1.0
+    preprocessing: str | None = None
+
+    @field_validator("expect_top1")
+    @classmethod
+    def _is_that_of_all(cls, expected: float | None) -> float | None:
+        if expected is not None:
+            raise ValueError("is told of all teachers together: teacher.expect_top1")
+        return expected
+
+
+MIXED = "mix"
+"""What `teacher.model` is called where there are several."""
+
+
 class StudentRecipe(NetworkRecipe):
     """The network that learns.
 
@@ -790,12 +816,22 @@ class SearchRecipe(Section):
 class Recipe(Section):
     """The whole road. Every option that says how something is done has its place here; every key of
     `export` and `bench` has an option of its own, and --set of `run`, `distill`, `export` and
-    `study` reaches them all."""
+    `study` reaches them all.
+
+    Attributes:
+        teachers: several teachers in place of one: their probabilities are meaned, each by its
+            weight, and a stage may name one of them by itself.
+        teacher_mix: how much each of several teachers counts for an image, beside its weight:
+            average, all alike; confidence, by the probability of what it answers; entropy, by how
+            far its answer is from knowing nothing.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     seed: Seed = 0
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
+    teachers: Annotated[list[MemberRecipe], Field(max_length=32)] = []
+    teacher_mix: Literal["average", "confidence", "entropy"] = "average"
     student: StudentRecipe = StudentRecipe()
     stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
         # What measured best: docs/results.md.
@@ -808,6 +844,39 @@ class Recipe(Section):
     gate: GateRecipe = GateRecipe()
     study: StudyRecipe = StudyRecipe()
     search: SearchRecipe | None = None
+
+    @model_validator(mode="after")
+    def _has_teachers_that_go_together(self) -> Self:
+        names = [member.name for member in self.teachers]
+        if len(names) == 1:
+            raise ValueError(
+                f"teachers are two or more, but got {names[0]!r} alone; write it as [teacher]"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f"each of several teachers has a name of its own, but got {names}")
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.teacher is not None and stage.teacher not in names:
+                known = ", ".join(map(repr, names)) or "none, for [[teachers]] has none"
+                raise ValueError(
+                    f"stage {number} has teacher {stage.teacher!r}, but those with names are "
+                    f"{known}"
+                )
+        own, several = self.teacher, bool(names)
+        if not several and own.model == MIXED:
+            raise ValueError(f"teacher.model = {MIXED!r} is several: write them as [[teachers]]")
+        if several and ("model" in own.model_fields_set and own.model != MIXED):
+            raise ValueError(
+                f"there are [[teachers]], and teacher.model = {own.model!r} beside them; leave out "
+                "one of them"
+            )
+        if several and (own.weights or own.taps or own.preprocessing):
+            raise ValueError(
+                "weights, taps and preprocessing are those of each of several teachers; write them "
+                "in [[teachers]]"
+            )
+        if several:
+            self.__dict__["teacher"] = own.model_copy(update={"model": MIXED})
+        return self
 
     @model_validator(mode="after")
     def _has_stages_that_go_together(self) -> Self:

@@ -19,7 +19,7 @@ from pipeline.data.class_order import class_order, is_number, numbers_in, order_
 from pipeline.data.images import Images
 from pipeline.models import classes_of
 from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
-from pipeline.recipe.sections import DataRecipe, StudentRecipe, TeacherRecipe
+from pipeline.recipe.sections import DataRecipe, NetworkRecipe, Recipe, StudentRecipe
 from pipeline.training.foreign_models import is_graph
 
 
@@ -76,17 +76,23 @@ def network_classes(student: StudentRecipe) -> NetworkClasses:
     return NetworkClasses(source, names, len(names) or None)
 
 
-def teacher_classes(teacher: TeacherRecipe, dataset: Dataset) -> NetworkClasses:
-    """What a finished teacher tells of its classes, before it teaches.
+def teacher_classes(recipe: Recipe, dataset: Dataset) -> NetworkClasses:
+    """What a finished teacher tells of its classes, before it teaches; of several the first that
+    names them, or else that tells how many there are.
 
     Args:
-        teacher: its section; where it is asked and does not tell how many classes it knows, it is
+        recipe: names them; where one is asked and does not tell how many classes it knows, it is
             asked about two images.
         dataset: has these.
 
     Raises:
         ModelMismatchError: when it does not answer.
     """
+    known = [_told_by(teacher, dataset) for teacher in recipe.teachers or [recipe.teacher]]
+    return max(known, key=lambda told: (bool(told.names), told.count is not None))
+
+
+def _told_by(teacher: NetworkRecipe, dataset: Dataset) -> NetworkClasses:
     source, asked = teacher.weights or teacher.model, asked_teacher(teacher.model)
     if asked is None:
         names = tuple(classes_of(teacher.model, teacher.weights))

@@ -155,7 +155,7 @@ class TrainingData:
         elif self.recipe.unlabelled:
             from pipeline.training.network_classes import teacher_classes  # noqa: PLC0415 - onnx
 
-            known_classes = teacher_classes(self.file.recipe.teacher, dataset)
+            known_classes = teacher_classes(self.file.recipe, dataset)
             dataset = known_classes.given_to(dataset, self.recipe)
         further = self._further_images(dataset)
         splits = split(

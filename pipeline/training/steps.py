@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.models import teacher_identity, weights_identity
+from pipeline.models import teachers_identity, weights_identity
 from pipeline.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def teach(run: RunFolder, data: TrainingData, listener: Listener) -> None:
         ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     teacher = data.file.recipe.teacher
-    with run.step("teacher", weights=teacher_identity(teacher)) as step:
+    with run.step("teacher", weights=teachers_identity(data.file.recipe)) as step:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch
 

@@ -41,13 +41,15 @@ from pipeline.training.networks import (
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
+from pipeline.training.several_teachers import adopt_teachers, member_files
 from pipeline.training.students import new_student
-from smskd.checkpoints.files import save_model
+from smskd.checkpoints.files import save_model, save_tensors
 from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
 from smskd.evaluation import evaluate
 from smskd.features.taps import evaluating
 from smskd.listening import Listener
+from smskd.teaching.mixed import MixedTeacher
 from smskd.training.stage_files import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -66,17 +68,24 @@ def get_teacher(step: Step, data: TrainingData, listener: Listener) -> None:
     run, recipe = step.run, data.file.recipe
     asked = asked_teacher(recipe.teacher.model)
     source = recipe.teacher.weights or f"teacher {recipe.teacher.model}"
-    if asked is None:
+    network: nn.Module
+    loaded: Loaded | None = None
+    if recipe.teachers:
+        network = _several(step, data)
+    elif asked is None:
         network, loaded = _trained_or_loaded(step, data, listener)
     else:
         network, loaded = _adopted(step, data, asked)
-    worth = note_network(run, "teacher", shown_name(recipe.teacher.model), network, data)
+    together = ", ".join(member.name for member in recipe.teachers)
+    name = f"mix of {together}" if together else shown_name(recipe.teacher.model)
+    worth = note_network(run, "teacher", name, network, data)
     answers = keep_answers(run, network, data)
     data.check_unchanged()
     if loaded is not None and worth:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
     names = (WEIGHTS, METRICS, *([asked.kind.exported] if asked else []))
     left = [run.teacher / name for name in names if name and (run.teacher / name).exists()]
+    left += member_files(run)
     step.products = [*left, *answers]
 
 
@@ -134,6 +143,18 @@ def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Mo
     remark_on_classes(facts.classes, loaded, model, step.remark)
     save_asked(run.teacher / WEIGHTS, teacher)
     return teacher, loaded
+
+
+def _several(step: Step, data: TrainingData) -> nn.Module:
+    """Several finished teachers, which take one's place."""
+    run, recipe = step.run, data.file.recipe
+    facts = read_facts(run.data)
+    images, _ = next(iter(data.evaluation(data.splits.validation, "teacher")))
+    teacher = adopt_teachers(run, recipe, facts, images[:_LOOKED_AT], step.remark)
+    check_runs(teacher, shown_name(recipe.teacher.model), facts, "teacher")
+    _check_student(recipe, facts, teacher, data)
+    save_tensors(run.teacher / WEIGHTS, teacher.state_dict())
+    return teacher
 
 
 def _check_student(
@@ -224,9 +245,20 @@ def note_network(
 
 
 def _cost_of(network: nn.Module, images: Tensor) -> dict[str, int | None]:
+    if isinstance(network, MixedTeacher):
+        return _summed([_cost_of(network.member(name), images) for name in network.names])
     if isinstance(network, AskedTeacher):
         return {"parameters": network.parameters_known, "macs": None}
     return cost_of(network, images)
+
+
+def _summed(costs: list[dict[str, int | None]]) -> dict[str, int | None]:
+    """What several cost together; None where one does not tell."""
+    sums: dict[str, int | None] = {}
+    for key in costs[0]:
+        values = [cost[key] for cost in costs]
+        sums[key] = None if None in values else sum(value for value in values if value is not None)
+    return sums
 
 
 def record_network(

@@ -20,7 +20,7 @@ Trust = Callable[[Tensor], Tensor]
 """From what each teacher says, log-probabilities (T, N, classes), to how much each counts for each
 sample beside its own weight: (T, N), none below 0."""
 
-MIXES: Registry[Trust] = Registry("mix of teachers", "smskd.teaching")
+MIXES: Registry[Trust] = Registry("mix of teachers", "smskd.teaching.mixed")
 
 
 @MIXES.register("average")
@@ -93,6 +93,7 @@ class MixedTeacher(nn.Module):
     """
 
     digest: Tensor
+    weights: Tensor
 
     def __init__(self, members: Mapping[str, MixMember], mix: str = "average") -> None:
         super().__init__()
@@ -108,8 +109,6 @@ class MixedTeacher(nn.Module):
         known_by = [mix, *(content_sha256(m.network.state_dict()) for m in members.values())]
         digest = bytearray("\n".join(known_by).encode())
         self.register_buffer("digest", torch.frombuffer(digest, dtype=torch.uint8).clone())
-
-    weights: Tensor
 
     def member(self, name: str) -> nn.Module:
         """One of them by itself."""
