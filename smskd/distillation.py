@@ -100,7 +100,9 @@ def distill(
     check_inside(Path(folder))
     for stage in stages:
         check_quantizable(stage)
-    pairs = _Pairs(student, train, {None: StageTeacher(teacher, views, taps), **(teachers or {})})
+    named: dict[str | None, StageTeacher] = {None: StageTeacher(teacher, views, taps)}
+    named.update(teachers or {})
+    pairs = _Pairs(student, train, named)
     pairs.check(stages)
     curves = curves_of(stages)
     folders = [Path(folder) / stage_folder(*numbered) for numbered in enumerate(stages, start=1)]

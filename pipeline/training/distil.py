@@ -95,7 +95,8 @@ def _retention(
     run: RunFolder, pairs: Mapping[str | None, Pair], data: TrainingData, say: Say
 ) -> list[Path]:
     if len(pairs) == 1:
-        return keep_retention(run, *pairs.values(), data, say)
+        (pair,) = pairs.values()
+        return keep_retention(run, pair, data, say)
     say("the retention matrix is left out: stages have several teachers, whose losses differ")
     return []
 

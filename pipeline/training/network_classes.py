@@ -88,7 +88,8 @@ def teacher_classes(recipe: Recipe, dataset: Dataset) -> NetworkClasses:
     Raises:
         ModelMismatchError: when it does not answer.
     """
-    known = [_told_by(teacher, dataset) for teacher in recipe.teachers or [recipe.teacher]]
+    sections: Sequence[NetworkRecipe] = recipe.teachers or [recipe.teacher]
+    known = [_told_by(section, dataset) for section in sections]
     return max(known, key=lambda told: (bool(told.names), told.count is not None))
 
 

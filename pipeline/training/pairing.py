@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from foundation.errors import RecipeError
 from pipeline.data.facts import DataFacts
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import NetworkRecipe, Recipe
 from pipeline.training.students import prune_in_place
 from smskd.earlier import earlier_methods
 from smskd.objective import Objective
@@ -30,7 +30,8 @@ def taps_of(recipe: Recipe, name: str | None = None) -> Taps | None:
     """
     if recipe.teachers and name is None:
         return None
-    section, where = recipe.teacher, "teacher.taps"
+    section: NetworkRecipe = recipe.teacher
+    where = "teacher.taps"
     if name is not None:
         section = next(member for member in recipe.teachers if member.name == name)
         where = f"taps of teacher {name}"

@@ -142,5 +142,6 @@ class MixedTeacher(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         for member in self._members.values():
-            member.network._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+            member.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
