@@ -50,6 +50,7 @@ class TrainBatches:
         view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
+        numbers: of each sample, what a teacher that looks answers up is shown in place of images.
         unlabelled_share: share of each epoch's images that have no label, each epoch drawn anew;
             None shows each image once.
         fingerprint: of the dataset's files, where it has any.
@@ -74,6 +75,7 @@ class TrainBatches:
         share: tuple[int, int] = (0, 1),
         classes: int | None = None,
         unlabelled_share: float | None = None,
+        numbers: Ids | None = None,
         fingerprint: str | None = None,
         pin: bool = False,
     ) -> None:
@@ -89,7 +91,7 @@ class TrainBatches:
         self.framing = _larger(Fit.of(self.preprocessing), self.teacher)
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
-        self.unlabelled_share = unlabelled_share
+        self.unlabelled_share, self.numbers = unlabelled_share, numbers
         self.fingerprint = fingerprint
         self.pin = pin
         self.epoch = 0
@@ -234,17 +236,27 @@ class TrainBatches:
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
         student, teacher = resized(images, self.preprocessing), None
-        if _input_of(self.teacher) != _input_of(self.preprocessing):
+        if self.numbers is not None:
+            teacher = as_images(self.numbers[ids])
+        elif _input_of(self.teacher) != _input_of(self.preprocessing):
             at_size = resized(images, self.teacher)
             teacher = renormalised(at_size, self.preprocessing, self.teacher)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
 class EvaluationBatches:
-    """Images of all pictures once, in order, as the preprocessing asks for them."""
+    """Images of all pictures once, in order, as the preprocessing asks for them.
 
-    def __init__(self, images: ImageSet, preprocessing: Preprocessing) -> None:
-        self.images, self.preprocessing = images, preprocessing
+    Args:
+        images: the pictures.
+        preprocessing: how they become images.
+        numbers: of each, what a teacher that looks answers up is shown in place of images.
+    """
+
+    def __init__(
+        self, images: ImageSet, preprocessing: Preprocessing, numbers: Ids | None = None
+    ) -> None:
+        self.images, self.preprocessing, self.numbers = images, preprocessing, numbers
 
     def __len__(self) -> int:
         return sum(1 for _ in self._blocks())
@@ -255,9 +267,18 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
+        if self.numbers is not None:
+            for ids in self._blocks():
+                yield as_images(self.numbers[ids]), torch.from_numpy(labels[ids])
+            return
         fit = Fit.of(self.preprocessing)
         for ids, images in _read_ahead(self.images, self._blocks(), fit):
             yield normalised(images, self.preprocessing), torch.from_numpy(labels[ids])
+
+
+def as_images(numbers: Ids) -> Tensor:
+    """Numbers of pictures in the place of their images: int64, shape (N, 1, 1, 1)."""
+    return torch.from_numpy(numbers).view(-1, 1, 1, 1)
 
 
 def _at_once(height: int, width: int, preprocessing: Preprocessing) -> int:

@@ -223,7 +223,8 @@ def _taken(
 
 def _is_trained(section: NetworkRecipe) -> bool:
     """Whether a network begins with what others have trained, which no library publishes."""
-    return asked_teacher(section.model) is not None or (
+    asked = asked_teacher(section.model)
+    return (asked is not None and not asked.kind.by_number) or (
         section.weights is not None and not names_weights(section.weights)
     )
 

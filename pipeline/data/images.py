@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,12 +53,14 @@ class ArrayImages:
         labels: shape (N,).
         framing: how they were taken from `source`, where there is one.
         source: the pictures that they were taken from; None where they are pictures themselves.
+        name: what a message calls a picture, by its number; None where they have no names.
     """
 
     pixels: Images
     labels: Labels
     framing: Framing | None = None
     source: ImageSet | None = None
+    name: Callable[[int], str] | None = None
 
     def read(self, ids: Ids, framing: Framing | None = None) -> Images:
         if framing is None or framing == self.framing:

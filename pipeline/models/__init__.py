@@ -153,8 +153,9 @@ def teachers_identity(recipe: Recipe) -> Any:
 def teacher_identity(teacher: NetworkRecipe) -> str | None:
     """What a finished teacher is known by: its file's SHA-256, or its weights' name; None of one
     that is trained here."""
-    is_graph = teacher.model.lower().endswith(GRAPH_SUFFIX)
-    return weights_identity(teacher.model if is_graph else teacher.weights or None)
+    path = user_path(teacher.model)
+    is_file = bool(path.suffix) and path.is_file()
+    return weights_identity(teacher.model if is_file else teacher.weights or None)
 
 
 def settings_for(model: str, weights: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
 from pipeline.preflight.labels import check_labels
 from pipeline.preflight.several_teachers import check_several
+from pipeline.preflight.stored_teacher import check_stored
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import AUTO, MethodRecipe, NetworkRecipe
 from pipeline.training.foreign_models import is_graph
@@ -49,6 +50,7 @@ def check_names(file: RecipeFile) -> None:
     for number, member in enumerate(recipe.teachers):
         _check_teacher(member, file, "teachers", number)
     check_several(file)
+    check_stored(file)
     if not is_graph(recipe.student.model):
         find_factory(recipe.student.model, file.where("student", "model"))
     for number, stage in enumerate(recipe.stages):

@@ -396,7 +396,8 @@ class TeacherRecipe(NetworkRecipe):
 
     Attributes:
         model: a registered model, "package.module:factory", or a teacher that is asked: an ONNX
-            file, "function:package.module:name", "command:PROGRAM ARGUMENTS".
+            file, "function:package.module:name", "command:PROGRAM ARGUMENTS", or a file of what
+            a teacher said of each image: .npz, .safetensors, .csv.
         weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
             weights by name: "torchvision:IMAGENET1K_V1".
         weights_key: names one of several sets of weights in a checkpoint: "model_ema".

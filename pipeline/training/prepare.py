@@ -45,6 +45,7 @@ from pipeline.data.images import ImageSet, in_memory, remembered, sample_of
 from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import Splits, split
 from pipeline.models import names_weights
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.recipe.sections import DataRecipe
 from pipeline.run_folder.folder import RunFolder, release_of
@@ -52,6 +53,8 @@ from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
     from pipeline.data.batches import EvaluationBatches, TrainBatches
+    from pipeline.data.images import Ids
+    from pipeline.models.teachers.stored import StoredAnswers
     from pipeline.training.network_classes import NetworkClasses
 
 logger = logging.getLogger(__name__)
@@ -241,6 +244,7 @@ class TrainingData:
             view_seed=recipe.split_seed,
             share=share,
             classes=len(splits.classes),
+            numbers=None if alone else self.numbers_of(images),
             unlabelled_share=recipe.unlabelled_share if images is splits.student_train else None,
             fingerprint=self.fingerprint,
             pin=self.file.recipe.engine.takes_pinned,
@@ -251,10 +255,49 @@ class TrainingData:
         from pipeline.data.batches import EvaluationBatches  # noqa: PLC0415 - torch
 
         preprocessing = self._preprocessing_of(role)
+        numbers = self.numbers_of(images) if role == "teacher" else None
+        if numbers is not None:
+            return EvaluationBatches(images, preprocessing, numbers)
         key = (id(images), role)
         if key not in self._seen:
             self._seen[key] = remembered(images, Fit.of(preprocessing))
         return EvaluationBatches(self._seen[key], preprocessing)
+
+    @cached_property
+    def stored(self) -> StoredAnswers | None:
+        """What a teacher said that nobody asks any more; None of one that sees images.
+
+        Raises:
+            CorruptFileError: when it cannot be read.
+        """
+        asked = asked_teacher(self.file.recipe.teacher.model)
+        if asked is None or not asked.kind.by_number:
+            return None
+        from pipeline.models.teachers.stored import read_answers  # noqa: PLC0415 - torch
+
+        return read_answers(user_path(asked.argument))
+
+    def numbers_of(self, images: ImageSet) -> Ids | None:
+        """Where the answers to a part's images are stored; None of a teacher that sees images.
+
+        Raises:
+            ModelMismatchError: when one has none.
+            RecipeError: when nobody gave the images names.
+        """
+        if self.stored is None:
+            return None
+        from pipeline.data.image_ids import ids_of  # noqa: PLC0415 - torch
+        from pipeline.models.teachers.stored import numbers_of  # noqa: PLC0415 - torch
+
+        model = self.file.recipe.teacher.model
+        ids = ids_of(images, self.recipe.name)
+        if ids is None:
+            raise RecipeError(
+                f"{self.file.where('teacher', 'model')}: stored logits are looked up by the path "
+                f"of an image, and those of {self.recipe.name} have none; use folder:PATH or "
+                "table:PATH"
+            )
+        return numbers_of(self.stored, ids, model)
 
     def _preprocessing_of(self, role: Role) -> Preprocessing:
         splits = self.splits

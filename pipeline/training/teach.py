@@ -17,7 +17,7 @@ from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
 from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import AugmentRecipe, Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.agreement import agreement_of, keep_answers
@@ -136,6 +136,11 @@ def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Mo
     remark = notice_probabilities(teacher, images[:_LOOKED_AT])
     if remark is not None:
         step.remark(remark)
+    if asked.kind.by_number and recipe.data.augment != AugmentRecipe():
+        step.remark(
+            f"{teacher.name}: is of each image as it is, and the student sees it varied "
+            "(data.augment): what the teacher says of all variations is the same"
+        )
     check_runs(teacher, model, facts, "teacher")
     check_answers(teacher, model, first_images(data, "teacher"))
     _check_student(recipe, facts, teacher, data)
@@ -199,7 +204,9 @@ def _answers_of(network: nn.Module, data: TrainingData) -> Answers:
         with evaluating(network), torch.inference_mode():
             predicted = [
                 network(batch.to(device)).argmax(1).cpu().numpy()
-                for batch, _ in EvaluationBatches(images, splits.teacher_preprocessing)
+                for batch, _ in EvaluationBatches(
+                    images, splits.teacher_preprocessing, data.numbers_of(images)
+                )
             ]
         return Answered(np.concatenate(predicted), images.labels, splits.classes)
 

@@ -119,7 +119,13 @@ class TestARun:
 
     def test_another_mix_is_another_run(self, run: RunFolder, place: Path) -> None:
         with pytest.raises(RunMismatchError, match="teacher_mix is 'average' there, 'entropy'"):
-            walk(run.path, teachers=members(place), teacher_mix="entropy", stages=[KD])
+            walk(
+                run.path,
+                teachers=members(place),
+                teacher_mix="entropy",
+                stages=[{"methods": "fitnet", "epochs": 1, "teacher": "b"}, KD],
+                **{"data.teacher_views": 1},
+            )
 
 
 @pytest.mark.parametrize(
