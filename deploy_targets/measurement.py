@@ -78,6 +78,8 @@ class Measurement:
         memory_mb: of the last process that timed queries, in MiB.
         energy: None where the host does not tell.
         accuracy: on the evaluation file, or None if there was none.
+        agreement: how often it answers images without labels as the teacher does, in the words of
+            an accuracy, which it is not; None where there were none.
         parity: against the original's logits on the bundle's probe images.
         conditions: of the machine before, during and after.
         validity: whether all that let the figures speak of the bundle.
@@ -105,6 +107,7 @@ class Measurement:
     parity: Parity
     conditions: list[Conditions]
     validity: Validity
+    agreement: Accuracy | None = None
     launches: int = 1
     seconds: float
     started_at: str

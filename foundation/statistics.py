@@ -28,7 +28,8 @@ def wilson_interval(successes: float, trials: int, z: float = _Z_95) -> tuple[fl
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     spread = math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
     half = z * spread / (1 + square / trials)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The share itself lies within; rounding may say otherwise where it is 0 or 1.
+    return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def paired_difference(lost: int, won: int, n: int, z: float = _Z_95) -> tuple[float, float, float]:

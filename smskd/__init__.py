@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smskd.batch import Batch
-    from smskd.distillation import distill, train_alone
+    from smskd.distillation import StageTeacher, distill, train_alone
     from smskd.engine import Engine
     from smskd.evaluation import evaluate
     from smskd.fine_tuning.phases import FineTuning, fine_tune
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from smskd.methods import METHODS, Method, Progress
     from smskd.retention import retention_matrix
     from smskd.stage import MethodSpec, Stage, stage_folder
+    from smskd.teaching.mixed import MixedTeacher, MixMember
     from smskd.teaching.teacher_views import TeacherViews, keep_teacher_views
     from smskd.weightings import WEIGHTINGS
 
@@ -34,8 +35,11 @@ __all__ = [
     "Listener",
     "Method",
     "MethodSpec",
+    "MixMember",
+    "MixedTeacher",
     "Progress",
     "Stage",
+    "StageTeacher",
     "TeacherViews",
     "distill",
     "evaluate",
@@ -55,8 +59,11 @@ _HOME = {
     "Listener": "listening",
     "Method": "methods",
     "MethodSpec": "stage",
+    "MixMember": "teaching.mixed",
+    "MixedTeacher": "teaching.mixed",
     "Progress": "methods",
     "Stage": "stage",
+    "StageTeacher": "distillation",
     "TeacherViews": "teaching.teacher_views",
     "distill": "distillation",
     "evaluate": "evaluation",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foundation.errors import DataLayoutError, TrainingError
+from foundation.labels import UNLABELLED
 
 
 class Batch(NamedTuple):
@@ -16,8 +17,9 @@ class Batch(NamedTuple):
 
     Attributes:
         images: what the student sees, shape (N, C, H, W).
-        labels: classes, shape (N,), int64; or probabilities of the classes, shape (N, classes),
-            float, for images that were mixed.
+        labels: classes, shape (N,), int64, `UNLABELLED` where nobody says what an image shows; or
+            probabilities of the classes, shape (N, classes), float, for images that were mixed,
+            all 0 where nobody says it of one of the two.
         ids: number of each sample in the training set, shape (N,), int64.
         view: which of its fixed views every sample is seen in; None when the view will not
             come back.
@@ -39,6 +41,15 @@ class Batch(NamedTuple):
     def mixed(self) -> bool:
         """Whether labels are probabilities rather than classes."""
         return self.labels.dim() == 2
+
+
+def has_label(labels: Tensor) -> Tensor:
+    """Of which samples somebody says what they show: shape (N,), bool.
+
+    Args:
+        labels: as those of a `Batch`.
+    """
+    return labels != UNLABELLED if labels.dim() == 1 else labels.sum(1) > 0
 
 
 Batches = Iterable[Batch] | Iterable[Sequence[Any]]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from foundation.errors import ModelMismatchError
+from foundation.errors import ModelMismatchError, unknown_name
 from foundation.files import check_inside
 from smskd.batch import Batches, first_batch, sample_count
 from smskd.curve import curves_of, with_schedules
@@ -40,12 +41,14 @@ def distill(
     folder: Path | str,
     *,
     validation: Batches | None = None,
+    agreement: Batches | None = None,
     validate_every: int = 1,
     taps: Taps | None = None,
     seed: int = 0,
     engine: Engine | None = None,
     listener: Listener | None = None,
     views: TeacherViews | None = None,
+    teachers: Mapping[str, StageTeacher] | None = None,
     between: Callable[[int, nn.Module], None] | None = None,
     beginning: str | None = None,
     metric: JudgingMetric | None = None,
@@ -64,6 +67,8 @@ def distill(
         stages: what to do, in order.
         folder: takes one subfolder a stage: the student after it, its metrics, resume state.
         validation: batches for the accuracy after an epoch.
+        agreement: batches of images without labels, in whose place stand the teacher's answers: how
+            often the student gives the same one, after an epoch.
         validate_every: after each so many epochs of a stage, and after its last; a stage that keeps
             its best is validated after each.
         taps: names of the student's and the teacher's taps; found by a dry pass if not given.
@@ -71,6 +76,8 @@ def distill(
         engine: device and precision.
         listener: is told what happens.
         views: what the teacher said about fixed views of the samples; then it is not asked again.
+        teachers: by their names those that stages name (`Stage.teacher`); the others have
+            `teacher`.
         between: is called before every stage but the first, with the stage's number and the
             student, which it may change in place, its shapes too (structured pruning); alike
             each time. The stage's reference is the student before that.
@@ -82,6 +89,7 @@ def distill(
         Each stage's metrics.
 
     Raises:
+        UnknownNameError: when a stage names a teacher that is not there.
         ModelMismatchError: when student and teacher cannot be matched, a stage that quantises has a
             method that needs more than logits, or a method cannot hold a reference.
         ValueError: when stages cannot follow one another as they do.
@@ -96,7 +104,10 @@ def distill(
     check_inside(Path(folder))
     for stage in stages:
         check_quantizable(stage)
-    pair = pair_on(teacher, student, train, taps)
+    named: dict[str | None, StageTeacher] = {None: StageTeacher(teacher, views, taps)}
+    named.update(teachers or {})
+    pairs = _Pairs(student, train, named)
+    pairs.check(stages)
     curves = curves_of(stages)
     folders = [Path(folder) / stage_folder(*numbered) for numbered in enumerate(stages, start=1)]
     results: list[dict[str, Any]] = []
@@ -106,6 +117,7 @@ def distill(
 
     for index, stage in enumerate(stages, start=1):
         logger.debug("stage %d of %d: %s", index, len(stages), stage)
+        pair, one = pairs.of(stage), pairs.teacher_of(stage)
         # What a stage quantises is what it can hold on to, whoever trained it.
         anchored = (index > 1 or stage.quantized) and stage.anchored
         holding = needs_taps(held_specs(stages, index - 1))
@@ -113,7 +125,7 @@ def distill(
         reference = pair.student.frozen_copy(with_taps=tapped or holding) if anchored else None
         if between is not None and index > 1:
             between(index, student)
-            pair = _paired_anew(pair, train, stage, has_features=reference is not None and tapped)
+            pair = pairs.anew(stage, has_features=reference is not None and tapped)
         job = StageJob(
             stage=stage,
             index=index,
@@ -122,13 +134,14 @@ def distill(
             reference=reference,
             train=train,
             validation=validation,
+            agreement=agreement,
             validate_every=validate_every,
             first_epoch=sum(earlier.epochs for earlier in stages[: index - 1]),
             folder=folders[index - 1],
             seed=seed,
             engine=engine or Engine(),
             listener=listener or Listener(),
-            views=views,
+            views=one.views,
             beginning=beginning,
             metric=metric,
             curve=curves[index - 1],
@@ -138,6 +151,64 @@ def distill(
         )
         results.append(train_stage(job))
     return results
+
+
+@dataclass(frozen=True, eq=False)
+class StageTeacher:
+    """A teacher of single stages.
+
+    Attributes:
+        model: maps images to logits (N, classes); left as it is.
+        views: what it said about fixed views of the samples.
+        taps: names of the student's and its own; found by a dry pass if not given.
+    """
+
+    model: nn.Module
+    views: TeacherViews | None = None
+    taps: Taps | None = None
+
+
+class _Pairs:
+    """The student beside each teacher that a stage has, tapped when it is first needed."""
+
+    def __init__(
+        self, student: nn.Module, train: Batches, teachers: Mapping[str | None, StageTeacher]
+    ) -> None:
+        self._student, self._train, self._teachers = student, train, dict(teachers)
+        self._made: dict[str | None, Pair] = {}
+
+    def check(self, stages: Sequence[Stage]) -> None:
+        """Make sure that there is each teacher that a stage names, and that it can be matched.
+
+        Raises:
+            UnknownNameError: when there is not.
+            ModelMismatchError: when it cannot be.
+        """
+        for stage in stages:
+            if stage.teacher not in self._teachers:
+                names = [name for name in self._teachers if name is not None]
+                raise unknown_name(f"teacher of stage {stage.name}", str(stage.teacher), names)
+            self.of(stage)
+
+    def teacher_of(self, stage: Stage) -> StageTeacher:
+        return self._teachers[stage.teacher]
+
+    def of(self, stage: Stage) -> Pair:
+        """The student beside the stage's teacher."""
+        if stage.teacher not in self._made:
+            one = self.teacher_of(stage)
+            self._made[stage.teacher] = pair_on(one.model, self._student, self._train, one.taps)
+        return self._made[stage.teacher]
+
+    def anew(self, stage: Stage, *, has_features: bool) -> Pair:
+        """The same with the shapes that the student has now, at the same taps; errors as
+        `_paired_anew`."""
+        made = _paired_anew(self.of(stage), self._train, stage, has_features=has_features)
+        for name, pair in self._made.items():
+            taps = pair.student.taps, pair.teacher.taps
+            self._teachers[name] = replace(self._teachers[name], taps=taps)
+        self._made = {stage.teacher: made}
+        return made
 
 
 def train_alone(

@@ -39,6 +39,8 @@ class StageJob:
         pair: student and teacher; None for plain training.
         reference: the frozen student of the stage before.
         validation: batches for the accuracy after each epoch.
+        agreement: batches whose labels are the teacher's answers: how often the student gives the
+            same one is told after each epoch.
         first_epoch: epochs that earlier stages took; `set_epoch` counts over the whole sequence,
             so that no stage sees the order and the augmentation of another.
         seed: the run's seed.
@@ -64,6 +66,7 @@ class StageJob:
     pair: Pair | None = None
     reference: TappedModel | None = None
     validation: Batches | None = None
+    agreement: Batches | None = None
     validate_every: int = 1
     first_epoch: int = 0
     seed: int = 0
@@ -103,6 +106,8 @@ def fingerprint(job: StageJob) -> str:
     taught = [start, teacher, job.pair.teacher.taps if job.pair else None]
     views = job.views.facts if job.views else None
     data = [job.beginning, known_by(job.train), known_by(job.validation)]
+    if job.agreement is not None:
+        data.append(known_by(job.agreement))
     gone_on_from = sha256_of(job.continues) if job.continues else None
     schedule = [asdict(job.rates), gone_on_from, job.continued]
     inputs = [settings, taught, views, data, schedule, job.earlier.facts()]

@@ -15,7 +15,9 @@ class Listener:
         """Batch `batch` (from 1) of `batches` (None when unknown) of the running epoch is done."""
 
     def epoch_done(self, record: dict[str, Any]) -> None:
-        """An epoch is done; its record holds epoch, seconds, lr, losses by name, val_top1."""
+        """An epoch is done; its record holds epoch, seconds, lr, losses by name, val_top1,
+        and val_agreement where images without labels are there to hold the student against the
+        teacher."""
 
     def stage_done(self, name: str, seconds: float) -> None:
         """A stage is done, or was found done."""

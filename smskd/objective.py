@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foundation.errors import ModelMismatchError, unknown_name
-from smskd.batch import Batch
+from foundation.labels import UNLABELLED
+from smskd.batch import Batch, has_label
 from smskd.features.signals import Signals
 from smskd.methods import METHODS, Method, Pace, Progress, settings_of
 from smskd.methods.kd import kd_loss
@@ -88,28 +89,56 @@ def label_loss(
     smoothing: float,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """How far logits are from the labels: a scalar.
+    """How far logits are from the labels: a scalar, the mean over the samples that have one.
+
+    It is 0 where none has.
 
     Args:
         logits: shape (N, classes).
-        labels: classes, shape (N,), or their probabilities, shape (N, classes).
+        labels: classes, shape (N,), or their probabilities, shape (N, classes); as those of a
+            `Batch`.
         kind: "ce": the cross-entropy. "bce": that of each class against the rest, meaned over
             samples and classes (Wightman et al. 2021, arXiv 2110.00476).
         smoothing: share of each label that is spread evenly over all classes.
         weights: of each class in "ce", shape (classes,); see `smskd.rare_classes`.
     """
-    if kind == "ce" and weights is not None:
-        # Meaned over the images: torch's own mean is over the weights that happen to be in a batch.
-        summed = F.cross_entropy(
-            logits, labels, weights, reduction="sum", label_smoothing=smoothing
-        )
-        return summed / len(logits)
+    known = has_label(labels)
     if kind == "ce":
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-    classes = logits.shape[1]
-    truth = F.one_hot(labels, classes) if labels.dim() == 1 else labels
-    smooth = truth.to(logits.dtype) * (1 - smoothing) + smoothing / classes
-    return F.binary_cross_entropy_with_logits(logits, smooth)
+        # Meaned over the images: torch's own mean is over the weights that happen to be in a batch.
+        losses = F.cross_entropy(
+            logits, labels, weights,
+            label_smoothing=smoothing, ignore_index=UNLABELLED, reduction="none",
+        )  # fmt: skip
+    else:
+        classes = logits.shape[1]
+        smooth = class_shares(labels, classes).to(logits.dtype) * (1 - smoothing)
+        losses = F.binary_cross_entropy_with_logits(
+            logits, smooth + smoothing / classes, reduction="none"
+        ).mean(1)
+    return torch.where(known, losses, 0).sum() / known.sum().clamp_min(1)
+
+
+def class_shares(labels: Tensor, classes: int) -> Tensor:
+    """Labels as probabilities of the classes, shape (N, classes); all 0 where there is none."""
+    if labels.dim() == 2:
+        return labels
+    return F.one_hot(labels.clamp_min(0), classes) * has_label(labels).unsqueeze(1)
+
+
+def corrected_labels(labels: Tensor, teacher: Tensor, share: float) -> Tensor:
+    """Labels that the teacher corrects: (1 − a) · y + a · softmax(t), shape (N, classes).
+
+    So labels that are wrong count less where the teacher sees that they are (Reed et al. 2014,
+    arXiv 1412.6596, with the teacher's word for the student's own). Samples without one stay so.
+
+    Args:
+        labels: as those of a `Batch`.
+        teacher: logits, shape (N, classes).
+        share: a, 0..1.
+    """
+    said = full_precision(teacher).softmax(1)
+    mixed = (1 - share) * class_shares(labels, teacher.shape[1]) + share * said
+    return torch.where(has_label(labels).unsqueeze(1), mixed, 0)
 
 
 def make_method(spec: MethodSpec) -> Method:
@@ -244,9 +273,12 @@ class Objective(nn.Module):
             progress: where the stage stands.
         """
         stage = self.stage
+        labels = batch.labels
+        if stage.label_correction and teacher is not None:
+            labels = corrected_labels(labels, teacher.logits, stage.label_correction)
         of_labels = label_loss(
             self.rare_classes.adjusted(full_precision(student.logits)),
-            batch.labels,
+            labels,
             stage.label_loss,
             stage.label_smoothing,
             self.rare_classes.weights,
@@ -336,6 +368,11 @@ class Objective(nn.Module):
 
 
 def _check_batch(name: str, method: Method, batch: Batch) -> None:
+    if method.needs_labels() and not bool(has_label(batch.labels).all()):
+        raise ModelMismatchError(
+            f"method {name!r} needs the label of each image, but some have none: choose another "
+            "method, or leave these images out"
+        )
     if batch.mixed and "class labels" in method.needs:
         raise ModelMismatchError(
             f"method {name!r} needs one true class for each image, but the images are mixed "

@@ -74,6 +74,9 @@ class Stage:
         logit_adjustment: τ of logit adjustment: the cross-entropy is that of logits to which
             τ · log(share of their class) is added, so that a rare class must win by more; what is
             handed on answers without. 1 is what balanced accuracy asks for; None is none.
+        label_correction: share of each label that the teacher's probabilities take the place of,
+            where labels may be wrong; 0 believes the labels.
+        teacher: of several teachers the one that teaches here, by its name; None takes them all.
         reference_weight: weight β of the reference loss, from the second stage on.
         reference_temperature: τ of the reference loss.
         reference_feature_weight: weight of holding on to the reference's features too.
@@ -115,6 +118,8 @@ class Stage:
     label_smoothing: float = 0.0
     class_weights: ClassWeightsName | None = None
     logit_adjustment: float | None = None
+    label_correction: float = 0.0
+    teacher: str | None = None
     reference_weight: float = 0.1
     reference_temperature: float = 4.0
     reference_feature_weight: float = 0.0
@@ -220,6 +225,16 @@ class Stage:
             )
         if not 0 <= self.carry <= 1:
             raise ValueError(f"carry must lie from 0 to 1, but got {self.carry}")
+        if not 0 <= self.label_correction <= 1:
+            raise ValueError(
+                "label_correction must lie from 0 to 1, but got "
+                f"label_correction={self.label_correction}"
+            )
+        if self.label_correction and not self.methods:
+            raise ValueError(
+                "without a teacher nobody corrects the labels, but got "
+                f"label_correction={self.label_correction}; leave it out"
+            )
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(
                 "label_smoothing must lie from 0 to below 1, but got "

@@ -1,7 +1,8 @@
 """How strongly each sample holds on to the reference, as a function of the teacher's TCP.
 
-TCP, the true-class probability, is what the teacher gives to a sample's true class. A
-weighting maps TCP (N,) to weights (N,).
+TCP, the true-class probability, is what the teacher gives to a sample's true class; of a sample
+without a label, what it gives to the class that it answers. A weighting maps TCP (N,) to weights
+(N,).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foundation.registry import Registry
+from smskd.batch import has_label
 from smskd.parallel import mean_over_processes
 from smskd.precision import full_precision
 
@@ -59,14 +61,19 @@ def with_mean_one(weights: Tensor) -> Tensor:
 def true_class_probability(teacher_logits: Tensor, labels: Tensor) -> Tensor:
     """TCP_i = softmax(t(x_i))[y_i]; for a mixed image, the mean over its classes.
 
+    Without a label it is max softmax(t(x_i)): that of the class which the teacher answers.
+
     Args:
         teacher_logits: shape (N, classes).
-        labels: classes, shape (N,), int64; or probabilities of the classes, shape (N, classes).
+        labels: classes, shape (N,), int64; or probabilities of the classes, shape (N, classes); as
+            those of a `Batch`.
 
     Returns:
         Shape (N,), float32 or higher, in 0..1.
     """
     probabilities = full_precision(teacher_logits).softmax(1)
     if labels.dim() == 2:
-        return (probabilities * labels).sum(1)
-    return probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
+        of_truth = (probabilities * labels).sum(1)
+    else:
+        of_truth = probabilities.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1)
+    return torch.where(has_label(labels), of_truth, probabilities.amax(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -107,19 +107,50 @@ def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iter
 
 def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> Accuracy:
     """Top-1 accuracy, of at least one image, with its interval."""
+    right, said = _answers_of(counts)
+    return _accuracy(right, said, labels_sha256)
+
+
+def accuracy_in_parts(
+    counts: Iterable[Counted], labels_sha256: str | None, start: int
+) -> tuple[Accuracy | None, Accuracy | None]:
+    """The same of the images before number `start`, and of that and those after it; None of none.
+
+    What tells the labels of a part from others is made of what tells them all.
+    """
+    right, said = _answers_of(counts)
+
+    def part(name: str, images: slice) -> Accuracy | None:
+        digest = hashlib.sha256(f"{labels_sha256} {name} {start}".encode()).hexdigest()
+        own = None if said is None else said[images]
+        return _accuracy(right[images], own, digest) if len(right[images]) else None
+
+    return part("before", slice(start)), part("from", slice(start, None))
+
+
+def _answers_of(counts: Iterable[Counted]) -> tuple[NDArray[np.uint8], list[str] | None]:
+    """Which images were answered rightly, shape (N,), and what each was called; None where one of
+    the counts does not tell."""
     import numpy as np  # noqa: PLC0415
 
     counts = list(counts)
     said = [counted.answers for counted in counts if counted.answers is not None]
-    answers = " ".join(said) if len(said) == len(counts) else None
     parts = [
         np.unpackbits(np.frombuffer(bytes.fromhex(counted.right), np.uint8), count=counted.n)
         for counted in counts
     ]
-    right = np.concatenate(parts)
+    return np.concatenate(parts), " ".join(said).split() if len(said) == len(counts) else None
+
+
+def _accuracy(
+    right: NDArray[np.uint8], said: Sequence[str] | None, labels_sha256: str | None
+) -> Accuracy:
+    import numpy as np  # noqa: PLC0415
+
     correct, n = int(right.sum()), len(right)
     low, high = wilson_interval(correct, n)
     bits = np.packbits(right).tobytes().hex()
+    answers = None if said is None else " ".join(said)
     return Accuracy(correct / n, n, low, high, bits, labels_sha256, answers)
 
 

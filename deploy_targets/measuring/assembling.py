@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from deploy_targets.device.checks import accuracy_of
+from deploy_targets.device.checks import accuracy_in_parts, accuracy_of
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.jobs import Done, Job
 from deploy_targets.device.messages import (
@@ -176,10 +176,25 @@ class Brought:
         facts: Facts = self.records["facts"][0]
         return facts
 
-    def figures(
-        self, precision: str, power: dict[str, str], labels_sha256: str | None = None
+    def judged(
+        self, labels_sha256: str | None = None, agreement_from: int | None = None
     ) -> dict[str, Any]:
-        """What a measurement says beside bundle and host, by the names of its fields."""
+        """What a measurement says of the answers, by the names of its fields.
+
+        Args:
+            labels_sha256: of the images' labels.
+            agreement_from: as that of `MeasureOptions`.
+        """
+        counted: list[Counted] = self.records["counted"]
+        if not counted:
+            return {"accuracy": None}
+        if agreement_from is None:
+            return {"accuracy": accuracy_of(counted, labels_sha256)}
+        accuracy, agreement = accuracy_in_parts(counted, labels_sha256, agreement_from)
+        return {"accuracy": accuracy, "agreement": agreement}
+
+    def figures(self, precision: str, power: dict[str, str]) -> dict[str, Any]:
+        """What else it says beside bundle and host, by the names of its fields."""
         seen, scenario = self.records, self._scenario
         result: DeviceResult = seen["result"][-1]
         timed: list[Timed] = seen["timed"]
@@ -195,7 +210,6 @@ class Brought:
             "startup_ms": seen["startup"][0],
             "starts": self.starts,
             "energy": _energy(seen["energy"]),
-            "accuracy": accuracy_of(seen["counted"], labels_sha256) if seen["counted"] else None,
             "parity": result.parity,
             "conditions": seen["conditions"],
             "validity": judge(

@@ -54,6 +54,8 @@ class MeasureOptions(SamplingOptions, RuntimeOptions):
 
     Attributes:
         evaluation: .npz of `images` (uint8, NHWC) and `labels` on which to measure accuracy.
+        agreement_from: from which image on of that file labels are the teacher's answers to images
+            of which nobody says what they show; None where all are labels.
         power: settings that the target's profile asks for, such as {"governor": "performance"}.
 
     Raises:
@@ -61,6 +63,7 @@ class MeasureOptions(SamplingOptions, RuntimeOptions):
     """
 
     evaluation: Path | None = None
+    agreement_from: int | None = None
     power: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -130,7 +133,8 @@ def measure(
     return Measurement(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
-        **brought.figures(bundle.manifest.precision, options.power, digest),
+        **brought.figures(bundle.manifest.precision, options.power),
+        **brought.judged(digest, options.agreement_from),
         seconds=round(time.monotonic() - start, 3),
         started_at=open_journal.begun_at,
     )

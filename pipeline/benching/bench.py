@@ -18,7 +18,7 @@ from foundation.bundle import Bundle, open_bundle
 from foundation.errors import MissingFileError, unknown_name
 from foundation.records import part_of
 from pipeline.benching.timed_step import timed_step
-from pipeline.data.facts import FACTS, TEST, read_facts
+from pipeline.data.facts import AGREEMENT, FACTS, TEST, read_facts, read_labels
 from pipeline.recipe.file import Source, recipe_values, validated
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
@@ -147,7 +147,7 @@ def _measure(
         MeasureOptions,
         settings,
         **left_to_target(settings, profile),
-        evaluation=_evaluation_images(run, bundle.manifest.role) if settings.accuracy else None,
+        **(_judged_on(run, bundle.manifest.role) if settings.accuracy else {}),
         power=profile.power if profile else {},
     )
 
@@ -181,6 +181,17 @@ def _variant(settings: BenchRecipe) -> str:
         settings.runtime or "",
     ]
     return "".join(f".{word}" for word in words if word)
+
+
+def _judged_on(run: RunFolder, role: str) -> dict[str, Any]:
+    """The images that a bundle is asked about, and from which on the teacher's answers stand in
+    for labels."""
+    answered = run.data / AGREEMENT
+    if role == "student" and answered.exists():
+        facts = read_facts(run.data)
+        labelled = len(read_labels(run.data / TEST)) if facts.has_labels else 0
+        return {"evaluation": answered, "agreement_from": labelled}
+    return {"evaluation": _evaluation_images(run, role)}
 
 
 def _evaluation_images(run: RunFolder, role: str) -> Path | None:

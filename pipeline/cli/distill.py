@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +14,23 @@ from pipeline.cli._completion import complete_methods, complete_recipe
 from pipeline.cli._options import METRIC_HELP, RecipeOption, recipe_changes, with_recipe
 from pipeline.cli._recipes import recipe_file
 
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
 _OPTIONS = (
     RecipeOption("data.name", "data", "Dataset: a name, or folder:PATH, or table:PATH"),
+    RecipeOption(
+        "data.unlabelled",
+        help="The images have no labels, whatever folders they lie in: the teacher alone says what "
+        "they show",
+    ),
+    RecipeOption(
+        "data.unlabelled_from",
+        help="A folder of images without labels to learn from beside the others, folder:PATH",
+    ),
+    RecipeOption(
+        "data.unlabelled_share",
+        help="Share of each epoch's images that are of that folder, 0..1; each once unless said",
+    ),
     RecipeOption(
         "data.classes",
         help="The classes in the order of the logits, such as imagenet1k, or a file with a name a "
@@ -54,6 +70,10 @@ _OPTIONS = (
         "Prepare images as one of these has it, for weights of one's own; a fresh student's are "
         "prepared as the teacher's",
     ),
+    RecipeOption(
+        "teacher_mix",
+        help="How much each of several teachers counts for an image, beside its weight",
+    ),
     RecipeOption("teacher.training.epochs", "teacher_epochs", "Epochs of the teacher's training"),
     RecipeOption(
         "data.teacher_views",
@@ -86,11 +106,26 @@ class ClassWeights(StrEnum):
     sqrt = "sqrt"
 
 
+def teachers_typed(models: list[str]) -> dict[str, Any]:
+    """What one teacher, or several, are in a recipe; each of several is named after its file."""
+    if len(models) < 2:
+        return {"teacher.model": models[0]} if models else {}
+    names = [_NOT_IN_A_NAME.sub("-", Path(m.rpartition(":")[2]).stem).strip("._-") for m in models]
+    numbered = [
+        name if name and names.count(name) == 1 else f"teacher-{number}"
+        for number, name in enumerate(names, start=1)
+    ]
+    pairs = zip(numbered, models, strict=True)
+    return {"teachers": [{"name": name, "model": model} for name, model in pairs]}
+
+
 @app.command(
     cls=with_recipe(
         *_OPTIONS,
         rare=[
             "classes",
+            "unlabelled_from",
+            "unlabelled_share",
             "teacher_weights_key",
             "teacher_expect_top1",
             "teacher_preprocessing",
@@ -100,6 +135,7 @@ class ClassWeights(StrEnum):
             "class_weights",
             "logit_adjustment",
             "metric",
+            "teacher_mix",
             "prune",
             "train_alone",
             "seed",
@@ -112,6 +148,7 @@ class ClassWeights(StrEnum):
     "compress distill --data folder:photos --teacher resnet20 --student resnet8 "
     "--stages at,kd,rkd --epochs 2  ·  compress distill digits --restarts  ·  "
     "compress distill --data folder:photos --teacher big.onnx --student resnet8  ·  "
+    "compress distill --data folder:frames --teacher big.onnx --unlabelled  ·  "
     "compress distill --data cifar100 "
     "--teacher torchvision/resnet50 --teacher-views 8 --tap layer3  ·  "
     "torchrun --nproc-per-node 4 -m -- pipeline distill digits",
@@ -170,6 +207,14 @@ def distill(
             "it, from input to output (student.taps, teacher.taps)."
         ),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The teacher's model: a name, an ONNX file, or what answers pictures, "
+            "function:package.module:name or command:PROGRAM ARGUMENTS (teacher.model). Repeat it "
+            "for several finished ones, which teach together (teachers)."
+        ),
+    ] = None,
     set: SetOption = None,
     trust_code: TrustOption = False,  # noqa: ARG001 - its callback takes it
     json: JsonOption = False,
@@ -182,6 +227,7 @@ def distill(
     from pipeline.recipe.sections import own_schedules  # noqa: PLC0415
 
     overrides = recipe_changes(ctx)
+    overrides |= teachers_typed(teacher or [])
     if tap:
         # One name stands for both networks.
         overrides["student.taps"] = [name.partition("=")[0] for name in tap]

@@ -31,6 +31,25 @@ from pipeline.training.course import CourseLogs, check_log_packages, course_logs
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach, train_student_alone
 
+Figures = dict[str, Any]
+
+
+def _top1(part: str) -> Callable[[Figures], float | None]:
+    return lambda network: (network.get(part) or {}).get("top1")
+
+
+def _agreement(part: str) -> Callable[[Figures], float | None]:
+    return lambda network: network.get("agreement", {}).get(part, {}).get("share")
+
+
+_SHARES = {
+    "validation top-1 %": _top1("validation"),
+    "test top-1 %": _top1("test"),
+    "validation, as the teacher %": _agreement("validation"),
+    "test, as the teacher %": _agreement("test"),
+}
+"""What is told of each network, by its heading; a column where nothing is told is left out."""
+
 _NAMES = {"teacher": "teacher", "alone": "student alone", "student": "student"}
 
 
@@ -116,23 +135,22 @@ def train_teacher(
 
 def stage_table(run: RunFolder) -> Table:
     networks = run.record()["networks"]
+    there = {role: networks[role] for role in _NAMES if role in networks}
+    shares = {
+        heading: [read(network) for network in there.values()] for heading, read in _SHARES.items()
+    }
+    told = {name: column for name, column in shares.items() if set(column) - {None}}
     rows = [
         [
             _NAMES[role],
             network["model"],
             "–" if network["parameters"] is None else f"{network['parameters']:,}",
             _macs(network),
-            number(100 * network["validation"]["top1"], 2),
-            number(100 * network["test"]["top1"], 2),
+            *(number(_percent(column[place]), 2) for column in told.values()),
         ]
-        for role in _NAMES
-        if (network := networks.get(role))
+        for place, (role, network) in enumerate(there.items())
     ]
-    return table_of(
-        "Networks",
-        ["role", "model", "parameters", "million MACs", "validation top-1 %", "test top-1 %"],
-        rows,
-    )
+    return table_of("Networks", ["role", "model", "parameters", "million MACs", *told], rows)
 
 
 def pruned_lines(run: RunFolder) -> list[str]:
@@ -146,6 +164,10 @@ def pruned_lines(run: RunFolder) -> list[str]:
         f"parameters, {_macs(before)} → {_macs(after)} million MACs"
         for stage, before, after in costs
     ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _macs(cost: dict[str, Any]) -> str:

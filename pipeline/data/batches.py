@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from foundation.bundle import Preprocessing
 from foundation.errors import RecipeError
+from foundation.labels import UNLABELLED
 from foundation.memory import images_at_once
 from pipeline.data.augment import augmented
 from pipeline.data.buffers import Buffers
@@ -51,6 +52,9 @@ class TrainBatches:
         view_seed: the seed of the fixed views, which stay the same for all runs' seeds.
         share: (rank, world): of each batch this process takes the rank-th of `world` parts.
         classes: how many there are, for the labels of mixed images; None takes the labels' word.
+        numbers: of each sample, what a teacher that looks answers up is shown in place of images.
+        unlabelled_share: share of each epoch's images that have no label, each epoch drawn anew;
+            None shows each image once.
         fingerprint: of the dataset's files, where it has any.
         pin: images lie in pinned memory, from which a GPU takes them while the processor goes on.
         sampling: how often images of a class are drawn; None draws each image once.
@@ -73,6 +77,8 @@ class TrainBatches:
         view_seed: int = 0,
         share: tuple[int, int] = (0, 1),
         classes: int | None = None,
+        unlabelled_share: float | None = None,
+        numbers: Ids | None = None,
         fingerprint: str | None = None,
         pin: bool = False,
         sampling: Sampling | None = None,
@@ -89,6 +95,7 @@ class TrainBatches:
         self.framing = _larger(Fit.of(self.preprocessing), self.teacher)
         self.views, self.view_seed, self.share = views, view_seed, share
         self.classes = classes or int(images.labels.max()) + 1
+        self.unlabelled_share, self.numbers = unlabelled_share, numbers
         self.fingerprint = fingerprint
         self.pin, self.sampling = pin, sampling
         self.epoch = 0
@@ -103,6 +110,15 @@ class TrainBatches:
         """Each class's share of the images that are drawn, (classes,)."""
         return drawn_shares(self.images.labels, self.sampling, self.classes)
 
+    @cached_property
+    def shown(self) -> int:
+        """How many images an epoch shows."""
+        if self.unlabelled_share is None:
+            return self.samples
+        labelled = int((self.images.labels != UNLABELLED).sum())
+        beside = labelled * self.unlabelled_share / (1 - self.unlabelled_share)
+        return labelled + max(round(beside), 1)
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the order and the views of the next pass."""
         self.epoch = epoch
@@ -112,36 +128,49 @@ class TrainBatches:
         """What is other about the batches than was asked for; None if nothing is."""
         if len(self) == self._ideal_length:
             return None
-        largest = math.ceil(self.samples / len(self))
+        largest = math.ceil(self.shown / len(self))
         return (
-            f"{self.samples} images in batches of {self.batch_size} (data.batch_size) would leave "
+            f"{self.shown} images in batches of {self.batch_size} (data.batch_size) would leave "
             "a single one over, which batch normalisation cannot normalise: "
             f"{len(self)} batches of up to {largest}"
         )
 
     @property
     def _ideal_length(self) -> int:
-        return math.ceil(self.samples / self.batch_size)
+        return math.ceil(self.shown / self.batch_size)
 
     def __len__(self) -> int:
         world = self.share[1]
         # A batch size of less says that single images are meant.
         smallest = _FEWEST if self.batch_size >= _FEWEST * world else 1
-        return max(min(self._ideal_length, self.samples // (smallest * world)), 1)
+        return max(min(self._ideal_length, self.shown // (smallest * world)), 1)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
         view = None if self.views is None else (epoch + self.seed) % self.views
-        random = np.random.default_rng([self.seed, epoch])
-        order = drawn_ids(self.images.labels, self.sampling, random)
-        if view is not None:  # a fixed view of an image is one, however often it is drawn
-            order %= self.samples
+        order = self._order(epoch)
         parts = (self._part(ids) for ids in np.array_split(order, len(self)))
         for number, (ids, images, labels) in enumerate(self._varied(parts, view, epoch)):
             if self.augment.mix == "none":
                 yield self._batch(ids, images, labels, view)
             else:
                 yield self._batch(ids[:-1], *self._mixed(images, labels, epoch, number), view)
+
+    def _order(self, epoch: int) -> Ids:
+        """What is drawn for an epoch, in its order, as `drawn_ids` has it."""
+        random = np.random.default_rng([self.seed, epoch])
+        order = drawn_ids(self.images.labels, self.sampling, random)
+        if self.unlabelled_share is not None:
+            is_labelled = self.images.labels[order % self.samples] != UNLABELLED
+            labelled, others = order[is_labelled], order[~is_labelled]
+            count = self.shown - len(labelled)
+            rounds = [
+                random.permutation(others) + number * self.samples
+                for number in range(math.ceil(count / len(others)))
+            ]
+            order = random.permutation(np.concatenate([labelled, *rounds])[: self.shown])
+        # A fixed view of an image is one, however often it is drawn.
+        return order if self.views is None else order % self.samples
 
     def view_batches(self, view: int) -> Iterator[Batch]:
         """All samples once, in the order of their ids, in one of the fixed views.
@@ -226,18 +255,28 @@ class TrainBatches:
         return result, mixed_labels(labels[:-1], labels[1:], keep, self.classes)
 
     def _batch(self, ids: Ids, images: Tensor, labels: Tensor, view: int | None) -> Batch:
-        student, teacher = _resized(images, self.preprocessing), None
-        if _input_of(self.teacher) != _input_of(self.preprocessing):
-            at_size = _resized(images, self.teacher)
-            teacher = _renormalised(at_size, self.preprocessing, self.teacher)
+        student, teacher = resized(images, self.preprocessing), None
+        if self.numbers is not None:
+            teacher = as_images(self.numbers[ids])
+        elif _input_of(self.teacher) != _input_of(self.preprocessing):
+            at_size = resized(images, self.teacher)
+            teacher = renormalised(at_size, self.preprocessing, self.teacher)
         return Batch(student, labels, torch.from_numpy(ids), view, teacher)
 
 
 class EvaluationBatches:
-    """Images of all pictures once, in order, as the preprocessing asks for them."""
+    """Images of all pictures once, in order, as the preprocessing asks for them.
 
-    def __init__(self, images: ImageSet, preprocessing: Preprocessing) -> None:
-        self.images, self.preprocessing = images, preprocessing
+    Args:
+        images: the pictures.
+        preprocessing: how they become images.
+        numbers: of each, what a teacher that looks answers up is shown in place of images.
+    """
+
+    def __init__(
+        self, images: ImageSet, preprocessing: Preprocessing, numbers: Ids | None = None
+    ) -> None:
+        self.images, self.preprocessing, self.numbers = images, preprocessing, numbers
 
     def __len__(self) -> int:
         return sum(1 for _ in self._blocks())
@@ -248,9 +287,18 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         labels = self.images.labels
+        if self.numbers is not None:
+            for ids in self._blocks():
+                yield as_images(self.numbers[ids]), torch.from_numpy(labels[ids])
+            return
         fit = Fit.of(self.preprocessing)
         for ids, images in _read_ahead(self.images, self._blocks(), fit):
             yield normalised(images, self.preprocessing), torch.from_numpy(labels[ids])
+
+
+def as_images(numbers: Ids) -> Tensor:
+    """Numbers of pictures in the place of their images: int64, shape (N, 1, 1, 1)."""
+    return torch.from_numpy(numbers).view(-1, 1, 1, 1)
 
 
 def _at_once(height: int, width: int, preprocessing: Preprocessing) -> int:
@@ -297,7 +345,7 @@ def _input_of(preprocessing: Preprocessing) -> tuple[object, ...]:
     return *shape, preprocessing.mean, preprocessing.std
 
 
-def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+def resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Images of shape (N, C, H, W) at the height and width that a network takes."""
     size = (preprocessing.height, preprocessing.width)
     if tuple(images.shape[2:]) == size:
@@ -305,7 +353,7 @@ def _resized(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def _renormalised(images: Tensor, before: Preprocessing, now: Preprocessing) -> Tensor:
+def renormalised(images: Tensor, before: Preprocessing, now: Preprocessing) -> Tensor:
     """Images with another mean and deviation than they were normalised with."""
     if (before.mean, before.std) == (now.mean, now.std):
         return images

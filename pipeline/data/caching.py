@@ -40,14 +40,15 @@ def cache_pictures(
         RecipeError: when nobody can tell whether the dataset's files have changed.
         MissingFileError: when the folder cannot be written.
     """
-    if recipe.cache is None or dataset.train is None:
+    learned_from = dataset.test if recipe.unlabelled else dataset.train
+    if recipe.cache is None or learned_from is None:
         return None
     if recipe.augment.crop_min_area is None:
         return (
             "data.cache is not used: it is for random crops (data.augment.crop_min_area or "
             "preset), and there are none"
         )
-    pictures = _decoded(dataset.train)
+    pictures = _decoded(learned_from)
     if pictures is None:
         return "data.cache is not needed: all pictures are in memory"
     if fingerprint is None:

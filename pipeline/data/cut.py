@@ -72,14 +72,20 @@ def cut_where_it_can_be(
     try:
         return *cut(labels, ids, part, recipe, classes), None
     except DataLayoutError:
-        fraction: float = getattr(recipe, part.key)
-        own = min(max(ceil(fraction * len(ids)), 1), len(ids) - 1)
-        drawn = np.random.default_rng(recipe.split_seed).permutation(ids)
+        rest, own = cut_anywhere(ids, part, recipe)
         remark = (
-            f"the {own} images {part.use} are drawn without regard to the classes: {len(ids)} "
+            f"the {len(own)} images {part.use} are drawn without regard to the classes: {len(ids)} "
             f"images of {len(np.unique(labels))} classes are too few to give some of each"
         )
-        return np.sort(drawn[own:]), np.sort(drawn[:own]), remark
+        return rest, own, remark
+
+
+def cut_anywhere(ids: Ids, part: Cut, recipe: DataRecipe) -> tuple[Ids, Ids]:
+    """As `cut`, of two or more images, without regard to classes."""
+    fraction: float = getattr(recipe, part.key)
+    own = min(max(ceil(fraction * len(ids)), 1), len(ids) - 1)
+    drawn = np.random.default_rng(recipe.split_seed).permutation(ids)
+    return np.sort(drawn[own:]), np.sort(drawn[:own])
 
 
 def _check_enough_images(

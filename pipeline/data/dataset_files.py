@@ -10,6 +10,7 @@ from pathlib import Path
 from foundation.registry import Registry
 from pipeline.data.kinds import is_hidden, is_image
 from pipeline.data.walking import is_folder
+from pipeline.recipe.sections import DataRecipe
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,30 @@ def files_of(name: str) -> DatasetFiles | None:
     if path.is_file():
         return DatasetFiles(path.parent, (path.name,), is_anything)
     return DatasetFiles(path, is_read=is_anything)
+
+
+def all_files_of(data: DataRecipe) -> DatasetFiles | None:
+    """The same of a whole data section: of further images without labels too.
+
+    Errors as `files_of`.
+    """
+    files = files_of(data.name)
+    if files is None:
+        return None
+    if data.unlabelled:  # whatever its folders are called
+        return DatasetFiles(files.root)
+    if data.unlabelled_from is None:
+        return files
+    further, labelled = files_of(data.unlabelled_from), files
+    assert further is not None, "it is a folder"
+    root = Path(os.path.commonpath([labelled.root.absolute(), further.root.absolute()]))
+    own = [str((labelled.root / name).absolute().relative_to(root)) for name in labelled.folders]
+    beside = str(further.root.absolute().relative_to(root))
+
+    def is_read(name: str) -> bool:
+        return labelled.is_read(name) or is_image(name)
+
+    return DatasetFiles(root, [*own, beside], is_read)
 
 
 def is_anything(_name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import DataLayoutError, UnreadableImageError
+from foundation.labels import UNLABELLED
 from pipeline.data import Dataset, sides_of
 from pipeline.data.cache import PictureCache
 from pipeline.data.fitting import fit_at
 from pipeline.data.framing import Fit, Framing, Window, framed, keeps_all
 from pipeline.data.images import (
-    UNLABELLED,
     ArrayImages,
     Ids,
     Images,
@@ -261,7 +261,8 @@ def _loaded(
             which = f" of class {classes[missing]!r}" if missing != UNLABELLED else ""
             raise DataLayoutError(f"{shown(split.where)}: not one readable image{which}")
     if len(images.labels) * fit.height * fit.width * 3 <= _IN_MEMORY_BYTES:
-        images = _in_memory(images, fit)
+        named = _Loaded(images, split, ids, skipped)
+        images = replace(_in_memory(images, fit), name=named.name)
     return _Loaded(images, split, ids, skipped)
 
 

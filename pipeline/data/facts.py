@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FACTS, CALIBRATION, PROBE = "facts.json", "calibration.npz", "probe.npz"
 VALIDATION, TEST = "validation.npz", "test.npz"
+AGREEMENT = "agreement.npz"
+"""What bundles of the student are judged on where images have no labels: the test images that have
+one, if any, then those without, whose labels are the teacher's answers."""
 _PARTS = ("train", "student_train", "validation", "test")
 
 
@@ -34,7 +37,8 @@ class DataFacts:
         classes: names, in the order of the logits.
         preprocessing: from a picture to the student's input, which is what ships.
         counts: images in train, student_train, validation and test; none where those of the test
-            stand in for them.
+            stand in for them. Of further images without labels those that the student learns from
+            are among its own, and "unlabelled_validation" and "unlabelled_test" are there too.
         skipped: image files that were passed over, by their places in the dataset.
         teachers_own: from a picture to the teacher's input, where it is not the student's.
         fingerprint: of the dataset's files; see `pipeline.data.fingerprint`.

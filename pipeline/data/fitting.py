@@ -15,6 +15,7 @@ from pipeline.models.preparation import KNOWN, Preparation, preparation_from
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.sections import (
     DataRecipe,
+    MemberRecipe,
     NetworkRecipe,
     PreprocessingRecipe,
     Recipe,
@@ -63,11 +64,7 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
     """
     data, explicit = recipe.data, _explicit(recipe.data)
     named = _named(data.preprocessing.source, recipe.student.model, _SOURCE)
-    teachers = (
-        _named(recipe.teacher.preprocessing, recipe.teacher.model, "teacher.preprocessing")
-        or _of_teacher(recipe.teacher)
-        or named
-    )
+    teachers = _of_teachers(recipe) or named
     own = named or preparation_of(recipe.student.model, recipe.student.weights)
     is_fresh = recipe.student.weights is None
     brought = own or (_for_another(teachers) if is_fresh else None) or _usual(data) or Preparation()
@@ -86,17 +83,42 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
         *_taken(brought, student, teachers, teacher),
         *_taken_for_granted(recipe.teacher),
         *(_guess(getattr(recipe, role)) for role in sorted(guessed)),
+        *_guesses_of_members(recipe),
     ]
     filled_in = _filled_in(data, student)
     return Preparations(filled_in, student, teacher, tuple(remarks), frozenset(guessed))
 
 
-def _of_teacher(teacher: TeacherRecipe) -> Preparation | None:
+def _of_teachers(recipe: Recipe) -> Preparation | None:
+    """What is known of the teacher's images; of several the first's, at the largest size of all,
+    from which each is given its own."""
+    if not recipe.teachers:
+        return _of_teacher(recipe.teacher, "teacher.preprocessing")
+    known = list(member_preparations(recipe).values())
+    sides = [each.size for each in known if each is not None and each.size is not None]
+    if not sides:
+        return known[0]
+    high, wide = (max(pair) for pair in zip(*sides, strict=True))
+    return replace(known[0] or Preparation(), size=(high, wide))
+
+
+def member_preparations(recipe: Recipe) -> dict[str, Preparation | None]:
+    """What is known of the images of each of several teachers, by its name."""
+    return {
+        member.name: _of_teacher(member, f"teachers.{number}.preprocessing")
+        for number, member in enumerate(recipe.teachers)
+    }
+
+
+def _of_teacher(teacher: TeacherRecipe | MemberRecipe, where: str) -> Preparation | None:
+    named = _named(teacher.preprocessing, teacher.model, where)
+    if named is not None:
+        return named
     asked = asked_teacher(teacher.model)
     if asked is not None:
         return asked.kind.preparation(asked.argument)
     known = preparation_of(teacher.model, teacher.begins_with)
-    if known is None and teacher.training.is_fine_tuning:
+    if known is None and teacher.is_fine_tuned:
         # Of weights that a library publishes, as most are that are fetched by hand.
         return preparation_of(teacher.model, usual_weights(teacher.model))
     return known
@@ -219,14 +241,24 @@ def _taken_for_granted(teacher: TeacherRecipe) -> Iterator[str]:
 
 def _is_trained(section: NetworkRecipe) -> bool:
     """Whether a network begins with what others have trained, which no library publishes."""
-    weights = section.begins_with
-    return asked_teacher(section.model) is not None or (
+    asked, weights = asked_teacher(section.model), section.begins_with
+    return (asked is not None and not asked.kind.by_number) or (
         weights is not None and not names_weights(weights)
     )
 
 
+def _guesses_of_members(recipe: Recipe) -> Iterator[str]:
+    if not recipe.teachers:
+        return
+    for member, known in zip(recipe.teachers, member_preparations(recipe).values(), strict=True):
+        if (known is None or known.fit is None) and recipe.data.preprocessing.fit is None:
+            yield _guess(member)
+
+
 def _guess(section: NetworkRecipe) -> str:
     key = "teacher.preprocessing" if isinstance(section, TeacherRecipe) else _SOURCE
+    if isinstance(section, MemberRecipe):
+        key = f"preprocessing of teacher {section.name}"
     return (
         f"{section.begins_with or section.model}: does not say how its images were prepared; taken "
         "is the whole picture, squashed to the size, which is a guess; say how it was trained with "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,9 +15,6 @@ from pipeline.data.framing import Framing, framed, keeps_all
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 Ids = NDArray[np.int64]
-
-UNLABELLED = -1
-"""The label of an image of which nobody says what it shows."""
 
 BLOCK = 256
 """At most so many images at a time, of small ones."""
@@ -56,12 +53,14 @@ class ArrayImages:
         labels: shape (N,).
         framing: how they were taken from `source`, where there is one.
         source: the pictures that they were taken from; None where they are pictures themselves.
+        name: what a message calls a picture, by its number; None where they have no names.
     """
 
     pixels: Images
     labels: Labels
     framing: Framing | None = None
     source: ImageSet | None = None
+    name: Callable[[int], str] | None = None
 
     def read(self, ids: Ids, framing: Framing | None = None) -> Images:
         if framing is None or framing == self.framing:
@@ -86,6 +85,16 @@ class Subset:
 
     def read(self, ids: Ids, framing: Framing | None = None) -> Images:
         return self.images.read(self.ids[ids], framing)
+
+
+class Relabelled:
+    """Another set's pictures with labels of their own, shape (N,)."""
+
+    def __init__(self, images: ImageSet, labels: Labels) -> None:
+        self.images, self.labels = images, labels
+
+    def read(self, ids: Ids, framing: Framing | None = None) -> Images:
+        return self.images.read(ids, framing)
 
 
 class Framed:

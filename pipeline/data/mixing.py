@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foundation.labels import UNLABELLED
 from pipeline.recipe.sections import AugmentRecipe
 
 _STREAM = 0x6D6978  # apart from the numbers that shuffle
@@ -54,9 +55,13 @@ def mixed(images: Tensor, partners: Tensor, mixing: Mixing) -> tuple[Tensor, flo
 
 
 def mixed_labels(labels: Tensor, partners: Tensor, keep: float, classes: int) -> Tensor:
-    """Probabilities of the classes, shape (N, classes), float32; a row sums to 1."""
-    own, partner = (F.one_hot(numbers, classes).float() for numbers in (labels, partners))
-    return torch.lerp(partner, own, keep)
+    """Probabilities of the classes, shape (N, classes), float32; a row sums to 1, or to 0 where one
+    of the two has no label."""
+    own, partner = (
+        F.one_hot(numbers.clamp_min(0), classes).float() for numbers in (labels, partners)
+    )
+    known = (labels != UNLABELLED) & (partners != UNLABELLED)
+    return torch.lerp(partner, own, keep) * known.unsqueeze(1)
 
 
 def _mixup(images: Tensor, partners: Tensor, mixing: Mixing) -> tuple[Tensor, float]:

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from foundation.errors import DataLayoutError
+from foundation.labels import UNLABELLED
 from pipeline.data import Dataset
-from pipeline.data.cut import STUDENT, TEST, VALIDATION, absent, cut, cut_where_it_can_be
-from pipeline.data.images import UNLABELLED, ImageSet, Subset
+from pipeline.data.cut import (
+    STUDENT,
+    TEST,
+    VALIDATION,
+    absent,
+    cut,
+    cut_anywhere,
+    cut_where_it_can_be,
+)
+from pipeline.data.images import ImageSet, Subset
 from pipeline.recipe.sections import DataRecipe
+
+_FEWEST_UNLABELLED = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ def parts_to_teach(dataset: Dataset, recipe: DataRecipe) -> Parts:
         DataLayoutError: when there is nothing to learn from, or too little to cut.
     """
     whole, test, remarks = dataset.train, dataset.test, list[str]()
+    if recipe.unlabelled:
+        return parts_without_labels(dataset, recipe)
     if whole is None:
         raise DataLayoutError(_nothing_to_learn_message(dataset, recipe))
     labels, classes = whole.labels, dataset.classes
@@ -66,6 +79,36 @@ def parts_to_teach(dataset: Dataset, recipe: DataRecipe) -> Parts:
         _, student_ids = cut(labels, train_ids, STUDENT, recipe, classes)
         remarks += absent(labels[student_ids], labels, STUDENT, classes)
     return Parts(Subset(whole, train_ids), Subset(whole, student_ids), validation, test, remarks)
+
+
+def parts_without_labels(dataset: Dataset, recipe: DataRecipe) -> Parts:
+    """The parts of images of which nobody says what they show, drawn by chance alone.
+
+    Raises:
+        DataLayoutError: when there are too few to cut.
+    """
+    whole = dataset.test
+    assert whole is not None, "they are read as test images"
+    ids = np.arange(len(whole.labels))
+    if len(ids) < _FEWEST_UNLABELLED:
+        raise DataLayoutError(
+            f"{recipe.unlabelled_from or recipe.name}: {len(ids)} images without labels, and "
+            f"{_FEWEST_UNLABELLED} are the least, for some are held out for validation and for "
+            "the test; add some"
+        )
+    ids, test_ids = cut_anywhere(ids, TEST, recipe)
+    train_ids, validation_ids = cut_anywhere(ids, VALIDATION, recipe)
+    student_ids = train_ids
+    if recipe.student_fraction < 1:
+        _, student_ids = cut_anywhere(train_ids, STUDENT, recipe)
+    train, student, validation, test = (
+        Subset(whole, part) for part in (train_ids, student_ids, validation_ids, test_ids)
+    )
+    remark = (
+        f"{len(test_ids)} of {len(whole.labels)} images without labels, drawn by chance, are the "
+        f"test images (data.test_fraction = {recipe.test_fraction:g})"
+    )
+    return Parts(train, student, validation, test, [remark])
 
 
 def parts_to_adopt(dataset: Dataset, recipe: DataRecipe) -> Parts:
@@ -113,8 +156,9 @@ def _nothing_to_learn_message(dataset: Dataset, recipe: DataRecipe) -> str:
     if not are_labelled(dataset.test):
         return (
             f"dataset {recipe.name}: its images have no labels, and there is nothing to learn from "
-            "without; put them into a folder a class, or write a table of path,label. A finished "
-            "network can be exported on them: compress export MODEL --data"
+            "without, unless a finished teacher says what they are (--unlabelled); or put them "
+            "into a folder a class, or write a table of path,label. A finished network can be "
+            "exported on them: compress export MODEL --data"
         )
     return (
         f"dataset {recipe.name}: has test images, but none to learn from; add a train split. A "

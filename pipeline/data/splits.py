@@ -15,7 +15,8 @@ from pipeline.data import Dataset, sides_of
 from pipeline.data.fitting import as_recipe, fit_at
 from pipeline.data.framing import Fit
 from pipeline.data.images import BLOCK, Framed, ImageSet, blocks, spread
-from pipeline.data.parts import Parts, are_labelled, parts_to_teach
+from pipeline.data.joined import Joined
+from pipeline.data.parts import Parts, are_labelled, parts_to_teach, parts_without_labels
 from pipeline.models.preparation import Preparation
 from pipeline.recipe.sections import DataRecipe
 
@@ -23,6 +24,20 @@ _STATISTICS_IMAGES = 10_000
 
 PartsFor = Callable[[Dataset, DataRecipe], Parts]
 """Says which images of a dataset are for what."""
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Images of which nobody says what they show: those held out for every choice, and those for
+    the final word."""
+
+    validation: ImageSet
+    test: ImageSet
+
+    @property
+    def parts(self) -> dict[str, ImageSet]:
+        """Both, by name."""
+        return {"validation": self.validation, "test": self.test}
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,9 @@ class Splits:
         student_train: the part of it that the student learns from.
         validation: held out for every choice.
         test: touched once, for the final word.
+        with_labels: the part of `student_train` that has labels, where some has none.
+        unlabelled: images without labels, on which students are held against the teacher's answers;
+            None where all have one.
         preprocessing: from a picture to the student's input; mean and deviation are those of
             `train`, unless they are known.
         teacher_preprocessing: the same for the teacher.
@@ -50,6 +68,8 @@ class Splits:
     preprocessing: Preprocessing
     teacher_preprocessing: Preprocessing
     remarks: tuple[str, ...] = ()
+    with_labels: ImageSet | None = None
+    unlabelled: Unlabelled | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -62,7 +82,11 @@ class Splits:
         counts = {
             name: 0 if images is self.test else len(images.labels) for name, images in parts.items()
         }
-        return counts | {"test": len(self.test.labels)}
+        counts["test"] = len(self.test.labels)
+        if self.unlabelled is not None and self.are_labelled:
+            for name, images in self.unlabelled.parts.items():
+                counts[f"unlabelled_{name}"] = len(images.labels)
+        return counts
 
     @property
     def are_labelled(self) -> bool:
@@ -85,6 +109,7 @@ def split(
     source: str = "",
     *,
     parts_for: PartsFor = parts_to_teach,
+    further: Dataset | None = None,
 ) -> Splits:
     """Cut a dataset by the recipe's `split_seed`, and see how its pictures become images.
 
@@ -94,6 +119,7 @@ def split(
         teacher: what is known of the teacher's images; the rest, or all, is as the student's.
         source: where that which is known was taken from, in words.
         parts_for: says which images are for what.
+        further: images without labels that the student learns from beside the others.
 
     Raises:
         DataLayoutError: when there are too few images to cut.
@@ -101,15 +127,27 @@ def split(
     """
     parts = parts_for(dataset, recipe)
     preprocessing = _preprocessing(parts.train, recipe, dataset.grey_bits, source)
+    student_train, remarks = parts.student_train, list(parts.remarks)
+    unlabelled = Unlabelled(parts.validation, parts.test) if recipe.unlabelled else None
+    if further is not None:
+        # All of it is the student's: student_fraction is that of the images with labels.
+        beside = parts_without_labels(further, recipe.model_copy(update={"student_fraction": 1.0}))
+        unlabelled = Unlabelled(beside.validation, beside.test)
+        student_train = Joined(student_train, beside.student_train, Fit.of(preprocessing))
+        remarks += beside.remarks
     return Splits(
         train=parts.train,
-        student_train=parts.student_train,
+        student_train=student_train,
         validation=parts.validation,
         test=parts.test,
         classes=dataset.classes,
         preprocessing=preprocessing,
-        teacher_preprocessing=_of_teacher(preprocessing, recipe, teacher or Preparation()),
-        remarks=tuple(parts.remarks),
+        teacher_preprocessing=preprocessing_of_teacher(
+            preprocessing, recipe, teacher or Preparation()
+        ),
+        remarks=tuple(remarks),
+        with_labels=parts.student_train if further is not None else None,
+        unlabelled=unlabelled,
     )
 
 
@@ -163,7 +201,9 @@ def _rounded(values: NDArray[np.float64]) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def _of_teacher(student: Preprocessing, recipe: DataRecipe, teacher: Preparation) -> Preprocessing:
+def preprocessing_of_teacher(
+    student: Preprocessing, recipe: DataRecipe, teacher: Preparation
+) -> Preprocessing:
     """From a picture to the teacher's input: the student's, but for what is known of it."""
     size = recipe.teacher_image_size
     own = replace(teacher, size=(size, size)) if size else teacher

@@ -22,7 +22,7 @@ from pipeline.data.images import ArrayImages, Images, framed_pixels
 from pipeline.exporting.learnt_stage import learnt_origin
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import AUTO, ExportRecipe
+from pipeline.recipe.sections import AUTO, MIXED, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
 from pipeline.training.prepare import Role
@@ -95,6 +95,9 @@ def export_teacher(
 def _is_exportable(run: RunFolder, say: Callable[[str], None]) -> bool:
     """Whether a bundle can be made of the run's teacher; says so where none can."""
     model = run.recipe().teacher.model
+    if model == MIXED:
+        say("several teachers are no one network that a bundle could be made of")
+        return False
     asked = asked_teacher(model)
     if asked is None or asked.kind.exported is not None:
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from deploy_targets.measurement import Measurement
 from foundation.errors import MissingFileError, UsageError, unknown_name
@@ -202,7 +203,7 @@ class _Judge:
             return MetricReading(_no_teacher(metric), "none")
         reference = Reference(teacher.bundle, teacher)
         if metric.versus_teacher == "drop":
-            return self._drop(measurement, reference)
+            return self._drop(measurement, reference, "top1_percent")
         if metric.versus_teacher == "class drop":
             return class_drop_reading(name, measurement, reference, self._labels)
         ratio = ratio_between(measurement, reference, self._comparisons, "latency_p50_ms")
@@ -215,17 +216,20 @@ class _Judge:
             return own_reading(name, measurement.bundle.name, self._own)
         return class_reading(name, measurement, self._labels)
 
-    def _drop(self, measurement: Measurement, reference: Reference) -> MetricReading:
-        metric = metric_named("top1_percent")
-        share = read(metric, measurement, "top1_percent")
-        reference_share = read_reference(metric, reference, "top1_percent")
+    def _drop(self, measurement: Measurement, reference: Reference, share_of: str) -> MetricReading:
+        metric = metric_named(share_of)
+        share = read(metric, measurement, share_of)
+        reference_share = read_reference(metric, reference, share_of)
         name = reference.bundle.name
         if isinstance(share, Missing):
             return MetricReading(share, "none", None, name)
         if isinstance(reference_share, Missing):
             return MetricReading(reference_share, "none", None, name)
         if reference.measurement is not None:
-            difference = drop_on_the_same_images(measurement, reference.measurement)
+            of: Literal["accuracy", "agreement"] = (
+                "accuracy" if share_of == "top1_percent" else "agreement"
+            )
+            difference = drop_on_the_same_images(measurement, reference.measurement, of)
             if difference is not None:
                 return MetricReading(difference, "same images", None, name)
         return MetricReading(drop(share, reference_share), "measured", None, name)
@@ -254,7 +258,7 @@ class _Judge:
         if metric.by_class:
             return class_drop_reading(name, measurement, reference, self._labels)
         if metric.in_points:
-            return replace(self._drop(measurement, reference), unit=" points")
+            return replace(self._drop(measurement, reference, name), unit=" points")
         ratio = ratio_between(measurement, reference, self._comparisons, name)
         if isinstance(ratio.figure, Figure):
             return replace(ratio, figure=in_percent(ratio.figure, metric.better), unit=" %")

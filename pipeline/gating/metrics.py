@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from deploy_targets.device.messages import Accuracy
 from deploy_targets.device.percentiles import (
     BOUNDS,
     FEWEST_FOR_BOUNDS,
@@ -169,9 +170,21 @@ def _top1(measurement: Measurement) -> Read:
             "not measured: no images with labels were there; bench with --accuracy, on a set that "
             "has labels"
         )
-    n = measurement.accuracy.n
-    low, high = wilson_interval(round(measurement.accuracy.top1 * n), n)
-    return Figure(100 * measurement.accuracy.top1, 100 * low, 100 * high)
+    return _share(measurement.accuracy)
+
+
+def _agreement(measurement: Measurement) -> Read:
+    if measurement.agreement is None:
+        return Missing(
+            "not measured: no images without labels were there; distil with --unlabelled or "
+            "data.unlabelled_from, and bench with --accuracy"
+        )
+    return _share(measurement.agreement)
+
+
+def _share(accuracy: Accuracy) -> Figure:
+    low, high = wilson_interval(round(accuracy.top1 * accuracy.n), accuracy.n)
+    return Figure(100 * accuracy.top1, 100 * low, 100 * high)
 
 
 def _percentile(name: str) -> Callable[[Measurement], Read]:
@@ -237,6 +250,15 @@ METRICS: Mapping[str, Metric] = {
     "top1_percent": Metric(
         "top-1 accuracy on the test images",
         _top1,
+        unit="%",
+        better="higher",
+        timed=False,
+        hosted=False,
+        within=(0.0, 100.0),
+    ),
+    "teacher_agreement_percent": Metric(
+        "test images without labels that are answered as the teacher does",
+        _agreement,
         unit="%",
         better="higher",
         timed=False,

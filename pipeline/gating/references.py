@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from deploy_targets.device.messages import VALID
 from deploy_targets.measurement import BundleMeasured, Measurement, scenario_words
@@ -132,13 +133,21 @@ def why_incomparable(
     return None
 
 
-def drop_on_the_same_images(measurement: Measurement, reference: Measurement) -> Figure | None:
-    """Percentage points of top-1 that a bundle lies below its reference, image by image.
+def drop_on_the_same_images(
+    measurement: Measurement,
+    reference: Measurement,
+    of: Literal["accuracy", "agreement"] = "accuracy",
+) -> Figure | None:
+    """Percentage points that a bundle lies below its reference, image by image.
+
+    Args:
+        measurement, reference: of both.
+        of: which of their shares.
 
     Returns:
         None where they did not answer the same images, or it was not kept which they had right.
     """
-    accuracy, reference_accuracy = measurement.accuracy, reference.accuracy
+    accuracy, reference_accuracy = getattr(measurement, of), getattr(reference, of)
     if (
         accuracy is None
         or reference_accuracy is None

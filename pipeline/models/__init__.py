@@ -26,7 +26,7 @@ from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
 from pipeline.recipe.code import import_own
 from pipeline.recipe.noted import noted_network
-from pipeline.recipe.sections import TeacherRecipe
+from pipeline.recipe.sections import NetworkRecipe, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,11 +142,19 @@ def weights_identity(weights: str | None) -> str | None:
     return sha256_of(user_path(weights)) if user_path(weights).is_file() else None
 
 
-def teacher_identity(teacher: TeacherRecipe) -> str | None:
+def teachers_identity(recipe: Recipe) -> Any:
+    """The same of a recipe's teacher, or of each of several."""
+    if not recipe.teachers:
+        return teacher_identity(recipe.teacher)
+    return [[member.name, teacher_identity(member)] for member in recipe.teachers]
+
+
+def teacher_identity(teacher: NetworkRecipe) -> str | None:
     """What a teacher is known by that is finished, or goes on from trained weights: their file's
     SHA-256, or their name; None of one that is trained here."""
-    is_graph = teacher.model.lower().endswith(GRAPH_SUFFIX)
-    return weights_identity(teacher.model if is_graph else teacher.begins_with or None)
+    path = user_path(teacher.model)
+    is_file = bool(path.suffix) and path.is_file()
+    return weights_identity(teacher.model if is_file else teacher.begins_with or None)
 
 
 def settings_for(model: str, weights: str | None) -> dict[str, Any]:

@@ -28,8 +28,11 @@ from pipeline.metrics.judging import load_metric
 from pipeline.models import check_weights_name, find_factory, names_weights
 from pipeline.models.pruning import require_torch_pruning
 from pipeline.models.teachers import asked_teacher
+from pipeline.preflight.labels import check_labels
+from pipeline.preflight.several_teachers import check_several
+from pipeline.preflight.stored_teacher import check_stored
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import AUTO, MethodRecipe, TeacherRecipe
+from pipeline.recipe.sections import AUTO, MethodRecipe, NetworkRecipe
 from pipeline.training.foreign_models import is_graph
 from smskd.earlier import check_held, held_specs
 from smskd.methods import METHODS, settings_of
@@ -53,7 +56,12 @@ def check_names(file: RecipeFile) -> None:
     POLICIES.get(recipe.data.augment.policy, file.where("data", "augment", "policy"))
     if recipe.metric is not None:
         load_metric(recipe.metric, file.where("metric"))
-    _check_teacher(recipe.teacher, file)
+    if not recipe.teachers:
+        _check_teacher(recipe.teacher, file, "teacher")
+    for number, member in enumerate(recipe.teachers):
+        _check_teacher(member, file, "teachers", number)
+    check_several(file)
+    check_stored(file)
     if not is_graph(recipe.student.model):
         find_factory(recipe.student.model, file.where("student", "model"))
     for number, stage in enumerate(recipe.stages):
@@ -63,6 +71,7 @@ def check_names(file: RecipeFile) -> None:
             _check_method(method, recipe.data.augment.mix, where)
         _check_quantizable(stage, file.where("stages", number, "methods"))
         _check_held(file, number)
+    check_labels(file)
     _check_pruning(file)
     _check_export(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
@@ -70,21 +79,21 @@ def check_names(file: RecipeFile) -> None:
         check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
 
 
-def _check_teacher(teacher: TeacherRecipe, file: RecipeFile) -> None:
+def _check_teacher(teacher: NetworkRecipe, file: RecipeFile, *place: str | int) -> None:
     """A teacher that is asked has no weights to read, and none to train."""
-    where, asked = file.where("teacher", "model"), asked_teacher(teacher.model)
+    where, asked = file.where(*place, "model"), asked_teacher(teacher.model)
     if asked is None:
         find_factory(teacher.model, where)
-        if teacher.training.is_fine_tuning:
-            _check_beginning(str(teacher.training.weights), teacher.model, file)
+        if teacher.is_fine_tuned:
+            _check_beginning(str(teacher.begins_with), teacher.model, file)
         return
     asked.kind.check(asked.argument, where)
     if teacher.weights is not None:
         raise RecipeError(
-            f"{file.where('teacher', 'weights')}: teacher {teacher.model} is asked, and brings "
+            f"{file.where(*place, 'weights')}: teacher {teacher.model} is asked, and brings "
             "what it knows; leave the weights out"
         )
-    if teacher.training.is_fine_tuning:
+    if teacher.is_fine_tuned:
         raise RecipeError(
             f"{file.where('teacher', 'training', 'weights')}: teacher {teacher.model} is asked, "
             "and learns nothing; name a network of torch with --teacher (teacher.model)"

@@ -22,7 +22,7 @@ from foundation.records import RecordError, as_dict, build
 from foundation.sense import sha256
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.code import module_in, source_file
-from pipeline.recipe.file import RecipeFile
+from pipeline.recipe.file import Place, RecipeFile
 from pipeline.run_folder.folder import Say
 from pipeline.run_folder.torchrun import leads
 
@@ -117,18 +117,27 @@ def _is_yes() -> bool:
 
 
 def _code_in(file: RecipeFile) -> Iterator[Code]:
-    asked = asked_teacher(file.recipe.teacher.model)
-    names = {
-        "teacher": asked.kind.code(asked.argument) if asked else file.recipe.teacher.model,
-        "student": file.recipe.student.model,
-    }
-    for role, name in names.items():
-        if name is not None and ((asked is not None and role == "teacher") or ":" in name):
-            typed = file.is_typed(role, "model")
-            yield Code(name, file.where(role, "model"), typed, _file_of(name))
-    metric = file.recipe.metric
-    if metric is not None and ":" in metric:
-        yield Code(metric, file.where("metric"), file.is_typed("metric"), _file_of(metric))
+    recipe = file.recipe
+    named: list[tuple[Place, str | None]] = [
+        (("teacher", "model"), _code_of_teacher(recipe.teacher.model)),
+        *(
+            (("teachers", number, "model"), _code_of_teacher(member.model))
+            for number, member in enumerate(recipe.teachers)
+        ),
+        (("student", "model"), recipe.student.model if ":" in recipe.student.model else None),
+        (("metric",), recipe.metric if recipe.metric and ":" in recipe.metric else None),
+    ]
+    for place, name in named:
+        if name is not None:
+            yield Code(name, file.where(*place), file.is_typed(*place), _file_of(name))
+
+
+def _code_of_teacher(model: str) -> str | None:
+    """The code that a teacher is, in words; None where it is none."""
+    asked = asked_teacher(model)
+    if asked is not None:
+        return asked.kind.code(asked.argument)
+    return model if ":" in model else None
 
 
 def _file_of(name: str) -> Path | None:

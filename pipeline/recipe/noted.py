@@ -39,6 +39,17 @@ class NotedNetwork:
         return {NOTE: as_dict(self)}
 
 
+def holds_answers(path: Path) -> bool:
+    """Whether a file of tensors is what a teacher said of images, and no network's weights."""
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only where one is named
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return "logits" in file.keys() and NOTE not in (file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return False
+
+
 def noted_network(path: Path) -> NotedNetwork | None:
     """What a file notes of its network; None of a file that notes nothing.
 

@@ -96,6 +96,7 @@ class TrainingRecipe(Stage):
     norm_weight_decay: Annotated[float, Within(0, 1000)] | None = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     logit_adjustment: NotNegative | None = None
+    label_correction: Annotated[float, Field(ge=0, le=1)] = 0.0
     schedule: Annotated[str, AfterValidator(_known_schedule)] | None = "cosine"
     step_epochs: Epochs | None = None
     warmup_epochs: NotNegative | None = None
@@ -294,11 +295,19 @@ class PreprocessingRecipe(Section):
         return self
 
 
+_FOLDER = "folder:"
+
+
 class DataRecipe(Section):
     """What is learned from.
 
     Attributes:
         name: a registered dataset, with what it needs behind a colon: "folder:PATH".
+        unlabelled: nobody says what its images show: all of the folder and of those in it are
+            taken, the teacher alone says what they are, and students are held against its answers.
+        unlabelled_from: a further folder of images without labels, "folder:PATH", that the student
+            learns from beside the others.
+        unlabelled_share: share of each epoch's images that are of those; None shows each once.
         classes: the classes in the order of a network's logits: "imagenet1k", or a file with a name
             a line; the dataset's folders or labels are found in it by id, name or number. None
             takes the dataset's own, sorted.
@@ -341,6 +350,9 @@ class DataRecipe(Section):
     """
 
     name: str = "digits"
+    unlabelled: bool = False
+    unlabelled_from: str | None = None
+    unlabelled_share: Fraction | None = None
     classes: str | None = None
     image_size: Side | Sides | None = None
     teacher_image_size: Side | None = None
@@ -376,6 +388,26 @@ class DataRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_images_without_labels(self) -> Self:
+        if self.unlabelled and self.unlabelled_from is not None:
+            raise ValueError(
+                "unlabelled = true says that no image has a label, and unlabelled_from names those "
+                "without one beside others; leave out one of them"
+            )
+        if self.unlabelled_share is not None and self.unlabelled_from is None:
+            raise ValueError(
+                f"unlabelled_share = {self.unlabelled_share:g} is that of further images without "
+                "labels, but there are none; set unlabelled_from, or leave unlabelled_share out"
+            )
+        for place in [self.name] if self.unlabelled else [self.unlabelled_from]:
+            if place is not None and not place.startswith(_FOLDER):
+                raise ValueError(
+                    f"images without labels are read from a folder, {_FOLDER}PATH, but got "
+                    f"{place!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _mixed_images_do_not_come_back(self) -> Self:
         if self.teacher_views is not None and self.augment.mix != "none":
             raise ValueError(
@@ -408,6 +440,11 @@ class NetworkRecipe(Section):
         """Weights that others have trained, whether it is trained further or not."""
         return self.weights
 
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether it is trained further than that."""
+        return False
+
     @model_validator(mode="after")
     def _has_weights_to_choose_from(self) -> Self:
         if self.weights_key is not None and self.begins_with is None:
@@ -423,8 +460,9 @@ class TeacherRecipe(NetworkRecipe):
 
     Attributes:
         model: a registered model, "package.module:factory", or a teacher that is asked: an ONNX
-            file, "function:package.module:name", "command:PROGRAM ARGUMENTS"; or the run folder, or
-            the .safetensors file, of a teacher that was trained here, which tell the rest.
+            file, "function:package.module:name", "command:PROGRAM ARGUMENTS", or a file of what a
+            teacher said of each image: .npz, .safetensors, .csv; or the run folder, or the
+            .safetensors file, of a teacher that was trained here, which tell the rest.
         weights: a .safetensors or torch checkpoint of that model, or a library's pretrained
             weights by name: "torchvision:IMAGENET1K_V1".
         weights_key: names one of several sets of weights in a checkpoint: "model_ema".
@@ -449,7 +487,12 @@ class TeacherRecipe(NetworkRecipe):
     @property
     def begins_with(self) -> str | None:
         """Weights that others have trained, whether it is trained further or not."""
-        return self.weights or (self.training.weights if self.training.is_fine_tuning else None)
+        return self.weights or (self.training.weights if self.is_fine_tuned else None)
+
+    @property
+    def is_fine_tuned(self) -> bool:
+        """Whether it is trained further than that."""
+        return self.training.is_fine_tuning
 
     @field_validator("training")
     @classmethod
@@ -466,6 +509,32 @@ class TeacherRecipe(NetworkRecipe):
                 "of them"
             )
         return self
+
+
+class MemberRecipe(NetworkRecipe):
+    """One of several teachers: an ONNX file or another that is asked, or a network with weights.
+
+    Attributes:
+        name: by which a stage names it.
+        weight: how much it counts beside the others.
+        model, weights, weights_key, settings, taps, preprocessing: as the teacher's.
+        expect_top1: of all together it is the teacher's.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+    weight: Positive = 1.0
+    preprocessing: str | None = None
+
+    @field_validator("expect_top1")
+    @classmethod
+    def _is_that_of_all(cls, expected: float | None) -> float | None:
+        if expected is not None:
+            raise ValueError("is told of all teachers together: teacher.expect_top1")
+        return expected
+
+
+MIXED = "mix"
+"""What `teacher.model` is called where there are several."""
 
 
 class StudentRecipe(NetworkRecipe):
@@ -860,6 +929,11 @@ class Recipe(Section):
     Attributes:
         metric: what networks are judged by beside top-1, and chosen by in its place: macro_f1,
             macro_recall, macro_precision, worst_recall, top5, auroc, or package.module:function.
+        teachers: several teachers in place of one: their probabilities are meaned, each by its
+            weight, and a stage may name one of them by itself.
+        teacher_mix: how much each of several teachers counts for an image, beside its weight:
+            average, all alike; confidence, by the probability of what it answers; entropy, by how
+            far its answer is from knowing nothing.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
@@ -867,6 +941,8 @@ class Recipe(Section):
     metric: Annotated[str, Field(min_length=1)] | None = None
     data: DataRecipe = DataRecipe()
     teacher: TeacherRecipe = TeacherRecipe()
+    teachers: Annotated[list[MemberRecipe], Field(max_length=32)] = []
+    teacher_mix: Literal["average", "confidence", "entropy"] = "average"
     student: StudentRecipe = StudentRecipe()
     stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
         # What measured best: docs/results.md.
@@ -879,6 +955,39 @@ class Recipe(Section):
     gate: GateRecipe = GateRecipe()
     study: StudyRecipe = StudyRecipe()
     search: SearchRecipe | None = None
+
+    @model_validator(mode="after")
+    def _has_teachers_that_go_together(self) -> Self:
+        names = [member.name for member in self.teachers]
+        if len(names) == 1:
+            raise ValueError(
+                f"teachers are two or more, but got {names[0]!r} alone; write it as [teacher]"
+            )
+        if len(set(names)) < len(names):
+            raise ValueError(f"each of several teachers has a name of its own, but got {names}")
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.teacher is not None and stage.teacher not in names:
+                known = ", ".join(map(repr, names)) or "none, for [[teachers]] has none"
+                raise ValueError(
+                    f"stage {number} has teacher {stage.teacher!r}, but those with names are "
+                    f"{known}"
+                )
+        own, several = self.teacher, bool(names)
+        if not several and own.model == MIXED:
+            raise ValueError(f"teacher.model = {MIXED!r} is several: write them as [[teachers]]")
+        if several and ("model" in own.model_fields_set and own.model != MIXED):
+            raise ValueError(
+                f"there are [[teachers]], and teacher.model = {own.model!r} beside them; leave out "
+                "one of them"
+            )
+        if several and (own.weights or own.taps or own.preprocessing):
+            raise ValueError(
+                "weights, taps and preprocessing are those of each of several teachers; write them "
+                "in [[teachers]]"
+            )
+        if several:
+            self.__dict__["teacher"] = own.model_copy(update={"model": MIXED})
+        return self
 
     @model_validator(mode="after")
     def _has_stages_that_go_together(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Any
 
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError
 from foundation.files import user_path
-from pipeline.recipe.noted import noted_network
+from pipeline.recipe.noted import holds_answers, noted_network
 from pipeline.recipe.sections import FROM_SCRATCH
 
 FINE_TUNING: dict[str, Any] = {
@@ -86,7 +86,7 @@ def _spell_out_model(teacher: dict[str, Any]) -> str | None:
 
 
 def taught_weights(word: str) -> Path | None:
-    """The file of a teacher's weights that a word means; None of a model's name.
+    """The file of a teacher's weights that a word means; None of a model's name, or of answers.
 
     Args:
         word: a run folder, a file of weights, or anything else that a recipe's teacher may be.
@@ -96,7 +96,7 @@ def taught_weights(word: str) -> Path | None:
     """
     path = user_path(word)
     if path.suffix.lower() in _SUFFIXES and path.is_file():
-        return path
+        return None if holds_answers(path) else path
     if not (path / _RECORD).is_file():
         return None
     if not (path / _WEIGHTS).is_file():

@@ -11,9 +11,9 @@ from pipeline.shown.pages.plots import Axis, DataTable, Mark, Plot, PlotSeries, 
 
 
 def training_plots(content: ReportContent) -> list[Plot]:
-    """Validation accuracy over all epochs, then the losses of each stage; the teacher's own course
-    before them, where it was fine-tuned or is all there is."""
-    plots = [_accuracy(content)] if content.stages else []
+    """Validation accuracy and agreement over all epochs, then the losses of each stage; the
+    teacher's own course before them, where it was fine-tuned or is all there is."""
+    plots = [_accuracy(content), _agreement(content)] if content.stages else []
     if content.teacher_training and (content.head_training or not content.stages):
         plots.insert(0, _teachers_accuracy(content, content.teacher_training))
     return [plot for plot in plots if plot] + [_losses(stage) for stage in content.stages]
@@ -70,10 +70,31 @@ def _accuracy(content: ReportContent) -> Plot | None:
     )  # fmt: skip
 
 
-def _epochs(training: Mapping[str, Any], start: int) -> list[list[Value]]:
+def _agreement(content: ReportContent) -> Plot | None:
+    """How often the student answers images without labels as the teacher does."""
+    series, rows, start = list[PlotSeries](), list[list[Value]](), 0
+    for stage in content.stages:
+        points = _epochs(stage, start, "val_agreement")
+        name = f"{stage['index']} {stage['name']}"
+        series.append(PlotSeries(name, points))
+        rows += [[name, epoch, value] for epoch, value in points]
+        start += stage["history"][-1]["epoch"]
+    if all(value is None for *_, value in rows):
+        return None
+    return Plot(
+        "agreement-by-epoch", "Agreement with the teacher, epoch by epoch",
+        "Validation images without labels that the student answers as the teacher does. That is "
+        "no accuracy: where the teacher is wrong, who agrees is wrong too.",
+        Axis("epoch, all stages", low=0), Axis("answered as the teacher does, %"), series,
+        DataTable(["stage", "epoch", "answered as the teacher does, %"], rows),
+    )  # fmt: skip
+
+
+def _epochs(training: Mapping[str, Any], start: int, figure: str = "val_top1") -> list[list[Value]]:
+    shares = [record.get(figure) for record in training["history"]]
     return [
-        [start + record["epoch"], None if record["val_top1"] is None else 100 * record["val_top1"]]
-        for record in training["history"]
+        [start + record["epoch"], None if share is None else 100 * share]
+        for record, share in zip(training["history"], shares, strict=True)
     ]
 
 

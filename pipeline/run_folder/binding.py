@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections import MIXED, Recipe
 
 Values = dict[str, Any]
 Binding = Callable[[Recipe], Values]
 """The part of a recipe, section by section, that a folder's content depends on."""
 
 # What weights depend on; what comes later may change and is redone.
-_TRAINED_BY = ("seed", "data", "teacher", "student", "stages", "engine")
+_TRAINED_BY = (
+    "seed", "data", "teacher", "teachers", "teacher_mix", "student", "stages", "engine",
+)  # fmt: skip
 
 # What of the data only the student sees, or the steps after the training.
 _NOT_FOR_A_TEACHER = (
     "student_fraction",
+    "unlabelled_from",
+    "unlabelled_share",
     "calibration_images",
     "evaluation_images",
     "teacher_views",
@@ -89,7 +93,9 @@ def _teacher_section(recipe: Recipe) -> Values:
 
 def _is_asked(teacher: str) -> bool:
     """Whether a teacher learns nothing, here or elsewhere."""
-    if ":" not in teacher and not teacher.lower().endswith(".onnx"):
+    if teacher == MIXED:
+        return True
+    if ":" not in teacher and "." not in teacher:
         return False
     from pipeline.models.teachers import asked_teacher  # noqa: PLC0415 - torch
 

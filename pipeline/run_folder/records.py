@@ -58,6 +58,22 @@ class TopOne(Table):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherAgreement(Table):
+    """How often a network answers images without labels as the teacher does, with its interval."""
+
+    share: float
+    n: int
+    low: float
+    high: float
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from shares(share=self.share, low=self.low, high=self.high)
+        yield from at_least(1, n=self.n)
+        yield from ends_of_interval(low=self.low, high=self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cost(Table):
     """What a network costs; a teacher that is asked may not tell."""
 
@@ -84,11 +100,17 @@ class Pruned(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecord(Cost):
-    """What a network is, and how well it does, where images had labels."""
+    """What a network is, and how well it does.
+
+    Attributes:
+        validation, test: accuracy, where images had labels.
+        agreement: how often it answers images without labels as the teacher does, by their part.
+    """
 
     model: str
     validation: TopOne | None = None
     test: TopOne | None = None
+    agreement: dict[str, TeacherAgreement] = field(default_factory=dict)
     pruned: list[Pruned] = field(default_factory=list)
 
 
@@ -127,15 +149,17 @@ class RunRecord(Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Point(Table):
-    """An epoch of a stage, and its accuracy on the validation images."""
+    """An epoch of a stage, its accuracy on the validation images, and how often it answers those
+    without labels as the teacher does."""
 
     epoch: int
     val_top1: float | None
+    val_agreement: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from at_least(0, epoch=self.epoch)
-        yield from shares(val_top1=self.val_top1)
+        yield from shares(val_top1=self.val_top1, val_agreement=self.val_agreement)
 
 
 @dataclass(frozen=True, kw_only=True)

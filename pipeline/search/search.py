@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import CompressError
+from pipeline.preflight.labels import check_comparable
 from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
@@ -62,6 +63,7 @@ def search(
     check_code(file, path, remarks_on(console))
     check_code_in(drawn_from, file, path, remarks_on(console))
     check_names(file)
+    check_comparable(file, "compress search")
     limits = parse_all(settings.limits, file.where("search", "limits"))
     space = check_space(file, drawn_from, maker)
     check_bundles(file, space, maker)

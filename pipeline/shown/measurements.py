@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from deploy_targets.device.messages import SUSPECT, ExecutedPrecision, Latency, Scenario
+from deploy_targets.device.messages import SUSPECT, Accuracy, ExecutedPrecision, Latency, Scenario
 from deploy_targets.device.percentiles import fewest_queries
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.measurement import Measurement, scenario_words
-from pipeline.gating.metrics import top1_percent
 
 _USUAL = (50.0, 90.0, 95.0, 99.0)
 NOTHING = "–"
@@ -56,9 +55,10 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
     scenarios = {scenario_words(measurement.scenario) for measurement in ordered}
     mixed = len(scenarios) > 1
     metered = any(measurement.energy for measurement in ordered)
+    compared = any(measurement.agreement for measurement in ordered)
     heads = [
         "bundle", *_only_if(several, "host"), *_only_if(mixed, "scenario"), "validity", "ran in",
-        "top-1 %",
+        "top-1 %", *_only_if(compared, "as the teacher %"),
         *(f"p{percent:g}{' ms' if percent == percents[0] else ''}" for percent in percents),
         "n", "images/s", *_only_if(metered, "mJ/image"), "model kB",
     ]  # fmt: skip
@@ -73,7 +73,8 @@ def measured_table(measurements: Sequence[Measurement]) -> MeasuredTable:
                 *_only_if(mixed, Cell(scenario_words(measurement.scenario))),
                 Cell(measurement.validity.verdict),
                 _ran_in(measurement.runtime.executed_precision),
-                _top1(measurement),
+                _share(measurement.accuracy),
+                *_only_if(compared, _share(measurement.agreement)),
                 *(_percentile(measurement.latency_ms, percent) for percent in percents),
                 Cell(f"{measurement.latency_ms.n:,}"),
                 _throughput(measurement),
@@ -194,11 +195,11 @@ def _throughput(measurement: Measurement) -> Cell:
     return Cell(_number(throughput.images_per_s, 0), interval)
 
 
-def _top1(measurement: Measurement) -> Cell:
-    if measurement.accuracy is None:
+def _share(right: Accuracy | None) -> Cell:
+    """A share of the images, of which there may be none."""
+    if right is None:
         return Cell(NOTHING)
-    low, high = 100 * measurement.accuracy.low, 100 * measurement.accuracy.high
-    return Cell(_number(top1_percent(measurement), 2), f"{low:.1f}–{high:.1f}")
+    return Cell(_number(100 * right.top1, 2), f"{100 * right.low:.1f}–{100 * right.high:.1f}")
 
 
 def ran_in(executed: ExecutedPrecision) -> str:

@@ -79,8 +79,10 @@ class TrainingDisplay(Listener):
     def epoch_done(self, record: dict[str, Any]) -> None:
         self._done = record["epoch"]
         losses = "  ".join(f"{name} {value:.3g}" for name, value in record["losses"].items())
-        top1 = record["val_top1"]
+        top1, agreement = record["val_top1"], record.get("val_agreement")
         self._figures = losses if top1 is None else f"{losses}  val {100 * top1:.2f} %"
+        if agreement is not None:
+            self._figures += f"  as the teacher {100 * agreement:.2f} %"
         for name, value in record.get("val_metrics", {}).items():
             self._figures += f"  {safe(name)} {value:.4g}"
         if self._task is not None:

@@ -10,6 +10,7 @@ from deploy_targets.device.facts import usable_cores
 from foundation.errors import CompressError
 from foundation.files import write_json, write_text
 from foundation.records import as_dict
+from pipeline.preflight.labels import check_comparable
 from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code, check_scheduler
 from pipeline.recipe.file import RecipeFile
@@ -52,6 +53,7 @@ def study(file: RecipeFile, path: Path | None) -> tuple[Outcome | None, Compress
     check_code(file, path, say)
     check_scheduler(file)
     check_names(file)
+    check_comparable(file, "compress study")
     arms = chosen_arms(file)
     results_file, known = known_results(file.recipe)
     folder = start_study(path, file.recipe)

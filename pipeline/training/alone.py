@@ -21,11 +21,12 @@ def train_student_alone(step: Step, data: TrainingData, listener: Listener) -> N
     that trains 8-bit numbers aside. This is the arm "alone" of a study.
     """
     run, recipe = step.run, data.file.recipe
+    images = data.splits.with_labels or data.splits.student_train
     stage = alone_stage([stage for stage in recipe.stages if not stage.quantized])
     student = new_student(recipe, read_facts(run.data))
     train_alone(
         student,
-        data.batches(data.splits.student_train, recipe.seed, share=share()),
+        data.batches(images, recipe.seed, share=share()),
         stage,
         run.alone,
         validation=data.evaluation(data.splits.validation),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,26 @@ from torch import nn
 
 from pipeline.data.facts import read_facts
 from pipeline.recipe.sections import Recipe
-from pipeline.run_folder.folder import RunFolder, Step
+from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
+from pipeline.training.agreement import answered_batches
 from pipeline.training.expected_accuracy import check_expected, remark_on_worth
 from pipeline.training.network_checks import check_answers, check_learns
-from pipeline.training.networks import form_paths, trained_teacher
-from pipeline.training.pairing import taps_of
+from pipeline.training.networks import form_paths
+from pipeline.training.pairing import taps_of, teacher_of
 from pipeline.training.prepare import TrainingData
 from pipeline.training.retained import keep_retention
+from pipeline.training.several_teachers import finished_teacher, prepared_as
 from pipeline.training.students import prune_once, pruning_records, unpruned_student
 from pipeline.training.teach import first_images, note_network
 from pipeline.training.teacher_views import keep_views
 from smskd.checkpoints.files import load_model, save_model
 from smskd.checkpoints.foreign import Loaded
-from smskd.distillation import distill, pair_on
+from smskd.distillation import StageTeacher, distill, pair_on
 from smskd.evaluation import evaluate
 from smskd.listening import Listener
 from smskd.objective import spelled_out
+from smskd.pair import Pair
 from smskd.stage import stage_folder
 from smskd.training.stage_files import METRICS, RANGES, WEIGHTS, left_for_later
 
@@ -44,23 +48,39 @@ def distil(step: Step, data: TrainingData, listener: Listener) -> None:
     _check_beginning(student, loaded, data, step)
     between = partial(prune_once, run, facts)
     between(1, student)
-    teacher, taps = trained_teacher(run), taps_of(recipe)
+    teacher = finished_teacher(run)
     batches = data.batches(data.splits.student_train, recipe.seed, share=share())
     if batches.remark:
         step.remark(batches.remark)
-    pair = pair_on(teacher, student, batches, taps)
+    pairs: dict[str | None, Pair] = {}
+    for stage in recipe.stages:
+        if stage.teacher not in pairs:
+            own, taps = teacher_of(teacher, stage), taps_of(recipe, stage.teacher)
+            pairs[stage.teacher] = pair_on(own, student, batches, taps)
+    root = run.teacher_views
+    views = {
+        name: keep_views(root, pair, batches, recipe, listener, prepared=prepared_as(run, name))
+        for name, pair in pairs.items()
+    }
+    labelled = data.splits.are_labelled
     distill(
         teacher,
         student,
         batches,
         recipe.stages,
         run.stages,
-        validation=data.evaluation(data.splits.validation),
-        taps=taps,
+        validation=data.evaluation(data.splits.validation) if labelled else None,
+        agreement=answered_batches(run, data).get("validation"),
+        taps=taps_of(recipe),
         seed=recipe.seed,
         engine=recipe.engine,
         listener=listener,
-        views=keep_views(run.teacher_views, pair, batches, recipe, listener),
+        views=views.get(None),
+        teachers={
+            name: StageTeacher(pair.teacher.model, views[name], taps_of(recipe, name))
+            for name, pair in pairs.items()
+            if name is not None
+        },
         between=between,
         beginning=step.depends_on["weights"],
         metric=data.metric,
@@ -70,7 +90,17 @@ def distil(step: Step, data: TrainingData, listener: Listener) -> None:
     note_network(run, "student", recipe.student.model, student, data, **pruned)
     data.check_unchanged()
     scores = [path for path in [run.scores("student")] if path.exists()]
-    step.products = [*left, *scores, *keep_retention(run, pair, data, step.remark)]
+    step.products = [*left, *scores, *_retention(run, pairs, data, step.remark)]
+
+
+def _retention(
+    run: RunFolder, pairs: Mapping[str | None, Pair], data: TrainingData, say: Say
+) -> list[Path]:
+    if len(pairs) == 1:
+        (pair,) = pairs.values()
+        return keep_retention(run, pair, data, say)
+    say("the retention matrix is left out: stages have several teachers, whose losses differ")
+    return []
 
 
 def _left_by_stages(run: RunFolder, recipe: Recipe, student: nn.Module) -> list[Path]:
@@ -103,13 +133,23 @@ def _check_beginning(student: nn.Module, loaded: Loaded, data: TrainingData, ste
     if recipe.weights is None and recipe.expect_top1 is None:
         return
     source, test = recipe.weights or recipe.model, data.splits.test
+    if not data.splits.are_labelled:
+        check_expected(None, recipe.expect_top1, source)
+        return
     worth = evaluate(student, data.evaluation(test))
     remark_on_worth(worth, test.labels, loaded, source, step.remark)
     check_expected(worth, recipe.expect_top1, source)
 
 
 def remark_on_weights(step: Step, recipe: Recipe) -> None:
-    """Tell which weight of the labels was taken where several methods have one beside them."""
+    """Tell which weight of the labels was taken where several methods have one beside them; and
+    that none counts where no image has a label."""
+    if recipe.data.unlabelled:
+        step.remark(
+            "no image has a label: the cross-entropy with the labels is 0 in every stage, whatever "
+            "its weight, and TCP is the teacher's probability of the class that it answers"
+        )
+        return
     for number, stage in enumerate(recipe.stages, start=1):
         if stage.ce_weight is None and len(stage.method_specs) > 1:
             weight = spelled_out(stage).ce_weight

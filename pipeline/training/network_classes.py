@@ -8,12 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from export.graphs.recorded_classes import logit_count_of, recorded_classes
+from foundation.bundle import Preprocessing
 from foundation.errors import DataLayoutError, ModelMismatchError
 from pipeline.data import Dataset
 from pipeline.data.class_order import class_order, is_number, numbers_in, order_names
+from pipeline.data.images import Images
 from pipeline.models import classes_of
-from pipeline.recipe.sections import DataRecipe, StudentRecipe
+from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
+from pipeline.recipe.sections import DataRecipe, NetworkRecipe, Recipe, StudentRecipe
 from pipeline.training.foreign_models import is_graph
 
 
@@ -68,6 +74,44 @@ def network_classes(student: StudentRecipe) -> NetworkClasses:
         return NetworkClasses(source, recorded_classes(path) or (), logit_count_of(path))
     names = tuple(classes_of(student.model, student.weights))
     return NetworkClasses(source, names, len(names) or None)
+
+
+def teacher_classes(recipe: Recipe, dataset: Dataset) -> NetworkClasses:
+    """What a finished teacher tells of its classes, before it teaches; of several the first that
+    names them, or else that tells how many there are.
+
+    Args:
+        recipe: names them; where one is asked and does not tell how many classes it knows, it is
+            asked about two images.
+        dataset: has these.
+
+    Raises:
+        ModelMismatchError: when it does not answer.
+    """
+    sections: Sequence[NetworkRecipe] = recipe.teachers or [recipe.teacher]
+    known = [_told_by(section, dataset) for section in sections]
+    return max(known, key=lambda told: (bool(told.names), told.count is not None))
+
+
+def _told_by(teacher: NetworkRecipe, dataset: Dataset) -> NetworkClasses:
+    source, asked = teacher.weights or teacher.model, asked_teacher(teacher.model)
+    if asked is None:
+        names = tuple(classes_of(teacher.model, teacher.weights))
+        return NetworkClasses(source, names, len(names) or None)
+    names = asked.kind.classes(asked.argument) or ()
+    count = len(names) or asked.kind.class_count(asked.argument)
+    if count is None and asked.kind.exported is None:
+        images = dataset.test if dataset.train is None else dataset.train
+        assert images is not None, "a dataset has images"
+        count = _answered_count(asked, images.read(np.zeros(2, np.int64)))
+    return NetworkClasses(source, names, count)
+
+
+def _answered_count(asked: NamedTeacher, pixels: Images) -> int:
+    _, height, width, channels = pixels.shape
+    shape = Preprocessing(height, width, channels, [0.0] * channels, [1.0] * channels)
+    teacher = asked.kind.open(TeacherRequest(asked.argument, shape, (), Path()))
+    return int(teacher(torch.from_numpy(shape.apply(pixels))).shape[1])
 
 
 def _known_order_remarks(classes: Sequence[str]) -> Iterator[str]:

@@ -267,9 +267,24 @@ def _opened_teacher(run: RunFolder, asked: NamedTeacher) -> AskedTeacher:
     Raises:
         RunMismatchError: when it is another one now.
     """
-    weights = run.teacher / WEIGHTS
+    return open_asked(run, asked, request_for(run, asked))
+
+
+def open_asked(run: RunFolder, asked: NamedTeacher, request: TeacherRequest) -> AskedTeacher:
+    """A teacher that is asked, as it was when the run was begun.
+
+    Args:
+        run: the run folder, for messages.
+        asked: the teacher.
+        request: the same, with the folder in which `save_asked` noted what it is known by.
+
+    Raises:
+        MissingFileError: when nothing was noted yet.
+        RunMismatchError: when it is another one now.
+    """
+    weights = request.folder / WEIGHTS
     _check_there(weights, "teacher")
-    teacher = asked.kind.open(request_for(run, asked))
+    teacher = asked.kind.open(request)
     state, facts = load_tensors(weights)
     if not torch.equal(state["digest"], teacher.digest):
         raise RunMismatchError(

@@ -39,6 +39,8 @@ def one_schedule(
     """
     budget = sum(stage.epochs for stage in stages)
     first = library_stage(stages[0])
+    if not methods:  # nobody teaches
+        first = replace(first, teacher=None, label_correction=0.0)
     return annealed(replace(first, methods=tuple(methods), epochs=budget, ce_weight=ce_weight))
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from foundation.bundle import Preprocessing
-from foundation.errors import DataLayoutError, RunMismatchError
+from foundation.errors import DataLayoutError, RecipeError, RunMismatchError
 from foundation.files import sha256_of, user_path
-from pipeline.data import load_dataset
+from pipeline.data import Dataset, load_dataset
 from pipeline.data.caching import cache_pictures
 from pipeline.data.channels import with_channels
 from pipeline.data.class_order import class_order
-from pipeline.data.dataset_files import files_of
+from pipeline.data.dataset_files import all_files_of
 from pipeline.data.facts import (
     CALIBRATION,
     PROBE,
@@ -45,6 +45,7 @@ from pipeline.data.images import ImageSet, in_memory, remembered, sample_of
 from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import Splits, split
 from pipeline.models import names_weights
+from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile, recipe_values
 from pipeline.recipe.sections import DataRecipe
 from pipeline.run_folder.folder import RunFolder, release_of
@@ -52,7 +53,9 @@ from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
     from pipeline.data.batches import EvaluationBatches, TrainBatches
+    from pipeline.data.images import Ids
     from pipeline.metrics.judging import NamedMetric
+    from pipeline.models.teachers.stored import StoredAnswers
     from pipeline.training.network_classes import NetworkClasses
 
 logger = logging.getLogger(__name__)
@@ -103,7 +106,7 @@ class TrainingData:
         Args:
             before: an earlier look at them; what is as it was is not read again.
         """
-        files = files_of(self.file.recipe.data.name)
+        files = all_files_of(self.file.recipe.data)
         self._snapshot = take_snapshot(files, before) if files is not None else None
         return self._snapshot
 
@@ -122,14 +125,15 @@ class TrainingData:
         splits = self.splits
         seen_as = {Fit.of(splits.preprocessing), Fit.of(splits.teacher_preprocessing)}
         framings = seen_as if self.recipe.augment.crop_min_area is None else ()
-        parts = (splits.train, splits.validation, splits.test)
+        further = splits.unlabelled.parts.values() if splits.unlabelled else ()
+        parts = (splits.train, splits.student_train, splits.validation, splits.test, *further)
         if all(in_memory(part, *framings) for part in parts):
             return
         self._check_still_there()
 
     def _check_still_there(self) -> None:
         before = self._snapshot
-        files = files_of(self.recipe.name)
+        files = all_files_of(self.recipe)
         if before is None or files is None:
             return
         after = take_snapshot(files, before)
@@ -164,12 +168,19 @@ class TrainingData:
         known = self.preparations
         if self.network is not None:
             dataset = self.network.given_to(dataset, self.recipe)
+        elif self.recipe.unlabelled:
+            from pipeline.training.network_classes import teacher_classes  # noqa: PLC0415 - onnx
+
+            known_classes = teacher_classes(self.file.recipe, dataset)
+            dataset = known_classes.given_to(dataset, self.recipe)
+        further = self._further_images(dataset)
         splits = split(
             dataset,
             self.recipe,
             known.teacher,
             known.student.source or "",
             parts_for=parts_to_teach if self.network is None else parts_to_adopt,
+            further=further,
         )
         logger.info(
             "data %s: read in %.1f s; images to train %d, validate %d, test %d, passed over %d",
@@ -179,8 +190,33 @@ class TrainingData:
         sides = _largest_sides(splits, self.recipe.augment.crop_size)
         note = cache_pictures(dataset, self.recipe, self.fingerprint, sides)
         notes = [note] if note else []
-        remarks = (*known.remarks, *dataset.remarks, *splits.remarks, *notes)
-        return splits, dataset.skipped, remarks
+        beside = further.remarks if further else ()
+        remarks = (*known.remarks, *dataset.remarks, *beside, *splits.remarks, *notes)
+        return splits, (*dataset.skipped, *(further.skipped if further else ())), remarks
+
+    def _further_images(self, dataset: Dataset) -> Dataset | None:
+        """Images without labels that the student learns from too, with the dataset's channels.
+
+        Raises:
+            RecipeError: when grey values of both have another number of bits.
+        """
+        place = self.recipe.unlabelled_from
+        if place is None or self.network is not None:
+            return None
+        update = {
+            "name": place, "unlabelled": True, "unlabelled_from": None, "unlabelled_share": None,
+            "classes": None,
+        }  # fmt: skip
+        where = self.file.where("data", "unlabelled_from")
+        further = load_dataset(self.recipe.model_copy(update=update), where)
+        if further.grey_bits != dataset.grey_bits:
+            raise RecipeError(
+                f"{where}: grey values there have {further.grey_bits} bits, and those of "
+                f"{self.recipe.name} {dataset.grey_bits}; set data.grey_bits"
+            )
+        labelled = dataset.test if dataset.train is None else dataset.train
+        assert labelled is not None, "a dataset has images"
+        return with_channels(further, labelled.read(np.arange(1)).shape[3])
 
     def batches(
         self,
@@ -221,6 +257,8 @@ class TrainingData:
             view_seed=recipe.split_seed,
             share=share,
             classes=len(splits.classes),
+            numbers=None if alone else self.numbers_of(images),
+            unlabelled_share=recipe.unlabelled_share if images is splits.student_train else None,
             fingerprint=self.fingerprint,
             pin=self.file.recipe.engine.takes_pinned,
             sampling=recipe.sampling,
@@ -231,10 +269,49 @@ class TrainingData:
         from pipeline.data.batches import EvaluationBatches  # noqa: PLC0415 - torch
 
         preprocessing = self._preprocessing_of(role)
+        numbers = self.numbers_of(images) if role == "teacher" else None
+        if numbers is not None:
+            return EvaluationBatches(images, preprocessing, numbers)
         key = (id(images), role)
         if key not in self._seen:
             self._seen[key] = remembered(images, Fit.of(preprocessing))
         return EvaluationBatches(self._seen[key], preprocessing)
+
+    @cached_property
+    def stored(self) -> StoredAnswers | None:
+        """What a teacher said that nobody asks any more; None of one that sees images.
+
+        Raises:
+            CorruptFileError: when it cannot be read.
+        """
+        asked = asked_teacher(self.file.recipe.teacher.model)
+        if asked is None or not asked.kind.by_number:
+            return None
+        from pipeline.models.teachers.stored import read_answers  # noqa: PLC0415 - torch
+
+        return read_answers(user_path(asked.argument))
+
+    def numbers_of(self, images: ImageSet) -> Ids | None:
+        """Where the answers to a part's images are stored; None of a teacher that sees images.
+
+        Raises:
+            ModelMismatchError: when one has none.
+            RecipeError: when nobody gave the images names.
+        """
+        if self.stored is None:
+            return None
+        from pipeline.data.image_ids import ids_of  # noqa: PLC0415 - torch
+        from pipeline.models.teachers.stored import numbers_of  # noqa: PLC0415 - torch
+
+        model = self.file.recipe.teacher.model
+        ids = ids_of(images, self.recipe.name)
+        if ids is None:
+            raise RecipeError(
+                f"{self.file.where('teacher', 'model')}: stored logits are looked up by the path "
+                f"of an image, and those of {self.recipe.name} have none; use folder:PATH or "
+                "table:PATH"
+            )
+        return numbers_of(self.stored, ids, model)
 
     def _preprocessing_of(self, role: Role) -> Preprocessing:
         splits = self.splits

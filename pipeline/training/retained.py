@@ -20,7 +20,7 @@ class SeenByBoth:
     def __init__(self, data: TrainingData) -> None:
         images, splits = data.splits.validation, data.splits
         self.for_student = data.evaluation(images)
-        is_shared = splits.preprocessing == splits.teacher_preprocessing
+        is_shared = splits.preprocessing == splits.teacher_preprocessing and data.stored is None
         self.for_teacher = None if is_shared else data.evaluation(images, "teacher")
 
     def __iter__(self) -> Iterator[Batch]:

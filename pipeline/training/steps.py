@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.models import teacher_identity, weights_identity
+from pipeline.models import teachers_identity, weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.run_folder.folder import RunFolder
 
@@ -29,7 +29,7 @@ def teach(
         ModelMismatchError: when it cannot be used here, or is not as accurate as it is known to be.
     """
     teacher = data.file.recipe.teacher
-    weights = teacher_identity(teacher)
+    weights = teachers_identity(data.file.recipe)
     with run.step("teacher", weights=weights, **judged_by(data)) as step:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch

@@ -18,9 +18,10 @@ from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
 from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
-from pipeline.recipe.sections import Recipe, TeacherRecipe
+from pipeline.recipe.sections import AugmentRecipe, Recipe, TeacherRecipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
+from pipeline.training.agreement import agreement_of, keep_answers
 from pipeline.training.class_scores import PartScores, keep_scores, scores_of
 from pipeline.training.expected_accuracy import (
     Answered,
@@ -50,8 +51,9 @@ from pipeline.training.networks import (
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
+from pipeline.training.several_teachers import adopt_teachers, member_files
 from pipeline.training.students import new_student
-from smskd.checkpoints.files import save_model
+from smskd.checkpoints.files import save_model, save_tensors
 from smskd.checkpoints.foreign import Loaded
 from smskd.distillation import train_alone
 from smskd.evaluation import AnswerLog, evaluate
@@ -59,6 +61,7 @@ from smskd.features.taps import evaluating
 from smskd.fine_tuning.phase import HEAD
 from smskd.fine_tuning.phases import fine_tune
 from smskd.listening import Listener
+from smskd.teaching.mixed import MixedTeacher
 from smskd.training.stage_files import METRICS, WEIGHTS
 
 logger = logging.getLogger(__name__)
@@ -85,19 +88,27 @@ def get_teacher(
     run, recipe = step.run, data.file.recipe
     asked = asked_teacher(recipe.teacher.model)
     source = recipe.teacher.weights or f"teacher {recipe.teacher.model}"
-    if asked is None:
+    network: nn.Module
+    loaded: Loaded | None = None
+    if recipe.teachers:
+        network = _several(step, data)
+    elif asked is None:
         network, loaded = _trained_or_loaded(step, data, listener, has_student=has_student)
     else:
         network, loaded = _adopted(step, data, asked)
-    name, beginning = shown_name(recipe.teacher.model), _beginning_of(recipe.teacher)
+    together = ", ".join(member.name for member in recipe.teachers)
+    name = f"mix of {together}" if together else shown_name(recipe.teacher.model)
+    beginning = _beginning_of(recipe.teacher)
     worth = note_network(run, "teacher", name, network, data, **beginning)
+    answers = keep_answers(run, network, data)
     data.check_unchanged()
-    if loaded is not None:
+    if loaded is not None and worth:
         _remark_on_foreign(network, data, loaded, worth, source=source, say=step.remark)
     of_the_head = (f"{HEAD}/{WEIGHTS}", f"{HEAD}/{METRICS}")
     names = (WEIGHTS, METRICS, *of_the_head, *([asked.kind.exported] if asked else []))
     left = [run.teacher / name for name in names if name]
-    step.products = [path for path in (*left, run.scores("teacher")) if path.exists()]
+    left += [*member_files(run), run.scores("teacher")]
+    step.products = [*(path for path in left if path.exists()), *answers]
 
 
 def _trained_or_loaded(
@@ -172,6 +183,11 @@ def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Mo
     remark = notice_probabilities(teacher, images[:_LOOKED_AT])
     if remark is not None:
         step.remark(remark)
+    if asked.kind.by_number and recipe.data.augment != AugmentRecipe():
+        step.remark(
+            f"{teacher.name}: is of each image as it is, and the student sees it varied "
+            "(data.augment): what the teacher says of all variations is the same"
+        )
     check_runs(teacher, model, facts, "teacher")
     check_answers(teacher, model, first_images(data, "teacher"))
     _check_student(recipe, facts, teacher, data)
@@ -179,6 +195,18 @@ def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Mo
     remark_on_classes(facts.classes, loaded, model, step.remark)
     save_asked(run.teacher / WEIGHTS, teacher)
     return teacher, loaded
+
+
+def _several(step: Step, data: TrainingData) -> nn.Module:
+    """Several finished teachers, which take one's place."""
+    run, recipe = step.run, data.file.recipe
+    facts = read_facts(run.data)
+    images, _ = next(iter(data.evaluation(data.splits.validation, "teacher")))
+    teacher = adopt_teachers(run, recipe, facts, images[:_LOOKED_AT], step.remark)
+    check_runs(teacher, shown_name(recipe.teacher.model), facts, "teacher")
+    _check_student(recipe, facts, teacher, data)
+    save_tensors(run.teacher / WEIGHTS, teacher.state_dict())
+    return teacher
 
 
 def _check_student(
@@ -223,7 +251,9 @@ def _answers_of(network: nn.Module, data: TrainingData) -> Answers:
         with evaluating(network), torch.inference_mode():
             predicted = [
                 network(batch.to(device)).argmax(1).cpu().numpy()
-                for batch, _ in EvaluationBatches(images, splits.teacher_preprocessing)
+                for batch, _ in EvaluationBatches(
+                    images, splits.teacher_preprocessing, data.numbers_of(images)
+                )
             ]
         return Answered(np.concatenate(predicted), images.labels, splits.classes)
 
@@ -254,7 +284,7 @@ def note_network(
 
     Returns:
         How well it does: "top1", "loss" and "n", by "test" and "validation"; nothing where images
-        have no labels.
+        have no labels. How often a student agrees with the teacher there is written too.
     """
     splits, metric = data.splits, data.metric
     parts = {"test": splits.test, "validation": splits.validation} if splits.are_labelled else {}
@@ -265,15 +295,28 @@ def note_network(
         log = AnswerLog(keeps_logits=True)
         worth[part] = evaluate(network, data.evaluation(images, role), device, log)
         scores[part] = scores_of(log.logits, log.labels, metric)
+    if role == "student" and splits.unlabelled is not None:
+        more["agreement"] = agreement_of(run, network, data, device)
     record_network(run, role, model, network, worth, key=key, **more)
     keep_scores(run.scores(key or role), key or role, splits.classes, scores, metric)
     return worth
 
 
 def _cost_of(network: nn.Module, images: Tensor) -> dict[str, int | None]:
+    if isinstance(network, MixedTeacher):
+        return _summed([_cost_of(network.member(name), images) for name in network.names])
     if isinstance(network, AskedTeacher):
         return {"parameters": network.parameters_known, "macs": None}
     return cost_of(network, images)
+
+
+def _summed(costs: list[dict[str, int | None]]) -> dict[str, int | None]:
+    """What several cost together; None where one does not tell."""
+    sums: dict[str, int | None] = {}
+    for key in costs[0]:
+        values = [cost[key] for cost in costs]
+        sums[key] = None if None in values else sum(value for value in values if value is not None)
+    return sums
 
 
 def record_network(

@@ -23,7 +23,13 @@ _SAMPLES_DEPEND_ON = {"split_seed", "val_fraction", "test_fraction", "student_fr
 
 
 def keep_views(
-    root: Path, pair: Pair, batches: TrainBatches, recipe: Recipe, listener: Listener
+    root: Path,
+    pair: Pair,
+    batches: TrainBatches,
+    recipe: Recipe,
+    listener: Listener,
+    *,
+    prepared: Any = None,
 ) -> TeacherViews | None:
     """Ask the teacher about every fixed view, unless that was done before.
 
@@ -34,6 +40,7 @@ def keep_views(
         batches: what the student learns from.
         recipe: what was asked.
         listener: is told of every view.
+        prepared: how several teachers prepare for themselves what they are shown, as JSON values.
 
     Returns:
         What was kept; None when the recipe asks for no fixed views.
@@ -44,6 +51,8 @@ def keep_views(
     if batches.views is None:
         return None
     made_from = _made_from(pair, batches, recipe)
+    if prepared is not None:
+        made_from["prepared"] = prepared
     limit = int(recipe.data.teacher_views_gb * 1e9)
     fit = features_fit(pair.teacher_shapes, batches.samples, batches.views, limit)
     # A folder tells how many views it holds, and whether features, so these have their part in it.

@@ -23,7 +23,8 @@ from smskd.pair import Pair
 
 METHODS: Registry[type[Method]] = Registry("method", "smskd.methods")
 Family = Literal["response", "feature", "relation"]
-Need = Literal["features", "embedding", "classifier", "ids", "class labels"]
+Need = Literal["features", "embedding", "classifier", "ids", "labels", "class labels"]
+_OF_LABELS: frozenset[Need] = frozenset({"labels", "class labels"})
 
 
 class Progress(NamedTuple):
@@ -81,7 +82,7 @@ class Method(nn.Module, ABC):
         formula: the loss in one line.
         needs: what it needs beside the logits: features at taps; embeddings (what the classifier
             sees); a linear classifier in both networks; ids of the samples and their number;
-            one true class for each image (so that MixUp and CutMix are out).
+            labels of all images; one true class for each (so that MixUp and CutMix are out).
         relates_samples: whether samples are compared with one another; such a method is given
             the joint batch of all processes.
         folds: whether `after_epoch` writes what was learnt into the student; where a stage hands
@@ -104,6 +105,11 @@ class Method(nn.Module, ABC):
     learns_what_it_holds: ClassVar[bool] = False
     default_weight: ClassVar[float] = 1.0
     default_ce_weight: ClassVar[float] = 1.0
+
+    @classmethod
+    def needs_labels(cls) -> bool:
+        """Whether it can do nothing with an image of which nobody says what it shows."""
+        return not _OF_LABELS.isdisjoint(cls.needs)
 
     def build(self, pair: Pair) -> None:
         """Make what depends on the networks, such as regressors. Called once, before training.

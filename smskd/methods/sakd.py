@@ -99,7 +99,7 @@ class SAKD(Method):
     family = "feature"
     paper = "Song et al. 2022, arXiv 2205.02399"
     formula = "Σ_spots mean_i(chosen_i,spot · L_spot,i(s, t)), chosen by a learnt policy"
-    needs = ("features", "embedding")
+    needs = ("features", "embedding", "labels")
     default_ce_weight = 2.0
 
     def __init__(

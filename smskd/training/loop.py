@@ -38,7 +38,7 @@ from smskd.teaching.teachers import (
 from smskd.training.compiling import runnable
 from smskd.training.continuing import load_continuation, save_continuation
 from smskd.training.descent import Descent
-from smskd.training.results import best_epoch, finished_metrics, write_result
+from smskd.training.results import AGREEMENT, best_epoch, finished_metrics, write_result
 from smskd.training.resuming import ResumeState, load_resume, save_resume
 from smskd.training.stage_files import CONTINUATION, METRICS, WEIGHTS
 from smskd.training.statistics import estimate_statistics
@@ -198,9 +198,11 @@ class _StageRun:
         self._check_finite(record)
         self.history.append(record)
         logger.info(
-            "stage %s: epoch %d of %d in %.1f s: lr %.4g, losses %s, validation top-1 %s",
+            "stage %s: epoch %d of %d in %.1f s: lr %.4g, losses %s, validation top-1 %s, "
+            "agreement with the teacher %s",
             self.stage.name, record["epoch"], self.stage.epochs, record["seconds"], record["lr"],
             {name: round(loss, 5) for name, loss in record["losses"].items()}, record["val_top1"],
+            record.get(AGREEMENT),
         )  # fmt: skip
         self.job.listener.epoch_done(record)
 
@@ -246,14 +248,23 @@ class _StageRun:
         return {name: (total / images).item() for name, total in sums.items()}
 
     def _validate(self, done: int) -> dict[str, Any]:
-        """Accuracy and loss after so many epochs; None where it is not their turn."""
+        """Accuracy and loss after so many epochs, and agreement with the teacher where there are
+        images for it; None where it is not their turn."""
         turn = done % self.job.validate_every == 0 or done == self.stage.epochs
         due = turn or self.stage.keep == "best"
-        if self.job.validation is None or not due:
-            return {"val_top1": None, "val_loss": None}
+        figures: dict[str, Any] = {"val_top1": None, "val_loss": None}
+        if self.job.validation is not None and due:
+            figures = self._judged(self.job.validation)
+        if self.job.agreement is not None:
+            same = evaluate(self.step.handed_on, self.job.agreement, self.device) if due else {}
+            figures[AGREEMENT] = same.get("top1")
+        return figures
+
+    def _judged(self, validation: Batches) -> dict[str, Any]:
+        """What the labels of the validation images say."""
         metric = self.job.metric
         log = AnswerLog(keeps_logits=metric is not None)
-        scores = evaluate(self.step.handed_on, self.job.validation, self.device, log)
+        scores = evaluate(self.step.handed_on, validation, self.device, log)
         record = {"val_top1": scores["top1"], "val_loss": scores["loss"], **recalls_of(log)}
         if metric is not None and len(log.labels):
             figures = metric(log.logits, log.labels)

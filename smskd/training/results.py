@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from smskd.job import StageJob
 from smskd.objective import spelled_out
 from smskd.training.stage_files import CONTINUATION, METHOD, METRICS, RANGES, WEIGHTS
 
+AGREEMENT = "val_agreement"
+_SHOWN = ("epoch", "val_top1", AGREEMENT)
 _FURTHER = ("val_macro_recall", "val_worst_recall", "val_metric", "val_metrics")
 _AGAIN = "delete it to train the stage again"
 
@@ -117,15 +120,15 @@ def write_result(
 
 
 def best_epoch(history: list[dict[str, Any]]) -> dict[str, Any]:
-    """The record with the highest validation accuracy, or value of the metric where there is one,
-    the earliest of equals; else the last."""
-    judged = [record for record in history if "val_metric" in record]
-    if judged:
-        return max(judged, key=lambda record: record["val_metric"])
-    validated = [record for record in history if record["val_top1"] is not None]
-    return max(validated, key=lambda record: record["val_top1"], default=history[-1])
+    """The record with the highest value of the metric where there is one, of validation accuracy,
+    or where no image has a label of agreement with the teacher; the earliest of equals, and else
+    the last."""
+    for figure in ("val_metric", "val_top1", AGREEMENT):
+        validated = [record for record in history if record.get(figure) is not None]
+        if validated:
+            return max(validated, key=itemgetter(figure))
+    return history[-1]
 
 
 def _point(record: dict[str, Any]) -> dict[str, Any]:
-    further = {name: record[name] for name in _FURTHER if name in record}
-    return {"epoch": record["epoch"], "val_top1": record["val_top1"], **further}
+    return {key: record[key] for key in (*_SHOWN, *_FURTHER) if key in record}

@@ -15,10 +15,15 @@ from pipeline.recipe.sections import DataRecipe
 
 @DATASETS.register("folder")
 def folder(argument: str, recipe: DataRecipe) -> Dataset:
-    """folder:PATH reads PATH/train|val|test/CLASS/*, PATH/CLASS/*, or PATH/* without labels."""
+    """folder:PATH reads PATH/train|val|test/CLASS/*, PATH/CLASS/*, or PATH/* without labels.
+
+    With data.unlabelled it takes all images in PATH, and in folders within, as without labels.
+    """
     if not argument:
         raise UsageError("dataset folder needs a path: folder:PATH")
     root = dataset_folder(user_path(argument), "images")
+    if recipe.unlabelled:
+        return load_unlabelled(root, recipe, load_sides(recipe))
     layout = layout_of(root)
     if layout.is_flat:
         return load_unlabelled(root, recipe, load_sides(recipe))

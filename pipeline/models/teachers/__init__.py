@@ -40,11 +40,13 @@ class TeacherKind(ABC):
     """A kind of teacher that is asked; stateless.
 
     Attributes:
+        by_number: whether it is shown an image's number in what is stored, and not the image.
         exported: name of the file in its folder that a bundle of it is made of; None where none
             can be.
     """
 
     exported: ClassVar[str | None] = None
+    by_number: ClassVar[bool] = False
 
     @abstractmethod
     def check(self, argument: str, where: str) -> None:
@@ -91,12 +93,18 @@ class TeacherKind(ABC):
         del argument
         return None
 
+    def class_count(self, argument: str) -> int | None:
+        """How many classes it answers, where that shows before it is asked."""
+        del argument
+        return None
+
 
 TEACHERS: Registry[TeacherKind] = Registry("kind of teacher", "pipeline.models.teachers")
 
 
-GRAPH = "onnx"
-"""The kind that ONNX files are of, which their names tell."""
+GRAPH, STORED = "onnx", "stored"
+KINDS_OF_FILES = {GRAPH_SUFFIX: GRAPH, ".npz": STORED, ".safetensors": STORED, ".csv": STORED}
+"""The kinds that files are of, which their names tell."""
 
 
 class NamedTeacher(NamedTuple):
@@ -110,10 +118,11 @@ def asked_teacher(model: str) -> NamedTeacher | None:
     """The kind of a teacher that is asked; None of a network of torch.
 
     Args:
-        model: as a recipe names it: an ONNX file, or "kind:argument".
+        model: as a recipe names it: an ONNX file, stored logits, or "kind:argument".
     """
-    if Path(model).suffix.lower() == GRAPH_SUFFIX:
-        return NamedTeacher(TEACHERS.get(GRAPH), model)
     kind, colon, argument = model.partition(":")
-    known = colon and kind != GRAPH and kind in TEACHERS.names()
-    return NamedTeacher(TEACHERS.get(kind), argument) if known else None
+    named = colon and kind not in KINDS_OF_FILES.values() and kind in TEACHERS.names()
+    of_file = KINDS_OF_FILES.get(Path(model).suffix.lower())
+    if of_file is not None and not named:
+        return NamedTeacher(TEACHERS.get(of_file), model)
+    return NamedTeacher(TEACHERS.get(kind), argument) if named else None

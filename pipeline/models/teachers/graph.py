@@ -129,5 +129,10 @@ class GraphKind(TeacherKind):
 
         return recorded_classes(user_path(argument))
 
+    def class_count(self, argument: str) -> int | None:
+        from export.graphs.recorded_classes import logit_count_of  # noqa: PLC0415 - onnx
+
+        return logit_count_of(user_path(argument))
+
 
 TEACHERS.register(GRAPH)(GraphKind())

@@ -22,6 +22,11 @@ from smskd.listening import Listener
 logger = logging.getLogger(__name__)
 
 FOLDER = "logs"
+_VALIDATED = {
+    "validation/top1": "val_top1",
+    "validation/loss": "val_loss",
+    "validation/agreement": "val_agreement",
+}
 _PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
 
 Figures = Mapping[str, float]
@@ -195,9 +200,9 @@ def _figures(record: Mapping[str, Any]) -> dict[str, float]:
     """An epoch's figures under the names that logs have them by."""
     figures = {f"losses/{name}": value for name, value in record["losses"].items()}
     figures |= {"learning_rate": record["lr"], "seconds": record["seconds"]}
-    for name in ("top1", "loss", "macro_recall", "worst_recall"):
-        if record.get(f"val_{name}") is not None:
-            figures[f"validation/{name}"] = record[f"val_{name}"]
+    for name, key in _VALIDATED.items():
+        if record.get(key) is not None:
+            figures[name] = record[key]
     for name, value in record.get("val_metrics", {}).items():
         figures[f"validation/metric/{name}"] = value
     return figures

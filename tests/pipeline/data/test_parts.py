@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from foundation.errors import DataLayoutError
+from foundation.labels import UNLABELLED
 from pipeline.data import Dataset
-from pipeline.data.images import UNLABELLED, ArrayImages, ImageSet
+from pipeline.data.images import ArrayImages, ImageSet
 from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import split
 from pipeline.recipe.sections import DataRecipe
