@@ -15,34 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.resampling import Score, Values, drawn_images, score_of
+from foundation.resampling import Values, drawn_images, score_of
+from foundation.scores import ClassScores, Score, WorstClass
 from foundation.statistics import paired_difference, wilson_interval, z_for_all_of
 
 Classes = NDArray[np.int64]
 MEANS = ("macro_recall", "macro_precision", "macro_f1")
 _AVERAGED = ("recall", "precision", "f1")
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How well one class is told from the rest; shares from 0 to 1.
-
-    Attributes:
-        n: images that show it.
-        named: images that were called it.
-        right: of those that show it, the ones that were called it.
-        recall: right of those that show it; None where none does.
-        precision: right of those that were called it; None where none was.
-        f1: the harmonic mean of both, 0 where either has no hit; None where the class is neither
-            shown nor named.
-    """
-
-    n: int
-    named: int
-    right: int
-    recall: Score | None
-    precision: Score | None
-    f1: Score | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,21 +153,6 @@ def class_drop(
     concerned = int(((labels == number) | (before == number) | (after == number)).sum())
     _, low, high = paired_difference(0, 0, concerned)
     return score_of(then - now, drawn[0] - drawn[1], (then - now + low, then - now + high))
-
-
-@dataclass(frozen=True)
-class WorstClass:
-    """The class of which a figure is worst.
-
-    Attributes:
-        number: of the class.
-        n: images that show it.
-        score: the figure, 0..1. The interval is of the worst of all classes, whichever that is.
-    """
-
-    number: int
-    n: int
-    score: Score
 
 
 def worst_recall(labels: Classes, right: NDArray[np.bool_], classes: int) -> WorstClass:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.resampling import Score, score_of
+from foundation.resampling import score_of
+from foundation.scores import Score
 
 
 @dataclass(frozen=True)

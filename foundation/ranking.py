@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foundation.resampling import Score, drawn_images, score_of
+from foundation.resampling import drawn_images, score_of
+from foundation.scores import Score
 from foundation.statistics import wilson_interval
 
 Classes = NDArray[np.int64]

@@ -9,26 +9,18 @@ pairs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from foundation.scores import Score
 
 REPLICATES = 1000
 _SEED = 0
 _OUTSIDE = 2.5
 
 Values: TypeAlias = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Score:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 def drawn_images(n: int, replicates: int = REPLICATES) -> Iterator[NDArray[np.int64]]:

@@ -49,9 +49,9 @@ from pipeline.commands.versions import Versions
 from pipeline.exporting.choice import Shipping
 from pipeline.gating.history import HistoryLine, HistoryShown
 from pipeline.gating.verdict import Verdict
+from pipeline.run_folder.network_scores import NetworkScores
 from pipeline.search.record import SearchRecord
 from pipeline.study.record import StudyRecord
-from pipeline.training.class_scores import NetworkScores
 
 Schema = dict[str, Any]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from foundation.resampling import Score
+    from foundation.scores import Score
 
 _NO_LABELS = Missing(
     "not measured: what the test images show is in the run folder; judge that, or its files where "

@@ -19,7 +19,7 @@ from pipeline.run_folder.folder import METRIC_VALUES, RunFolder
 
 if TYPE_CHECKING:
     from foundation.metric_values import MetricValues
-    from foundation.resampling import Score
+    from foundation.scores import Score
 
 
 class OwnValues:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from foundation.scores import Score
 from pipeline.report.content import ReportContent
 from pipeline.report.tables import NOTHING, Words
+from pipeline.run_folder.network_scores import NetworkScores, PartScores
 from pipeline.shown.terminal import number
-
-if TYPE_CHECKING:
-    from foundation.resampling import Score
-    from pipeline.training.class_scores import NetworkScores, PartScores
 
 _TEST = "test"
 MOST_CLASSES = 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploy_targets.comparison import read_comparison
 from deploy_targets.estimating.estimate import Estimate, read_estimate
@@ -27,12 +27,10 @@ from pipeline.report.waterfall import (
     stage_steps,
 )
 from pipeline.run_folder.folder import RunFolder
+from pipeline.run_folder.network_scores import NetworkScores, read_scores
 from pipeline.run_folder.records import TrainingRecord, read_table
 from pipeline.shown.measurements import plain_of
 from smskd.fine_tuning.phase import HEAD
-
-if TYPE_CHECKING:
-    from pipeline.training.class_scores import NetworkScores
 
 _METRICS, _WEIGHTS = "metrics.json", "weights.safetensors"
 
@@ -182,8 +180,6 @@ def _stages(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _scores(run: RunFolder, networks: Mapping[str, Any]) -> dict[str, NetworkScores]:
-    from pipeline.training.class_scores import read_scores  # noqa: PLC0415 - numpy
-
     paths = {role: run.scores(role) for role in ("teacher", "alone", "student")}
     return {
         role: read_scores(path)

@@ -27,7 +27,8 @@ from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, Say
-from pipeline.training.class_scores import PartScores, keep_scores, scores_of
+from pipeline.run_folder.network_scores import PartScores
+from pipeline.training.class_scores import keep_scores, scores_of
 from pipeline.training.expected_accuracy import (
     Answered,
     check_expected,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foundation.classification import (
-    ClassScores,
-    WorstClass,
     class_scores,
     confusion,
     mean_scores,
@@ -19,68 +16,12 @@ from foundation.classification import (
 )
 from foundation.files import write_json
 from foundation.ranking import among_best, auroc, few_best
-from foundation.records import as_dict, read_record
-from foundation.resampling import Score
-from foundation.sense import at_least
+from foundation.records import as_dict
+from foundation.scores import Score
 from foundation.statistics import wilson_interval
 from pipeline.metrics.judging import NamedMetric
+from pipeline.run_folder.network_scores import NetworkScores, PartScores
 from pipeline.run_folder.torchrun import leads
-
-KIND = "class-scores"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PartScores:
-    """A network on the images of one part of the data; shares from 0 to 1, each with its interval.
-
-    Attributes:
-        n: images.
-        top1: of these, named rightly.
-        top_k: with their class among the `k` likeliest; None of fewer than four classes.
-        auroc: of two classes, the second against the first; None of more.
-        macro_recall, macro_precision, macro_f1: means over classes.
-        worst: the class that is recognised least often.
-        by_class: in the order of the classes.
-        mistakes: [shown, called, images], numbers of classes, the most frequent first; with
-            `by_class` they are the whole confusion matrix.
-        metric: values of the run's own metric by name, the one that choices go by first.
-    """
-
-    n: int
-    top1: Score
-    k: int | None
-    top_k: Score | None
-    auroc: Score | None
-    macro_recall: Score
-    macro_precision: Score
-    macro_f1: Score
-    worst: WorstClass
-    by_class: list[ClassScores]
-    mistakes: list[list[int]]
-    metric: dict[str, Score] = field(default_factory=dict)
-
-    def problems(self) -> Iterator[str]:
-        """What of it cannot be."""
-        yield from at_least(1, n=self.n)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkScores:
-    """The content of a scores file.
-
-    Attributes:
-        network: "teacher", "alone" or "student".
-        classes: names, in the order of the logits.
-        metric: the run's own, as the recipe names it; None where there is none.
-        parts: by "test" and "validation".
-    """
-
-    schema_version: int = 1
-    kind: str = KIND
-    network: str
-    classes: list[str]
-    metric: str | None = None
-    parts: dict[str, PartScores]
 
 
 def scores_of(
@@ -139,14 +80,3 @@ def keep_scores(
     scores = NetworkScores(network=network, classes=list(classes), metric=name, parts=parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, as_dict(scores))
-
-
-def read_scores(path: Path) -> NetworkScores:
-    """What `keep_scores` wrote.
-
-    Raises:
-        MissingFileError: when there is no such file.
-        CorruptFileError: when it is anything else.
-    """
-    advice = "delete it and run `compress distill` again"
-    return read_record(path, NetworkScores, "the scores of a network", advice)

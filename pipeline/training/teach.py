@@ -20,9 +20,10 @@ from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
 from pipeline.recipe.sections import AugmentRecipe, Recipe, TeacherRecipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
+from pipeline.run_folder.network_scores import PartScores
 from pipeline.run_folder.torchrun import share
 from pipeline.training.agreement import agreement_of, keep_answers
-from pipeline.training.class_scores import PartScores, keep_scores, scores_of
+from pipeline.training.class_scores import keep_scores, scores_of
 from pipeline.training.expected_accuracy import (
     Answered,
     Answers,

@@ -10,7 +10,8 @@ import pytest
 from foundation.errors import CorruptFileError
 from foundation.statistics import wilson_interval
 from pipeline.metrics.judging import load_metric
-from pipeline.training.class_scores import keep_scores, read_scores, scores_of
+from pipeline.run_folder.network_scores import read_scores
+from pipeline.training.class_scores import keep_scores, scores_of
 
 
 def some(classes: int, n: int = 120):
