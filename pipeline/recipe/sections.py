@@ -139,7 +139,7 @@ class TeacherTrainingRecipe(TrainingRecipe):
         if not self.is_fine_tuning and (of_the_head or self.layer_decay < 1):
             raise ValueError(
                 "head_epochs, head_lr and layer_decay are for a network that begins with trained "
-                "weights, but there are none; name them with weights (--weights), or leave these out"
+                "weights, but there are none; name some with --weights, or leave these out"
             )
         if self.patience and self.keep != "best":
             raise ValueError(
