@@ -127,7 +127,7 @@ def _rates(model: nn.Module, train: Batches, tuning: FineTuning) -> Mapping[str,
 
 def _head_first(job: StageJob, tuning: FineTuning) -> StageJob:
     lr = tuning.head_lr if tuning.head_lr is not None else _HEAD_RATE * job.rates.lr
-    plain = {"ema_decay": None, "ema_batch_norm": "student", "keep": "last"}
+    plain: dict[str, Any] = {"ema_decay": None, "ema_batch_norm": "student", "keep": "last"}
     stage = replace(job.stage, epochs=tuning.head_epochs, lr=lr, **plain)
     return replace(
         job,
