@@ -52,6 +52,9 @@ _OPTIONS = (
         "teacher.training.head_epochs", help="Epochs before that, in which the new layer learns"
     ),
     RecipeOption(
+        "teacher.training.head_lr", help="Its learning rate in these; ten times --lr unless said"
+    ),
+    RecipeOption(
         "teacher.training.layer_decay",
         help="Learning rate of each group of layers against the group above it, 0..1",
     ),
@@ -79,6 +82,7 @@ _OPTIONS = (
             "head",
             "teacher_preprocessing",
             "head_epochs",
+            "head_lr",
             "layer_decay",
             "lr",
             "ema_epochs",

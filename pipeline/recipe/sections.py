@@ -120,6 +120,7 @@ class TeacherTrainingRecipe(TrainingRecipe):
             model, of whatever classes; its layer for these is made anew. "none", or unset, draws
             all of them from the seed.
         head_epochs: epochs in which the new layer learns alone, before all does.
+        head_lr: its learning rate in these, at the peak; unset ten times lr.
         layer_decay: learning rate of each group of layers against the group above it.
         patience: end after so many epochs without a better one on the validation images; 0 does
             not.
@@ -129,16 +130,18 @@ class TeacherTrainingRecipe(TrainingRecipe):
 
     weights: Annotated[str, Field(min_length=1)] | None = None
     head_epochs: Annotated[int, Within(0, 1_000_000)] = 0
+    head_lr: Rate | None = None
     layer_decay: Share = 1.0
     patience: Annotated[int, Within(0, 1_000_000)] = 0
     ema_epochs: NotNegative = 0.0
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if not self.is_fine_tuning and (self.head_epochs or self.layer_decay < 1):
+        of_the_head = self.head_epochs or self.head_lr is not None
+        if not self.is_fine_tuning and (of_the_head or self.layer_decay < 1):
             raise ValueError(
-                "head_epochs and layer_decay are for a network that begins with trained weights, "
-                "but there are none; name them with weights (--weights), or leave these out"
+                "head_epochs, head_lr and layer_decay are for a network that begins with trained "
+                "weights, but there are none; name some with --weights, or leave these out"
             )
         if self.patience and self.keep != "best":
             raise ValueError(

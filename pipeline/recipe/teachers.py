@@ -12,7 +12,7 @@ from pipeline.recipe.noted import holds_answers, noted_network
 from pipeline.recipe.sections import FROM_SCRATCH
 
 FINE_TUNING: dict[str, Any] = {
-    "epochs": 20, "optimizer": "adamw", "lr": 5e-4, "weight_decay": 0.05, "norm_weight_decay": 0.0,
+    "epochs": 20, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "norm_weight_decay": 0.0,
     "warmup_epochs": 1.0, "head_epochs": 3, "layer_decay": 0.75, "patience": 5, "ema_epochs": 1.0,
 }  # fmt: skip
 """What a fine-tuning is where a key of `teacher.training` is not written down: docs/how-to/teach.md

@@ -122,7 +122,9 @@ def tuning_of(training: TeacherTrainingRecipe, head: tuple[str, ...]) -> FineTun
     """What a training does beside going through its epochs; None of a plain one."""
     if not (training.is_fine_tuning or training.patience):
         return None
-    return FineTuning(head, training.head_epochs, training.layer_decay, training.patience)
+    return FineTuning(
+        head, training.head_epochs, training.head_lr, training.layer_decay, training.patience
+    )
 
 
 def stage_of(training: TeacherTrainingRecipe, batches: int) -> Stage:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from smskd.listening import Listener
 from smskd.stage import Stage, check_sequence
 from smskd.training.loop import train_stage
 
+_HEAD_RATE = 10.0
+
 
 @dataclass(frozen=True)
 class FineTuning:
@@ -32,6 +34,8 @@ class FineTuning:
         head_epochs: epochs in which they alone learn, before all does, so that what a head drawn at
             random says does not undo the features (Kumar et al., "Fine-Tuning can Distort
             Pretrained Features and Underperform Out-of-Distribution", ICLR 2022).
+        head_lr: peak of their learning rate in these; None is ten times the stage's, for they begin
+            with nothing.
         layer_decay: learning rate of a group of layers against the group above it; see `depth`.
         patience: epochs without a better one after which the second phase ends; 0 never ends it.
 
@@ -41,6 +45,7 @@ class FineTuning:
 
     head: tuple[str, ...] = ()
     head_epochs: int = 0
+    head_lr: float | None = None
     layer_decay: float = 1.0
     patience: int = 0
 
@@ -49,6 +54,8 @@ class FineTuning:
             raise ValueError(f"head_epochs counts from 0, but got {self.head_epochs=}")
         if self.head_epochs and not self.head:
             raise ValueError(f"no head is named to learn alone, but got {self.head_epochs=}")
+        if self.head_lr is not None and not self.head_lr > 0:
+            raise ValueError(f"head_lr must be positive, but got {self.head_lr=}")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"layer_decay must lie above 0, to 1, but got {self.layer_decay=}")
 
@@ -109,7 +116,7 @@ def fine_tune(
         notes=notes or {},
     )
     if tuning.head_epochs:
-        metrics = train_stage(_head_first(job, tuning.head, tuning.head_epochs))
+        metrics = train_stage(_head_first(job, tuning))
         job = replace(job, beginning=metrics["weights_sha256"])
     return train_stage(job)
 
@@ -121,13 +128,15 @@ def _rates(model: nn.Module, train: Batches, tuning: FineTuning) -> Mapping[str,
     return layer_rates(model.to(example.device), example, tuning.head, tuning.layer_decay)
 
 
-def _head_first(job: StageJob, head: Sequence[str], epochs: int) -> StageJob:
-    stage = replace(job.stage, epochs=epochs, ema_decay=None, ema_batch_norm="student", keep="last")
+def _head_first(job: StageJob, tuning: FineTuning) -> StageJob:
+    lr = tuning.head_lr if tuning.head_lr is not None else _HEAD_RATE * job.rates.lr
+    plain: dict[str, Any] = {"ema_decay": None, "ema_batch_norm": "student", "keep": "last"}
+    stage = replace(job.stage, epochs=tuning.head_epochs, lr=lr, **plain)
     return replace(
         job,
         stage=replace(stage, warmup_epochs=0.0, hold_epochs=0.0),
         index=0,
         first_epoch=0,
         folder=job.folder / HEAD,
-        phase=TuningPhase(HEAD, learns=tuple(head)),
+        phase=TuningPhase(HEAD, learns=tuning.head),
     )

@@ -158,6 +158,16 @@ def test_a_patience_of_two_by_hand(accuracies: list[float], ends_after: int | No
     assert over == ([ends_after] if ends_after else [])
 
 
+@pytest.mark.parametrize(("asked", "rate"), [(None, 0.2), (0.03, 0.03)])
+def test_the_head_has_a_rate_of_its_own(
+    net: Net, data: Any, tmp_path: Path, asked: float | None, rate: float
+) -> None:
+    tuning = FineTuning(("head",), head_epochs=1, head_lr=asked)
+    fine_tune(net(), data, Stage(epochs=1, lr=0.02), tuning, tmp_path, engine=CPU)
+    lrs = [read_json(at / METRICS)["stage"]["lr"] for at in (tmp_path / "head", tmp_path)]
+    assert lrs == pytest.approx([rate, 0.02])
+
+
 def test_no_phase_shows_images_in_the_order_of_another(net: Net, data: Any, tmp_path: Path) -> None:
     fine_tune(net(), data, Stage(epochs=2), FineTuning(("head",), 2), tmp_path, engine=CPU)
     assert sorted(set(data.epochs)) == [0, 1, 2, 3]
