@@ -87,8 +87,9 @@ def look_at_images(word: str) -> ImagesSeen:
     if dataset.train is None or some is None or not are_labelled(some):
         raise DataLayoutError(
             f"{word}: nothing to learn from, for its images have no labels or are all held for "
-            "testing; put them into a folder a class (docs/data.md), or export a finished network "
-            "with `compress export`, which needs no labels"
+            "testing; put them into a folder a class (docs/data.md), learn what a finished teacher "
+            "says of them with `compress distill --unlabelled`, or export a finished network with "
+            "`compress export`, which needs no labels"
         )
     _, height, width, channels = dataset.train.read(np.arange(1)).shape
     return ImagesSeen(
