@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from export._libraries import quiet
+from export.formats import Calibration
 from export.formats._graph import Graph
 from export.quantization import QuantizationScheme
+from export.samples import Samples
 from foundation.errors import ExportError
 
 _PRODUCTS = {
@@ -29,7 +28,7 @@ _NO_SMOOTHING = -1.0
 def quantized(
     model: Any,
     graph: Graph,
-    calibration: NDArray[np.float32],
+    calibration: Calibration,
     scheme: QuantizationScheme,
     *,
     smooth: bool,
@@ -43,7 +42,7 @@ def quantized(
     Args:
         model: FP32 `openvino.Model`.
         graph: the ONNX graph that it was made from.
-        calibration: prepared images, shape (N, C, H, W).
+        calibration: prepared images, shape (N, C, H, W), or samples.
         scheme: types and ranges.
         smooth: even out activations' channels first.
 
@@ -62,7 +61,7 @@ def quantized(
 
         result = nncf.quantize(
             model,
-            nncf.Dataset([calibration[i : i + 1] for i in range(len(calibration))]),
+            nncf.Dataset(_queries(calibration)),
             preset=nncf.QuantizationPreset[preset_of(scheme).upper()],
             subset_size=len(calibration),
             # NNCF's fast correction feeds mean activations through padded layers: on maps as
@@ -77,6 +76,13 @@ def quantized(
     if not any(node.get_type_name() == "FakeQuantize" for node in result.get_ops()):
         raise ExportError("NNCF found nothing to quantise in this model; export it as fp32 instead")
     return result
+
+
+def _queries(calibration: Calibration) -> list[Any]:
+    """One image or one sample after another, as a model takes it."""
+    if isinstance(calibration, Samples):
+        return list(calibration.feeds())
+    return [calibration[i : i + 1] for i in range(len(calibration))]
 
 
 def preset_of(scheme: QuantizationScheme) -> str:

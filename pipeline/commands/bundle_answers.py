@@ -79,7 +79,8 @@ def answer(job: dict[str, Any]) -> dict[str, Any]:
     engine = load_engine(
         EngineJob(bundle=folder, runtime=job["runtime"], threads=1, checked=checked)
     )
-    images, fixed = engine.images, engine.bundle.manifest.input.batch
+    probe = engine.images
+    images, fixed = probe.images, probe.bundle.manifest.input.batch
     alone = np.concatenate([engine.run(images[at : at + 1]) for at in range(len(images))])
     together = engine.run(images) if fixed is None else None
     # Each float32 has a float of its own, so nothing is lost on the way.

@@ -126,6 +126,13 @@ def _code_in(file: RecipeFile) -> Iterator[Code]:
         if name is not None and ((asked is not None and role == "teacher") or ":" in name):
             typed = file.is_typed(role, "model")
             yield Code(name, file.where(role, "model"), typed, _file_of(name))
+    kind, _, function = file.recipe.data.name.partition(":")
+    others = {("export", "scorer"): file.recipe.export.scorer}
+    if kind == "loader":
+        others["data", "name"] = function
+    for place, name in others.items():
+        if name is not None:
+            yield Code(name, file.where(*place), file.is_typed(*place), _file_of(name))
 
 
 def _file_of(name: str) -> Path | None:
