@@ -44,6 +44,7 @@ class BundleMeasured:
         scores: what the user's scorer gave the bundle of a graph when it was exported, by name; the
             first judges.
         score_drop: points (hundredths) by which that lies below the original's.
+        score_tolerance: points that it was allowed to.
     """
 
     name: str
@@ -55,6 +56,7 @@ class BundleMeasured:
     manifest_sha256: str
     scores: dict[str, float] = field(default_factory=dict)
     score_drop: float | None = None
+    score_tolerance: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -171,6 +173,7 @@ def _scored(manifest: GraphManifest) -> dict[str, Any]:
     return {
         "scores": dict(manifest.accuracy.get("scores", {})),
         "score_drop": manifest.accuracy.get("drop"),
+        "score_tolerance": manifest.accuracy.get("tolerated"),
     }
 
 

@@ -123,7 +123,9 @@ def _make_bundle(original: _Original, request: BundleRequest, folder: Path) -> G
             facts["parity"] = parity_facts(agreements, precision)
             if source.scoring is not None:
                 scores = scores_of(source.scoring, predict, source.output_names)
-                facts["accuracy"] = accuracy_facts(source.scoring, scores, original.scores)
+                facts["accuracy"] = accuracy_facts(
+                    source.scoring, scores, original.scores, request.tolerated_drop
+                )
             _judge(agreements, request, facts, name)
         manifest = GraphManifest(
             name=name,

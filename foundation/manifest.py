@@ -171,7 +171,8 @@ class GraphManifest(BundleManifest):
         outputs: every output; free sizes have a name.
         parity: for every output what `foundation.output_agreement` says of it, under `outputs`.
         accuracy: what the user's scorer gave: `scores` by name, the first of which judges, and by
-            how many `drop` points (hundredths) that lies below the original's; `n` samples.
+            how many `drop` points (hundredths) that lies below the original's, of `tolerated` ones;
+            `n` samples.
     """
 
     inputs: list[TensorSpec]

@@ -57,11 +57,11 @@ class OutputAgreement:
 
 @dataclass(frozen=True)
 class OutputTolerance:
-    """What every output is allowed: at most this error, at least the others."""
+    """What every output is allowed: at most this error, at least the others; None is no limit."""
 
     relative_error: float
     equal: float
-    signal_to_noise_db: float = -_CEILING_DB
+    signal_to_noise_db: float | None = None
     same_shape: float = 1.0
 
 
@@ -139,12 +139,14 @@ def tolerance_problems(agreement: OutputAgreement, limits: OutputTolerance) -> I
             )
         return
     decibels, relative = agreement.signal_to_noise_db, agreement.relative_error
-    if decibels is None or not decibels >= limits.signal_to_noise_db:
+    assert decibels is not None and relative is not None, "it has the original's shape"
+    least = limits.signal_to_noise_db
+    if least is not None and not decibels >= least:
         yield (
-            f"tells {decibels:.1f} dB of the original's over its error, at least "
-            f"{limits.signal_to_noise_db:g} dB are needed"
+            f"tells {decibels:.1f} dB of the original's over its error, at least {least:g} dB are "
+            "needed"
         )
-    elif relative is None or not relative <= limits.relative_error:
+    elif not relative <= limits.relative_error:
         yield (
             f"differs by {relative:.1e} of the original's spread, allowed are "
             f"{limits.relative_error:.0e}"

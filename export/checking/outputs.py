@@ -82,14 +82,15 @@ def scores_of(scoring: Scoring, predict: GraphPredictor, names: Sequence[str]) -
 
 
 def accuracy_facts(
-    scoring: Scoring, scores: dict[str, float], original: dict[str, float]
+    scoring: Scoring, scores: dict[str, float], original: dict[str, float], tolerated: float
 ) -> dict[str, Any]:
-    """The manifest's `accuracy` of a graph that was scored."""
+    """The manifest's `accuracy` of a graph that was scored, and may lose so many points."""
     first = next(iter(original))
     return {
         "scores": scores,
         "original": original,
         "drop": 100 * (original[first] - scores[first]),
+        "tolerated": tolerated,
         "n": len(scoring.samples),
         "scorer": scoring.name,
     }

@@ -65,8 +65,9 @@ def quantized(
             preset=nncf.QuantizationPreset[preset_of(scheme).upper()],
             subset_size=len(calibration),
             # NNCF's fast correction feeds mean activations through padded layers: on maps as
-            # small as CIFAR's that cost 18 dB, where the full one kept what there was.
-            fast_bias_correction=False,
+            # small as CIFAR's that cost 18 dB, where the full one kept what there was. Of a graph
+            # with branches it knows the fast one alone.
+            fast_bias_correction=any(node.get_type_name() == "If" for node in model.get_ops()),
             model_type=nncf.ModelType.TRANSFORMER if attention else None,
             ignored_scope=nncf.IgnoredScope(
                 names=friendly_names(model, graph, scheme.excluded), validate=False

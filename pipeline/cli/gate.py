@@ -19,6 +19,9 @@ _WORDS = """
 Metrics:  latency_pNN_ms of any percentile (latency_p50_ms, latency_p90_ms, latency_p95_ms,
 latency_p99_ms, latency_p99_9_ms), throughput_ips, peak_memory_mb, steady_memory_mb,
 energy_j_per_image, startup_ms, size_mb, top1_percent, drop_vs_teacher_points, speedup_vs_teacher.
+Of a graph that is no classifier: score, score.NAME, score_drop_points, and of each output
+outputs.NAME.relative_error, .signal_to_noise_db, .equal_percent, .same_shape_percent; without
+limits it is held to its scorer's, or else each output to what its precision is exported with.
 
 Limits:  max, min, and max_regression in percent (an accuracy: in points) against the
 "baseline", the "teacher" or the FP32 "student".

@@ -10,6 +10,7 @@ from foundation.errors import MissingFileError, UsageError, unknown_name
 from pipeline.exporting.candidates import FULL
 from pipeline.gating.answering import MetricReading, check_for
 from pipeline.gating.evidence import Baseline, Evidence
+from pipeline.gating.graph_limits import own_limits
 from pipeline.gating.metrics import (
     Figure,
     Metric,
@@ -50,12 +51,15 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
         budget: limits by metric, and the bundles that they hold for.
         baseline: what regressions are counted from.
 
+    A graph that is no classifier is held to limits of its own besides: see `own_limits`.
+
     Raises:
-        UsageError: when the budget has no limits, or asks for what there is no baseline for.
+        UsageError: when there are no limits, or one asks for what there is no baseline for.
         MissingFileError: when there is nothing to judge.
         UnknownNameError: when a metric or a bundle is unknown.
     """
-    check_limits(budget)
+    if budget.limits or not any(map(own_limits, evidence.measurements)):
+        check_limits(budget)
     if baseline is None:
         _check_baseline_is_not_needed(budget)
     checker = _Judge(evidence, baseline)
@@ -64,7 +68,7 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
         [
             check
             for subject in subjects
-            for metric, limit in budget.limits.items()
+            for metric, limit in (own_limits(subject) | budget.limits).items()
             for check in checker.checks(subject, metric, limit, alone=len(subjects) == 1)
         ],
         budget.on_inconclusive,
@@ -91,6 +95,11 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
             raise UsageError(
                 f"{where(name)}: already compares with the teacher; give max or min, or "
                 "max_regression of the metric that it is made of"
+            )
+        if metric.compares and limit.max_regression is not None:
+            raise UsageError(
+                f"{where(name)}: already compares with the original; give max or min, not "
+                "max_regression"
             )
         _check_range(metric, limit, where(name))
 

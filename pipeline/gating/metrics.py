@@ -20,6 +20,7 @@ from deploy_targets.measurement import Measurement
 from foundation.errors import UnknownNameError, unknown_name
 from foundation.sense import is_percentile
 from foundation.statistics import wilson_interval
+from pipeline.gating.graph_metrics import GRAPH_METRICS, graph_metric
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Metric:
             decides nothing.
         hosted: whether it depends on the host, its threads and the scenario at all.
         within: the lowest and the highest that a figure of it can be.
+        compares: whether it already says how far a bundle is from the original, so that no
+            regression of it is counted.
     """
 
     words: str
@@ -88,6 +91,7 @@ class Metric:
     timed: bool = True
     hosted: bool = True
     within: tuple[float, float] = (0.0, math.inf)
+    compares: bool = False
 
     @property
     def regressions_within(self) -> tuple[float, float]:
@@ -235,7 +239,8 @@ _PERCENTILE = re.compile(r"latency_p(\d+(?:[._]\d+)?)_ms")
 
 
 def metric_named(name: str, where: str = "") -> Metric:
-    """The metric of that name: one of `METRICS`, or `latency_pNN_ms` of any percentile.
+    """The metric of that name: one of `METRICS`, `latency_pNN_ms` of any percentile, or one of a
+    graph that is no classifier.
 
     Raises:
         UnknownNameError: with the nearest name; for a percentile so far out that there is no time
@@ -246,11 +251,30 @@ def metric_named(name: str, where: str = "") -> Metric:
         return METRICS[name]
     if percent is not None and is_percentile(float(percent)):
         return _latency(percent)
+    of_graph = graph_metric(name)
+    if of_graph is not None:
+        figure, words, unit, within = of_graph
+        return Metric(
+            words,
+            lambda measurement: _of_graph(figure, measurement),
+            unit=unit,
+            better="lower" if unit in ("points", "of the spread") else "higher",
+            timed=False,
+            hosted=False,
+            within=within,
+            compares=True,
+        )
     if percent is not None:
         raise UnknownNameError(
             f"{where + ': ' if where else ''}the percentile of {name!r} must be from {BOUNDS}"
         )
-    raise unknown_name("metric", name, [*METRICS, "latency_pNN_ms"], where)
+    raise unknown_name("metric", name, [*METRICS, "latency_pNN_ms", *GRAPH_METRICS], where)
+
+
+def _of_graph(figure: Callable[[Measurement], float | str], measurement: Measurement) -> Read:
+    """A figure that another look would not change, or why there is none."""
+    value = figure(measurement)
+    return Missing(value) if isinstance(value, str) else Figure.exact(value)
 
 
 def percentile_in(name: str) -> str | None:

@@ -17,6 +17,7 @@ class ScoreRecord(Table):
     scores: dict[str, float] = field(default_factory=dict)
     original: dict[str, float] = field(default_factory=dict)
     drop: float | None = None
+    tolerated: float | None = None
     n: int | None = None
 
     def problems(self) -> Iterator[str]:

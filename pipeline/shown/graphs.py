@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.table import Table
+
+from deploy_targets.measurement import Measurement
 from foundation.bundle import AnyBundle
 from foundation.output_agreement import OutputAgreement
 from foundation.records import build
-from pipeline.shown.terminal import number
+from pipeline.shown.terminal import number, table_of
 
 COLUMNS = ["bundle", "kB", "score", "points lost", "outputs", "folder"]
 
@@ -27,6 +30,32 @@ def graph_rows(bundles: Sequence[AnyBundle]) -> tuple[list[str], list[list[str]]
         for bundle in bundles
     ]
     return list(COLUMNS), rows
+
+
+def outputs_table(measurements: Sequence[Measurement]) -> Table:
+    """A row an output of each measured bundle: how it agrees with the original's on the host."""
+    rows = [
+        [
+            measurement.bundle.name,
+            output.name,
+            f"{output.same_shape:.0%}",
+            *(_scientific(value) for value in (output.max_abs_error, output.relative_error)),
+            number(output.signal_to_noise_db, 1),
+            number(output.cosine, 6),
+            number(None if output.equal is None else 100 * output.equal, 2),
+        ]
+        for measurement in measurements
+        for output in measurement.parity.outputs
+    ]
+    heads = [
+        "bundle", "output", "same shape", "largest error", "of its spread", "dB", "cosine",
+        "equal %",
+    ]  # fmt: skip
+    return table_of("Outputs held against the original's", heads, rows)
+
+
+def _scientific(value: float | None) -> str:
+    return number(None, 0) if value is None else f"{value:.1e}"
 
 
 def agreements_in(parity: dict[str, object]) -> list[OutputAgreement]:
