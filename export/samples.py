@@ -36,7 +36,7 @@ class Samples:
 
     def feed(self, sample: int) -> Feed:
         """One sample as the graph takes it."""
-        return {name: np.ascontiguousarray(rows[sample]) for name, rows in self.arrays.items()}
+        return {name: rows[sample, ...] for name, rows in self.arrays.items()}
 
     def feeds(self) -> Iterator[Feed]:
         """All samples, one after another."""

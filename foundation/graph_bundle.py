@@ -83,7 +83,10 @@ def _probe_in(
     for spec in manifest.outputs:
         for value in outputs[spec.name]:
             _check(spec, value)
-    feeds = [{name: values[sample] for name, values in inputs.items()} for sample in range(count)]
+    # A row of numbers is an array too: one number is what a graph may take.
+    feeds = [
+        {name: values[sample, ...] for name, values in inputs.items()} for sample in range(count)
+    ]
     return feeds, outputs
 
 

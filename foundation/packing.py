@@ -29,7 +29,7 @@ from foundation.errors import (
     is_no_space,
 )
 from foundation.files import no_space_named, replacing
-from foundation.manifest import Manifest, parse_manifest
+from foundation.manifest import BundleManifest, parse_manifest
 
 SUFFIX = ".bundle"
 
@@ -146,7 +146,7 @@ def _archive(packed: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
 
 
-def _manifest(archive: zipfile.ZipFile) -> Manifest:
+def _manifest(archive: zipfile.ZipFile) -> BundleManifest:
     if MANIFEST not in archive.namelist():
         raise ValueError(f"it has no {MANIFEST}")
     if archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
@@ -154,7 +154,7 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
     return parse_manifest(parse_json(archive.read(MANIFEST)))
 
 
-def _check_entries(archive: zipfile.ZipFile, manifest: Manifest, packed_bytes: int) -> None:
+def _check_entries(archive: zipfile.ZipFile, manifest: BundleManifest, packed_bytes: int) -> None:
     """Exactly the files that the manifest lists, each once, each stored as it is."""
     entries = archive.infolist()
     names = sorted(entry.filename for entry in entries)

@@ -120,7 +120,7 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
     for spec in specs:
         outputs[spec.name] = [value.astype(spec.dtype) for value in outputs[spec.name]]
         _check_answers(spec, outputs[spec.name], again[spec.name], source)
-    values = {
+    values: dict[str, Any] = {
         f"outputs/{name}/{at}": value
         for name, answers in outputs.items()
         for at, value in enumerate(answers)

@@ -131,7 +131,7 @@ class OpenVinoSession(_Compiled):
         buffer = np.empty(shape, model_input.element_type.to_dtype())
         request.set_tensor(model_input, self._library.Tensor(buffer, shared_memory=True))
 
-        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+        def run(batch: NDArray[Any]) -> Any:
             if batch.shape != shape:
                 return of_any_size(batch)
             np.copyto(buffer, batch)
