@@ -122,9 +122,10 @@ def _make_bundle(original: _Original, request: BundleRequest, folder: Path) -> G
             agreements = agreements_of(source, predict, name)
             facts["parity"] = parity_facts(agreements, precision)
             if source.scoring is not None:
+                before = original.scores
                 scores = scores_of(source.scoring, predict, source.output_names)
                 facts["accuracy"] = accuracy_facts(
-                    source.scoring, scores, original.scores, request.tolerated_drop
+                    source.scoring, scores, before, request.tolerated_drop
                 )
             _judge(agreements, request, facts, name)
         manifest = GraphManifest(

@@ -144,10 +144,11 @@ class Manifest(BundleManifest):
         output: the logits, float32 (batch, classes).
         preprocessing: from a uint8 image to the input.
         classes: class names, in the order of the logits.
-        parity: of lower precision, where there were images without labels, also how often it
-            answers these as FP32 does (`unlabelled`).
+        parity: how the model's logits agree with the original's on the probe images, and the
+            `tolerance` that they were held to; of lower precision, where there were images without
+            labels, how often it answers these as FP32 does (`unlabelled`).
         accuracy: `top1` on the `split` with its `n` images, and the 95 % interval `low` to `high`
-            of that figure (Wilson).
+            of that figure (Wilson); empty if it was not measured.
     """
 
     input: TensorSpec

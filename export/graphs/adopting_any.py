@@ -101,6 +101,7 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
     import onnx  # noqa: PLC0415
 
     from export.graphs.any_graph import graph_predictor  # noqa: PLC0415
+    from export.graphs.inspecting import sizes_of  # noqa: PLC0415
     from export.samples import Samples, outputs_of  # noqa: PLC0415
 
     with np.load(probe, allow_pickle=False) as arrays:
@@ -112,11 +113,12 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
     count = len(next(iter(inputs.values())))
     samples = Samples(inputs, [str(number) for number in range(count)])
     declared = onnx.load(clean, load_external_data=False).graph.output
+    own = {value.name: sizes_of(value) for value in _outputs_in(source)}
     names = [value.name for value in declared]
     predict = graph_predictor(source, names)
     outputs = outputs_of(predict, names, samples)
     again = dict(zip(names, predict(samples.feed(0)), strict=True))
-    specs = [_spec(value, outputs[value.name], source) for value in declared]
+    specs = [_spec(value, own[value.name], outputs[value.name], source) for value in declared]
     for spec in specs:
         outputs[spec.name] = [value.astype(spec.dtype) for value in outputs[spec.name]]
         _check_answers(spec, outputs[spec.name], again[spec.name], source)
@@ -130,9 +132,20 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
     return specs
 
 
-def _spec(value: onnx.ValueInfoProto, answers: Sequence[NDArray[Any]], source: Path) -> TensorSpec:
-    """An output as the graph tells of it and as it was seen: its sizes are numbers where both
-    agree."""
+def _outputs_in(source: Path) -> Sequence[onnx.ValueInfoProto]:
+    import onnx  # noqa: PLC0415
+
+    return list(onnx.load(source, load_external_data=False).graph.output)
+
+
+def _spec(
+    value: onnx.ValueInfoProto,
+    own: Sequence[int | str],
+    answers: Sequence[NDArray[Any]],
+    source: Path,
+) -> TensorSpec:
+    """An output as the graph tells of it and as it was seen: a size is a number where both agree,
+    and else has the name that the user's file (`own`) has for it."""
     from export.graphs.inspecting import sizes_of  # noqa: PLC0415
     from export.graphs.shapes import dtype_of  # noqa: PLC0415
 
@@ -142,12 +155,13 @@ def _spec(value: onnx.ValueInfoProto, answers: Sequence[NDArray[Any]], source: P
             f"{source}: its output {value.name!r} has {min(ranks)} axes for some samples and "
             f"{max(ranks)} for others; no device could rely on that: export it otherwise"
         )
-    told = sizes_of(value) if value.type.tensor_type.HasField("shape") else []
     seen = list(zip(*(answer.shape for answer in answers), strict=True))
-    told = told if len(told) == len(seen) else [_FREE] * len(seen)
+    unknown: list[int | str] = [_FREE] * len(seen)
+    told = sizes_of(value) if len(sizes_of(value)) == len(seen) else unknown
+    names = own if len(own) == len(seen) else unknown
     sizes: list[int | str] = [
-        size if isinstance(size, int) and set(sizes) == {size} else _name(size)
-        for size, sizes in zip(told, seen, strict=True)
+        size if isinstance(size, int) and set(sizes) == {size} else _name(name)
+        for size, name, sizes in zip(told, names, seen, strict=True)
     ]
     return TensorSpec(value.name, dtype_of(value), "", sizes)
 

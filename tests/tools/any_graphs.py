@@ -55,7 +55,8 @@ def two_inputs(path: Path, *, batch: int | str = "N") -> Path:
 
 def detector(path: Path) -> Path:
     """Boxes and scores by a convolution each, and those that non-maximum suppression leaves."""
-    draw = np.random.default_rng(1)
+    kernels = np.random.default_rng(1).standard_normal((5, 3, 4, 4))
+    kernels -= kernels.mean((1, 2, 3), keepdims=True)  # else all that is shown is alike
 
     def constant(name: str, value: object, kind: type) -> onnx.TensorProto:
         return numpy_helper.from_array(np.asarray(value, kind), name)
@@ -84,8 +85,8 @@ def detector(path: Path) -> Path:
             helper.make_tensor_value_info("places", TensorProto.INT64, ["found"]),
         ],
         [
-            constant("kb", draw.standard_normal((4, 3, 4, 4)), np.float32),
-            constant("ks", draw.standard_normal((1, 3, 4, 4)), np.float32),
+            constant("kb", kernels[:4], np.float32),
+            constant("ks", kernels[4:], np.float32),
             constant("as_boxes", [1, 4, 16], np.int64),
             constant("as_scores", [1, 1, 16], np.int64),
             constant("most", [5], np.int64),
