@@ -1,6 +1,7 @@
 """Small graphs that are no classifiers, made node by node, and samples for them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -113,20 +114,38 @@ def drawn(inputs: list[TensorSpec], count: int, seed: int) -> Samples:
     return Samples(arrays, [f"s{number}" for number in range(count)])
 
 
-def adopted(path: Path, shapes: dict[str, list[int]], folder: Path, probes: int = 6) -> GraphSource:
-    """A graph as its export needs it, adopted in this process."""
+def adopted(
+    path: Path,
+    shapes: dict[str, list[int]],
+    folder: Path,
+    *,
+    probe: np.ndarray | dict[str, np.ndarray] | None = None,
+) -> GraphSource:
+    """A graph as its export needs it, adopted in this process.
+
+    Args:
+        path: the file.
+        shapes: of its inputs, where they are free.
+        folder: takes what adopting leaves.
+        probe: samples by input, or of its only one; None draws six.
+    """
     inputs = inputs_of(path, shapes)
-    probe = drawn(inputs, probes, 1)
-    np.savez(folder / "p.npz", **{f"inputs/{name}": rows for name, rows in probe.arrays.items()})
+    if probe is None:
+        probe = dict(drawn(inputs, 6, 1).arrays)
+    elif isinstance(probe, np.ndarray):
+        probe = {inputs[0].name: probe}
+    count = len(next(iter(probe.values())))
+    samples = Samples(probe, [f"p{number}" for number in range(count)])
+    kept: dict[str, Any] = {f"inputs/{name}": rows for name, rows in probe.items()}
+    np.savez(folder / "p.npz", **kept)
     job = {"source": path, "named": path, "path": folder / "adopted.onnx",
            "probe": folder / "p.npz", "reference": folder / "r.npz"}  # fmt: skip
     reply = answer({name: str(value) for name, value in job.items()} | {"shapes": shapes})
     outputs = [build(TensorSpec, spec) for spec in reply["outputs"]]
-    with np.load(folder / "r.npz") as kept:
+    with np.load(folder / "r.npz") as file:
         reference = {
-            spec.name: [kept[f"outputs/{spec.name}/{at}"] for at in range(probes)]
+            spec.name: [file[f"outputs/{spec.name}/{at}"] for at in range(count)]
             for spec in outputs
         }
-    return GraphSource(
-        folder / "adopted.onnx", inputs, outputs, drawn(inputs, 16, 2), probe, reference
-    )
+    calibration = drawn(inputs, 16, 2)
+    return GraphSource(folder / "adopted.onnx", inputs, outputs, calibration, samples, reference)
