@@ -23,6 +23,8 @@ DTYPES = (
     "uint8", "uint16", "uint32", "uint64",
 )  # fmt: skip
 """Types of a graph's inputs and outputs."""
+LONGEST_NAME = 300
+"""Of a graph's input or output."""
 BATCH_AXIS = "batch"
 PICTURE_AXES = ("height", "width")
 
@@ -190,8 +192,10 @@ class GraphManifest(BundleManifest):
             if not specs:
                 yield f"there is no {which}"
             for name, count in Counter(spec.name for spec in specs).items():
-                if count > 1 or not name:
-                    yield f"{which} {name!r} stands there {count} times"
+                if count > 1:
+                    yield f"{which} {name[:80]!r} stands there {count} times"
+                if not name or len(name) > LONGEST_NAME or not name.isprintable():
+                    yield f"{which} {name[:80]!r} has no plain name"
         for spec in (*self.inputs, *self.outputs):
             if spec.dtype not in DTYPES:
                 yield f"{spec.name!r} is {spec.dtype}, which no runtime here takes"

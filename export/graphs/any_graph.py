@@ -72,11 +72,9 @@ def clean_graph(source: Path, path: Path, opset: int) -> list[str]:
     remarks = []
     with failing(source):
         model = converted(onnx.load(source), source, opset)
-        outputs = [(value.name, value.type.tensor_type.elem_type) for value in model.graph.output]
         try:
             clean = cleaned(model)
-            names = [(value.name, value.type.tensor_type.elem_type) for value in clean.graph.output]
-            if names != outputs or len(clean.graph.input) != len(model.graph.input):
+            if _interface(clean) != _interface(model):
                 raise ValueError("its inputs and outputs would not be the same")
         except Exception as error:  # a simplifier's failure is no failure of the graph
             remarks.append(f"could not be simplified ({first_line(error)}), and is as it was")
@@ -84,6 +82,12 @@ def clean_graph(source: Path, path: Path, opset: int) -> list[str]:
             drop_notes(clean)
         write_bytes(path, clean.SerializeToString(deterministic=True))
     return remarks
+
+
+def _interface(model: onnx.ModelProto) -> list[tuple[str, int]]:
+    """Names and types of what goes in and comes out."""
+    values = (*model.graph.input, *model.graph.output)
+    return [(value.name, value.type.tensor_type.elem_type) for value in values]
 
 
 def graph_predictor(source: Path, outputs: Sequence[str] | None = None) -> GraphPredictor:

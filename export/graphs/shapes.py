@@ -11,7 +11,7 @@ from onnx import TensorProto
 from export.graphs.inspecting import real_inputs, sizes_of, type_words
 from foundation.bundle import TensorSpec
 from foundation.errors import ExportError, unknown_name
-from foundation.manifest import DTYPES
+from foundation.manifest import DTYPES, LONGEST_NAME
 
 _DTYPE_OF = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"} | {
     kind: TensorProto.DataType.Name(kind).lower()
@@ -78,6 +78,11 @@ def check_is_array(value: onnx.ValueInfoProto, source: Path, which: str) -> None
         raise ExportError(
             f"{source}: its {which} {value.name!r} is {type_words(value)}; runtimes here take and "
             "give arrays of numbers: export it without"
+        )
+    if not value.name.isprintable() or len(value.name) > LONGEST_NAME:
+        raise ExportError(
+            f"{source}: its {which} {value.name[:40]!r} has a name that no record could hold; "
+            "rename it"
         )
 
 

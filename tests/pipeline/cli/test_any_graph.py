@@ -88,7 +88,7 @@ def test_without_a_scorer_the_gate_holds_each_output_and_says_so(run: Path, fork
 @pytest.mark.parametrize(
     ("limit", "answer"),
     [
-        ('"outputs.map.signal_to_noise_db" = { min = 150 }', (1, "is not ≥ 150")),
+        ('"outputs.map.signal_to_noise_db" = { min = 150 }', (1, "is not")),
         ('"outputs.nap.equal_percent" = { min = 1 }', (1, "the bundle has no output 'nap'")),
         ("score = { min = 0.5 }", (1, "nobody scored it")),
         ('"outputs.mask.equal_percent" = { max_regression = 1 }', (2, "give max or min")),
