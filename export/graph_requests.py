@@ -10,7 +10,7 @@ from typing import Any
 from export.formats import FORMATS
 from export.requests import BundleRequest, bundle_name
 from export.runtimes import check_opset
-from export.samples import Samples, Scorer
+from export.samples import GraphSamples, Scorer
 from foundation.bundle import TensorSpec
 from foundation.errors import ExportError, UsageError, unknown_name
 from foundation.graph_bundle import Outputs
@@ -30,7 +30,7 @@ class Scoring:
 
     name: str
     score: Scorer
-    samples: Samples
+    samples: GraphSamples
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ class GraphSource:
     model: Path
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
-    calibration: Samples
-    probe: Samples
+    calibration: GraphSamples
+    probe: GraphSamples
     reference: Outputs
     scoring: Scoring | None = None
     origin: dict[str, Any] = field(default_factory=dict)

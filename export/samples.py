@@ -20,7 +20,7 @@ is better."""
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class GraphSamples:
     """Inputs of a graph.
 
     Attributes:
@@ -42,14 +42,14 @@ class Samples:
         """All samples, one after another."""
         return map(self.feed, range(len(self)))
 
-    def part(self, places: Sequence[int]) -> Samples:
+    def part(self, places: Sequence[int]) -> GraphSamples:
         """Some of the samples, by their places."""
         rows = np.asarray(places, np.int64)
         arrays = {name: values[rows] for name, values in self.arrays.items()}
-        return Samples(arrays, [self.ids[place] for place in places])
+        return GraphSamples(arrays, [self.ids[place] for place in places])
 
 
-def outputs_of(predict: GraphPredictor, names: Sequence[str], samples: Samples) -> Outputs:
+def outputs_of(predict: GraphPredictor, names: Sequence[str], samples: GraphSamples) -> Outputs:
     """What a graph gives for each sample, by output."""
     answers = [predict(feed) for feed in samples.feeds()]
     return {name: [answer[at] for answer in answers] for at, name in enumerate(names)}

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.quantization import QuantizationScheme
-from export.samples import GraphPredictor, Samples
+from export.samples import GraphPredictor, GraphSamples
 from foundation.errors import ExportError
 from foundation.registry import Registry
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Predictor: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From float32 images (N, C, H, W) to float32 logits (N, classes)."""
 
-Calibration: TypeAlias = NDArray[np.float32] | Samples
+Calibration: TypeAlias = NDArray[np.float32] | GraphSamples
 """What INT8 ranges are found on: a classifier's prepared images (N, C, H, W); another graph's
 samples."""
 

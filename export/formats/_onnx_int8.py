@@ -18,7 +18,7 @@ from export.formats import Calibration
 from export.formats._graph import MAIN, Graph, name_of
 from export.graphs.batches import fixed_batch, image_input
 from export.quantization import QuantizationScheme
-from export.samples import Samples
+from export.samples import GraphSamples
 from foundation.errors import ExportError
 from foundation.graph_bundle import Feed
 from foundation.memory import at_once
@@ -54,7 +54,7 @@ class Quantizer:
         """
         model = _with_node_names(onnx.load(source))
         self.source = Graph(model)
-        if isinstance(calibration, Samples):
+        if isinstance(calibration, GraphSamples):
             self._reader = partial(_reader_of, calibration.feeds)
         else:
             image = image_input(model)

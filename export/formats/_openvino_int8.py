@@ -8,7 +8,7 @@ from export._libraries import quiet
 from export.formats import Calibration
 from export.formats._graph import Graph
 from export.quantization import QuantizationScheme
-from export.samples import Samples
+from export.samples import GraphSamples
 from foundation.errors import ExportError
 
 _PRODUCTS = {
@@ -81,7 +81,7 @@ def quantized(
 
 def _queries(calibration: Calibration) -> list[Any]:
     """One image or one sample after another, as a model takes it."""
-    if isinstance(calibration, Samples):
+    if isinstance(calibration, GraphSamples):
         return list(calibration.feeds())
     return [calibration[i : i + 1] for i in range(len(calibration))]
 

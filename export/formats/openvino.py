@@ -27,7 +27,7 @@ from export.formats._profile import repeat, typical
 from export.formats._smoothing import Smoothing, better_of
 from export.formats._tuning import Tuning, is_open, tuned
 from export.quantization import QuantizationScheme
-from export.samples import GraphPredictor, Samples
+from export.samples import GraphPredictor, GraphSamples
 from foundation.errors import ExportError
 from foundation.graph_bundle import Feed
 
@@ -197,7 +197,7 @@ def _settled(
     """What a scheme leaves open, decided by what forms of the model keep of a classifier's answers;
     of another graph, nobody here can say which of its outputs matters."""
     tuning = Tuning(scheme)
-    if isinstance(calibration, Samples):
+    if isinstance(calibration, GraphSamples):
         smooth = bool(scheme.smooth_quant)
         return tuning, Smoothing(quantized_as(scheme, smooth), helps=smooth)
     batch = model.input().partial_shape[0]

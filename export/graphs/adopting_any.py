@@ -102,7 +102,7 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
 
     from export.graphs.any_graph import graph_predictor  # noqa: PLC0415
     from export.graphs.inspecting import sizes_of  # noqa: PLC0415
-    from export.samples import Samples, outputs_of  # noqa: PLC0415
+    from export.samples import GraphSamples, outputs_of  # noqa: PLC0415
 
     with np.load(probe, allow_pickle=False) as arrays:
         inputs = {
@@ -111,7 +111,7 @@ def _reference(source: Path, clean: Path, probe: Path, target: Path) -> list[Ten
             if name.startswith("inputs/")
         }
     count = len(next(iter(inputs.values())))
-    samples = Samples(inputs, [str(number) for number in range(count)])
+    samples = GraphSamples(inputs, [str(number) for number in range(count)])
     declared = onnx.load(clean, load_external_data=False).graph.output
     own = {value.name: sizes_of(value) for value in _outputs_in(source)}
     names = [value.name for value in declared]

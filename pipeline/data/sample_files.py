@@ -14,7 +14,7 @@ from foundation.records import as_dict, read_record
 from foundation.sense import at_least
 
 if TYPE_CHECKING:
-    from export.samples import Samples
+    from export.samples import GraphSamples
 
 SAMPLES, GRAPH = "samples.json", "graph.json"
 CALIBRATION, PROBE, EVALUATION = "calibration.npz", "probe.npz", "evaluation.npz"
@@ -93,7 +93,7 @@ def divided(count: int, seed: int, *, calibration: int, evaluation: int | None) 
     return SampleParts(sorted(chosen), sorted(probe), sorted(judged), remark)
 
 
-def write_samples(path: Path, samples: Samples) -> Path:
+def write_samples(path: Path, samples: GraphSamples) -> Path:
     """Write samples: an array by input, and their ids."""
     import numpy as np  # noqa: PLC0415
 
@@ -111,14 +111,14 @@ def write_arrays(path: Path, arrays: dict[str, Any]) -> Path:
     return path
 
 
-def read_samples(path: Path) -> Samples:
+def read_samples(path: Path) -> GraphSamples:
     """Read what `write_samples` wrote.
 
     Raises:
         MissingFileError: when there is no such file.
         CorruptFileError: when it is not such a file.
     """
-    from export.samples import Samples  # noqa: PLC0415
+    from export.samples import GraphSamples  # noqa: PLC0415
 
     arrays = read_arrays(path)
     ids = arrays.pop("ids", None)
@@ -126,7 +126,7 @@ def read_samples(path: Path) -> Samples:
     counts = {len(values) if values.ndim else 0 for values in inputs.values()}
     if ids is None or ids.dtype.kind != "U" or counts != {len(ids)}:
         raise CorruptFileError(f"{path}: not a file of samples; {_ANEW}")
-    return Samples(inputs, [str(name) for name in ids])
+    return GraphSamples(inputs, [str(name) for name in ids])
 
 
 def read_arrays(path: Path) -> dict[str, Any]:

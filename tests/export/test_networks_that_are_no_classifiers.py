@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from export.graph_bundling import make_graph_bundles
 from export.graph_requests import GraphSource
 from export.requests import BundleRequest
-from export.samples import Samples
+from export.samples import GraphSamples
 from foundation.errors import ExportError
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def figures(source: GraphSource, root: Path, format_name: str, precision: str):
 def with_pictures(source: GraphSource, size: int) -> GraphSource:
     """Its INT8 ranges are found on pictures too."""
     pictures = shown(16, size, 9)[:, None]
-    calibration = Samples({"images": pictures}, [str(number) for number in range(16)])
+    calibration = GraphSamples({"images": pictures}, [str(number) for number in range(16)])
     return GraphSource(
         source.model, source.inputs, source.outputs, calibration, source.probe, source.reference
     )

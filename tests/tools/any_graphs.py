@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from export.graph_requests import GraphSource
 from export.graphs.adopting_any import answer
 from export.graphs.any_graph import inputs_of
-from export.samples import Samples
+from export.samples import GraphSamples
 from foundation.bundle import TensorSpec
 from foundation.records import build
 
@@ -102,7 +102,7 @@ def detector(path: Path) -> Path:
     return path
 
 
-def drawn(inputs: list[TensorSpec], count: int, seed: int) -> Samples:
+def drawn(inputs: list[TensorSpec], count: int, seed: int) -> GraphSamples:
     """Random samples; whole numbers are below 20."""
     draw = np.random.default_rng(seed)
     arrays = {
@@ -111,7 +111,7 @@ def drawn(inputs: list[TensorSpec], count: int, seed: int) -> Samples:
         else draw.integers(0, 20, (count, *spec.shape))
         for spec in inputs
     }
-    return Samples(arrays, [f"s{number}" for number in range(count)])
+    return GraphSamples(arrays, [f"s{number}" for number in range(count)])
 
 
 def adopted(
@@ -135,7 +135,7 @@ def adopted(
     elif isinstance(probe, np.ndarray):
         probe = {inputs[0].name: probe}
     count = len(next(iter(probe.values())))
-    samples = Samples(probe, [f"p{number}" for number in range(count)])
+    samples = GraphSamples(probe, [f"p{number}" for number in range(count)])
     kept: dict[str, Any] = {f"inputs/{name}": rows for name, rows in probe.items()}
     np.savez(folder / "p.npz", **kept)
     job = {"source": path, "named": path, "path": folder / "adopted.onnx",

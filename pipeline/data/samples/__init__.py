@@ -13,7 +13,7 @@ from foundation.bundle import TensorSpec
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
-    from export.samples import Samples
+    from export.samples import GraphSamples
 
 
 class SampleSource(Protocol):
@@ -33,7 +33,7 @@ class SampleSource(Protocol):
         """What tells it from another, as plain JSON values."""
         ...
 
-    def read(self, inputs: Sequence[TensorSpec], most: int) -> Samples:
+    def read(self, inputs: Sequence[TensorSpec], most: int) -> GraphSamples:
         """Its samples, at least one and at most so many, as a graph takes them.
 
         Raises:

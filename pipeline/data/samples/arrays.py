@@ -20,7 +20,7 @@ from pipeline.data.samples import SAMPLES
 from pipeline.data.samples._rows import check_names, check_size, rows_of, sample_bytes
 
 if TYPE_CHECKING:
-    from export.samples import Samples
+    from export.samples import GraphSamples
 
 _SUFFIX = ".npz"
 
@@ -44,8 +44,8 @@ class ArrayFiles:
     def identity(self) -> list[str]:
         return [sha256_of(path) for path in self._files()]
 
-    def read(self, inputs: Sequence[TensorSpec], most: int) -> Samples:
-        from export.samples import Samples  # noqa: PLC0415 - only where they are read
+    def read(self, inputs: Sequence[TensorSpec], most: int) -> GraphSamples:
+        from export.samples import GraphSamples  # noqa: PLC0415 - only where they are read
 
         parts: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in inputs}
         ids: list[str] = []
@@ -59,7 +59,7 @@ class ArrayFiles:
             ids += [f"{path.name}:{row}" for row in range(len(next(iter(rows.values()))))]
         if not ids:
             raise DataLayoutError(f"{self._argument}: holds no sample")
-        return Samples({name: np.concatenate(values) for name, values in parts.items()}, ids)
+        return GraphSamples({name: np.concatenate(values) for name, values in parts.items()}, ids)
 
     def _files(self) -> list[Path]:
         path = user_path(self._argument)

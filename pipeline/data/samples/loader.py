@@ -20,7 +20,7 @@ from pipeline.data.samples._rows import check_names, check_size, one_row, sample
 from pipeline.recipe.code import code_identity, failure_in, function_named
 
 if TYPE_CHECKING:
-    from export.samples import Samples
+    from export.samples import GraphSamples
 
 _WHAT = "loader"
 
@@ -46,8 +46,8 @@ class FunctionSamples:
     def identity(self) -> list[str | None]:
         return [self._name, code_identity(self._name)]
 
-    def read(self, inputs: Sequence[TensorSpec], most: int) -> Samples:
-        from export.samples import Samples  # noqa: PLC0415 - only where they are read
+    def read(self, inputs: Sequence[TensorSpec], most: int) -> GraphSamples:
+        from export.samples import GraphSamples  # noqa: PLC0415 - only where they are read
 
         parts: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in inputs}
         ids: list[str] = []
@@ -61,7 +61,7 @@ class FunctionSamples:
             ids.append(name)
         if not ids:
             raise DataLayoutError(f"{_WHAT} {self._name}: gave no sample")
-        return Samples({name: np.stack(rows) for name, rows in parts.items()}, ids)
+        return GraphSamples({name: np.stack(rows) for name, rows in parts.items()}, ids)
 
     def _yielded(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """An id and the arrays of each sample; by default the id is its number."""

@@ -127,7 +127,7 @@ def test_a_bundle_is_verified_output_by_output(run: Path, forked, tmp_path) -> N
 def test_two_bundles_are_timed_in_turns(run: Path, forked) -> None:
     said = forked(
         "bench", "run", "--bundle", "local-onnx-int8", "--against", "run/bundles/local-onnx-fp32",
-        "--rounds", "5", *QUICK, "--json", cwd=run.parent,
+        "--rounds", "7", *QUICK, "--json", cwd=run.parent,
     )  # fmt: skip
     assert said.code == 0, said.err
     assert said.json()["comparisons"][0]["candidates"][0]["parity"]["outputs"]
