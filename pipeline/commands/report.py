@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from foundation.errors import CompressError, CorruptFileError, UsageError
 from foundation.records import as_dict
@@ -67,7 +68,7 @@ def _graph_only(run: RunFolder, out: Path | None) -> tuple[Outcome, CompressErro
         run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]
     )
     tables = [table_of_words(title, words) for title, words in graph_tables(content).items()]
-    shown = [*tables, *(safe(f"written: {file}") for file in written)]
+    shown: list[Any] = [*tables, *(safe(f"written: {file}") for file in written)]
     return Outcome(as_dict(outcome), shown), _in_doubt([run], [content.unvouched])
 
 
