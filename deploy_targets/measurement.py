@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deploy_targets.device.facts import Facts
 from deploy_targets.device.messages import (
@@ -23,7 +24,7 @@ from deploy_targets.device.messages import (
     Validity,
 )
 from deploy_targets.device.percentiles import fewest_queries
-from foundation.bundle import Bundle
+from foundation.bundle import AnyBundle, GraphManifest
 from foundation.files import write_json
 from foundation.records import as_dict, read_record, record_in
 from foundation.sense import above_zero, at_least, named, sha256
@@ -37,7 +38,14 @@ _WHAT, _AGAIN = "a measurement", "measure again"
 
 @dataclass(frozen=True)
 class BundleMeasured:
-    """Which bundle it was; `manifest_sha256` stands for all of its files."""
+    """Which bundle it was; `manifest_sha256` stands for all of its files.
+
+    Attributes:
+        scores: what the user's scorer gave the bundle of a graph when it was exported, by name; the
+            first judges.
+        score_drop: points (hundredths) by which that lies below the original's.
+        score_tolerance: points that it was allowed to.
+    """
 
     name: str
     role: str
@@ -46,6 +54,9 @@ class BundleMeasured:
     precision: str
     model_bytes: int
     manifest_sha256: str
+    scores: dict[str, float] = field(default_factory=dict)
+    score_drop: float | None = None
+    score_tolerance: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
@@ -80,7 +91,7 @@ class Measurement:
         accuracy: on the evaluation file, or None if there was none.
         agreement: how often it answers images without labels as the teacher does, in the words of
             an accuracy, which it is not; None where there were none.
-        parity: against the original's logits on the bundle's probe images.
+        parity: against the original's answers to the bundle's probe.
         conditions: of the machine before, during and after.
         validity: whether all that let the figures speak of the bundle.
         launches: processes that it took.
@@ -145,7 +156,7 @@ def _sample_problems(parts: list[str], latency: Latency) -> Iterator[str]:
         yield f"samples_us has {len(words)} queries, but latency_ms is of {latency.n}"
 
 
-def describe(bundle: Bundle) -> BundleMeasured:
+def describe(bundle: AnyBundle) -> BundleMeasured:
     """What a measurement says of a bundle."""
     manifest = bundle.manifest
     return BundleMeasured(
@@ -156,7 +167,17 @@ def describe(bundle: Bundle) -> BundleMeasured:
         precision=manifest.precision,
         model_bytes=bundle.model_bytes,
         manifest_sha256=bundle.manifest_sha256,
+        **_scored(manifest) if isinstance(manifest, GraphManifest) else {},
     )
+
+
+def _scored(manifest: GraphManifest) -> dict[str, Any]:
+    """What a graph's manifest says of its scores, where it has any."""
+    return {
+        "scores": dict(manifest.accuracy.get("scores", {})),
+        "score_drop": manifest.accuracy.get("drop"),
+        "score_tolerance": manifest.accuracy.get("tolerated"),
+    }
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:

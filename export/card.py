@@ -9,7 +9,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from export.preparing import fitting_words, preparing_lines
-from foundation.bundle import PROBE, Manifest
+from foundation.bundle import PROBE, BundleManifest, GraphManifest, Manifest
+from foundation.output_agreement import OutputAgreement
+from foundation.records import build
 
 _COLOURS = {1: "grey", 3: "RGB"}
 _PRECISIONS = {
@@ -27,12 +29,31 @@ _ADDRESSES = re.compile(r"(?i)https?:|ftp:|mailto:|xmpp:|www\.")
 
 
 def model_card(manifest: Manifest, folder: Path) -> str:
-    """The card, as Markdown.
+    """A classifier's card, as Markdown.
 
     Args:
         manifest: the bundle's, with all files but the card.
         folder: where these files are.
     """
+    return _rendered(
+        "card.md.j2",
+        manifest,
+        folder,
+        shape=manifest.preprocessing,
+        colour=_COLOURS.get(manifest.preprocessing.channels, "its own"),
+        fitting=fitting_words(manifest.preprocessing),
+        preparing=preparing_lines(manifest.preprocessing),
+    )
+
+
+def graph_card(manifest: GraphManifest, folder: Path) -> str:
+    """The card of a graph that is no classifier; arguments as `model_card`."""
+    outputs = [build(OutputAgreement, raw) for raw in manifest.parity.get("outputs", [])]
+    return _rendered("graph_card.md.j2", manifest, folder, agreements=outputs)
+
+
+def _rendered(template: str, manifest: BundleManifest, folder: Path, **more: Any) -> str:
+    """A card; `more` is what its template takes beside what every one has."""
     quantization = manifest.format_facts.get("quantization", {})
     environment = Environment(
         loader=PackageLoader("export", "."),
@@ -49,17 +70,14 @@ def model_card(manifest: Manifest, folder: Path) -> str:
         "percent": "{:.2%}".format,
     }
     sizes = {name: (folder / name).stat().st_size for name in manifest.files}
-    return environment.get_template("card.md.j2").render(
+    return environment.get_template(template).render(
         m=manifest,
-        shape=manifest.preprocessing,
-        colour=_COLOURS.get(manifest.preprocessing.channels, "its own"),
         precision=_PRECISIONS.get(manifest.precision, "a number format of its own"),
-        fitting=fitting_words(manifest.preprocessing),
-        preparing=preparing_lines(manifest.preprocessing),
         scheme=_scheme(quantization),
         reason=quantization.get("reason", ""),
         sizes=sizes,
         model_bytes=sum(size for name, size in sizes.items() if name != PROBE),
+        **more,
     )
 
 

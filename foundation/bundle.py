@@ -4,7 +4,8 @@ A bundle is a folder:
 
     bundle.json   what is in it: input and output, preprocessing, classes, checksums, origin
     model.*       the model, in the format's own files
-    probe.npz     a few real images (uint8 NHWC) and the logits the original gave for them
+    probe.npz     a few real images (uint8 NHWC) and the logits the original gave for them;
+                  of a graph that is no classifier, its inputs and the original's outputs
     README.md     the model card, for the person who receives it
 
 Everything that a device needs to run and check the model is here, and reading it
@@ -19,12 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foundation.digests import CheckedFiles, digest_of, state_of, trust
-from foundation.errors import CorruptFileError, MissingFileError
+from foundation.errors import CorruptFileError, MissingFileError, UsageError
 from foundation.files import check_sha256, read_json, sha256_of, write_json
 from foundation.manifest import (
     BATCH_AXIS,
     PICTURE_AXES,
     SCHEMA_VERSION,
+    BundleManifest,
+    GraphManifest,
     Manifest,
     RuntimeRange,
     TensorSpec,
@@ -37,9 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "BATCH_AXIS", "CARD", "MANIFEST", "PICTURE_AXES", "PROBE", "SCHEMA_VERSION", "Bundle",
-    "Manifest", "Preprocessing", "RuntimeRange", "TensorSpec", "checksums", "open_bundle",
-    "read_manifest", "write_manifest",
+    "BATCH_AXIS", "CARD", "MANIFEST", "PICTURE_AXES", "PROBE", "SCHEMA_VERSION", "AnyBundle",
+    "Bundle", "BundleManifest", "GraphManifest", "Manifest", "Preprocessing", "RuntimeRange",
+    "TensorSpec", "checksums", "open_any_bundle", "open_bundle", "read_arrays", "read_manifest",
+    "write_manifest",
 ]  # fmt: skip
 
 MANIFEST = "bundle.json"
@@ -51,8 +55,8 @@ _LARGEST_PROBE = 1 << 30
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A bundle on disk whose checksums have been found right.
+class AnyBundle:
+    """A bundle on disk, whatever its model is for, whose checksums have been found right.
 
     Attributes:
         folder: where it lies.
@@ -61,7 +65,7 @@ class Bundle:
     """
 
     folder: Path
-    manifest: Manifest
+    manifest: BundleManifest
     manifest_sha256: str
 
     @property
@@ -77,42 +81,6 @@ class Bundle:
     def model_bytes(self) -> int:
         """Size of the model's own files."""
         return sum((self.folder / name).stat().st_size for name in self.model_files)
-
-    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
-        """What the model takes for uint8 images (N, height, width, channels).
-
-        Raises:
-            ValueError: when the shape or dtype is another.
-        """
-        return self.manifest.preprocessing.prepare(images)
-
-    def probe(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Probe images (uint8, NHWC, at least one) and the original's logits (N, classes).
-
-        Raises:
-            CorruptFileError: when it cannot be read without running code, or does not fit.
-        """
-        path = self.folder / PROBE
-        import numpy as np  # noqa: PLC0415
-
-        try:
-            images, logits = _read_probe(path)
-            self.manifest.preprocessing.check(images)
-            expected = (len(images), len(self.manifest.classes))
-            if logits.dtype != np.float32 or logits.shape != expected or not len(images):
-                raise ValueError(
-                    f"logits are {logits.dtype} {logits.shape} for {expected[0]} images and "
-                    f"{expected[1]} classes"
-                )
-            if not np.isfinite(logits).all():
-                raise ValueError("a logit is not finite")
-        # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
-        except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise CorruptFileError(
-                f"{path}: not a usable probe ({reason}); export the bundle again"
-            ) from error
-        return images, logits
 
     def checked(self) -> CheckedFiles:
         """What another process of this machine need not find out again."""
@@ -139,6 +107,50 @@ class Bundle:
         return [name for name in names if name not in known]
 
 
+@dataclass(frozen=True)
+class Bundle(AnyBundle):
+    """A classifier's bundle; that of another graph is a `foundation.graph_bundle.GraphBundle`."""
+
+    manifest: Manifest
+
+    def prepare(self, images: NDArray[np.uint8]) -> NDArray[Any]:
+        """What the model takes for uint8 images (N, height, width, channels).
+
+        Raises:
+            ValueError: when the shape or dtype is another.
+        """
+        return self.manifest.preprocessing.prepare(images)
+
+    def probe(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Probe images (uint8, NHWC, at least one) and the original's logits (N, classes).
+
+        Raises:
+            CorruptFileError: when it cannot be read without running code, or does not fit.
+        """
+        path = self.folder / PROBE
+        import numpy as np  # noqa: PLC0415
+
+        try:
+            arrays = read_arrays(path)
+            images, logits = arrays["images"], arrays["logits"]
+            self.manifest.preprocessing.check(images)
+            expected = (len(images), len(self.manifest.classes))
+            if logits.dtype != np.float32 or logits.shape != expected or not len(images):
+                raise ValueError(
+                    f"logits are {logits.dtype} {logits.shape} for {expected[0]} images and "
+                    f"{expected[1]} classes"
+                )
+            if not np.isfinite(logits).all():
+                raise ValueError("a logit is not finite")
+        # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CorruptFileError(
+                f"{path}: not a usable probe ({reason}); export the bundle again"
+            ) from error
+        return images, logits
+
+
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of every file in a bundle folder but its manifest, by relative POSIX path."""
     return {
@@ -148,7 +160,7 @@ def checksums(folder: Path) -> dict[str, str]:
     }
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write `bundle.json`, the last file of a bundle: a folder without it is not a bundle.
 
     Raises:
@@ -159,7 +171,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     write_json(folder / MANIFEST, content)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest | GraphManifest:
     """What a bundle says of itself, before any of its files is looked at.
 
     Raises:
@@ -176,6 +188,20 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def open_bundle(folder: Path, checked: CheckedFiles | None = None) -> Bundle:
+    """Read a classifier's bundle; as `open_any_bundle`.
+
+    Raises:
+        UsageError: when it is the bundle of another graph.
+    """
+    bundle = open_any_bundle(folder, checked)
+    if not isinstance(bundle, Bundle):
+        raise UsageError(
+            f"{folder}: is the bundle of a graph that is no classifier, and this is for classifiers"
+        )
+    return bundle
+
+
+def open_any_bundle(folder: Path, checked: CheckedFiles | None = None) -> AnyBundle:
     """Read a bundle and check every file against its recorded checksum.
 
     Files that are not listed are left alone, if the model does not load them;
@@ -196,12 +222,20 @@ def open_bundle(folder: Path, checked: CheckedFiles | None = None) -> Bundle:
     if checked is not None:
         _check_manifest(folder / MANIFEST, checked.manifest_sha256)
     _check_files(folder, manifest)
-    bundle = Bundle(folder, manifest, digest)
+    bundle = _bundle_of(folder, manifest, digest)
     _check_nothing_else_is_loaded(bundle)
     return bundle
 
 
-def _read_with_digest(folder: Path) -> tuple[Manifest, str]:
+def _bundle_of(folder: Path, manifest: Manifest | GraphManifest, digest: str) -> AnyBundle:
+    from foundation.graph_bundle import GraphBundle  # noqa: PLC0415 - it is one of ours
+
+    if isinstance(manifest, GraphManifest):
+        return GraphBundle(folder, manifest, digest)
+    return Bundle(folder, manifest, digest)
+
+
+def _read_with_digest(folder: Path) -> tuple[Manifest | GraphManifest, str]:
     """The manifest, and the SHA-256 of what was read of it."""
     path = _manifest_path(folder)
     before = state_of(path)
@@ -222,13 +256,13 @@ def _check_manifest(path: Path, expected: str) -> None:
         )
 
 
-def _check_files(folder: Path, manifest: Manifest) -> None:
+def _check_files(folder: Path, manifest: BundleManifest) -> None:
     for name, expected in manifest.files.items():
         _check_inside(folder, name)
         check_sha256(folder / name, expected, _EXPORT_ANEW)
 
 
-def _check_nothing_else_is_loaded(bundle: Bundle) -> None:
+def _check_nothing_else_is_loaded(bundle: AnyBundle) -> None:
     """A runtime reads weights beside the model: OpenVINO by the model's name, ONNX Runtime by what
     the model says. What the manifest does not vouch for must not be among them."""
     extra = bundle.extra_files()
@@ -245,7 +279,12 @@ def _check_nothing_else_is_loaded(bundle: Bundle) -> None:
             )
 
 
-def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of a probe, by name; nothing in it is unpickled.
+
+    Raises:
+        ValueError: when they are more than a probe has; numpy and zipfile have kinds of their own.
+    """
     import numpy as np  # noqa: PLC0415
 
     with zipfile.ZipFile(path) as archive:
@@ -253,7 +292,7 @@ def _read_probe(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     if size > _LARGEST_PROBE:
         raise ValueError(f"it unpacks to {size} bytes")
     with np.load(path, allow_pickle=False) as arrays:
-        return arrays["images"], arrays["logits"]
+        return {name: arrays[name] for name in arrays.files}
 
 
 def _manifest_path(folder: Path) -> Path:

@@ -15,6 +15,16 @@ from foundation.preprocessing import Preprocessing
 from foundation.records import build
 
 SCHEMA_VERSION = 2
+GRAPH_SCHEMA_VERSION = 3
+"""Of graphs that are no classifiers: programs that know these alone refuse it in one line."""
+GRAPH = "graph"
+DTYPES = (
+    "float32", "float64", "float16", "bool", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64",
+)  # fmt: skip
+"""Types of a graph's inputs and outputs."""
+LONGEST_NAME = 300
+"""Of a graph's input or output."""
 BATCH_AXIS = "batch"
 PICTURE_AXES = ("height", "width")
 
@@ -31,9 +41,9 @@ class TensorSpec:
 
     Attributes:
         name: in the graph.
-        dtype: "float32" or "uint8".
-        layout: a letter an axis: "NCHW", "NHWC" or "NC".
-        shape: sizes; "batch", "height" and "width" where any number will do.
+        dtype: "float32" or "uint8"; of a graph that is no classifier one of `DTYPES`.
+        layout: a letter an axis: "NCHW", "NHWC" or "NC"; empty where nobody says.
+        shape: sizes; "batch", "height" and "width", or another name, where any number will do.
     """
 
     name: str
@@ -87,9 +97,9 @@ class RuntimeRange:
         return parsed >= version_numbers(self.min_version) and parsed[: len(newest)] <= newest
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The content of `bundle.json`.
+@dataclass(frozen=True, kw_only=True)
+class BundleManifest:
+    """What every `bundle.json` says, whatever the model is for.
 
     Attributes:
         name: the bundle's own name, such as "local-onnx-int8".
@@ -98,19 +108,13 @@ class Manifest:
         format: export format, such as "onnx" or "openvino".
         precision: the number format that was asked for: "fp32", "fp16", "bf16" or "int8".
         model_file: the file that a runtime opens.
-        input: float32 NCHW, or uint8 NHWC where preprocessing is embedded.
-        output: the logits, float32 (batch, classes).
-        preprocessing: from a uint8 image to the input.
-        classes: class names, in the order of the logits.
         files: SHA-256 of every file of the bundle but `bundle.json`, by relative POSIX path.
         opset: the ONNX operator set that the model was exported with, if it was.
         runtime: what loads it.
         format_facts: what the format has to say of itself (quantisation scheme, ...).
-        parity: how the model's outputs agree with the original's on the probe images, and the
-            `tolerance` that they were held to; of lower precision, where there were images without
-            labels, how often it answers these as FP32 does (`unlabelled`).
-        accuracy: `top1` on the `split` with its `n` images, and the 95 % interval `low` to `high`
-            of that figure (Wilson); empty if it was not measured.
+        parity: how the model's outputs agree with the original's on the probe, and the `tolerance`
+            that they were held to.
+        accuracy: what the model is worth; empty if it was not measured.
         origin: where it came from: the weights' checksum, the recipe, versions.
     """
 
@@ -120,10 +124,6 @@ class Manifest:
     format: str
     precision: str
     model_file: str
-    input: TensorSpec
-    output: TensorSpec
-    preprocessing: Preprocessing
-    classes: list[str]
     files: dict[str, str]
     opset: int | None
     runtime: RuntimeRange
@@ -131,7 +131,7 @@ class Manifest:
     parity: dict[str, Any] = field(default_factory=dict)
     accuracy: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int
 
     FURTHER_KEYS: ClassVar[bool] = True
 
@@ -140,11 +140,77 @@ class Manifest:
         if not _NAME.fullmatch(self.name):
             yield f"name {self.name!r} is not a plain name"
         yield from _path_problems(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(BundleManifest):
+    """The content of a classifier's `bundle.json`; what every bundle has, `BundleManifest` tells.
+
+    Attributes:
+        input: float32 NCHW, or uint8 NHWC where preprocessing is embedded.
+        output: the logits, float32 (batch, classes).
+        preprocessing: from a uint8 image to the input.
+        classes: class names, in the order of the logits.
+        parity: how the model's logits agree with the original's on the probe images, and the
+            `tolerance` that they were held to; of lower precision, where there were images without
+            labels, how often it answers these as FP32 does (`unlabelled`).
+        accuracy: `top1` on the `split` with its `n` images, and the 95 % interval `low` to `high`
+            of that figure (Wilson); empty if it was not measured.
+    """
+
+    input: TensorSpec
+    output: TensorSpec
+    preprocessing: Preprocessing
+    classes: list[str]
+    schema_version: int = SCHEMA_VERSION
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from super().problems()
         yield from _spec_problems(self)
 
 
-def parse_manifest(raw: Any) -> Manifest:
-    """The manifest in the parsed content of a `bundle.json`.
+@dataclass(frozen=True, kw_only=True)
+class GraphManifest(BundleManifest):
+    """The content of the `bundle.json` of a graph that is no classifier: it takes arrays by name.
+
+    Attributes:
+        inputs: every input, in a fixed shape; one query is one array for each.
+        outputs: every output; free sizes have a name.
+        parity: for every output what `foundation.output_agreement` says of it, under `outputs`.
+        accuracy: what the user's scorer gave: `scores` by name, the first of which judges, and by
+            how many `drop` points (hundredths) that lies below the original's, of `tolerated` ones;
+            `n` samples.
+    """
+
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    task: str = GRAPH
+    schema_version: int = GRAPH_SCHEMA_VERSION
+
+    def problems(self) -> Iterator[str]:
+        """What of it cannot be."""
+        yield from super().problems()
+        if self.task != GRAPH:
+            yield f"task {self.task!r} is none that this program knows"
+        for which, specs in (("input", self.inputs), ("output", self.outputs)):
+            if not specs:
+                yield f"there is no {which}"
+            for name, count in Counter(spec.name for spec in specs).items():
+                if count > 1:
+                    yield f"{which} {name[:80]!r} stands there {count} times"
+                if not name or len(name) > LONGEST_NAME or not name.isprintable():
+                    yield f"{which} {name[:80]!r} has no plain name"
+        for spec in (*self.inputs, *self.outputs):
+            if spec.dtype not in DTYPES:
+                yield f"{spec.name!r} is {spec.dtype}, which no runtime here takes"
+        for spec in self.inputs:
+            if not all(isinstance(size, int) and size >= 1 for size in spec.shape):
+                yield f"input {spec.name!r} is {spec.shape}; each of its sizes must be a number"
+
+
+def parse_manifest(raw: Any) -> Manifest | GraphManifest:
+    """The manifest in the parsed content of a `bundle.json`, of the kind that it says.
 
     Keys that a later version adds beside the known ones are passed over.
 
@@ -155,10 +221,11 @@ def parse_manifest(raw: Any) -> Manifest:
         raise ValueError("it is no table of keys")
     if "schema_version" not in raw:
         raise ValueError("it has no schema_version")
-    if raw["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(
-            f"schema version {raw['schema_version']}, but this program reads {SCHEMA_VERSION}"
-        )
+    version = raw["schema_version"]
+    if version == GRAPH_SCHEMA_VERSION:
+        return build(GraphManifest, raw)
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema version {version}, but this program reads {SCHEMA_VERSION}")
     return build(Manifest, raw)
 
 
@@ -168,7 +235,7 @@ def version_numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, match[0].split("."))) if match else ()
 
 
-def _path_problems(manifest: Manifest) -> Iterator[str]:
+def _path_problems(manifest: BundleManifest) -> Iterator[str]:
     # Before anything is done for each part of each path.
     if len(manifest.files) > _MOST_FILES:
         yield f"it lists {len(manifest.files)} files, more than the {_MOST_FILES} of any bundle"

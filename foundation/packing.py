@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from foundation.bundle import MANIFEST, Bundle, open_bundle
+from foundation.bundle import MANIFEST, AnyBundle, open_any_bundle
 from foundation.digests import settle
 from foundation.documents import parse_json
 from foundation.errors import (
@@ -29,7 +29,7 @@ from foundation.errors import (
     is_no_space,
 )
 from foundation.files import no_space_named, replacing
-from foundation.manifest import Manifest, parse_manifest
+from foundation.manifest import BundleManifest, parse_manifest
 
 SUFFIX = ".bundle"
 
@@ -55,7 +55,7 @@ def pack(folder: Path, packed: Path | None = None) -> Path:
         UsageError: when a folder stands where the file should.
         NoSpaceError: when the disk is full.
     """
-    bundle = open_bundle(folder)
+    bundle = open_any_bundle(folder)
     packed = packed or folder.resolve().parent / f"{bundle.manifest.name}{SUFFIX}"
     if packed.is_dir():
         raise UsageError(f"{packed}: is a folder; name a file for the packed bundle")
@@ -67,7 +67,7 @@ def pack(folder: Path, packed: Path | None = None) -> Path:
     return packed
 
 
-def unpack(packed: Path, folder: Path | None = None) -> Bundle:
+def unpack(packed: Path, folder: Path | None = None) -> AnyBundle:
     """Make the bundle's folder of a packed file; it appears only if everything in it is right.
 
     Args:
@@ -95,16 +95,16 @@ def unpack(packed: Path, folder: Path | None = None) -> Bundle:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[Bundle]:
+def opened(path: Path) -> Iterator[AnyBundle]:
     """Yield the checked bundle at `path`, a folder or a packed file; the latter is unpacked to
     a folder that is gone afterwards.
 
     Raises:
-        MissingFileError, CorruptFileError: as `open_bundle` and `unpack`.
+        MissingFileError, CorruptFileError: as `open_any_bundle` and `unpack`.
         NoSpaceError: when the disk is full.
     """
     if not path.is_file():
-        yield open_bundle(path)
+        yield open_any_bundle(path)
         return
     with tempfile.TemporaryDirectory(prefix="bundle-") as scratch:
         # Named as the user knows it: messages about its process say so.
@@ -146,7 +146,7 @@ def _archive(packed: Path) -> Iterator[zipfile.ZipFile]:
         ) from error
 
 
-def _manifest(archive: zipfile.ZipFile) -> Manifest:
+def _manifest(archive: zipfile.ZipFile) -> BundleManifest:
     if MANIFEST not in archive.namelist():
         raise ValueError(f"it has no {MANIFEST}")
     if archive.getinfo(MANIFEST).file_size > _LARGEST_MANIFEST:
@@ -154,7 +154,7 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
     return parse_manifest(parse_json(archive.read(MANIFEST)))
 
 
-def _check_entries(archive: zipfile.ZipFile, manifest: Manifest, packed_bytes: int) -> None:
+def _check_entries(archive: zipfile.ZipFile, manifest: BundleManifest, packed_bytes: int) -> None:
     """Exactly the files that the manifest lists, each once, each stored as it is."""
     entries = archive.infolist()
     names = sorted(entry.filename for entry in entries)
@@ -179,9 +179,9 @@ def _extract(archive: zipfile.ZipFile, name: str, path: Path) -> None:
         os.fsync(target.fileno())
 
 
-def _open_unpacked(folder: Path) -> Bundle:
+def _open_unpacked(folder: Path) -> AnyBundle:
     try:
-        return open_bundle(folder)
+        return open_any_bundle(folder)
     except CorruptFileError as error:
         # The temporary folder's name and advice for a folder would say nothing to the user.
         raise ValueError(str(error).replace(f"{folder}/", "").partition(";")[0]) from error

@@ -70,9 +70,13 @@ def worst_parity(first: Parity, second: Parity) -> Parity:
     return Parity(
         max_abs_error=max(first.max_abs_error, second.max_abs_error),
         relative_error=max((error for error in errors if error is not None), default=None),
-        top1_agreement=min(first.top1_agreement, second.top1_agreement),
+        top1_agreement=_least(first.top1_agreement, second.top1_agreement),
         n=first.n,
     )
+
+
+def _least(*shares: float | None) -> float | None:
+    return min((share for share in shares if share is not None), default=None)
 
 
 def count_correct(run: Run, path: Path, prepare: Prepare, done: int = 0) -> Iterator[Counted]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deploy_targets.device import checks, facts
+from deploy_targets.device import facts
 from deploy_targets.device.jobs import EngineJob
 from deploy_targets.device.messages import Memory, Parity, RuntimeUsed, Startup
 from deploy_targets.device.pinning import pin
+from deploy_targets.device.questions import ImageQuestions, Questions, questions_of
 from deploy_targets.device.runtimes import (
     Model,
     Session,
@@ -24,13 +21,10 @@ from deploy_targets.device.runtimes import (
     one_line,
     open_runtime,
 )
-from foundation.bundle import Bundle, open_bundle
-from foundation.errors import ModelMismatchError
+from foundation.bundle import AnyBundle, open_any_bundle
+from foundation.errors import ModelMismatchError, UsageError
 
 T = TypeVar("T")
-
-# Probe images that are asked at once: a small device has to have the memory for them.
-_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -38,53 +32,50 @@ class InferenceEngine:
     """A bundle in a runtime that has answered once.
 
     Attributes:
-        images: the probe images as the model takes them, at least one.
-        reference: the original's logits for them.
+        questions: the bundle's probe.
         version: of the runtime's library.
         precision_hint: that the runtime was given.
         pinned: cores that it is kept on; None where it is not.
         before_load_mb: resident memory before the runtime was imported.
     """
 
-    bundle: Bundle
+    bundle: AnyBundle
     runtime: str
     version: str
     threads: int
     precision_hint: str
     pinned: list[int] | None
     session: Session
-    images: NDArray[Any]
-    reference: NDArray[np.float32]
+    questions: Questions
     startup: Startup
     before_load_mb: float | None
 
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits of prepared images.
+    @property
+    def images(self) -> ImageQuestions:
+        """The probe of a classifier.
 
         Raises:
-            ModelMismatchError: when the model does not run on them.
+            UsageError: when it is another graph.
         """
-        return _run(self.session, self.bundle, batch)
+        if not isinstance(self.questions, ImageQuestions):
+            raise UsageError(f"{self.bundle.folder}: is no classifier, and this is for classifiers")
+        return self.questions
+
+    def run(self, query: Any) -> Any:
+        """What the model answers to a query; see `runtimes.Run`.
+
+        Raises:
+            ModelMismatchError: when the model does not run on it.
+        """
+        return _run(self.session, self.bundle, query)
 
     def parity(self) -> Parity:
-        """How its answers to the probe images agree with the original's.
-
-        A runtime computes a batch by other kernels than an image alone, and fusions have been wrong
-        for some sizes: a model of a free batch size is asked in both ways, and the worse of each
-        figure counts. Last comes an image alone, which is how most queries are.
+        """How its answers to the probe agree with the original's.
 
         Raises:
-            ModelMismatchError: when they are no logits, or it does not run on them.
+            ModelMismatchError: when they are none of this graph, or it does not run.
         """
-        takes_any = self.bundle.manifest.input.batch is None and len(self.images) > 1
-        sizes = [_TOGETHER, 1] if takes_any else [1]
-        parities = [checks.parity(self._answers(size), self.reference) for size in sizes]
-        return functools.reduce(checks.worst_parity, parities)
-
-    def _answers(self, size: int) -> NDArray[np.float32]:
-        """Logits (N, classes) of the probe images, so many asked at once."""
-        starts = range(0, len(self.images), size)
-        return np.concatenate([self.run(self.images[at : at + size]) for at in starts])
+        return self.questions.parity(self.run)
 
     def used(self) -> RuntimeUsed:
         """The runtime and its settings, with the precision that it really runs in."""
@@ -118,8 +109,8 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
     Raises:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
-    bundle = open_bundle(Path(job.bundle), job.checked)
-    images, reference = checks.load_probe(bundle)
+    bundle = open_any_bundle(Path(job.bundle), job.checked)
+    questions = questions_of(bundle)
     # Before the runtime is there: it looks at the cores when it makes its threads.
     threads = job.threads or facts.usable_cores() or 1
     pinned = pin(job.pin, threads)
@@ -128,8 +119,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
     check_version(bundle, job.runtime, runtime.version)
     model = Model(
         path=bundle.model_path,
-        input_name=bundle.manifest.input.name,
-        output_name=bundle.manifest.output.name,
+        **questions.names,
         threads=min(threads, len(pinned)) if pinned and job.threads is None else threads,
         precision_hint=_hint(job.precision_hint, bundle.manifest.precision),
         streams=streams,
@@ -137,7 +127,7 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
         options=job,
     )
     session, load_ms = _timed(lambda: load_session(runtime, model))
-    _, first_ms = _timed(lambda: _run(session, bundle, filled(images, batch)))
+    _, first_ms = _timed(lambda: _run(session, bundle, questions.query(batch)))
     # What the runtime has read meanwhile is what was checked.
     bundle.check_unchanged()
     return InferenceEngine(
@@ -148,16 +138,10 @@ def load_engine(job: EngineJob, streams: int = 1, batch: int = 1) -> InferenceEn
         precision_hint=model.precision_hint,
         pinned=pinned,
         session=session,
-        images=images,
-        reference=reference,
+        questions=questions,
         startup=Startup(import_=import_ms, load=load_ms, first_inference=first_ms),
         before_load_mb=before_load,
     )
-
-
-def filled(images: NDArray[Any], batch: int, first: int = 0) -> NDArray[Any]:
-    """A batch of that size, images repeated as needed."""
-    return np.ascontiguousarray(images[(first + np.arange(batch)) % len(images)])
 
 
 def _hint(precision_hint: str, precision: str) -> str:
@@ -166,17 +150,23 @@ def _hint(precision_hint: str, precision: str) -> str:
     return said if precision_hint == "f32" else precision_hint
 
 
-def _run(session: Session, bundle: Bundle, batch: NDArray[Any]) -> NDArray[np.float32]:
+def _run(session: Session, bundle: AnyBundle, query: Any) -> Any:
     """Run, with failures that say which model and which input it was."""
     try:
-        return session.run(batch)
+        return session.run(query)
     # Each runtime has exceptions of its own, with nothing in common but this.
     except Exception as error:
         raise ModelMismatchError(
-            f"{bundle.model_path}: does not run on input {batch.dtype} {batch.shape} "
-            f"({one_line(error)}); "
+            f"{bundle.model_path}: does not run on input {_words(query)} ({one_line(error)}); "
             "export it with a free batch size and the size of its preprocessing"
         ) from error
+
+
+def _words(query: Any) -> str:
+    """Type and shape of what was asked."""
+    if isinstance(query, dict):
+        return ", ".join(f"{name!r} {_words(value)}" for name, value in query.items())
+    return f"{query.dtype} {query.shape}"
 
 
 def _timed(call: Callable[[], T]) -> tuple[T, float]:

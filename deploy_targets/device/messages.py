@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from foundation.output_agreement import OutputAgreement
 from foundation.sense import (
     above_zero,
     ascending,
@@ -383,22 +384,26 @@ class Validity:
 
 @dataclass(frozen=True)
 class Parity:
-    """How the outputs on the probe images agree with the original's.
+    """How the outputs on the probe agree with the original's.
 
     A model of a free batch size is asked one by one and in batches; the worse figure counts.
 
     Attributes:
-        max_abs_error: largest absolute difference of a logit.
+        max_abs_error: largest absolute difference of a logit, or of any number of an output.
         relative_error: that, divided by the largest absolute reference logit; where that is 0, the
-            error over the smallest float32 (None in records of before).
-        top1_agreement: share of images with the same first class.
-        n: number of images.
+            error over the smallest float32 (None in records of before). Of a graph that is no
+            classifier the largest of its outputs, each as a share of its spread; None where none
+            is of floating numbers.
+        top1_agreement: share of images with the same first class; None where there are no classes.
+        n: number of images, or samples.
+        outputs: of a graph that is no classifier, each output by itself; else empty.
     """
 
     max_abs_error: float
     relative_error: float | None
-    top1_agreement: float
+    top1_agreement: float | None
     n: int
+    outputs: list[OutputAgreement] = field(default_factory=list)
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""

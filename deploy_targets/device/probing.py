@@ -35,7 +35,7 @@ def main() -> int:
 
     def work() -> None:
         engine = load_engine(build(EngineJob, json.load(sys.stdin)))
-        images = engine.images
+        images = engine.images.images
         one_by_one = [engine.run(images[i : i + 1]) for i in range(len(images))]
         # Each float32 has a float of its own, so nothing is lost on the way.
         logits = np.concatenate(one_by_one).astype(float).tolist()

@@ -41,8 +41,8 @@ def serve(emit: Emit) -> None:
     engine = load_engine(job)
     # Before anything is timed: ONNX Runtime needs a second session for it.
     used, parity = engine.used(), engine.parity()
-    session, images = engine.session, engine.images
-    one_by_one = itertools.cycle([images[i : i + 1] for i in range(len(images))])
+    session, questions = engine.session, engine.questions
+    one_by_one = itertools.cycle([questions.query(1, i) for i in range(len(questions))])
 
     def query() -> object:
         return session.run(next(one_by_one))

@@ -14,12 +14,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from deploy_targets.device import checks, facts, timing
 from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
 from deploy_targets.device.conditions import Watch, worst_of
-from deploy_targets.device.engine import InferenceEngine, filled, load_engine
+from deploy_targets.device.engine import InferenceEngine, load_engine
 from deploy_targets.device.jobs import Job
 from deploy_targets.device.messages import (
     OFFLINE,
@@ -67,7 +65,7 @@ def measure_bundle(job: Job, emit: Emit) -> None:
     _progress(emit, "throughput")
     # Offline is throughput already.
     if not job.done.throughput and scenario.name != OFFLINE:
-        batch = filled(engine.images, job.throughput_batch)
+        batch = engine.questions.query(job.throughput_batch)
         throughput = timing.measure_throughput(
             lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
         )
@@ -75,7 +73,7 @@ def measure_bundle(job: Job, emit: Emit) -> None:
     _progress(emit, "checking")
     parity = engine.parity()
     if job.evaluation is not None:
-        file, prepare = Path(job.evaluation), engine.bundle.prepare
+        file, prepare = Path(job.evaluation), engine.images.bundle.prepare
         for counted in checks.count_correct(engine.run, file, prepare, job.done.images):
             _send(emit, "counted", counted)
     _send(emit, "result", DeviceResult(engine.used(), parity))
@@ -137,9 +135,9 @@ def _send_energy(emit: Emit, meter: Meter, part: Timed, images_a_query: int) -> 
         _send(emit, "energy", Consumed(joules, len(part.ns) * images_a_query, meter.source))
 
 
-def _batches(engine: InferenceEngine, batch: int) -> list[NDArray[Any]]:
-    """What queries ask: each begins at another of the probe images."""
-    return [filled(engine.images, batch, first) for first in range(len(engine.images))]
+def _batches(engine: InferenceEngine, batch: int) -> list[Any]:
+    """What queries ask: each begins at another sample of the probe."""
+    return [engine.questions.query(batch, first) for first in range(len(engine.questions))]
 
 
 def _progress(emit: Emit, step: str) -> None:

@@ -52,7 +52,7 @@ from deploy_targets.hosts.answers import build_answer, content_of, error_of, not
 from deploy_targets.intervals import fewest_differences
 from deploy_targets.measurement import HostMeasured, describe
 from deploy_targets.measuring.journal import ROUNDS, Journal
-from foundation.bundle import Bundle, open_bundle
+from foundation.bundle import AnyBundle, open_any_bundle
 from foundation.errors import HostError, UsageError
 from foundation.limits import Within
 from foundation.records import RecordError, as_dict, build, part_of
@@ -108,7 +108,7 @@ class CompareOptions(RuntimeOptions):
 class _Contestant:
     """A bundle, what its first server said of itself, and its samples of each turn (ns)."""
 
-    bundle: Bundle
+    bundle: AnyBundle
     turns: list[list[int]] = field(default_factory=list)
     ready: Ready | None = None
 
@@ -117,7 +117,7 @@ _Served = tuple[_Contestant, Server]
 
 
 def compare(
-    bundles: Sequence[Path | Bundle],
+    bundles: Sequence[Path | AnyBundle],
     host: str = "local",
     options: CompareOptions | None = None,
     on_progress: Progress | None = None,
@@ -153,7 +153,7 @@ def compare(
     tell = on_progress or (lambda _: None)
     start = time.monotonic()
     contestants = [
-        _Contestant(bundle if isinstance(bundle, Bundle) else open_bundle(bundle))
+        _Contestant(bundle if isinstance(bundle, AnyBundle) else open_any_bundle(bundle))
         for bundle in bundles
     ]
     machine = open_host(host)

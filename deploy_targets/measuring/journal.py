@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy_targets.device.messages import Message
-from foundation.bundle import Bundle
+from foundation.bundle import AnyBundle
 from foundation.documents import parse_json
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import no_space_named
@@ -97,7 +97,7 @@ class Journal:
                 self._write([{"job": self.job, "begun_at": self.begun_at}])
 
     @contextmanager
-    def of_unchanged(self, bundles: Sequence[Bundle]) -> Iterator[None]:
+    def of_unchanged(self, bundles: Sequence[AnyBundle]) -> Iterator[None]:
         """Make sure that bundles are at the end of the block what they were when they were opened.
 
         Of one that changed while it was measured nothing is kept: when it did, nobody knows.

@@ -27,7 +27,7 @@ from deploy_targets.measurement import (
 )
 from deploy_targets.measuring.assembling import Brought
 from deploy_targets.measuring.journal import Journal
-from foundation.bundle import Bundle, open_bundle
+from foundation.bundle import AnyBundle, GraphManifest, open_any_bundle
 from foundation.errors import HostError, MissingFileError, UsageError
 from foundation.files import sha256_of
 from foundation.records import as_dict, part_of
@@ -77,7 +77,7 @@ class MeasureOptions(SamplingOptions, RuntimeOptions):
 
 
 def measure(
-    bundle: Path | Bundle,
+    bundle: Path | AnyBundle,
     host: str = "local",
     options: MeasureOptions | None = None,
     on_progress: Progress | None = None,
@@ -104,12 +104,12 @@ def measure(
         UsageError: when the runtime that was asked for takes another format, or there is no such
             core.
         HostError: when the host cannot be reached, lacks the runtime, or the process failed.
-        ModelMismatchError: when the runtime refuses the model or its outputs are no logits.
+        ModelMismatchError: when the runtime refuses the model or its outputs are none of its.
         NoSpaceError: when the journal does not fit on the disk.
     """
     options = options or MeasureOptions()
     start = time.monotonic()
-    bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    bundle = bundle if isinstance(bundle, AnyBundle) else open_any_bundle(bundle)
     machine = open_host(host)
     job = _job(bundle, options)
     digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
@@ -140,9 +140,11 @@ def measure(
     )
 
 
-def _job(bundle: Bundle, options: MeasureOptions) -> Job:
+def _job(bundle: AnyBundle, options: MeasureOptions) -> Job:
     if options.evaluation is not None and not options.evaluation.is_file():
         raise MissingFileError(f"{options.evaluation}: no such evaluation file")
+    if isinstance(bundle.manifest, GraphManifest):
+        options = _one_at_a_time(bundle, options)
     return part_of(
         Job,
         options,
@@ -154,7 +156,17 @@ def _job(bundle: Bundle, options: MeasureOptions) -> Job:
     )
 
 
-def _identity(bundle: Bundle, machine: Host, job: Job) -> dict[str, Any]:
+def _one_at_a_time(bundle: AnyBundle, options: MeasureOptions) -> MeasureOptions:
+    """A graph that is no classifier is asked for one sample a query, in the fixed shape it has."""
+    if (options.batch or 1) > 1:
+        raise UsageError(
+            f"{bundle.folder}: takes one sample a query, but batch = {options.batch} was asked "
+            "for; leave it out, or export the graph with a larger first size (--input-shape)"
+        )
+    return replace(options, batch=1, throughput_batch=1, evaluation=None)
+
+
+def _identity(bundle: AnyBundle, machine: Host, job: Job) -> dict[str, Any]:
     """What makes it the same measurement when it is asked for again."""
     evaluated = [sha256_of(Path(job.evaluation))] if job.evaluation else []
     files, settings = [bundle.manifest_sha256, *evaluated], as_dict(job)

@@ -142,6 +142,8 @@ def _metrics() -> str:
     return page(
         "Metrics of a gate",
         "What `[gate.limits]` and a budget can limit; any other percentile is written "
-        '`"latency_p99.9_ms"`. [Gating a release](../ci.md) says how each is judged.',
+        '`"latency_p99.9_ms"`. [Gating a release](../ci.md) says how each is judged, and '
+        "[Any ONNX graph](../any-graph.md#bench-and-gate) has those of graphs that are no "
+        "classifiers.",
         table(["metric", "what it is", "unit", ""], rows),
     )

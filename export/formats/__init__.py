@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.quantization import QuantizationScheme
+from export.samples import GraphPredictor, GraphSamples
+from foundation.errors import ExportError
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 Predictor: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From float32 images (N, C, H, W) to float32 logits (N, classes)."""
+
+Calibration: TypeAlias = NDArray[np.float32] | GraphSamples
+"""What INT8 ranges are found on: a classifier's prepared images (N, C, H, W); another graph's
+samples."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +72,16 @@ class ExportFormat(ABC):
         source: Path,
         precision: str,
         folder: Path,
-        calibration: NDArray[np.float32],
+        calibration: Calibration,
         scheme: QuantizationScheme,
     ) -> Written:
         """Write the model into `folder`.
 
         Args:
-            source: FP32 ONNX file with a dynamic batch.
+            source: FP32 ONNX file; a classifier's with a dynamic batch where that can be.
             precision: one of `precisions`.
             folder: exists; all that is left in it becomes part of the bundle.
-            calibration: prepared images, shape (N, C, H, W); empty if `precision`
+            calibration: prepared images, shape (N, C, H, W), or samples; empty if `precision`
                 needs none.
             scheme: how to quantise, where `precision` asks for it.
 
@@ -95,6 +101,19 @@ class ExportFormat(ABC):
         """The same for images that come one by one, as most devices ask: some runtimes compile
         another model for that."""
         return self.load(model_file)
+
+    def load_graph(self, model_file: Path, outputs: Sequence[str]) -> GraphPredictor:
+        """The same for a graph that is no classifier.
+
+        Args:
+            model_file: the written model.
+            outputs: names of those that are wanted.
+
+        Raises:
+            ExportError: when the format knows classifiers alone.
+        """
+        del model_file, outputs
+        raise ExportError(f"format {self.name} takes classifiers alone; use onnx or openvino")
 
     def predict(self, model_file: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Logits (N, classes) of a written model for prepared images (N, C, H, W)."""

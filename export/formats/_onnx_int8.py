@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import onnx
 from numpy.typing import NDArray
 
 from export._libraries import quiet
+from export.formats import Calibration
 from export.formats._graph import MAIN, Graph, name_of
 from export.graphs.batches import fixed_batch, image_input
 from export.quantization import QuantizationScheme
+from export.samples import GraphSamples
 from foundation.errors import ExportError
+from foundation.graph_bundle import Feed
 from foundation.memory import at_once
 
 _LARGEST_BATCH = 32
@@ -36,7 +40,7 @@ class Quantizer:
     def __init__(
         self,
         source: Path,
-        calibration: NDArray[np.float32],
+        calibration: Calibration,
         scheme: QuantizationScheme,
         scratch: Path,
     ) -> None:
@@ -44,15 +48,17 @@ class Quantizer:
 
         Args:
             source: FP32 ONNX file.
-            calibration: prepared images, shape (N, C, H, W).
+            calibration: prepared images, shape (N, C, H, W), or samples.
             scheme: types and ranges.
             scratch: an empty folder that outlives this.
         """
         model = _with_node_names(onnx.load(source))
         self.source = Graph(model)
-        self._input = model.graph.input[0].name
-        self._calibration = calibration
-        self._batch = fixed_batch(image_input(model))
+        if isinstance(calibration, GraphSamples):
+            self._reader = partial(_reader_of, calibration.feeds)
+        else:
+            image = image_input(model)
+            self._reader = partial(_calibration_reader, image.name, calibration, fixed_batch(image))
         self._scheme = scheme
         self._scratch = scratch
         self._prepared = scratch / "prepared.onnx"
@@ -124,7 +130,7 @@ class Quantizer:
         quantize_static(
             self._prepared,
             target,
-            _calibration_reader(self._input, self._calibration, self._batch),
+            self._reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=self._op_types(),
             per_channel=self._scheme.per_channel,
@@ -185,7 +191,7 @@ _OTHER_ARITHMETIC = {
 
 @contextmanager
 def quantizer(
-    source: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
+    source: Path, calibration: Calibration, scheme: QuantizationScheme
 ) -> Iterator[Quantizer]:
     """A `Quantizer` with a scratch folder of its own."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -240,19 +246,24 @@ def _calibration_reader(input_name: str, images: NDArray[np.float32], batch: int
     A model that takes `batch` images at once gets as many; of those that are too few for a last
     batch, the images before fill it.
     """
-    from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
-
     # Nothing is optimised while it is calibrated: an image takes several times what it does later.
     most = max(1, at_once(images, 4 * _LARGEST_BATCH) // 4)
     size = batch or max(s for s in range(1, most + 1) if len(images) % s == 0)
     if lacking := -len(images) % size:
         images = np.concatenate([images, np.resize(images, (lacking, *images.shape[1:]))])
-    batches = iter(images[start : start + size] for start in range(0, len(images), size))
+    starts = range(0, len(images), size)
+    return _reader_of(lambda: ({input_name: images[at : at + size]} for at in starts))
+
+
+def _reader_of(make_feeds: Callable[[], Iterator[Feed]]) -> Any:
+    """A calibration reader over what a model is fed, one query after another."""
+    from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
+
+    feeds = make_feeds()
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            batch = next(batches, None)
-            return None if batch is None else {input_name: batch}
+        def get_next(self) -> Feed | None:
+            return next(feeds, None)
 
     return Reader()
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from export._libraries import quiet
+from export.formats import Calibration
 from export.formats._graph import Graph
 from export.quantization import QuantizationScheme
+from export.samples import GraphSamples
 from foundation.errors import ExportError
 
 _PRODUCTS = {
@@ -29,7 +28,7 @@ _NO_SMOOTHING = -1.0
 def quantized(
     model: Any,
     graph: Graph,
-    calibration: NDArray[np.float32],
+    calibration: Calibration,
     scheme: QuantizationScheme,
     *,
     smooth: bool,
@@ -43,7 +42,7 @@ def quantized(
     Args:
         model: FP32 `openvino.Model`.
         graph: the ONNX graph that it was made from.
-        calibration: prepared images, shape (N, C, H, W).
+        calibration: prepared images, shape (N, C, H, W), or samples.
         scheme: types and ranges.
         smooth: even out activations' channels first.
 
@@ -62,12 +61,13 @@ def quantized(
 
         result = nncf.quantize(
             model,
-            nncf.Dataset([calibration[i : i + 1] for i in range(len(calibration))]),
+            nncf.Dataset(_queries(calibration)),
             preset=nncf.QuantizationPreset[preset_of(scheme).upper()],
             subset_size=len(calibration),
             # NNCF's fast correction feeds mean activations through padded layers: on maps as
-            # small as CIFAR's that cost 18 dB, where the full one kept what there was.
-            fast_bias_correction=False,
+            # small as CIFAR's that cost 18 dB, where the full one kept what there was. Of a graph
+            # with branches it knows the fast one alone.
+            fast_bias_correction=any(node.get_type_name() == "If" for node in model.get_ops()),
             model_type=nncf.ModelType.TRANSFORMER if attention else None,
             ignored_scope=nncf.IgnoredScope(
                 names=friendly_names(model, graph, scheme.excluded), validate=False
@@ -77,6 +77,13 @@ def quantized(
     if not any(node.get_type_name() == "FakeQuantize" for node in result.get_ops()):
         raise ExportError("NNCF found nothing to quantise in this model; export it as fp32 instead")
     return result
+
+
+def _queries(calibration: Calibration) -> list[Any]:
+    """One image or one sample after another, as a model takes it."""
+    if isinstance(calibration, GraphSamples):
+        return list(calibration.feeds())
+    return [calibration[i : i + 1] for i in range(len(calibration))]
 
 
 def preset_of(scheme: QuantizationScheme) -> str:

@@ -20,8 +20,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats import FORMATS, ExportFormat, Predictor, Written
+from export.formats import FORMATS, Calibration, ExportFormat, Predictor, Written
 from export.quantization import QuantizationScheme
+from export.samples import GraphSamples
 from foundation.errors import ExportError, UsageError
 from foundation.files import write_text
 
@@ -54,10 +55,12 @@ class NcnnFormat(ExportFormat):
         source: Path,
         precision: str,
         folder: Path,
-        calibration: NDArray[np.float32],
+        calibration: Calibration,
         scheme: QuantizationScheme,
     ) -> Written:
         del scheme
+        if isinstance(calibration, GraphSamples):
+            raise ExportError("format ncnn is for classifiers of images; use onnx or openvino")
         channels, height, width = calibration.shape[1:]
         with tempfile.TemporaryDirectory() as scratch:
             made = _converted(source, (channels, height, width), precision, Path(scratch))

@@ -18,10 +18,19 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
+from export.formats import (
+    FORMATS,
+    Calibration,
+    ExportFormat,
+    Predictor,
+    Written,
+    quantization_facts,
+)
 from export.formats._profile import repeat, typical
 from export.quantization import QuantizationScheme
+from export.samples import GraphPredictor
 from foundation.files import write_bytes
+from foundation.graph_bundle import Feed
 
 MODEL_FILE = "model.onnx"
 _ERRORS_ONLY = 3
@@ -44,7 +53,7 @@ class OnnxFormat(ExportFormat):
         source: Path,
         precision: str,
         folder: Path,
-        calibration: NDArray[np.float32],
+        calibration: Calibration,
         scheme: QuantizationScheme,
     ) -> Written:
         import onnx  # noqa: PLC0415
@@ -73,6 +82,15 @@ class OnnxFormat(ExportFormat):
         def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             logits: NDArray[np.float32] = session.run(None, {input_name: batch})[0]
             return logits
+
+        return predict
+
+    def load_graph(self, model_file: Path, outputs: Sequence[str]) -> GraphPredictor:
+        session, names = _exact_session(model_file), list(outputs)
+
+        def predict(feed: Feed) -> list[NDArray[Any]]:
+            values: list[NDArray[Any]] = session.run(names, feed)
+            return values
 
         return predict
 
@@ -132,14 +150,15 @@ class OnnxFormat(ExportFormat):
 
 
 def quantize(
-    source: Path, target: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
+    source: Path, target: Path, calibration: Calibration, scheme: QuantizationScheme
 ) -> dict[str, Any]:
     """Write `source` (FP32 ONNX) as INT8 ONNX.
 
     Args:
         source: FP32 ONNX file.
         target: the file to write.
-        calibration: prepared images, shape (N, C, H, W); may be empty for a dynamic scheme.
+        calibration: prepared images, shape (N, C, H, W), or samples; may be empty for a dynamic
+            scheme.
         scheme: types and ranges.
 
     Returns:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export._libraries import quiet, writing
-from export.formats import FORMATS, ExportFormat, Predictor, Written, quantization_facts
+from export.formats import (
+    FORMATS,
+    Calibration,
+    ExportFormat,
+    Predictor,
+    Written,
+    quantization_facts,
+)
 from export.formats._answers_kept import Judge
 from export.formats._layer_names import count_anew
 from export.formats._profile import repeat, typical
 from export.formats._smoothing import Smoothing, better_of
 from export.formats._tuning import Tuning, is_open, tuned
 from export.quantization import QuantizationScheme
+from export.samples import GraphPredictor, GraphSamples
 from foundation.errors import ExportError
+from foundation.graph_bundle import Feed
+
+if TYPE_CHECKING:
+    from export.formats._graph import Graph
 
 MODEL_FILE = "model.xml"
 # What its converter says of operators that it does not know; others fail for want of those.
@@ -39,7 +51,7 @@ class OpenVinoFormat(ExportFormat):
         source: Path,
         precision: str,
         folder: Path,
-        calibration: NDArray[np.float32],
+        calibration: Calibration,
         scheme: QuantizationScheme,
     ) -> Written:
         import openvino  # noqa: PLC0415 (a third of a second)
@@ -56,7 +68,10 @@ class OpenVinoFormat(ExportFormat):
             openvino.save_model(
                 model, folder / MODEL_FILE, compress_to_fp16=precision in {"fp16", "bf16"}
             )
-        input_name, output_name = model.input().get_any_name(), model.output().get_any_name()
+        input_name, output_name = (
+            model.inputs[0].get_any_name(),
+            model.outputs[0].get_any_name(),
+        )
         remarks = () if remark is None else (remark,)
         return Written(MODEL_FILE, input_name, output_name, facts, remarks)
 
@@ -71,6 +86,15 @@ class OpenVinoFormat(ExportFormat):
             return self.load(model_file)
         model.reshape([1, *(size.get_length() for size in others)])
         return _predictor(model)
+
+    def load_graph(self, model_file: Path, outputs: Sequence[str]) -> GraphPredictor:
+        request = _compiled(_read_model(model_file)).create_infer_request()
+
+        def predict(feed: Feed) -> list[NDArray[Any]]:
+            values = request.infer(feed)
+            return [np.array(values[name]) for name in outputs]
+
+        return predict
 
     def precision_of(self, model_file: Path) -> str:
         model = _read_model(model_file)
@@ -131,7 +155,7 @@ class OpenVinoFormat(ExportFormat):
 
 
 def quantize(
-    model: Any, source: Path, calibration: NDArray[np.float32], scheme: QuantizationScheme
+    model: Any, source: Path, calibration: Calibration, scheme: QuantizationScheme
 ) -> tuple[Any, dict[str, Any], str | None]:
     """Quantise an OpenVINO model that was converted from `source` (FP32 ONNX).
 
@@ -149,25 +173,10 @@ def quantize(
 
     graph = Graph(onnx.load(source, load_external_data=False))
 
-    batch = model.input().partial_shape[0]
-    size = batch.get_length() if batch.is_static else None
-    attention = graph.has_attention()
-
     def quantized_as(form: QuantizationScheme, smooth: bool) -> Any:
         return int8.quantized(model.clone(), graph, calibration, form, smooth=smooth)
 
-    tuning = Tuning(scheme)
-    if is_open(scheme) and not attention and not scheme.smooth_quant:
-        judge = Judge(model, _predictor, calibration, size)
-        tuning = tuned(scheme, partial(quantized_as, smooth=False), judge)
-
-    quantized_by = partial(quantized_as, tuning.scheme)
-    if scheme.smooth_quant is None and attention:
-        smoothing = better_of(model, quantized_by, _predictor, calibration, size)
-    else:
-        smooth = bool(scheme.smooth_quant)
-        chosen = quantized_by(smooth) if tuning.model is None else tuning.model
-        smoothing = Smoothing(chosen, helps=smooth)
+    tuning, smoothing = _settled(model, graph, calibration, scheme, quantized_as)
     quantized = smoothing.model
     floating_operators = int8.kept_operators(quantized, graph)
     with quiet():
@@ -176,6 +185,34 @@ def quantize(
     facts |= tuning.as_facts() | {"preset": int8.preset_of(tuning.scheme)}
     facts |= {"nncf": nncf.__version__}
     return quantized, facts | smoothing.as_facts(), smoothing.remark or tuning.remark
+
+
+def _settled(
+    model: Any,
+    graph: Graph,
+    calibration: Calibration,
+    scheme: QuantizationScheme,
+    quantized_as: Callable[[QuantizationScheme, bool], Any],
+) -> tuple[Tuning, Smoothing]:
+    """What a scheme leaves open, decided by what forms of the model keep of a classifier's answers;
+    of another graph, nobody here can say which of its outputs matters."""
+    tuning = Tuning(scheme)
+    if isinstance(calibration, GraphSamples):
+        smooth = bool(scheme.smooth_quant)
+        return tuning, Smoothing(quantized_as(scheme, smooth), helps=smooth)
+    batch = model.input().partial_shape[0]
+    size = batch.get_length() if batch.is_static else None
+    attention = graph.has_attention()
+    if is_open(scheme) and not attention and not scheme.smooth_quant:
+        judge = Judge(model, _predictor, calibration, size)
+        tuning = tuned(scheme, lambda form: quantized_as(form, False), judge)
+
+    quantized_by = partial(quantized_as, tuning.scheme)
+    if scheme.smooth_quant is None and attention:
+        return tuning, better_of(model, quantized_by, _predictor, calibration, size)
+    smooth = bool(scheme.smooth_quant)
+    chosen = quantized_by(smooth) if tuning.model is None else tuning.model
+    return tuning, Smoothing(chosen, helps=smooth)
 
 
 def _onnx_names(source: Path) -> set[str]:

@@ -26,7 +26,7 @@ _STANDARD = {"", "ai.onnx"}
 
 
 def adapt(model: onnx.ModelProto, source: Path) -> list[str]:
-    """Bring a model to the contract, as far as that changes none of its answers.
+    """Bring a classifier to the contract, as far as that changes none of its answers.
 
     Args:
         model: changed in place; with its weights.
@@ -39,6 +39,15 @@ def adapt(model: onnx.ModelProto, source: Path) -> list[str]:
         ExportError: when it is quantised, random or in training mode, its weights are not numbers,
             or its inputs and outputs are none of an image classifier.
     """
+    remarks = adapt_form(model, source)
+    remarks += with_float_images(model, source)
+    remarks += with_logits(model, source)
+    return remarks
+
+
+def adapt_form(model: onnx.ModelProto, source: Path) -> list[str]:
+    """Bring any model to FP32 and to one way of writing it; arguments and errors as `adapt`, but
+    that its inputs and outputs are not looked at."""
     _one_name_for_the_standard_domain(model, source)
     _inline(model)
     check_answers_as_trained(model, source)
@@ -48,8 +57,6 @@ def adapt(model: onnx.ModelProto, source: Path) -> list[str]:
         *widened_to_fp32(model, source),
     ]
     check_weights(model, source)
-    remarks += with_float_images(model, source)
-    remarks += with_logits(model, source)
     return remarks
 
 

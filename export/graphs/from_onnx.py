@@ -47,10 +47,10 @@ def import_onnx(source: Path, preprocessing: Preprocessing, path: Path, opset: i
         ExportError: when it is no classifier of such images, or cannot be converted.
         NoSpaceError: when the disk is full.
     """
-    with _failing(source):
+    with failing(source):
         model, remarks = _adapted(source)
         remarks += _check_contract(model, source, preprocessing)
-        model = _converted(model, source, opset)
+        model = converted(model, source, opset)
         model = with_free_batch(model, source)
         write_bytes(path, cleaned(model).SerializeToString(deterministic=True))
     return remarks
@@ -62,7 +62,7 @@ def classifier_in(source: Path, preprocessing: Preprocessing) -> onnx.ModelProto
     Raises:
         MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
     """
-    with _failing(source):
+    with failing(source):
         model, _ = _adapted(source)
         _check_contract(model, source, preprocessing)
         return with_free_batch(model, source)
@@ -83,7 +83,7 @@ def as_one_file(source: Path, path: Path) -> int:
         ExportError: when it is larger than one file can be.
         NoSpaceError: when the disk is full.
     """
-    with _failing(source):
+    with failing(source):
         model, _ = _adapted(source)
         write_bytes(path, model.SerializeToString(deterministic=True))
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
@@ -98,7 +98,7 @@ def check_classifier(source: Path, preprocessing: Preprocessing) -> list[str]:
     Raises:
         MissingFileError, CorruptFileError, ExportError: as `import_onnx`.
     """
-    with _failing(source):
+    with failing(source):
         model, remarks = _adapted(source)
         remarks += _check_contract(model, source, preprocessing)
         with_free_batch(model, source)
@@ -113,7 +113,7 @@ def onnx_predictor(path: Path) -> Predictor:
         MissingFileError, CorruptFileError: as `import_onnx`.
         ExportError: when ONNX Runtime cannot run it; so does the function.
     """
-    with _failing(path):
+    with failing(path):
         model, _ = _adapted(path)
         # Not from the file: there the runtime infers shapes before it reads weights beside it.
         run = in_batches_of(
@@ -121,18 +121,25 @@ def onnx_predictor(path: Path) -> Predictor:
         )
 
     def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with _failing(path):
+        with failing(path):
             return run(images)
 
     return predict
 
 
-def _failing(source: Path) -> AbstractContextManager[None]:
+def failing(source: Path) -> AbstractContextManager[None]:
+    """Whatever a library says of a user's file becomes an `ExportError` about it."""
     return failing_as(f"{source}: cannot be used", "export it anew from where it was trained")
 
 
-def _loaded(source: Path) -> onnx.ModelProto:
-    """The model with its weights, checked."""
+def loaded(source: Path) -> onnx.ModelProto:
+    """A user's model with its weights, as it is written.
+
+    Raises:
+        MissingFileError: when the file, or one that its weights are in, is not there.
+        CorruptFileError: when it is not ONNX.
+        ExportError: when it is larger than one file can be.
+    """
     if not source.is_file():
         raise MissingFileError(f"{source}: no such file; name an ONNX model")
     try:
@@ -157,9 +164,9 @@ def _loaded(source: Path) -> onnx.ModelProto:
 
 def _adapted(source: Path) -> tuple[onnx.ModelProto, list[str]]:
     """The model in this house's contract, checked, and what was done for that."""
-    model = _loaded(source)
+    model = loaded(source)
     remarks = adapt(model, source)
-    _check_operators(model, source)
+    check_operators(model, source)
     _drop_weights_from_inputs(model)
     onnx.checker.check_model(model, full_check=True)
     return model, remarks
@@ -195,8 +202,12 @@ def _check_contract(
     return []
 
 
-def _check_operators(model: onnx.ModelProto, source: Path) -> None:
-    """Refuse operators of a domain that the runtime does not know, nor the file itself."""
+def check_operators(model: onnx.ModelProto, source: Path) -> None:
+    """Refuse operators of a domain that the runtime does not know, nor the file itself.
+
+    Raises:
+        ExportError: when there are some.
+    """
     own = {(function.domain, function.name) for function in model.functions}
     strange = [
         f"{node.domain}.{node.op_type}"
@@ -218,7 +229,12 @@ def _drop_weights_from_inputs(model: onnx.ModelProto) -> None:
     model.ir_version = max(model.ir_version, 4)
 
 
-def _converted(model: onnx.ModelProto, source: Path, opset: int) -> onnx.ModelProto:
+def converted(model: onnx.ModelProto, source: Path, opset: int) -> onnx.ModelProto:
+    """The model in an operator set of at most `opset`, and new enough to be quantised.
+
+    Raises:
+        ExportError: when it is newer and cannot be converted.
+    """
     current = opset_of(model)
     if _OLDEST_QUANTISED <= current <= opset:
         return model

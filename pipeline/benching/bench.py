@@ -14,7 +14,7 @@ from deploy_targets.hosts import open_host
 from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.measure import Measurement, MeasureOptions, measure, write_measurement
 from deploy_targets.targets import Target
-from foundation.bundle import Bundle, open_bundle
+from foundation.bundle import AnyBundle, open_any_bundle
 from foundation.errors import MissingFileError, unknown_name
 from foundation.records import part_of
 from pipeline.benching.timed_step import timed_step
@@ -92,7 +92,7 @@ def _measured_by(settings: BenchRecipe) -> dict[str, Any]:
 
 def _chosen(
     run: RunFolder, only: Sequence[str] | None, settings: BenchRecipe, say: Callable[[str], None]
-) -> list[Bundle]:
+) -> list[AnyBundle]:
     """Every bundle to measure."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
     if not folders:
@@ -101,7 +101,7 @@ def _chosen(
         if name not in folders:
             raise unknown_name("bundle", name, folders)
     names = only or list(folders)
-    bundles = {name: open_bundle(folders[name]) for name in names}
+    bundles = {name: open_any_bundle(folders[name]) for name in names}
     if settings.runtime and not only:
         format_taken = RUNTIMES.get(settings.runtime).format
         for name in [name for name in names if bundles[name].manifest.format != format_taken]:
@@ -121,8 +121,8 @@ def _chosen(
 
 
 def _of_architecture(
-    run: RunFolder, arch: str, bundles: dict[str, Bundle], say: Callable[[str], None]
-) -> dict[str, Bundle]:
+    run: RunFolder, arch: str, bundles: dict[str, AnyBundle], say: Callable[[str], None]
+) -> dict[str, AnyBundle]:
     fitting = {}
     for name, bundle in bundles.items():
         profile = target_of(run, bundle.manifest.target)
@@ -135,7 +135,7 @@ def _of_architecture(
 
 def _measure(
     run: RunFolder,
-    bundle: Bundle,
+    bundle: AnyBundle,
     settings: BenchRecipe,
     *,
     on_progress: Progress,

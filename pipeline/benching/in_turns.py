@@ -11,7 +11,7 @@ from deploy_targets.comparison import SCHEMA_VERSION, Comparison
 from deploy_targets.device.timing import MIN_QUERIES
 from deploy_targets.hosts.host_names import name_with_host
 from deploy_targets.measuring.compare import CompareOptions, compare, write_comparison
-from foundation.bundle import Bundle, open_bundle
+from foundation.bundle import AnyBundle, open_any_bundle
 from foundation.errors import MissingFileError, UsageError, unknown_name
 from foundation.packing import opened
 from foundation.records import part_of
@@ -76,13 +76,13 @@ def comparison_path(run: RunFolder, name: str, host: str, baseline_sha256: str) 
 def _timed(
     run: RunFolder,
     name: str,
-    baseline: Bundle,
+    baseline: AnyBundle,
     settings: BenchRecipe,
     on_progress: Progress,
     *,
     again: bool,
 ) -> Path:
-    bundle = open_bundle(_folder(run, name))
+    bundle = open_any_bundle(_folder(run, name))
     manifests = [baseline.manifest_sha256, bundle.manifest_sha256]
     path = comparison_path(run, name, settings.host, manifests[0])
     profile = target_of(run, bundle.manifest.target)
@@ -118,7 +118,7 @@ def _folder(run: RunFolder, name: str) -> Path:
     return folders[name]
 
 
-def _counterpart(run: RunFolder, baseline: Bundle) -> str:
+def _counterpart(run: RunFolder, baseline: AnyBundle) -> str:
     """The run's bundle of the same name, or its only student."""
     folders = run.bundle_folders()
     if not folders:
@@ -126,7 +126,8 @@ def _counterpart(run: RunFolder, baseline: Bundle) -> str:
     names = [folder.name for folder in folders]
     if baseline.manifest.name in names:
         return baseline.manifest.name
-    students = [folder.name for folder in folders if open_bundle(folder).manifest.role == "student"]
+    roles = {folder.name: open_any_bundle(folder).manifest.role for folder in folders}
+    students = [name for name, role in roles.items() if role == "student"]
     if len(students) == 1:
         return students[0]
     raise UsageError(

@@ -26,6 +26,7 @@ _OF_FOREIGN = (
         "student.weights_key",
         help="Of weights: which of several sets in the file, such as model_ema",
     ),
+    RecipeOption("student.input_shapes"),
     RecipeOption(
         "student.expect_top1",
         help="Of a network from elsewhere: percent of the test images that it is known to answer "
@@ -39,7 +40,16 @@ _OF_FOREIGN = (
         *_OF_FOREIGN,
         RecipeOption("metric", help=METRIC_HELP),
         section="export",
-        rare=["metric", "max_trials", "tolerated_drop", "teacher", "weights_key", "expect_top1"],
+        rare=[
+            "metric",
+            "max_trials",
+            "tolerated_drop",
+            "teacher",
+            "weights_key",
+            "expect_top1",
+            "input_shape",
+            "scorer",
+        ],
         metavars={"embed_preprocessing": "[normalise|resize|none]"},
         bare={
             "--embed-preprocessing": ("--embed-preprocessing", "normalise"),
@@ -54,7 +64,9 @@ _OF_FOREIGN = (
     "torchvision:IMAGENET1K_V2 --data folder:photos  ·  "
     "compress export mine.models:net --data folder:photos  ·  "
     "compress export model.onnx --data folder:val --classes imagenet1k  ·  "
-    "compress export model.onnx --data folder:photos --precision auto",
+    "compress export model.onnx --data folder:photos --precision auto  ·  "
+    "compress export detector.onnx --data arrays:samples.npz --target rpi  ·  "
+    "compress export segmenter.onnx --data loader:mine:samples --scorer mine:iou --max-drop 1",
 )
 def export(
     ctx: typer.Context,
@@ -72,7 +84,8 @@ def export(
         str | None,
         typer.Option(
             help="Of a network from elsewhere: images to calibrate and to judge it on, a dataset "
-            "or folder:PATH or table:PATH (data.name)."
+            "or folder:PATH or table:PATH; of an ONNX graph that is no classifier, arrays:PATH "
+            "(.npz files, an array an input) or loader:module:function (data.name)."
         ),
     ] = None,
     image_size: Annotated[
@@ -105,6 +118,7 @@ def export(
             "--preprocessing": changes.get("data.preprocessing.source"),
             "--weights-key": changes.get("student.weights_key"),
             "--expect-top1": changes.get("student.expect_top1"),
+            "--input-shape": changes.get("student.input_shapes"),
             "--set": set,
         }
         path = run_to_export(source, run, others)

@@ -23,6 +23,9 @@ drop_vs_teacher_points, speedup_vs_teacher;
 by classes recall.CLASS, precision.CLASS, f1.CLASS (percent), macro_recall_points,
 macro_precision_points, macro_f1_points, worst_class_percent, worst_class_drop_points (below the
 teacher); of a metric of your own, metric.NAME.
+Of a graph that is no classifier: score, score.NAME, score_drop_points, and of each output
+outputs.NAME.relative_error, .signal_to_noise_db, .equal_percent, .same_shape_percent; without
+limits it is held to its scorer's, or else each output to what its precision is exported with.
 
 Limits:  max, min, and max_regression in percent (an accuracy: in points, a metric of your own: in
 its unit) against the "baseline", the "teacher" or the FP32 "student".

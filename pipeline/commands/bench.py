@@ -14,7 +14,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
 from deploy_targets.submission import submission_of, write_submission
-from foundation.bundle import read_manifest
+from foundation.bundle import Manifest, read_manifest
 from foundation.errors import CompressError, MissingFileError, UsageError
 from foundation.files import user_path
 from foundation.records import as_dict
@@ -24,6 +24,7 @@ from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder, open_run, release_of
+from pipeline.shown.graphs import outputs_table
 from pipeline.shown.live import LiveLines, live_lines
 from pipeline.shown.terminal import (
     Outcome,
@@ -98,6 +99,8 @@ def bench_only(
         submissions=written,
     )
     shown: list[Any] = [measurement_table(measurements), process_table(measurements)]
+    of_graphs = [measurement for measurement in measurements if measurement.parity.outputs]
+    shown += [outputs_table(of_graphs)] if of_graphs else []
     shown += [ratio_table(held.ratios)] if held.ratios else []
     shown += [escape(f"to give away: {name}") for name in written]
     return Outcome(as_dict(outcome), shown), UsageError("; ".join(refused)) if refused else None
@@ -116,6 +119,11 @@ def submitted(
     refused: list[str] = []
     for measurement in measurements:
         manifest = read_manifest(run.bundles / measurement.bundle.name)
+        if not isinstance(manifest, Manifest):
+            refused.append(
+                f"{manifest.name}: is no classifier, and records to give away are of those"
+            )
+            continue
         try:
             submission = submission_of(measurement, manifest, program)
         except UsageError as error:

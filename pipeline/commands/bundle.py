@@ -16,7 +16,7 @@ from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.emulation import emulate
 from deploy_targets.targets import Target, load_target
 from export.checking.parity import ExportParity, Tolerance, check_between_batches, compare
-from foundation.bundle import Bundle, open_bundle, read_manifest
+from foundation.bundle import AnyBundle, Bundle, open_any_bundle, read_manifest
 from foundation.errors import (
     CompressError,
     CorruptFileError,
@@ -26,9 +26,12 @@ from foundation.errors import (
     UnknownNameError,
 )
 from foundation.files import sha256_of
+from foundation.graph_bundle import GraphBundle
+from foundation.output_agreement import output_tolerance, tolerance_problems
 from foundation.packing import pack, unpack
 from foundation.records import as_dict
-from pipeline.commands.bundle_answers import answers_of
+from pipeline.commands.bundle_answers import answers_of, graph_parity
+from pipeline.shown.graphs import agreement_words
 from pipeline.shown.terminal import Outcome, table_of
 
 State = Literal["ok", "failed", "skipped", "not reached"]
@@ -118,7 +121,7 @@ def pack_bundle(folder: Path, out: Path | None) -> Outcome:
         file=str(packed),
         bytes=packed.stat().st_size,
         sha256=sha256_of(packed),
-        left_out=open_bundle(folder).extra_files(),
+        left_out=open_any_bundle(folder).extra_files(),
     )
     lines = [f"{packed}  {made.bytes:,} bytes  sha256 {made.sha256}"]
     lines += [f"left out, for bundle.json does not list it: {name}" for name in made.left_out]
@@ -192,11 +195,18 @@ class _Verification:
         return f"{manifest.format} {manifest.precision} for {manifest.target}"
 
     def checksums(self) -> str:
-        self.bundle = open_bundle(self.folder)
-        return _described(self.bundle)
+        self.any_bundle = open_any_bundle(self.folder)
+        return _described(self.any_bundle)
+
+    @property
+    def bundle(self) -> Bundle:
+        """A classifier's."""
+        if not isinstance(self.any_bundle, Bundle):
+            raise _SkippedError("it is no classifier, and this is for classifiers")
+        return self.any_bundle
 
     def other_files(self) -> str:
-        extra = self.bundle.extra_files()
+        extra = self.any_bundle.extra_files()
         if extra:
             raise CorruptFileError(
                 f"{self.path}: {', '.join(map(repr, extra))} is not listed in bundle.json; "
@@ -205,10 +215,15 @@ class _Verification:
         return "none"
 
     def probe(self) -> str:
+        if isinstance(self.any_bundle, GraphBundle):
+            feeds, outputs = self.any_bundle.probe()
+            return f"{len(feeds)} samples, {len(outputs)} outputs"
         images, logits = self.bundle.probe()
         return f"{len(images)} images, logits for {logits.shape[1]} classes"
 
     def model(self) -> str:
+        if isinstance(self.any_bundle, GraphBundle):
+            return self._graph(self.any_bundle)
         manifest = self.bundle.manifest
         try:
             runtime = runtime_for(manifest.format)
@@ -221,6 +236,23 @@ class _Verification:
             self._held(answers.together, f"{where}, asked for all images at once")
             self._held_together(answers.together)
         return figures
+
+    def _graph(self, bundle: GraphBundle) -> str:
+        """Each output of a graph that is no classifier, held to what its precision is held to."""
+        try:
+            runtime = runtime_for(bundle.manifest.format)
+            version, parity = graph_parity(bundle, runtime, str(self.path))
+        except (UnknownNameError, HostError) as error:  # nothing here that could run it
+            raise _SkippedError(str(error)) from error
+        figures = "; ".join(map(agreement_words, parity.outputs))
+        scored = bundle.manifest.accuracy and bundle.manifest.precision != "fp32"
+        limits = output_tolerance(bundle.manifest.precision)
+        for output in [] if scored else parity.outputs:
+            for problem in tolerance_problems(output, limits):
+                raise ModelMismatchError(
+                    f"{self.path}: output {output.name!r} {problem}; do not use it on this device"
+                )
+        return f"{figures}, {runtime} {version}"
 
     def _held_together(self, together: NDArray[np.float32]) -> None:
         """However many are asked at once, an image's answer is the same."""
@@ -253,7 +285,7 @@ class _Verification:
         return figures
 
 
-def _described(bundle: Bundle) -> str:
+def _described(bundle: AnyBundle) -> str:
     return f"{len(bundle.manifest.files)} files, model of {bundle.model_bytes:,} bytes"
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from foundation.bundle import open_bundle
+from foundation.bundle import AnyBundle, open_any_bundle
 from foundation.errors import RecipeError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import BundleMade, ExportOutcome
 from pipeline.data.facts import FACTS, read_facts
+from pipeline.data.sample_files import holds_graph
 from pipeline.exporting.choice import read_shipping
 from pipeline.exporting.export import export, export_teacher
 from pipeline.exporting.ship import ShippingWatch, ship
@@ -23,6 +24,7 @@ from pipeline.recipe.sections import Recipe
 from pipeline.report.terminal import shown_of_shipping
 from pipeline.run_folder.folder import RunFolder, open_run
 from pipeline.run_folder.records import check_manifest_facts
+from pipeline.shown.graphs import graph_rows
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
     Outcome,
@@ -72,6 +74,10 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
             work.now = f"export: {line}"
             console.print(f"  {escape(line)}")
 
+        if holds_graph(run.data):
+            from pipeline.exporting.graphs import export_graphs  # noqa: PLC0415 - for these alone
+
+            return export_graphs(run, recipe.export, say)
         if recipe.export.limit is None:
             return export(run, recipe.export, say, metric=metric)
         with shipping_display(console, recipe.export.max_trials) as (on_trial, on_round):
@@ -113,21 +119,11 @@ def check_limit(run: RunFolder, recipe: Recipe) -> None:
 
 def bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     """What is told of bundles that were made, or found made."""
-    bundles = [open_bundle(folder) for folder in folders]
+    bundles = [open_any_bundle(folder) for folder in folders]
     for bundle in bundles:
         check_manifest_facts(bundle.folder, bundle.manifest)
-    rows = [
-        [
-            bundle.manifest.name,
-            f"{bundle.model_bytes / 1e3:,.0f}",
-            number(_percent(bundle.manifest.accuracy.get("top1")), 2),
-            _error(bundle.manifest.parity.get("relative_error")),
-            number(_percent(_compared(bundle.manifest.parity).get("top1_agreement")), 1),
-            str(bundle.folder),
-        ]
-        for bundle in bundles
-    ]
-    columns = ["bundle", "kB", "test top-1 %", "relative error", "same top-1 %", "folder"]
+    of_graph = holds_graph(run.data)
+    columns, rows = graph_rows(bundles) if of_graph else _classifier_rows(bundles)
     shipping = read_shipping(run.shipping_path) if _has_shipping(run, folders) else None
     made = [
         BundleMade(
@@ -145,6 +141,21 @@ def bundle_outcome(run: RunFolder, folders: list[Path]) -> Outcome:
     if shipping:
         shown += shown_of_shipping(shipping)
     return Outcome(content, shown)
+
+
+def _classifier_rows(bundles: Sequence[AnyBundle]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [
+            bundle.manifest.name,
+            f"{bundle.model_bytes / 1e3:,.0f}",
+            number(_percent(bundle.manifest.accuracy.get("top1")), 2),
+            _error(bundle.manifest.parity.get("relative_error")),
+            number(_percent(_compared(bundle.manifest.parity).get("top1_agreement")), 1),
+            str(bundle.folder),
+        ]
+        for bundle in bundles
+    ]
+    return ["bundle", "kB", "test top-1 %", "relative error", "same top-1 %", "folder"], rows
 
 
 def _compared(parity: Mapping[str, Any]) -> Mapping[str, Any]:

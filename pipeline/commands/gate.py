@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,20 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: ProgressConsole) -> V
         def tell(bundle: str, facts: dict[str, Any]) -> None:
             work.now = f"measuring {bundle} again: {facts['step']}"
 
-        return gate(run, rules, measuring_again(run, rules, tell, say), console.warn)
+        verdict = gate(run, rules, measuring_again(run, rules, tell, say), console.warn)
+    _say_what_outputs_rest_on(verdict, say)
+    return verdict
+
+
+def _say_what_outputs_rest_on(verdict: Verdict, say: Callable[[str], None]) -> None:
+    """Parity is not worth: of a graph that nobody scored, that is all there is to judge."""
+    names = {check.bundle for check in verdict.checks if check.metric.startswith("outputs.")}
+    scored = {check.bundle for check in verdict.checks if check.metric.startswith("score")}
+    if unscored := sorted(names - scored):
+        say(
+            f"{', '.join(unscored)}: no scorer says what it is worth, so each output is held "
+            "against the original's"
+        )
 
 
 def read_budget(path: Path) -> GateRecipe:
@@ -128,6 +141,7 @@ def _gate_files(
     evidence = evidence_in(files, allow_estimate=rules.allow_estimate)
     verdict = judge(evidence, rules, baseline_of(rules))
     verdict = replace(verdict, judged=[str(file) for file in files])
+    _say_what_outputs_rest_on(verdict, remarks_on(progress_console()))
     keep_in_history(verdict, rules, None, progress_console().warn)
     return verdict
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from foundation.errors import CompressError, CorruptFileError
+from foundation.errors import CompressError, CorruptFileError, UsageError
 from foundation.records import as_dict
 from pipeline.commands.outcomes import ReportOutcome
+from pipeline.data.sample_files import holds_graph
 from pipeline.run_folder.folder import SEARCH, RunFolder, open_run
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import (
@@ -39,6 +41,8 @@ def report_only(
     from pipeline.report.write import report  # noqa: PLC0415 - templates, which a gate needs not
 
     run = open_run(path)
+    if holds_graph(run.data):
+        return _graph_only(run, out)
     with run.locked(to_read=True), at_work(progress_console(), "report: drawn and written"):
         content = gather(run)
         written = report(run, out, content, images=images)
@@ -47,6 +51,26 @@ def report_only(
         run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]
     )
     shown = [*measured, *shown_of(content), *(safe(f"written: {file}") for file in written)]
+    return Outcome(as_dict(outcome), shown), _in_doubt([run], [content.unvouched])
+
+
+def _graph_only(run: RunFolder, out: Path | None) -> tuple[Outcome, CompressError | None]:
+    """The report of a graph that is no classifier; as `report_only`."""
+    from pipeline.report.graph_report import (  # noqa: PLC0415 - templates
+        gather_graph,
+        graph_tables,
+        report_graph,
+    )
+    from pipeline.report.terminal import table_of_words  # noqa: PLC0415
+
+    with run.locked(to_read=True), at_work(progress_console(), "report: drawn and written"):
+        content = gather_graph(run)
+        written = report_graph(run, content, out)
+    outcome = ReportOutcome(
+        run=str(run.path), remarks=content.remarks, written=[str(file) for file in written]
+    )
+    tables = [table_of_words(title, words) for title, words in graph_tables(content).items()]
+    shown: list[Any] = [*tables, *(safe(f"written: {file}") for file in written)]
     return Outcome(as_dict(outcome), shown), _in_doubt([run], [content.unvouched])
 
 
@@ -67,6 +91,12 @@ def report_several(
     from pipeline.report.terminal import headline_lines  # noqa: PLC0415
 
     runs = [open_run(path) for path in dict.fromkeys(paths)]
+    for run in runs:
+        if holds_graph(run.data):
+            raise UsageError(
+                f"{run.path}: is of a graph that is no classifier, and runs of classifiers alone "
+                "are shown side by side; name it alone"
+            )
     with ExitStack() as locks:
         for run in runs:
             locks.enter_context(run.locked(to_read=True))

@@ -21,7 +21,7 @@ from deploy_targets.measurement import Measurement
 from deploy_targets.submission import Submission
 from foundation.explanations import explanations
 from foundation.files import write_json
-from foundation.manifest import Manifest
+from foundation.manifest import GraphManifest, Manifest
 from pipeline.commands.bench import BenchOutcome
 from pipeline.commands.bundle import Packed, Unpacked, Verification
 from pipeline.commands.catalogue import (
@@ -71,6 +71,7 @@ _SCALARS: Mapping[Any, str] = {
 RECORDS: Mapping[str, type] = {
     "bundle": Manifest,
     "class-scores": NetworkScores,
+    "graph-bundle": GraphManifest,
     "comparison": Comparison,
     "estimate": Estimate,
     "measurement": Measurement,
@@ -134,7 +135,10 @@ def schemas() -> dict[str, Schema]:
 
 
 def _object(record: type, definitions: dict[str, Schema]) -> Schema:
-    hints, words = typing.get_type_hints(record), explanations(record)
+    hints = typing.get_type_hints(record)
+    words: dict[str, str] = {}
+    for kind in reversed(record.__mro__):  # what a class says of a field comes before its base
+        words |= explanations(kind)
     properties, required = {}, []
     for field in dataclasses.fields(record):
         key = field.name.rstrip("_")

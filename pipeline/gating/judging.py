@@ -12,6 +12,7 @@ from pipeline.exporting.candidates import FULL
 from pipeline.gating.answering import MetricReading, check_for
 from pipeline.gating.class_metrics import class_drop_reading, class_reading
 from pipeline.gating.evidence import Baseline, Evidence
+from pipeline.gating.graph_limits import own_limits
 from pipeline.gating.labels import LabelsKnown, check_classes
 from pipeline.gating.metrics import (
     OF_ONE_CLASS,
@@ -55,12 +56,15 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
         budget: limits by metric, and the bundles that they hold for.
         baseline: what regressions are counted from.
 
+    A graph that is no classifier is held to limits of its own besides: see `own_limits`.
+
     Raises:
-        UsageError: when the budget has no limits, or asks for what there is no baseline for.
+        UsageError: when there are no limits, or one asks for what there is no baseline for.
         MissingFileError: when there is nothing to judge.
         UnknownNameError: when a metric, a class or a bundle is unknown.
     """
-    check_limits(budget)
+    if budget.limits or not any(map(own_limits, evidence.measurements)):
+        check_limits(budget)
     of_classes = [name for name in budget.limits if metric_named(name).by_class in OF_ONE_CLASS]
     names = LabelsKnown(evidence.runs).names() if of_classes else None
     if names is not None:
@@ -73,7 +77,7 @@ def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = No
         [
             check
             for subject in subjects
-            for metric, limit in budget.limits.items()
+            for metric, limit in (own_limits(subject) | budget.limits).items()
             for check in checker.checks(subject, metric, limit, alone=len(subjects) == 1)
         ],
         budget.on_inconclusive,
@@ -106,6 +110,11 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
             raise UsageError(
                 f"{where(name)}: already compares with the teacher; give max or min, or "
                 "max_regression of the metric that it is made of"
+            )
+        if metric.compares and limit.max_regression is not None:
+            raise UsageError(
+                f"{where(name)}: already compares with the original; give max or min, not "
+                "max_regression"
             )
         _check_range(metric, limit, where(name))
 

@@ -21,6 +21,7 @@ from deploy_targets.measurement import Measurement
 from foundation.errors import UnknownNameError, unknown_name
 from foundation.sense import is_percentile
 from foundation.statistics import wilson_interval
+from pipeline.gating.graph_metrics import GRAPH_METRICS, graph_metric
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Metric:
         by_class: what it is of classes, if it is: "recall", "macro_f1", "worst", ...; see
             `pipeline.gating.class_metrics`.
         own: whether it is a value of the run's own metric, in a unit of its own.
+        compares: whether it already says how far a bundle is from the original, so that no
+            regression of it is counted.
     """
 
     words: str
@@ -94,6 +97,7 @@ class Metric:
     within: tuple[float, float] = (0.0, math.inf)
     by_class: str | None = None
     own: bool = False
+    compares: bool = False
 
     @property
     def regressions_within(self) -> tuple[float, float]:
@@ -304,7 +308,8 @@ _PERCENTILE = re.compile(r"latency_p(\d+(?:[._]\d+)?)_ms")
 
 def metric_named(name: str, where: str = "") -> Metric:
     """The metric of that name: one of `METRICS`, `latency_pNN_ms` of any percentile,
-    `recall.CLASS`, `precision.CLASS` or `f1.CLASS`, or `metric.NAME`.
+    `recall.CLASS`, `precision.CLASS` or `f1.CLASS`, `metric.NAME`, or one of a graph that is no
+    classifier.
 
     Raises:
         UnknownNameError: with the nearest name; for a percentile so far out that there is no time
@@ -315,6 +320,19 @@ def metric_named(name: str, where: str = "") -> Metric:
         return METRICS[name]
     if percent is not None and is_percentile(float(percent)):
         return _latency(percent)
+    of_graph = graph_metric(name)
+    if of_graph is not None:
+        figure, words, unit, within = of_graph
+        return Metric(
+            words,
+            lambda measurement: _of_graph(figure, measurement),
+            unit=unit,
+            better="lower" if unit in ("points", "of the spread") else "higher",
+            timed=False,
+            hosted=False,
+            within=within,
+            compares=True,
+        )
     if percent is not None:
         raise UnknownNameError(
             f"{where + ': ' if where else ''}the percentile of {name!r} must be from {BOUNDS}"
@@ -331,7 +349,13 @@ def metric_named(name: str, where: str = "") -> Metric:
             within=(-math.inf, math.inf),
             own=True,
         )
-    raise unknown_name("metric", name, [*METRICS, *_PATTERNS], where)
+    raise unknown_name("metric", name, [*METRICS, *_PATTERNS, *GRAPH_METRICS], where)
+
+
+def _of_graph(figure: Callable[[Measurement], float | str], measurement: Measurement) -> Read:
+    """A figure that another look would not change, or why there is none."""
+    value = figure(measurement)
+    return Missing(value) if isinstance(value, str) else Figure.exact(value)
 
 
 def percentile_in(name: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy_targets.hosts.host_names import bundle_named_in
 from deploy_targets.measurement import BundleMeasured, describe
-from foundation.bundle import MANIFEST, open_bundle
+from foundation.bundle import MANIFEST, open_any_bundle
 from foundation.errors import CorruptFileError, MissingFileError
 from foundation.files import sha256_of
 from pipeline.run_folder.folder import RunFolder
@@ -111,7 +111,7 @@ class Vouching:
             )
         described = self._described.get(measured.name)
         if described is None:
-            described = self._described[measured.name] = describe(open_bundle(folder))
+            described = self._described[measured.name] = describe(open_any_bundle(folder))
         for key, value in asdict(measured).items():
             actual = getattr(described, key)
             if value != actual:

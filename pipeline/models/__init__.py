@@ -24,7 +24,7 @@ from foundation.errors import (
 from foundation.files import sha256_of, user_path
 from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
-from pipeline.recipe.code import import_own
+from pipeline.recipe.code import failure_in, function_named
 from pipeline.recipe.noted import noted_network
 from pipeline.recipe.sections import NetworkRecipe, Recipe
 
@@ -102,7 +102,7 @@ def build_model(
     except (Exception, SystemExit) as error:  # a user's function may fail in any way
         raise ModelMismatchError(
             f"model {name!r}: its factory failed when asked for "
-            f"{arguments | dict(settings or {})}: {_first_line(error)}"
+            f"{arguments | dict(settings or {})}: {failure_in(error)}"
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelMismatchError(
@@ -113,20 +113,9 @@ def build_model(
 
 def find_factory(name: str, where: str = "") -> Factory:
     """The factory that a name stands for; see `build_model`."""
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         return _of_library(name, where) if "/" in name else MODELS.get(name, where)
-    at = f"{where}: " if where else ""
-    try:
-        factory: Any = getattr(import_own(module_name), attribute)
-    except (Exception, SystemExit) as error:  # a user's module may fail in any way
-        raise ModelMismatchError(
-            f"{at}model {name!r}: {_first_line(error)}; write it as package.module:factory, "
-            "importable from the current folder or the environment"
-        ) from error
-    if not callable(factory):
-        raise ModelMismatchError(f"{at}model {name!r}: {attribute} cannot be called")
-    return factory  # type: ignore[no-any-return]
+    return function_named(name, "model", where)
 
 
 def names_weights(weights: str) -> bool:
@@ -289,12 +278,6 @@ def _of_library(name: str, where: str) -> Factory:
             f"`compress models {library_name}/` lists all"
         )
     return partial(library.build, model)
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return f"it ends the program (exit code {error.code or 0})"
-    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def _takes(factory: Factory, keyword: str) -> bool:

@@ -22,6 +22,7 @@ from foundation.files import user_path
 from pipeline.data import DATASETS
 from pipeline.data.class_order import check_order_name
 from pipeline.data.policies import POLICIES
+from pipeline.data.samples import sample_source
 from pipeline.exporting.export import requests_for
 from pipeline.gating.judging import check_limits
 from pipeline.metrics.judging import load_metric
@@ -31,6 +32,7 @@ from pipeline.models.teachers import asked_teacher
 from pipeline.preflight.labels import check_labels
 from pipeline.preflight.several_teachers import check_several
 from pipeline.preflight.stored_teacher import check_stored
+from pipeline.recipe.code import function_named
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections import AUTO, MethodRecipe, NetworkRecipe
 from pipeline.training.foreign_models import is_graph
@@ -73,7 +75,7 @@ def check_names(file: RecipeFile) -> None:
         _check_held(file, number)
     check_labels(file)
     _check_pruning(file)
-    _check_export(file)
+    check_export_names(file)
     _check_host(recipe.bench.host, file.where("bench", "host"))
     if recipe.gate.limits:
         check_limits(recipe.gate, lambda metric: file.where("gate", "limits", metric))
@@ -182,7 +184,17 @@ def _check_mix(method: str, mix: str, where: str) -> None:
         )
 
 
-def _check_export(file: RecipeFile) -> None:
+def check_samples(file: RecipeFile) -> None:
+    """Make sure that the samples of a graph, and what scores it, are there; errors as their source
+    has them, and ModelMismatchError where there is no such scorer."""
+    sample_source(file.recipe.data.name).check(file.where("data", "name"))
+    if file.recipe.export.scorer is not None:
+        function_named(file.recipe.export.scorer, "scorer", file.where("export", "scorer"))
+
+
+def check_export_names(file: RecipeFile) -> None:
+    """Look up the formats, precisions and targets that a recipe exports for; errors as
+    `check_names`."""
     export = file.recipe.export
     for name in export.formats or []:
         FORMATS.get(name, file.where("export", "formats"))().check_installed()

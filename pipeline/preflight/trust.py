@@ -118,6 +118,7 @@ def _is_yes() -> bool:
 
 def _code_in(file: RecipeFile) -> Iterator[Code]:
     recipe = file.recipe
+    kind, _, function = recipe.data.name.partition(":")
     named: list[tuple[Place, str | None]] = [
         (("teacher", "model"), _code_of_teacher(recipe.teacher.model)),
         *(
@@ -126,6 +127,8 @@ def _code_in(file: RecipeFile) -> Iterator[Code]:
         ),
         (("student", "model"), recipe.student.model if ":" in recipe.student.model else None),
         (("metric",), recipe.metric if recipe.metric and ":" in recipe.metric else None),
+        (("export", "scorer"), recipe.export.scorer),
+        (("data", "name"), function if kind == "loader" else None),
     ]
     for place, name in named:
         if name is not None:

@@ -7,12 +7,15 @@ import hashlib
 import importlib
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from foundation.errors import ModelMismatchError
 from pipeline.recipe.sections import Recipe
 
 _FUNCTION = re.compile(r"(?:[\w-]+:)?(?P<module>\w[\w.]*):\w+")
@@ -37,6 +40,40 @@ def import_own(module: str) -> ModuleType:
     if folder not in sys.path:
         sys.path.append(folder)
     return importlib.import_module(module)
+
+
+def function_named(name: str, what: str = "model", where: str = "") -> Callable[..., Any]:
+    """The function that "package.module:function" stands for, imported from the current folder or
+    the environment.
+
+    Args:
+        name: the function.
+        what: what it is to the recipe, for messages.
+        where: its place there, for messages.
+
+    Raises:
+        ModelMismatchError: when there is none.
+    """
+    module, _, attribute = name.partition(":")
+    at = f"{where}: " if where else ""
+    try:
+        function = getattr(import_own(module), attribute)
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way
+        raise ModelMismatchError(
+            f"{at}{what} {name!r}: {failure_in(error)}; write it as package.module:"
+            f"{'factory' if what == 'model' else 'function'}, importable from the current folder "
+            "or the environment"
+        ) from error
+    if not callable(function):
+        raise ModelMismatchError(f"{at}{what} {name!r}: {attribute} cannot be called")
+    return function  # type: ignore[no-any-return]
+
+
+def failure_in(error: BaseException) -> str:
+    """How a user's code failed, in a line."""
+    if isinstance(error, SystemExit):
+        return f"it ends the program (exit code {error.code or 0})"
+    return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def module_in(model: str) -> str | None:

@@ -540,6 +540,9 @@ MIXED = "mix"
 """What `teacher.model` is called where there are several."""
 
 
+_INPUT_SHAPE = r"^.+=[1-9]\d{0,8}(,[1-9]\d{0,8})*$"
+
+
 class StudentRecipe(NetworkRecipe):
     """The network that learns.
 
@@ -555,6 +558,8 @@ class StudentRecipe(NetworkRecipe):
             kernels work in blocks, and a block that is half empty takes as long as a full one.
         train_alone: also train the same student on the labels alone, for the epochs of all stages:
             the report then says what distillation gained.
+        input_shapes: of an ONNX graph that is no classifier: the shape of an input of which the
+            file leaves sizes free, such as images=1,3,320,320; a free first size alone is 1.
     """
 
     model: str = "resnet8"
@@ -562,6 +567,13 @@ class StudentRecipe(NetworkRecipe):
     prune_importance: Literal["group-norm", "bn-scale", "random"] = "group-norm"
     prune_multiple: Few = 8
     train_alone: bool = False
+    input_shapes: list[Annotated[str, Field(pattern=_INPUT_SHAPE)]] | None = None
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        """Sizes that were said, by input."""
+        pairs = (entry.rpartition("=") for entry in self.input_shapes or [])
+        return {name: [int(size) for size in sizes.split(",")] for name, _, sizes in pairs}
 
 
 AUTO = "auto"
@@ -584,6 +596,9 @@ class ExportRecipe(Section):
         embed_preprocessing: what models do themselves of the preparation: none; normalise, for
             uint8 images, NHWC; resize, for uint8 pictures of any size too; true is normalise.
         teacher: also make an FP32 bundle of the teacher, to measure what was gained.
+        scorer: of an ONNX graph that is no classifier: what says its worth, a function of Python,
+            package.module:function; called with outputs by name and sample ids, it gives a score or
+            several by name, the first of which max_drop is about, in hundredths.
     """
 
     targets: Names = ["local"]
@@ -594,6 +609,7 @@ class ExportRecipe(Section):
     tolerated_drop: Annotated[float, Within(0, 100)] = 5.0
     embed_preprocessing: Literal["none", "normalise", "resize"] = "none"
     teacher: bool = True
+    scorer: Annotated[str | None, Field(pattern=r"^[\w.]+:\w+$")] = None
 
     @field_validator("embed_preprocessing", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import Any
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.measurement import Measurement
 from foundation.bundle import MANIFEST, Bundle, Manifest, read_manifest
+from foundation.errors import CorruptFileError
 from foundation.files import sha256_of
 from pipeline.run_folder.records import check_manifest_facts
 
@@ -80,7 +81,10 @@ def read_exported(folder: Path, measurements: Sequence[Measurement]) -> Exported
     Raises:
         CorruptFileError: when its manifest cannot be understood.
     """
-    bundle = Bundle(folder, read_manifest(folder), sha256_of(folder / MANIFEST))
+    manifest = read_manifest(folder)
+    if not isinstance(manifest, Manifest):
+        raise CorruptFileError(f"{folder}: is no classifier's, as the rest of its run is; move it")
+    bundle = Bundle(folder, manifest, sha256_of(folder / MANIFEST))
     check_manifest_facts(folder, bundle.manifest)
     return Exported(
         manifest=bundle.manifest,

@@ -20,9 +20,9 @@ from pipeline.shown.terminal import number, safe, signed
 
 def shown_of(content: ReportContent) -> list[RenderableType]:
     """Tables and lines, in order."""
-    steps = _table("Step by step", waterfall_table(content.waterfall, content.shipped))
+    steps = table_of_words("Step by step", waterfall_table(content.waterfall, content.shipped))
     estimates = estimate_table(content)
-    computed = [_table("Estimates: computed, not measured", estimates)] if estimates else []
+    computed = [table_of_words("Estimates: computed, not measured", estimates)] if estimates else []
     shipped = shown_of_shipping(content.shipping) if content.shipping else []
     outdated = [
         f"left out, exported anew and not measured since: {safe(name)}" for name in content.outdated
@@ -69,10 +69,11 @@ def shown_of_shipping(shipping: Shipping) -> list[RenderableType]:
     if shipping.advice:
         lines.append(f"to try next: {safe(shipping.advice)}")
     lines += [f"note: {safe(note)}" for note in shipping.notes]
-    return [_table("Candidates", shipping_table(shipping)), *lines]
+    return [table_of_words("Candidates", shipping_table(shipping)), *lines]
 
 
-def _table(title: str, words: Words) -> Table:
+def table_of_words(title: str, words: Words) -> Table:
+    """A table of words on the terminal."""
     table = Table(title=title, title_justify="left")
     table.add_column(words.heads[0], no_wrap=True)
     for head, left in list(zip(words.heads, words.prose, strict=True))[1:]:

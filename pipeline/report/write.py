@@ -54,7 +54,7 @@ def report(
 
     content = content or gather(run)
     place = folder or run.path
-    with _named(place):
+    with report_named(place):
         details = details_of(run)
         details = details if images else replace(details, images=None)
         write_text(place / PAGE, render_html(content, details))
@@ -87,7 +87,7 @@ def report_several(
     )
 
     asked = [asked_of(run) for run in runs]
-    with _named(folder):
+    with report_named(folder):
         write_text(folder / PAGE, render_comparison(contents, asked))
         write_text(folder / SUMMARY, render_comparison_markdown(contents, asked))
     return [folder / PAGE, folder / SUMMARY]
@@ -118,13 +118,18 @@ def write_points(
     """
     from pipeline.report.points import render_points  # noqa: PLC0415 - templates
 
-    with _named(path.parent):
+    with report_named(path.parent):
         write_text(path, render_points(title, points, lines, notes))
     return path
 
 
 @contextmanager
-def _named(place: Path) -> Iterator[None]:
+def report_named(place: Path) -> Iterator[None]:
+    """What cannot be written inside is told in our words.
+
+    Raises:
+        CompressError: when the folder cannot be written.
+    """
     try:
         yield
     except OSError as error:

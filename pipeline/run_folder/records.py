@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
-from foundation.bundle import MANIFEST, Manifest
+from foundation.bundle import MANIFEST, BundleManifest, GraphManifest
 from foundation.files import read_json
 from foundation.records import record_in
 from foundation.sense import at_least, ends_of_interval, known, sha256, shares
@@ -303,7 +303,7 @@ def read_table(path: Path, table: type[Table], what: str, advice: str) -> dict[s
     return content
 
 
-def check_manifest_facts(folder: Path, manifest: Manifest) -> None:
+def check_manifest_facts(folder: Path, manifest: BundleManifest) -> None:
     """Make sure that a bundle's manifest says what can be, where its contract leaves it free.
 
     Args:
@@ -319,4 +319,9 @@ def check_manifest_facts(folder: Path, manifest: Manifest) -> None:
         "format_facts": manifest.format_facts,
     }
     advice = "export the bundle again with `compress export`"
-    record_in(content, folder / MANIFEST, BundleRecord, "a bundle's manifest", advice)
+    record: type = BundleRecord
+    if isinstance(manifest, GraphManifest):
+        from pipeline.run_folder.graph_records import GraphBundleRecord  # noqa: PLC0415 - of these
+
+        record = GraphBundleRecord
+    record_in(content, folder / MANIFEST, record, "a bundle's manifest", advice)

@@ -112,6 +112,25 @@ def _formatted(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
+def check_is_no_graph(file: RecipeFile) -> None:
+    """Make sure that nothing is asked of a classifier that only other graphs have.
+
+    Raises:
+        RecipeError: when something is.
+    """
+    recipe = file.recipe
+    given = {
+        ("export", "scorer"): recipe.export.scorer,
+        ("student", "input_shapes"): recipe.student.input_shapes,
+    }
+    for place, value in given.items():
+        if value is not None:
+            raise RecipeError(
+                f"{file.where(*place)}: goes with a graph that is no classifier, whose samples are "
+                "given as --data arrays:PATH or loader:module:function; leave it out"
+            )
+
+
 def adopt(run: RunFolder, data: TrainingData, remarks: Sequence[str] = ()) -> None:
     """Leave a foreign network in the run folder as the student, and what it is worth.
 

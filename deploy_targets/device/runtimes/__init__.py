@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
 from deploy_targets.device.options import RuntimeOptions
-from foundation.bundle import Bundle
+from foundation.bundle import AnyBundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from foundation.graph_bundle import Feed
 
 _LONGEST = 300
 
@@ -37,6 +36,9 @@ class Model:
         streams: inferences at once, that share the threads.
         batch: images that it will mostly be given at once.
         options: as they were asked for; what threads and hint came to stands above.
+        example: of a graph that is no classifier, an array for every input, by name; it then takes
+            such arrays by name, and gives a list.
+        output_names: of such a graph, all outputs, in the order in which they are given.
     """
 
     path: Path
@@ -47,9 +49,13 @@ class Model:
     streams: int = 1
     batch: int = 1
     options: RuntimeOptions = field(default_factory=RuntimeOptions)
+    example: Feed | None = None
+    output_names: tuple[str, ...] = ()
 
 
-Run: TypeAlias = "Callable[[NDArray[Any]], NDArray[np.float32]]"
+Run: TypeAlias = "Callable[[Any], Any]"
+"""One query: images (N, ...) to logits (N, classes); or of a graph that is no classifier, arrays by
+the names of its inputs to a list of arrays, one an output."""
 
 
 class Session(Protocol):
@@ -66,8 +72,8 @@ class Session(Protocol):
         """As many ways to run it as there are streams, which may be used at once."""
         ...
 
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits (N, classes) of N images as the model takes them: float32 or uint8."""
+    def run(self, batch: Any) -> Any:
+        """What it answers to a query; see `Run`."""
         ...
 
     def executed_precision(self) -> ExecutedPrecision:
@@ -139,7 +145,7 @@ def open_runtime(name: str) -> Runtime:
         ) from error
 
 
-def check_version(bundle: Bundle, name: str, version: str) -> None:
+def check_version(bundle: AnyBundle, name: str, version: str) -> None:
     """Make sure that a runtime is one of the releases that a bundle was made for.
 
     Raises:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from foundation.graph_bundle import Feed
+
 _COMPUTE = ("Conv", "Gemm", "MatMul")
 _FORMATS = {
     "float": "f32", "float16": "f16", "bfloat16": "bf16", "double": "f64",
@@ -40,7 +42,7 @@ class OnnxRuntime:
         self.version = str(onnxruntime.__version__)
 
     def load(self, model: Model) -> OrtSession:
-        return OrtSession(self._library, model, [_CPU])
+        return session_of(self._library, model, [_CPU])
 
 
 class OrtSession:
@@ -59,7 +61,7 @@ class OrtSession:
         self._library = library
         self._model = model
         self._providers, self._pool = list(providers), pool or model.threads
-        self._output_names = [model.output_name]
+        self._output_names = list(model.output_names) or [model.output_name]
         self._input_name = model.input_name
         self._session = self._open(self._options())
 
@@ -72,7 +74,7 @@ class OrtSession:
         """A session takes calls of several threads at once, and its pool works on all of them."""
         return [self.run] * self._model.streams
 
-    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, batch: Any) -> Any:
         logits: NDArray[np.float32] = self._session.run(
             self._output_names, {self._input_name: batch}
         )[0]
@@ -85,7 +87,7 @@ class OrtSession:
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder) / "profile")
             session = self._open(options)
-            session.run(self._output_names, {self._input_name: self._zeros(session)})
+            session.run(self._output_names, self._example(session))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         return summarise_precision(_compute_formats(events))
 
@@ -101,13 +103,34 @@ class OrtSession:
         options.log_severity_level = _ERRORS_ONLY
         return options
 
-    def _zeros(self, session: Any) -> NDArray[Any]:
-        """An input that the model takes: its free sizes are 1."""
+    def _example(self, session: Any) -> Feed:
+        """A query that the model takes: its free sizes are 1."""
         import numpy as np  # noqa: PLC0415
 
         (model_input,) = (i for i in session.get_inputs() if i.name == self._input_name)
         sizes = [size if isinstance(size, int) else 1 for size in model_input.shape]
-        return np.zeros(sizes, _INPUTS[model_input.type])
+        return {self._input_name: np.zeros(sizes, _INPUTS[model_input.type])}
+
+
+class OrtGraphSession(OrtSession):
+    """A graph that is no classifier: it takes arrays by name, and gives all its outputs."""
+
+    def run(self, batch: Feed) -> list[NDArray[Any]]:
+        outputs: list[NDArray[Any]] = self._session.run(self._output_names, batch)
+        return outputs
+
+    def _example(self, session: Any) -> Feed:
+        del session
+        assert self._model.example is not None
+        return self._model.example
+
+
+def session_of(
+    library: Any, model: Model, providers: Sequence[Any], pool: int | None = None
+) -> OrtSession:
+    """The session that a model needs; arguments as `OrtSession`."""
+    kind = OrtSession if model.example is None else OrtGraphSession
+    return kind(library, model, providers, pool)
 
 
 def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:

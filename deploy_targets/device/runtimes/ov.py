@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from foundation.graph_bundle import Feed
+
 _COMPUTE = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
 _FLOATS = {"f32", "f16", "bf16"}
 
@@ -35,15 +37,13 @@ class OpenVino:
         # The release alone: the rest names a commit of theirs.
         self.version = str(openvino.__version__).partition("-")[0]
 
-    def load(self, model: Model) -> OpenVinoSession:
-        return OpenVinoSession(self._library, model)
+    def load(self, model: Model) -> _Compiled:
+        kind = OpenVinoSession if model.example is None else OpenVinoGraphSession
+        return kind(self._library, model)
 
 
-class OpenVinoSession:
-    """A model that OpenVINO has compiled.
-
-    It is compiled for the batch size that it will mostly be given, which has been 5 % faster than
-    for any; for batches of another size it is compiled once more, for all of them, when one comes.
+class _Compiled:
+    """A model in OpenVINO, compiled for the queries that it will mostly be given.
 
     Args:
         library: the runtime's module.
@@ -56,12 +56,7 @@ class OpenVinoSession:
         self._library, self._model = library, model
         self._core = library.Core()
         self._compiled = self._compile(model.batch)
-        model_input = self._compiled.input(model.input_name)
-        shape = model_input.partial_shape
-        self._shape = tuple(model_input.shape) if shape.is_static else None
-        self._type = model_input.element_type.to_dtype()
-        self._for_any: Any = None
-        self.run = self._lane()
+        self.run: Run = self._lane()
 
     def lanes(self) -> list[Run]:
         """A request each: one request takes one call at a time."""
@@ -78,10 +73,7 @@ class OpenVinoSession:
     def _compile(self, batch: int | None) -> Any:
         """The model for a batch size, or for any that it takes."""
         graph = self._core.read_model(str(self._model.path))
-        model_input = graph.input(self._model.input_name)
-        first, *others = list(model_input.partial_shape)
-        if batch is not None and first.is_dynamic and all(axis.is_static for axis in others):
-            graph.reshape({model_input: [batch, *(axis.get_length() for axis in others)]})
+        self._fix(graph, batch)
         settings: dict[str, Any] = {
             "NUM_STREAMS": self._model.streams,
             "INFERENCE_NUM_THREADS": self._model.threads,
@@ -90,22 +82,58 @@ class OpenVinoSession:
             settings["INFERENCE_PRECISION_HINT"] = self._model.precision_hint
         return self._core.compile_model(graph, "CPU", settings)
 
+    def _fix(self, graph: Any, batch: int | None) -> None:
+        """Fix what free sizes of a graph a batch size tells."""
+
+    def _lane(self) -> Run:
+        raise NotImplementedError
+
+
+class OpenVinoGraphSession(_Compiled):
+    """A graph that is no classifier: it takes arrays by name, and gives all its outputs."""
+
+    def _lane(self) -> Run:
+        request, names = self._compiled.create_infer_request(), self._model.output_names
+
+        def run(feed: Feed) -> list[NDArray[Any]]:
+            results = request.infer(feed, share_inputs=True)
+            return [results[name] for name in names]
+
+        return run
+
+
+class OpenVinoSession(_Compiled):
+    """A classifier that OpenVINO has compiled.
+
+    It is compiled for the batch size that it will mostly be given, which has been 5 % faster than
+    for any; for batches of another size it is compiled once more, for all of them, when one comes.
+    """
+
+    def __init__(self, library: Any, model: Model) -> None:
+        self._for_any: Any = None
+        super().__init__(library, model)
+
+    def _fix(self, graph: Any, batch: int | None) -> None:
+        model_input = graph.input(self._model.input_name)
+        first, *others = list(model_input.partial_shape)
+        if batch is not None and first.is_dynamic and all(axis.is_static for axis in others):
+            graph.reshape({model_input: [batch, *(axis.get_length() for axis in others)]})
+
     def _lane(self) -> Run:
         """A request with its own input in memory, which is less work than to bind another."""
         import numpy as np  # noqa: PLC0415
 
-        shape, of_any_size = self._shape, self._lane_for_any()
-        if shape is None:
+        model_input = self._compiled.input(self._model.input_name)
+        of_any_size = self._lane_for_any()
+        if not model_input.partial_shape.is_static:
             return of_any_size
+        shape = tuple(model_input.shape)
         request = self._compiled.create_infer_request()
         output = self._compiled.output(self._model.output_name)
-        buffer = np.empty(shape, self._type)
-        request.set_tensor(
-            self._compiled.input(self._model.input_name),
-            self._library.Tensor(buffer, shared_memory=True),
-        )
+        buffer = np.empty(shape, model_input.element_type.to_dtype())
+        request.set_tensor(model_input, self._library.Tensor(buffer, shared_memory=True))
 
-        def run(batch: NDArray[Any]) -> NDArray[np.float32]:
+        def run(batch: NDArray[Any]) -> Any:
             if batch.shape != shape:
                 return of_any_size(batch)
             np.copyto(buffer, batch)

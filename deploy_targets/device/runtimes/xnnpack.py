@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from deploy_targets.device.runtimes import RUNTIMES, Model, _sample
-from deploy_targets.device.runtimes.ort import OrtSession
+from deploy_targets.device.runtimes.ort import OrtSession, session_of
 from foundation.errors import HostError
 
 _XNNPACK, _CPU = "XnnpackExecutionProvider", "CPUExecutionProvider"
@@ -39,4 +39,4 @@ class Xnnpack:
 
     def load(self, model: Model) -> OrtSession:
         settings = {"intra_op_num_threads": str(model.threads)}
-        return OrtSession(self._library, model, [(_XNNPACK, settings), _CPU], pool=1)
+        return session_of(self._library, model, [(_XNNPACK, settings), _CPU], pool=1)

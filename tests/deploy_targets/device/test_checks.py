@@ -60,7 +60,7 @@ def test_a_device_and_an_export_tell_the_same_of_the_same_logits():
     outputs, reference = floats([[1, 0], [2, 3]]), floats([[0, 0], [0, 0]])
     told = asdict(compare(reference, outputs))
     del told["signal_to_noise_db"]
-    assert asdict(parity(outputs, reference)) == told
+    assert asdict(parity(outputs, reference)) == told | {"outputs": []}
 
 
 def test_of_two_ways_to_ask_the_worse_of_each_figure_counts():

@@ -6,6 +6,7 @@ import pytest
 
 from deploy_targets.device.engine import load_engine
 from deploy_targets.device.jobs import EngineJob
+from deploy_targets.device.questions import ImageQuestions
 from foundation.bundle import read_manifest
 from foundation.errors import CorruptFileError
 
@@ -79,6 +80,7 @@ def test_a_model_of_a_fixed_batch_is_asked_as_it_can_be(fixed_batch_bundle):
 
 def test_more_images_than_a_small_device_bears_at_once_come_in_several_batches(onnx_bundle):
     engine, session = engine_that_errs_in_batches(onnx_bundle)
-    images = engine.images.repeat(7, axis=0)
-    replace(engine, images=images, reference=engine.reference.repeat(7, axis=0)).parity()
+    probe = engine.images
+    seven_times = [array.repeat(7, axis=0) for array in (probe.images, probe.reference)]
+    replace(engine, questions=ImageQuestions(probe.bundle, *seven_times)).parity()
     assert session.sizes == [16, 16, 3] + [1] * 35
