@@ -30,8 +30,8 @@ _STUDY = "study.json"
 # What lies in the folder of a run or a study; whatever else is there is somebody's own.
 _OURS = {
     "recipe.toml", "run.json", "data", "teacher", "alone", "stages", "student.safetensors",
-    "student.onnx", "bundles", "findings", "retention.json", "shipping.json", "comparison.json",
-    "bench", "trials", "logs", "report.html", "report.md", "report-front.png",
+    "student.onnx", "bundles", "findings", "retention.json", "scores", "shipping.json",
+    "comparison.json", "bench", "trials", "logs", "report.html", "report.md", "report-front.png",
     "report-waterfall.png", "gate.json", "teachers", "arms", _STUDY, LOCK,
 }  # fmt: skip
 

@@ -37,7 +37,22 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> Non
     metadata = {name: json.dumps(fact) for name, fact in facts.items()}
     metadata[_CHECKSUM] = content_sha256(copies, metadata)
     # Through bytes rather than save_file: a full disk then shows as an OSError that names the file.
-    write_bytes(path, save(copies, metadata))
+    write_bytes(path, _in_order(save(copies, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file whose facts stand in one order: the library writes them in any, and the
+    same content would have other bytes each time.
+
+    The file begins with the length of a JSON header, 8 bytes, and the header, with spaces behind
+    it so that what follows is aligned (github.com/huggingface/safetensors, "Format").
+    """
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    words = json.dumps(header, separators=(",", ":")).encode()
+    words += b" " * (-len(words) % 8)
+    return len(words).to_bytes(8, "little") + words + content[end:]
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

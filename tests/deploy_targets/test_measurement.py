@@ -35,7 +35,7 @@ def test_the_file_has_the_keys_of_schema_2(file):
     assert list(raw) == [
         "schema_version", "kind", "bundle", "host", "runtime", "scenario", "latency_ms",
         "throughput", "memory_mb", "startup_ms", "energy", "accuracy", "parity", "conditions",
-        "validity", "launches", "seconds", "started_at", "starts", "samples_us",
+        "validity", "agreement", "launches", "seconds", "started_at", "starts", "samples_us",
     ]  # fmt: skip
     assert (raw["schema_version"], raw["kind"]) == (2, "measurement")
     assert set(raw["startup_ms"]) == {"import", "load", "first_inference"}

@@ -36,7 +36,7 @@ def test_the_run_folder_holds_all_that_the_design_draws(road) -> None:
     assert {path.name for path in road.run.path.iterdir() if not path.name.startswith(".")} == {
         "recipe.toml", "run.json", "data", "teacher", "stages", "student.safetensors", "bundles",
         "findings", "retention.json", "bench", "report.html", "report.md", "report-front.png",
-        "report-waterfall.png", "gate.json",
+        "report-waterfall.png", "gate.json", "scores",
     }  # fmt: skip
     for name in ("teacher", "stages/1-kd", "stages/2-at", "stages/3-rkd"):
         files = {path.name for path in (road.run.path / name).iterdir()}

@@ -42,7 +42,9 @@ def test_it_is_added_to_a_run_that_is_there_and_nothing_else_is_trained(road, be
     before, after = road.run.record()["steps"], run.record()["steps"]
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"alone"}
-    assert set(after["alone"]["products"]) == {"alone/weights.safetensors", "alone/metrics.json"}
+    assert set(after["alone"]["products"]) == {
+        "alone/weights.safetensors", "alone/metrics.json", "scores/alone.json",
+    }  # fmt: skip
     networks = run.record()["networks"]
     assert printed["networks"] == networks
     assert networks["student"] == road.run.record()["networks"]["student"]

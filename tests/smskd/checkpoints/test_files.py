@@ -59,6 +59,18 @@ def test_tensors_and_facts_come_back_as_they_were(tmp_path: Path) -> None:
     assert facts == {"epoch": 3, "history": [{"loss": 0.5}]}
 
 
+def test_the_same_content_has_the_same_bytes(tmp_path: Path) -> None:
+    """The library by itself writes facts in any order, another one each time."""
+    facts = {f"fact-{number}": number for number in range(8)}
+    tensors = {"b": torch.arange(3), "a": torch.ones(2, 2)}
+    for name in ("one", "other"):
+        save_tensors(tmp_path / name, tensors, **facts)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+    again, told = load_tensors(tmp_path / "one")
+    assert told == facts
+    assert all(torch.equal(again[name], tensors[name]) for name in tensors)
+
+
 def test_tensors_that_share_memory_or_lie_otherwise_are_saved_too(tmp_path: Path) -> None:
     whole = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     path = tmp_path / "state.safetensors"
