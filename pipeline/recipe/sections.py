@@ -797,7 +797,8 @@ class StudyRecipe(Section):
             stage (ARM-one-stage) and of all.
         seeds: how many seeds each arm is trained with: the recipe's and those that follow it.
         explaining_seeds: of arms that only explain, the first so many; these are all but the
-            recipe's own stages, the baseline and what is planned. If unset as many as the others.
+            recipe's own stages, the baseline and what is planned (for best-single each method by
+            itself). If unset as many as the others.
         arms: names of the arms; None takes all.
         orders: further arms: the stages in another order, by their methods' names.
         stage_counts: further arms: the first so many stages, on the whole budget where that is the

@@ -65,13 +65,16 @@ def own_arm(file: RecipeFile, arms: Mapping[str, Arm]) -> str | None:
 
 def proving_arms(file: RecipeFile, arms: Mapping[str, Arm]) -> set[str]:
     """The arms that a study is made for, with the tries at them: the recipe's own stages, the
-    baseline, and what is planned; other arms, methods by themselves too, explain.
+    baseline, and what is planned; other arms explain.
 
     Args:
         file: the recipe.
         arms: those that were asked for, by name.
     """
     wanted = {own_arm(file, arms), baseline_name(file), *file.recipe.study.planned}
+    if BEST_SINGLE in wanted:
+        # Which of them is the best is known at the end; none may then lack seeds.
+        wanted.update(method_names(file))
     return {name for name, arm in arms.items() if {name, arm.trial_of} & wanted}
 
 
