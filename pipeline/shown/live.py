@@ -30,7 +30,7 @@ class ProgressConsole(Console):
     def __init__(self) -> None:
         # The stream of now: while a library is kept quiet, sys.stderr is another.
         quiet = is_quiet() or not leads()
-        super().__init__(file=sys.stderr, highlight=False, quiet=quiet)
+        super().__init__(file=sys.stderr, highlight=False, emoji=False, quiet=quiet)
         self.pulse: Pulse | None = None
         if not (quiet or self.is_terminal):
             self.pulse = Pulse(self._tell)
@@ -129,6 +129,6 @@ def at_work(console: Console, activity: str) -> Iterator[Activity]:
 
 
 def _row(task: Task) -> str:
-    words = Text.from_markup(task.description).plain.strip()
+    words = Text.from_markup(task.description, emoji=False).plain.strip()
     share = f"{task.percentage:.0f} %" if task.total else ""
     return ", ".join(part for part in (words, share, task.fields.get("figures", "")) if part)

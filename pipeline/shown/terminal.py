@@ -42,7 +42,9 @@ def remarks_on(console: Console) -> Callable[[str], None]:
 
 def result_console() -> Console:
     """Tables for people, on standard output; wide enough for them where nobody looks."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    width = None if sys.stdout.isatty() else 160
+    # A class may be called ":cat:", and a run ":100:"; neither is a picture.
+    return Console(highlight=False, emoji=False, width=width)
 
 
 class TrainingDisplay(Listener):
