@@ -226,6 +226,16 @@ def _check(path: Path, target: Target) -> None:
             _ = runtime.range
         except ValueError as error:
             raise RecipeError(f"{path}: key 'runtimes[{index}].version' {error}") from error
+    for index, latency in enumerate(target.published):
+        RUNTIMES.get(latency.runtime, where=str(path))
+        key = f"published[{index}]"
+        if latency.precision not in PRECISIONS:
+            raise RecipeError(
+                f"{path}: key '{key}.precision' must be one of {', '.join(PRECISIONS)}, but got "
+                f"{latency.precision!r}"
+            )
+        if latency.ratio <= 0:
+            raise RecipeError(f"{path}: key '{key}.ratio' must be above 0, but got {latency.ratio}")
 
 
 def _check_numbers(path: Path, target: Target) -> None:

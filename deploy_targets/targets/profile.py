@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from statistics import median
 
 from deploy_targets.device.runtimes import RUNTIMES
 from foundation.bundle import RuntimeRange
@@ -83,6 +84,25 @@ class TargetRuntime:
 
 
 @dataclass(frozen=True)
+class PublishedLatency:
+    """What somebody else measured on such a core, and published; this program did not.
+
+    Attributes:
+        runtime, precision: that were timed, as this program calls them.
+        ratio: latency of one image divided by that of ONNX Runtime in FP32, with the same network
+            on the same board, in the same table.
+        network: what was timed.
+        source: where it stands.
+    """
+
+    runtime: str
+    precision: str
+    ratio: float
+    network: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Target:
     """A device class. What is None is not known, or differs within the class.
 
@@ -105,6 +125,7 @@ class Target:
         pin: numbers of the cores to run on; empty for any.
         power: settings to measure with, by what sets them, such as governor or nvpmodel.
         sources: where a fact is from, by its name above.
+        published: latencies that others measured on such a core.
     """
 
     name: str
@@ -126,6 +147,7 @@ class Target:
     pin: list[int] = field(default_factory=list)
     power: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    published: list[PublishedLatency] = field(default_factory=list)
 
     @property
     def formats(self) -> list[str]:
@@ -157,6 +179,18 @@ class Target:
             raise unknown_name(f"export format of target {self.name}", export_format, self.formats)
         return self.runtimes[self.formats.index(export_format)].range
 
+    def published_ratio(self, export_format: str, precision: str) -> float | None:
+        """Latency in that format and precision divided by that of ONNX Runtime in FP32, as others
+        published it for such a core: the median of what is known; None where nothing is.
+        """
+        ratios = [
+            latency.ratio
+            for latency in self.published
+            if latency.precision == precision
+            and RUNTIMES.get(latency.runtime).format == export_format
+        ]
+        return median(ratios) if ratios else None
+
     def per_cycle(self) -> dict[str, int]:
         """Operations that a core does in a cycle at most, by "fp32" and "int8", as far as known."""
         rates = {"fp32": self.fp32_per_cycle, "int8": self.int8_per_cycle}
@@ -177,6 +211,7 @@ class Target:
         stated = [name for name in SOURCED if getattr(self, name) not in (None, [], {})]
         unsourced = [name for name in stated if not self.sources.get(name)]
         unsourced += [f"runtimes.{runtime.name}" for runtime in self.runtimes if not runtime.source]
+        unsourced += [f"published.{one.runtime}" for one in self.published if not one.source]
         return unsourced if self.quantization.reason else [*unsourced, "quantization"]
 
 

@@ -39,6 +39,11 @@ _OF_FOREIGN = (
     cls=with_recipe(
         *_OF_FOREIGN,
         RecipeOption("metric", help=METRIC_HELP),
+        RecipeOption(
+            "bench.host",
+            help="Where --precision auto times the bundles against each other, where that is a "
+            "machine of the target's kind: local, or ssh://user@host:port",
+        ),
         section="export",
         rare=[
             "metric",
@@ -59,6 +64,7 @@ _OF_FOREIGN = (
     epilog="Examples:  compress export --target rpi  ·  "
     "compress export runs/digits --target local --format onnx --precision int8  ·  "
     "compress export runs/digits --target local --precision auto --max-drop 0.5  ·  "
+    "compress export runs/digits --target rpi --precision auto --host ssh://pi@kitchen  ·  "
     "compress export weights.pt --model torchvision/resnet18 --data folder:photos --target rpi  ·  "
     "compress export weights.pt --model torchvision/resnet50 --preprocessing "
     "torchvision:IMAGENET1K_V2 --data folder:photos  ·  "

@@ -16,7 +16,7 @@ from foundation.records import as_dict
 from pipeline.recipe.by_name import ShippedRecipe, shipped_names, shipped_recipe
 from pipeline.shown.terminal import Outcome, number, table_of
 
-_NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources"}
+_NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources", "published"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +205,15 @@ def _target_facts(target: Target, shipped: bool) -> Any:
     rows += [
         ["runtime", f"{runtime.name} {runtime.version}", runtime.source]
         for runtime in target.runtimes
+    ]
+    rows += [
+        [
+            "published",
+            f"{latency.runtime} {latency.precision}, {latency.network}: {latency.ratio:.2f} of the "
+            "time of ONNX Runtime in FP32",
+            latency.source,
+        ]
+        for latency in target.published
     ]
     scheme = {key: value for key, value in content["quantization"].items() if key != "reason"}
     rows.append(["INT8", _words(scheme), target.quantization.reason])

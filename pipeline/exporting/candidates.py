@@ -56,6 +56,8 @@ class ShippingCandidate:
         meets_limit: whether the drop keeps the limit; see `keeps_limit`.
         excluded: operators that were kept in higher precision.
         metric: what the drop is of, in its own unit, where that is not top-1.
+        published: latency divided by that of ONNX Runtime in FP32, as others published it for such
+            a core; None where nothing is known, and where it was measured.
     """
 
     bundle: str
@@ -72,13 +74,16 @@ class ShippingCandidate:
     meets_limit: bool
     excluded: list[str] = field(default_factory=list)
     metric: str | None = None
+    published: float | None = None
 
     def problems(self) -> Iterator[str]:
         """What of it cannot be."""
         yield from named(bundle=self.bundle, format=self.format, precision=self.precision)
         yield from shares(validation_top1=self.validation_top1)
         yield from ascending(drop_low=self.drop_low, drop=self.drop, drop_high=self.drop_high)
-        yield from above_zero(model_bytes=self.model_bytes, p50_ms=self.p50_ms)
+        yield from above_zero(
+            model_bytes=self.model_bytes, p50_ms=self.p50_ms, published=self.published
+        )
 
     @property
     def is_faster(self) -> bool:

@@ -2,7 +2,9 @@
 
 The rule is short. Of the bundles that keep the accuracy limit the fastest ships, and lower
 precision counts as faster only where the whole confidence interval of its ratio to FP32 of the
-same format says so: otherwise it costs accuracy for nothing. No torch is imported here.
+same format says so: otherwise it costs accuracy for nothing. Where nothing was timed, the smallest
+ships, and between formats of one precision what others published decides, which is said. No torch
+is imported here.
 """
 
 from __future__ import annotations
@@ -116,7 +118,8 @@ def choose(
     *,
     trained_in_int8: bool = False,
 ) -> Choice:
-    """The bundle to ship: the fastest that keeps the limit; the smallest, where none was timed.
+    """The bundle to ship: the fastest that keeps the limit; the smallest, where none was timed, or
+    of those in its precision the one that is published as the fastest on such a core.
 
     Lower precision that was not shown to be faster than FP32 does not stand in for it. When
     no candidate keeps the limit, the one that comes closest to it ships: there is always one.
@@ -146,7 +149,24 @@ def choose(
             not_slower or timed, key=lambda candidate: (latency_of(candidate), size_of(candidate))
         )
     else:
-        best = min(meeting, key=size_of)
+        best = _of_untimed(meeting)
     reason = reason_for(best, candidates, max_drop)
     advice = advice_for(best, candidates, max_drop, trained_in_int8=trained_in_int8)
     return Choice(best.bundle, best.meets_limit, reason, advice)
+
+
+def _of_untimed(candidates: Sequence[ShippingCandidate]) -> ShippingCandidate:
+    """The smallest; in its precision others stand in for it where they are known to be faster."""
+    smallest = min(candidates, key=size_of)
+    alike = [candidate for candidate in candidates if candidate.precision == smallest.precision]
+    known = {
+        candidate.bundle: candidate.published
+        for candidate in alike
+        if candidate.published is not None
+    }
+    if smallest.bundle not in known:
+        return smallest
+    return min(
+        (candidate for candidate in alike if candidate.bundle in known),
+        key=lambda candidate: (known[candidate.bundle], size_of(candidate)),
+    )

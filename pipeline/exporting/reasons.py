@@ -21,6 +21,12 @@ def reason_for(
     keeps = "" if max_drop is None else f" that keeps the limit of {limit}"
     if best.p50_ms is None and len(candidates) == 1:
         return f"{best.bundle} is all that could be made{keeps}: {best.model_bytes / 1e3:,.0f} kB"
+    if best.p50_ms is None and _was_picked_by_what_is_published(best, candidates):
+        return (
+            f"{best.bundle} is published as the fastest in {best.precision} on such a core"
+            f"{keeps}, {best.published:.2f} of the time of ONNX Runtime in FP32, and "
+            f"{best.drop_words}; it is not measured, for want of a host"
+        )
     if best.p50_ms is None:
         return (
             f"{best.bundle} is the smallest{keeps}: {best.model_bytes / 1e3:,.0f} kB and "
@@ -32,6 +38,16 @@ def reason_for(
         main = f"{best.p50_ms:.3g} ms for one image"
     why_not_lower = _why_lower_is_not_shipped(best, candidates, max_drop)
     return "; ".join([f"{best.bundle} is the fastest{keeps}: {main}", *why_not_lower])
+
+
+def _was_picked_by_what_is_published(
+    best: ShippingCandidate, candidates: Sequence[ShippingCandidate]
+) -> bool:
+    return best.published is not None and any(
+        candidate.published is not None
+        for candidate in candidates
+        if candidate.precision == best.precision and candidate != best
+    )
 
 
 def limit_words(max_drop: float | None, metric: str | None = None) -> str:
@@ -112,7 +128,7 @@ def advice_for(
             f"{limit_words(_rounded_up(nearest.drop), nearest.metric)}"
         )
     if best.p50_ms is None and len(candidates) > 1:
-        return "name a host of the target, and the bundles are timed there"
+        return "name a machine of the target's kind (--host), and the bundles are timed there"
     if best.precision == FULL:
         same = [
             candidate

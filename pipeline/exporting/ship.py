@@ -142,7 +142,7 @@ def ship(
                 )
             finalists, searched, files = outcome
             timed = _timed(run, target, finalists, bench, watch)
-            candidates = _candidates(finalists, timed, limit)
+            candidates = _candidates(finalists, timed, limit, target)
             learnt = learnt_origin(run) is not None
             choice = choose(candidates, limit, trained_in_int8=learnt)
             shipping = Shipping(
@@ -363,6 +363,7 @@ def _candidates(
     finalists: Sequence[_Finalist],
     timed: dict[str, comparison.Candidate],
     max_drop: float | None,
+    target: Target,
 ) -> list[ShippingCandidate]:
     full = {
         finalist.request.format: finalist.folder.name
@@ -370,7 +371,7 @@ def _candidates(
         if finalist.request.precision == FULL
     }
     return [
-        _candidate(finalist, timed, full.get(finalist.request.format), max_drop)
+        _candidate(finalist, timed, full.get(finalist.request.format), max_drop, target)
         for finalist in finalists
     ]
 
@@ -380,14 +381,16 @@ def _candidate(
     timed: dict[str, comparison.Candidate],
     full: str | None,
     max_drop: float | None,
+    target: Target,
 ) -> ShippingCandidate:
     name, result = finalist.folder.name, finalist.result
-    is_full = finalist.request.precision == FULL
+    export_format, precision = finalist.request.format, finalist.request.precision
+    is_full = precision == FULL
     measured = timed.get(name)
     return ShippingCandidate(
         bundle=name,
-        format=finalist.request.format,
-        precision=finalist.request.precision,
+        format=export_format,
+        precision=precision,
         validation_top1=result.accuracy,
         drop=result.drop,
         # Against itself there is nothing to be unsure of.
@@ -400,6 +403,7 @@ def _candidate(
         meets_limit=keeps_limit(result.drop, max_drop),
         excluded=[] if is_full else list(result.candidate.scheme.excluded),
         metric=_metric_of(result),
+        published=None if measured else target.published_ratio(export_format, precision),
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from statistics import median
 
 import numpy as np
 import onnxruntime
@@ -50,6 +51,14 @@ per_channel = true
 reduce_range = false
 calibration = "minmax"
 """
+PUBLISHED = """
+[[published]]
+runtime = "ncnn"
+precision = "fp16"
+ratio = 0.5
+network = "resnet18"
+source = "a table"
+"""
 
 
 @pytest.fixture
@@ -79,6 +88,15 @@ def test_a_fact_without_a_source_is_found():
     assert replace(target, sources=sources).unsourced() == ["clock_mhz"]
     bare = replace(target, runtimes=[TargetRuntime("onnxruntime", ">=1.20")])
     assert bare.unsourced() == ["runtimes.onnxruntime"]
+
+
+def test_what_others_published_of_a_core_is_the_median_of_their_networks(profile):
+    target = load_target(profile(new=PUBLISHED + PUBLISHED.replace("0.5", "0.7")))
+    assert target.published_ratio("ncnn", "fp16") == median([0.5, 0.7])
+    assert target.published_ratio("ncnn", "int8") is None
+    assert target.published_ratio("openvino", "fp16") is None
+    unsaid = replace(target.published[0], source="")
+    assert "published.ncnn" in replace(target, published=[unsaid]).unsourced()
 
 
 def test_the_shipped_names_include_the_alias():
@@ -328,6 +346,10 @@ def test_a_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("", PUBLISHED.replace("0.5", "0.0"), "key 'published[0].ratio' must be above 0"),
+        ("", PUBLISHED.replace("0.5", "nan"), "published[0].ratio is nan, which is no finite"),
+        ("", PUBLISHED.replace("fp16", "fp8"), "key 'published[0].precision' must be one of fp32"),
+        ("", PUBLISHED.replace("source", "sauce"), "unknown key 'published[0].sauce', did you"),
         ("threads = 2", "threds = 2", "unknown key 'threds', did you mean 'threads'"),
         ('arch = "aarch64"', "", "missing key 'arch'"),
         ("threads = 2", "threads = 2\nclock_mhz = 0", "key 'clock_mhz' must be above 0"),
@@ -373,3 +395,5 @@ def test_an_alias_of_nothing_and_an_unknown_runtime_are_unknown_names(profile):
         load_target(profile(text='alias_of = "rpi55"\n'))
     with pytest.raises(UnknownNameError, match=r"own\.toml.*runtime 'openvin'"):
         load_target(profile('"openvino"', '"openvin"'))
+    with pytest.raises(UnknownNameError, match=r"own\.toml.*runtime 'ncn'"):
+        load_target(profile(new=PUBLISHED.replace("ncnn", "ncn")))
