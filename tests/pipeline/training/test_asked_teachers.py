@@ -37,14 +37,6 @@ QUICK = {
 KD = [{"methods": "kd", "epochs": 1}]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
     torch.manual_seed(3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +26,6 @@ QUICK = {
     "stages": [{"methods": "kd", "epochs": 1}, {"methods": "rkd", "epochs": 1}],
     "engine.accelerator": "cpu",
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On cores that others use too, threads that wait for each other double the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Diary(Listener):
