@@ -4,72 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from deploy_targets.measurement import scenario_words
 from foundation.answers import Answers
-from foundation.errors import CorruptFileError
-from pipeline.data.facts import read_labels
 from pipeline.report.answer_plots import class_plot, layer_plot, reliability_plot
-from pipeline.report.answers import Flip, classes_worth, confusion, flips_between
+from pipeline.report.answers import classes_worth
 from pipeline.report.content import ReportContent
 from pipeline.report.details import ReportDetails
+from pipeline.report.flips import Flips, flips_of
 from pipeline.report.front import FrontPoint, placed, point_of
 from pipeline.report.headline import Headline
 from pipeline.report.latency_plots import latency_plots, without_samples
+from pipeline.report.matrices import Matrix, confusion_matrix, retention_matrix
 from pipeline.report.step_plots import step_plots
-from pipeline.report.thumbnails import thumbnails
-from pipeline.report.training_plots import retained_shades, retention_table, training_plots
+from pipeline.report.training_plots import training_plots
 from pipeline.shown.measurements import ran_in
-from pipeline.shown.pages.plots import DataTable, Plot, Value
-
-_MOST_FLIPS = 24
-_MOST_IN_MATRIX = 20
-_MOST_MISTAKEN = 20
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A table whose cells are shaded.
-
-    Attributes:
-        title: what it shows.
-        table: the figures; the first column names the rows.
-        shades: of each cell, −1 (good) to 1 (bad).
-        diagonal: whether cells of a row and column of one class are marked.
-    """
-
-    title: str
-    table: DataTable
-    shades: list[list[float]]
-    diagonal: bool = False
-
-
-@dataclass(frozen=True)
-class FlipShown:
-    """An image that two bundles answer otherwise, with words for its classes."""
-
-    flip: Flip
-    picture: str
-    label: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Flips:
-    """The images that two bundles answer otherwise: how many of each kind, and some of them."""
-
-    before: str
-    after: str
-    n: int
-    lost: int
-    won: int
-    wrong: int
-    shown: list[FlipShown]
-    table: DataTable
+from pipeline.shown.pages.plots import Plot
 
 
 @dataclass(frozen=True)
@@ -132,9 +84,9 @@ def parts_of(content: ReportContent, details: ReportDetails | None, step_caption
             for place, (name, report) in enumerate(details.layers.items())
             if report["layers"]
         ],
-        retention=_retention(details),
-        confusions=[_confusion(name, details.answers[name], names) for name in main or ()],
-        flips=[_flips(pair, details, names) for pair in pairs],
+        retention=retention_matrix(details),
+        confusions=[confusion_matrix(name, details.answers[name], names) for name in main or ()],
+        flips=[flips_of(pair, details, names) for pair in pairs],
         lacking=_lacking(content, details, main),
     )
 
@@ -194,85 +146,6 @@ def _of_interest(content: ReportContent, details: ReportDetails) -> dict[str, An
 def _class_plot(pair: tuple[str, str], details: ReportDetails, names: Sequence[str]) -> Plot:
     before, after = (details.answers[name] for name in pair)
     return class_plot(classes_worth(before, after, names), *pair)
-
-
-def _retention(details: ReportDetails) -> Matrix | None:
-    if details.retention is None:
-        return None
-    shades = retained_shades(details.retention)
-    blank = [0.0] * len(details.retention["stages"])
-    table = retention_table(details.retention)
-    return Matrix("What is left of each stage", table, [*shades, blank])
-
-
-def _confusion(bundle: str, answers: Answers, names: Sequence[str]) -> Matrix:
-    """All classes against all where they are few; of many the commonest mistakes."""
-    counts = confusion(answers, len(names))
-    title = f"Confusion: {bundle}"
-    if len(names) > _MOST_IN_MATRIX:
-        return Matrix(f"{title}, its commonest mistakes", _mistakes(counts, names), [])
-    of_class = np.maximum(counts.sum(1, keepdims=True), 1)
-    wrong = ~np.eye(len(names), dtype=bool)
-    shades = np.where(wrong, np.minimum(1.0, 5 * counts / of_class), -(counts / of_class))
-    rows: list[list[Value]] = [
-        [name, *map(int, row)] for name, row in zip(names, counts, strict=True)
-    ]
-    table = DataTable(["shows", *names], rows)
-    return Matrix(title, table, shades.round(3).tolist(), diagonal=True)
-
-
-def _mistakes(counts: Any, names: Sequence[str]) -> DataTable:
-    wrong = counts.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_MISTAKEN]
-    pairs = [divmod(int(place), len(names)) for place in order]
-    return DataTable(
-        ["shows", "is called", "images", "of"],
-        [
-            [names[row], names[column], int(wrong[row, column]), int(counts[row].sum())]
-            for row, column in pairs
-            if wrong[row, column]
-        ],
-    )
-
-
-def _flips(pair: tuple[str, str], details: ReportDetails, names: Sequence[str]) -> Flips:
-    before, after = (details.answers[name] for name in pair)
-    flips = flips_between(before, after)
-    kinds = [flip.kind for flip in flips]
-    heads = ["image", "shows", pair[0], "sure", pair[1], "sure", "so it was"]
-    table = DataTable(
-        heads,
-        [
-            [
-                flip.image, names[flip.label], names[flip.before], flip.confidence_before,
-                names[flip.after], flip.confidence_after, flip.kind,
-            ]
-            for flip in flips
-        ],
-    )  # fmt: skip
-    return Flips(
-        *pair, len(before.labels), kinds.count("lost"), kinds.count("won"), kinds.count("wrong"),
-        _pictures(flips[:_MOST_FLIPS], details, before, names), table,
-    )  # fmt: skip
-
-
-def _pictures(
-    flips: Sequence[Flip], details: ReportDetails, answers: Answers, names: Sequence[str]
-) -> list[FlipShown]:
-    """Those with their images; none where the images are not those that were asked about."""
-    if details.images is None or not flips:
-        return []
-    if not np.array_equal(read_labels(details.images), answers.labels):
-        raise CorruptFileError(
-            f"{details.images}: has other labels than the bundles were judged on; run "
-            "`compress export` again"
-        )
-    pictures = thumbnails(details.images, [flip.image for flip in flips])
-    return [
-        FlipShown(flip, picture, names[flip.label], names[flip.before], names[flip.after])
-        for flip, picture in zip(flips, pictures, strict=True)
-    ]
 
 
 def _lacking(
