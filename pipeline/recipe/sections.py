@@ -163,7 +163,7 @@ class TeacherTrainingRecipe(TrainingRecipe):
                 f"patience = {self.patience} ends the training after the best epoch, but keep = "
                 f'"{self.keep}" hands on another; leave keep out'
             )
-        if self.ema_decay is not None and self.ema_epochs and not self.is_fine_tuning:
+        if self.ema_decay is not None and self.ema_epochs:
             raise ValueError("ema_epochs and ema_decay say the same thing; leave out one of them")
         return self
 
@@ -1024,10 +1024,20 @@ class Recipe(Section):
                 f"there are [[teachers]], and teacher.model = {own.model!r} beside them; leave out "
                 "one of them"
             )
-        if several and (own.weights or own.taps or own.preprocessing):
+        if several and (own.weights or own.taps or own.preprocessing or own.settings):
             raise ValueError(
-                "weights, taps and preprocessing are those of each of several teachers; write them "
-                "in [[teachers]]"
+                "weights, settings, taps and preprocessing are those of each of several teachers; "
+                "write them in [[teachers]]"
+            )
+        if several and (own.head is not None or own.is_fine_tuned):
+            raise ValueError(
+                "several teachers are finished ones, and none has its layers made anew or is "
+                "fine-tuned; leave out teacher.head and teacher.training.weights"
+            )
+        if not several and self.teacher_mix != "average":
+            raise ValueError(
+                f'teacher_mix = "{self.teacher_mix}" is of several teachers; write them as '
+                "[[teachers]], or leave it out"
             )
         if several:
             self.__dict__["teacher"] = own.model_copy(update={"model": MIXED})
