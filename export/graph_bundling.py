@@ -125,7 +125,7 @@ def _make_bundle(original: _Original, request: BundleRequest, folder: Path) -> G
                 before = original.scores
                 scores = scores_of(source.scoring, predict, source.output_names)
                 facts["accuracy"] = accuracy_facts(
-                    source.scoring, scores, before, request.tolerated_drop
+                    source.scoring, scores, before, request.tolerated_drop, name
                 )
             _judge(agreements, request, facts, name)
         manifest = GraphManifest(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from foundation.errors import unknown_name
@@ -33,8 +33,9 @@ _CHOICES = {
     "quantize": QuantizeName,
 }
 _UNSET: dict[str, tuple[None]] = {"class_weights": (None,)}
-# Keys that came later: unset they say nothing, so that what was trained before is gone on with.
-_SILENT = ("class_weights", "logit_adjustment")
+# Keys that came later: where they have their default they say nothing, so that what was trained
+# before is gone on with.
+_LATER = frozenset({"class_weights", "logit_adjustment", "label_correction", "teacher"})
 # What a stage that shares a schedule leaves to the one that named it, and what it is elsewhere.
 _OF_THE_CURVE: dict[str, float] = {
     "lr": 0.05, "warmup_epochs": 0.0, "hold_epochs": 0.0, "step_epochs": 30,
@@ -283,10 +284,21 @@ class Stage:
         weight = self.reference_weight + self.reference_feature_weight
         return self.weighting != "none" and weight > 0
 
+    @property
+    def silent_keys(self) -> frozenset[str]:
+        """Keys that came with a later release and have their default: they say nothing."""
+        return at_default(self, _LATER)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON and for telling one stage from another."""
-        values = asdict(self)
-        return {k: v for k, v in values.items() if not (v is None and k in _SILENT)}
+        silent = self.silent_keys
+        return {key: value for key, value in asdict(self).items() if key not in silent}
+
+
+def at_default(part: Stage, names: Iterable[str]) -> frozenset[str]:
+    """Those of some fields of a stage that have their default."""
+    defaults = {field.name: field.default for field in fields(part)}
+    return frozenset(name for name in names if getattr(part, name) == defaults[name])
 
 
 def stage_folder(index: int, stage: Stage) -> str:

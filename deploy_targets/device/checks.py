@@ -116,20 +116,23 @@ def accuracy_of(counts: Iterable[Counted], labels_sha256: str | None = None) -> 
 
 
 def accuracy_in_parts(
-    counts: Iterable[Counted], labels_sha256: str | None, start: int
+    counts: Iterable[Counted], labels_sha256: tuple[str, str], start: int
 ) -> tuple[Accuracy | None, Accuracy | None]:
     """The same of the images before number `start`, and of that and those after it; None of none.
 
-    What tells the labels of a part from others is made of what tells them all.
+    Args:
+        counts: of all images.
+        labels_sha256: of the labels of either part, as `labels_of` has it.
+        start: number of the first image of the second part.
     """
     right, said = _answers_of(counts)
 
-    def part(name: str, images: slice) -> Accuracy | None:
-        digest = hashlib.sha256(f"{labels_sha256} {name} {start}".encode()).hexdigest()
+    def part(digest: str, images: slice) -> Accuracy | None:
         own = None if said is None else said[images]
         return _accuracy(right[images], own, digest) if len(right[images]) else None
 
-    return part("before", slice(start)), part("from", slice(start, None))
+    before, since = labels_sha256
+    return part(before, slice(start)), part(since, slice(start, None))
 
 
 def _answers_of(counts: Iterable[Counted]) -> tuple[NDArray[np.uint8], list[str] | None]:
@@ -158,8 +161,9 @@ def _accuracy(
     return Accuracy(correct / n, n, low, high, bits, labels_sha256, answers)
 
 
-def labels_of(path: Path) -> tuple[str, int]:
-    """What tells an evaluation file's labels, in their order, from others; and how many they are.
+def labels_of(path: Path, part: slice = slice(None)) -> tuple[str, int]:
+    """What tells an evaluation file's labels, or a part of them, in their order, from others; and
+    how many they are.
 
     Raises:
         CorruptFileError: when it is not an .npz of `images` and `labels`.
@@ -168,7 +172,7 @@ def labels_of(path: Path) -> tuple[str, int]:
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            labels = arrays["labels"].astype("<i8")
+            labels = arrays["labels"].astype("<i8")[part]
     except _UNREADABLE as error:
         raise _not_an_evaluation(path, error) from error
     return hashlib.sha256(labels.tobytes()).hexdigest(), labels.size

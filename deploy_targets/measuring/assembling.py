@@ -177,20 +177,22 @@ class Brought:
         return facts
 
     def judged(
-        self, labels_sha256: str | None = None, agreement_from: int | None = None
+        self, labels_sha256: Sequence[str] = (), agreement_from: int | None = None
     ) -> dict[str, Any]:
         """What a measurement says of the answers, by the names of its fields.
 
         Args:
-            labels_sha256: of the images' labels.
+            labels_sha256: of the images' labels; of those before `agreement_from` and of the rest,
+                where there is such a number.
             agreement_from: as that of `MeasureOptions`.
         """
         counted: list[Counted] = self.records["counted"]
         if not counted:
             return {"accuracy": None}
         if agreement_from is None:
-            return {"accuracy": accuracy_of(counted, labels_sha256)}
-        accuracy, agreement = accuracy_in_parts(counted, labels_sha256, agreement_from)
+            return {"accuracy": accuracy_of(counted, next(iter(labels_sha256), None))}
+        before, since = labels_sha256
+        accuracy, agreement = accuracy_in_parts(counted, (before, since), agreement_from)
         return {"accuracy": accuracy, "agreement": agreement}
 
     def figures(self, precision: str, power: dict[str, str]) -> dict[str, Any]:

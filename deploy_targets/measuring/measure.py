@@ -112,7 +112,7 @@ def measure(
     bundle = bundle if isinstance(bundle, AnyBundle) else open_any_bundle(bundle)
     machine = open_host(host)
     job = _job(bundle, options)
-    digest, images = labels_of(options.evaluation) if options.evaluation else (None, 0)
+    digests, images = _labels_of(options)
     brought = Brought(job, machine.name, images)
     open_journal = Journal.open(journal, _identity(bundle, machine, job))
     name = without_password(machine.name)
@@ -134,10 +134,20 @@ def measure(
         bundle=describe(bundle),
         host=HostMeasured(name=machine.name, facts=brought.facts()),
         **brought.figures(bundle.manifest.precision, options.power),
-        **brought.judged(digest, options.agreement_from),
+        **brought.judged(digests, options.agreement_from),
         seconds=round(time.monotonic() - start, 3),
         started_at=open_journal.begun_at,
     )
+
+
+def _labels_of(options: MeasureOptions) -> tuple[list[str], int]:
+    """What tells the evaluation file's labels from others, by its parts; how many there are."""
+    if options.evaluation is None:
+        return [], 0
+    start = options.agreement_from
+    parts = [slice(None)] if start is None else [slice(start), slice(start, None)]
+    digests, counts = zip(*(labels_of(options.evaluation, part) for part in parts), strict=True)
+    return list(digests), sum(counts)
 
 
 def _job(bundle: AnyBundle, options: MeasureOptions) -> Job:

@@ -82,10 +82,23 @@ def scores_of(scoring: Scoring, predict: GraphPredictor, names: Sequence[str]) -
 
 
 def accuracy_facts(
-    scoring: Scoring, scores: dict[str, float], original: dict[str, float], tolerated: float
+    scoring: Scoring,
+    scores: dict[str, float],
+    original: dict[str, float],
+    tolerated: float,
+    bundle: str,
 ) -> dict[str, Any]:
-    """The manifest's `accuracy` of a graph that was scored, and may lose so many points."""
+    """The manifest's `accuracy` of a graph that was scored, and may lose so many points.
+
+    Raises:
+        ExportError: when the original's first score is not among them.
+    """
     first = next(iter(original))
+    if first not in scores:
+        raise ExportError(
+            f"{bundle}: scorer {scoring.name} gave the original {first}, but this model only "
+            f"{', '.join(scores)}; have it give the same scores of whatever it is shown"
+        )
     return {
         "scores": scores,
         "original": original,

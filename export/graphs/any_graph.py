@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from export._libraries import first_line
 from export.graphs.adapting import adapt_form
 from export.graphs.cleaning import cleaned
 from export.graphs.from_onnx import check_operators, converted, failing, loaded
+from export.graphs.inspecting import real_inputs
 from export.graphs.notes import drop_notes
 from export.graphs.running import IDLE_WHILE_WAITING
 from export.graphs.shapes import Shapes, check_is_array, fix_inputs, input_specs
@@ -55,6 +57,14 @@ def as_one_graph(source: Path, shapes: Shapes, path: Path) -> tuple[int, list[st
         NoSpaceError: when the disk is full.
     """
     model, remarks = _adapted(source, shapes)
+    if not _is_loadable(model):
+        free, _ = _adapted(source, shapes, sizes_stay_free=True)
+        if _is_loadable(free):
+            model = free
+            remarks.append(
+                "the sizes of its inputs stay free in the file, for with fixed ones ONNX Runtime "
+                "cannot load it; a bundle takes the fixed ones all the same"
+            )
     write_bytes(path, model.SerializeToString(deterministic=True))
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer), remarks
 
@@ -129,12 +139,32 @@ _NUMPY_OF = {
 }  # fmt: skip
 
 
-def _adapted(source: Path, shapes: Shapes) -> tuple[onnx.ModelProto, list[str]]:
+def _is_loadable(model: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime loads a model as devices do. Of sizes that are fixed it folds branches
+    away, and has then been wrong about the shapes of recurrent layers in those that stay."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    try:
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception:  # it has kinds of its own; whoever runs the graph tells of it
+        return False
+    return True
+
+
+def _adapted(
+    source: Path, shapes: Shapes, *, sizes_stay_free: bool = False
+) -> tuple[onnx.ModelProto, list[str]]:
     with failing(source):
         model = loaded(source)
         remarks = adapt_form(model, source)
         check_operators(model, source)
+        own = deepcopy(real_inputs(model))
         remarks += fix_inputs(model, source, shapes)
+        if sizes_stay_free:
+            del model.graph.input[:]
+            model.graph.input.extend(own)
         for value in model.graph.output:
             check_is_array(value, source, "output")
         model.ir_version = max(model.ir_version, 4)

@@ -63,7 +63,7 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
     """The bundles that are asked for, or those from which the one that ships was chosen.
 
     Raises:
-        RecipeError: when accuracy is to be kept, and the images have no labels.
+        RecipeError: when accuracy is to be kept, or a metric told, and the images have no labels.
     """
     check_limit(run, recipe)
     metric = _metric_for(recipe)
@@ -107,9 +107,17 @@ def _metric_for(recipe: Recipe) -> NamedMetric | None:
 
 
 def check_limit(run: RunFolder, recipe: Recipe) -> None:
-    """Make sure that accuracy can be kept where it is to be; errors as `export_shown`."""
+    """Make sure that accuracy, or a metric, can be told where it is asked for; errors as
+    `export_shown`."""
     limit = recipe.export.limit
-    if limit is not None and (run.data / FACTS).is_file() and not read_facts(run.data).has_labels:
+    if not (run.data / FACTS).is_file() or read_facts(run.data).has_labels:
+        return
+    if recipe.metric is not None:
+        raise RecipeError(
+            f"{run.path}: its images have no labels, so metric {recipe.metric} has nothing to go "
+            "by; leave it out, or give images with labels"
+        )
+    if limit is not None:
         raise RecipeError(
             f"{run.path}: its images have no labels, so what lower precision loses in accuracy "
             f"cannot be held to {limit:g} points (export.max_drop); name the precisions, such as "

@@ -28,10 +28,15 @@ def weights_to_begin_with(file: RecipeFile) -> str | None:
 
     Raises:
         UnknownNameError: when there is no such model.
-        RecipeError: when the teacher is one that learns nothing.
+        RecipeError: when the teacher is one that learns nothing, or there are several.
         UsageError: when nobody publishes weights of its model.
     """
     teacher = file.recipe.teacher
+    if file.recipe.teachers:
+        raise RecipeError(
+            f"{file.where('teachers')}: several teachers are finished ones, which learn nothing; "
+            "name the one to make as [teacher]"
+        )
     if teacher.weights is not None:
         raise RecipeError(
             f"{file.where('teacher', 'weights')}: {teacher.weights} are a finished teacher's, "

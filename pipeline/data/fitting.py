@@ -27,6 +27,8 @@ USUAL: Registry[str] = Registry("dataset's usual preparation", "pipeline.data.se
 
 _SOURCE = "data.preprocessing.source"
 _WHOLE_PIXELS = 1.5 / 255
+# Of a side: pixels are whole, so that 0.875 is one at some sizes only.
+_SAME_SHARE = 0.02
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def preparations(recipe: Recipe, *, is_adopted: bool = False) -> Preparations:
         *_taken_for_granted(recipe.teacher),
         *(_guess(getattr(recipe, role)) for role in sorted(guessed)),
         *_guesses_of_members(recipe),
+        *_fits_of_members(recipe, teacher),
     ]
     filled_in = _filled_in(data, student)
     return Preparations(filled_in, student, teacher, tuple(remarks), frozenset(guessed))
@@ -99,7 +102,8 @@ def _of_teachers(recipe: Recipe) -> Preparation | None:
     if not sides:
         return known[0]
     high, wide = (max(pair) for pair in zip(*sides, strict=True))
-    return replace(known[0] or Preparation(), size=(high, wide))
+    # Not `replace`: the middle that is cut out is the same share of a larger picture.
+    return Preparation(size=(high, wide)).over(known[0] or Preparation())
 
 
 def member_preparations(recipe: Recipe) -> dict[str, Preparation | None]:
@@ -253,6 +257,38 @@ def _guesses_of_members(recipe: Recipe) -> Iterator[str]:
     for member, known in zip(recipe.teachers, member_preparations(recipe).values(), strict=True):
         if (known is None or known.fit is None) and recipe.data.preprocessing.fit is None:
             yield _guess(member)
+
+
+def _fits_of_members(recipe: Recipe, shown: Preparation) -> Iterator[str]:
+    """That one of several teachers is shown another part of a picture than it was trained on: all
+    are shown one image, brought to the size of each."""
+    if not recipe.teachers or recipe.data.preprocessing.fit is not None:
+        return
+    for name, known in member_preparations(recipe).items():
+        if known is not None and known.fit is not None and _is_cut_otherwise(known, shown):
+            yield (
+                f"teacher {name}: was trained on pictures as {_in_words(known)}, but several "
+                f"teachers are shown one image, which is {_in_words(shown)}; [data.preprocessing] "
+                "says which"
+            )
+
+
+def _is_cut_otherwise(known: Preparation, shown: Preparation) -> bool:
+    return known.fit != shown.fit or abs(_share(known) - _share(shown)) > _SAME_SHARE
+
+
+def _share(known: Preparation) -> float:
+    """How much of a picture's side is left of it once its middle is cut out."""
+    if known.crop_pct is not None:
+        return known.crop_pct
+    if known.resize_to is None or known.size is None:
+        return 1.0
+    return known.size[0] / known.resize_to[0]
+
+
+def _in_words(known: Preparation) -> str:
+    share = _share(known)
+    return f"{known.fit} to {share:.2f} of the side" if share < 1 else str(known.fit)
 
 
 def _guess(section: NetworkRecipe) -> str:

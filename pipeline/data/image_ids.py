@@ -24,6 +24,20 @@ def ids_of(images: ImageSet, dataset: str) -> list[str] | None:
     return [Path(public_place(name, dataset)).as_posix() for name in found]
 
 
+def places_of(images: ImageSet | None) -> set[str]:
+    """Where the pictures of a set lie, links to folders followed; nothing of those that nobody
+    named."""
+    folders, places = dict[Path, Path](), set[str]()
+    for number in range(0 if images is None else len(images.labels)):
+        name = None if images is None else _name(images, number)
+        if name is not None:
+            path = Path(name)
+            if path.parent not in folders:
+                folders[path.parent] = path.parent.resolve()
+            places.add(str(folders[path.parent] / path.name))
+    return places
+
+
 def _name(images: ImageSet, number: int) -> str | None:
     """What a message calls a picture."""
     while True:

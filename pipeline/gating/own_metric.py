@@ -85,8 +85,11 @@ def own_drop_reading(
             "metric; export both again with the same"
         )
         return MetricReading(figure, "none", None, reference)
-    figure = _figure(now.drop_from(then, _key(name, now)))
-    return MetricReading(figure, "same images", None, reference)
+    key = _key(name, now)
+    if key not in then.values:
+        figure = Missing(f"not measured: the metric gave no {key} of {reference}")
+        return MetricReading(figure, "none", None, reference)
+    return MetricReading(_figure(now.drop_from(then, key)), "same images", None, reference)
 
 
 def _key(name: str, values: MetricValues) -> str:

@@ -15,8 +15,8 @@ from foundation.errors import CompressError, ModelMismatchError
 from foundation.metric_values import MetricValues
 from foundation.resampling import drawn_images
 from foundation.user_code import first_line, place_of
-from pipeline.metrics import METRICS, MetricFunction
-from pipeline.recipe.code import code_identity, import_own
+from pipeline.metrics import METRICS, MetricFunction, metric_identity
+from pipeline.recipe.code import import_own
 
 REPLICATES = 400
 """Sets of images that are drawn for an interval: each is a call of somebody's function."""
@@ -41,7 +41,7 @@ class NamedMetric:
     @property
     def identity(self) -> str:
         """What tells its code from what was there before: for what depends on it."""
-        return f"{self.name} {code_identity(self.name) or ''}".strip()
+        return metric_identity(self.name)
 
     def __call__(self, logits: Logits, labels: Labels) -> dict[str, float]:
         """Its figures by name, the one that choices go by first; a single one by the metric's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from foundation.errors import RecipeError
+from pipeline.gating.metrics import metric_named
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
 from smskd.earlier import held_specs
@@ -93,15 +94,37 @@ def _check_what_is_told(file: RecipeFile) -> None:
                 f"{file.where(role, 'expect_top1')}: an accuracy is expected, and no image has a "
                 "label to tell it by; leave it out"
             )
+    _check_rare_classes(file)
+    if recipe.metric is not None:
+        raise RecipeError(
+            f"{file.where('metric')}: {recipe.metric} is told by labels, and no image has one; "
+            "leave it out"
+        )
     if recipe.export.limit is not None:
         raise RecipeError(
             f"{file.where('export', 'max_drop')}: accuracy is to be kept within "
             f"{recipe.export.limit:g} points, and no image has a label to tell it by; name the "
             "precisions, such as int8, without max_drop"
         )
-    for metric in _TOLD_BY_LABELS:
-        if metric in recipe.gate.limits:
+    for metric in recipe.gate.limits:
+        where = file.where("gate", "limits", metric)
+        if metric in _TOLD_BY_LABELS or metric_named(metric, where).of_answers:
             raise RecipeError(
-                f"{file.where('gate', 'limits', metric)}: is told by labels, and no image has one; "
-                "limit teacher_agreement_percent"
+                f"{where}: is told by labels, and no image has one; limit teacher_agreement_percent"
             )
+
+
+def _check_rare_classes(file: RecipeFile) -> None:
+    """How many images a class has, nobody knows."""
+    if file.recipe.data.sampling is not None:
+        raise RecipeError(
+            f"{file.where('data', 'sampling')}: images are drawn by their classes, and no image "
+            "has a label; leave it out"
+        )
+    for number, stage in enumerate(file.recipe.stages):
+        for key in ("class_weights", "logit_adjustment"):
+            if getattr(stage, key):
+                raise RecipeError(
+                    f"{file.where('stages', number, key)}: goes by how many images each class has, "
+                    "and no image has a label; leave it out"
+                )

@@ -163,15 +163,29 @@ def validated(kind: type[S], content: Mapping[str, Any], source: Source) -> S:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as TOML, complete, with defaults spelled out."""
+    """The recipe as TOML, complete, with defaults spelled out but for those of `recipe_values`."""
     import tomlkit  # noqa: PLC0415 - to read one takes none
 
     return tomlkit.dumps(recipe_values(recipe))
 
 
 def recipe_values(part: Any) -> Any:
-    """A recipe, or a section of one, as plain values; keys without a value are left out."""
-    return TypeAdapter(type(part)).dump_python(part, mode="json", exclude_none=True)
+    """A recipe, or a section of one, as plain values; keys without a value are left out, and those
+    that came with a later release and have their default (`Section.LATER`)."""
+    values = TypeAdapter(type(part)).dump_python(part, mode="json", exclude_none=True)
+    _leave_out_silent(part, values)
+    return values
+
+
+def _leave_out_silent(part: Any, values: Any) -> None:
+    if isinstance(part, list | tuple):
+        for inner, of_it in zip(part, values, strict=True):
+            _leave_out_silent(inner, of_it)
+    elif isinstance(part, BaseModel) or is_dataclass(part):
+        for key in getattr(part, "silent_keys", ()):
+            values.pop(key, None)
+        for key, value in values.items():
+            _leave_out_silent(getattr(part, key), value)
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import field
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,7 @@ from deploy_targets.intervals import FEWEST_ROUNDS
 from foundation.limits import Within
 from smskd.curve import SCHEDULES, leader_of, own_curve, schedule_names, with_schedules
 from smskd.engine import Engine
-from smskd.stage import MethodSpec, Stage, check_sequence
+from smskd.stage import MethodSpec, Stage, at_default, check_sequence
 
 # Each look can be wrong: docs/ci.md adds up what a verdict promises over all of them.
 MOST_RETRIES = 3
@@ -59,9 +59,23 @@ AUGMENT_PRESETS: dict[str, dict[str, float | bool]] = {
 
 
 class Section(BaseModel):
-    """A table of the recipe: unknown keys and wrong types are refused."""
+    """A table of the recipe: unknown keys and wrong types are refused.
+
+    Attributes:
+        LATER: keys that came with a later release; where they have their default, all is as it was
+            before them. What is made of a recipe is told from other work by its values, so that
+            such a key is not written down: what was begun before is gone on with.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
 
     model_config = ConfigDict(**_STRICT, frozen=True)
+
+    @property
+    def silent_keys(self) -> frozenset[str]:
+        """Those of `LATER` that have their default."""
+        defaults = {name: type(self).model_fields[name].default for name in self.LATER}
+        return frozenset(name for name in self.LATER if getattr(self, name) == defaults[name])
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -108,6 +122,7 @@ class TrainingRecipe(Stage):
 
 FROM_SCRATCH = "none"
 """Of `teacher.training.weights`: the teacher is to begin with none."""
+_OF_FINE_TUNING = ("head_epochs", "layer_decay", "patience", "ema_epochs")
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -148,7 +163,7 @@ class TeacherTrainingRecipe(TrainingRecipe):
                 f"patience = {self.patience} ends the training after the best epoch, but keep = "
                 f'"{self.keep}" hands on another; leave keep out'
             )
-        if self.ema_decay is not None and self.ema_epochs and not self.is_fine_tuning:
+        if self.ema_decay is not None and self.ema_epochs:
             raise ValueError("ema_epochs and ema_decay say the same thing; leave out one of them")
         return self
 
@@ -156,6 +171,12 @@ class TeacherTrainingRecipe(TrainingRecipe):
     def is_fine_tuning(self) -> bool:
         """Whether it begins with trained weights."""
         return self.weights not in {None, FROM_SCRATCH}
+
+    @property
+    def silent_keys(self) -> frozenset[str]:
+        """As of a stage; of a fine-tuning, whose keys have other defaults, all are written down."""
+        later = () if self.is_fine_tuning else _OF_FINE_TUNING
+        return super().silent_keys | at_default(self, later)
 
 
 @dataclass(config=_STRICT, frozen=True)
@@ -351,6 +372,8 @@ class DataRecipe(Section):
             is kept. While a stage is trained its reference's answers may take as many: of those
             as many views are kept as have room.
     """
+
+    LATER: ClassVar[tuple[str, ...]] = ("unlabelled",)
 
     name: str = "digits"
     unlabelled: bool = False
@@ -956,6 +979,8 @@ class Recipe(Section):
             far its answer is from knowing nothing.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("teachers", "teacher_mix")
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)] = "run"
     seed: Seed = 0
     metric: Annotated[str, Field(min_length=1)] | None = None
@@ -1000,10 +1025,20 @@ class Recipe(Section):
                 f"there are [[teachers]], and teacher.model = {own.model!r} beside them; leave out "
                 "one of them"
             )
-        if several and (own.weights or own.taps or own.preprocessing):
+        if several and (own.weights or own.taps or own.preprocessing or own.settings):
             raise ValueError(
-                "weights, taps and preprocessing are those of each of several teachers; write them "
-                "in [[teachers]]"
+                "weights, settings, taps and preprocessing are those of each of several teachers; "
+                "write them in [[teachers]]"
+            )
+        if several and (own.head is not None or own.is_fine_tuned):
+            raise ValueError(
+                "several teachers are finished ones, and none has its layers made anew or is "
+                "fine-tuned; leave out teacher.head and teacher.training.weights"
+            )
+        if not several and self.teacher_mix != "average":
+            raise ValueError(
+                f'teacher_mix = "{self.teacher_mix}" is of several teachers; write them as '
+                "[[teachers]], or leave it out"
             )
         if several:
             self.__dict__["teacher"] = own.model_copy(update={"model": MIXED})

@@ -32,7 +32,7 @@ _NOT_FOR_A_TEACHER = (
 def training_values(recipe: Recipe) -> Values:
     """What a run folder is bound to, and a study's: all that its weights depend on."""
     values = recipe_values(recipe.spelled_out())
-    bound = {section: values[section] for section in _TRAINED_BY}
+    bound = {section: values[section] for section in _TRAINED_BY if section in values}
     if recipe.metric is not None and any(stage.keep == "best" for stage in recipe.stages):
         bound["metric"] = recipe.metric
     return {

@@ -21,12 +21,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from deploy_targets.estimating.estimate import is_estimate
+from foundation.documents import parse_toml
 from foundation.errors import (
     BusyError,
     CorruptFileError,
@@ -189,19 +191,28 @@ class RunFolder:
         """
         try:
             recipe = load_recipe(self.recipe_path).recipe
-            content, _ = read_toml(self.recipe_path, "recipe")
-            lacking = sorted(recipe_values(recipe).keys() - content.keys())
-            if lacking:
-                raise CorruptFileError(
-                    f"{self.recipe_path}: not the whole recipe, for it lacks {', '.join(lacking)}; "
-                    "put it back as it was, or choose another folder with --run"
-                )
+            self._check_whole(recipe)
             return recipe
         except RecipeError as error:
             raise RunMismatchError(
                 f"{error}; the run folder was made by another version, or its recipe was edited: "
                 "choose another folder with --run, or delete this one"
             ) from error
+
+    def _check_whole(self, recipe: Recipe) -> None:
+        """A file that was cut off lacks its end. A table that is not there before others that are
+        came with a later release than the one that wrote the file: it has its default."""
+        content, _ = read_toml(self.recipe_path, "recipe")
+        if not recipe_values(recipe).keys() - content.keys():
+            return
+        written = list(parse_toml(dump_recipe(recipe)))
+        lacking = list(takewhile(lambda key: key not in content, reversed(written)))
+        if lacking:
+            raise CorruptFileError(
+                f"{self.recipe_path}: not the whole recipe, for it lacks "
+                f"{', '.join(sorted(lacking))}; put it back as it was, or choose another folder "
+                "with --run"
+            )
 
     def recipe_with(self, changes: Mapping[str, Any]) -> Recipe:
         """The recipe with some keys replaced, by their places, and validated again."""

@@ -23,6 +23,7 @@ from foundation.records import misfits, record_in
 from foundation.sense import above_zero, at_least, shares
 from pipeline.data.dataset_files import files_of
 from pipeline.data.facts import DataFacts, read_facts
+from pipeline.metrics import metric_identity
 from pipeline.models import weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
@@ -193,7 +194,7 @@ def arm_values(recipe: Recipe, arm: Arm, seed: int, facts: DataFacts) -> dict[st
         "data": recipe_values(recipe.data) | {"name": facts.fingerprint or recipe.data.name},
         "engine": engine_values(recipe),
         "threads": recipe.study.threads,
-        **({} if recipe.metric is None else {"metric": recipe.metric}),
+        **({} if recipe.metric is None else {"metric": metric_identity(recipe.metric)}),
     }
 
 

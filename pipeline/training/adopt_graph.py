@@ -46,8 +46,14 @@ def check_as_graph(file: RecipeFile) -> None:
             f"({recipe.data.name}) go with one; export it to ONNX first, or give pictures"
         )
     check_graph_export(recipe, file)
+    if recipe.metric is not None:
+        raise RecipeError(
+            f"{file.where('metric')}: {recipe.metric} judges classifiers; what says what a graph "
+            "is worth is a scorer (--scorer): leave it out"
+        )
     given: dict[tuple[str, str], Any] = {
         ("student", "expect_top1"): recipe.student.expect_top1,
+        ("student", "prune"): recipe.student.prune,
         ("data", "classes"): recipe.data.classes,
         ("data", "image_size"): recipe.data.image_size,
         ("data", "channels"): recipe.data.channels,

@@ -199,6 +199,7 @@ class TrainingData:
 
         Raises:
             RecipeError: when grey values of both have another number of bits.
+            DataLayoutError: when some of them are the dataset's own.
         """
         place = self.recipe.unlabelled_from
         if place is None or self.network is not None:
@@ -214,6 +215,7 @@ class TrainingData:
                 f"{where}: grey values there have {further.grey_bits} bits, and those of "
                 f"{self.recipe.name} {dataset.grey_bits}; set data.grey_bits"
             )
+        _check_are_others(further, dataset, where, self.recipe.name)
         labelled = dataset.test if dataset.train is None else dataset.train
         assert labelled is not None, "a dataset has images"
         return with_channels(further, labelled.read(np.arange(1)).shape[3])
@@ -316,6 +318,19 @@ class TrainingData:
     def _preprocessing_of(self, role: Role) -> Preprocessing:
         splits = self.splits
         return splits.preprocessing if role == "student" else splits.teacher_preprocessing
+
+
+def _check_are_others(further: Dataset, dataset: Dataset, where: str, name: str) -> None:
+    """Of the dataset's own images some are held out, and must not be learned from."""
+    from pipeline.data.image_ids import places_of  # noqa: PLC0415 - torch
+
+    own = places_of(dataset.train) | places_of(dataset.test)
+    both = sorted(own & places_of(further.test))
+    if both:
+        raise DataLayoutError(
+            f"{where}: {len(both)} of the images there are those of {name} too, such as {both[0]}, "
+            "and what is held out for the test would be learned from; name a folder without them"
+        )
 
 
 def _largest_sides(splits: Splits, crop_size: int | None) -> tuple[int, int]:

@@ -152,8 +152,8 @@ def check_one_order(known: Mapping[str, Sequence[str]], classes: Sequence[str]) 
             at = moved[0] if moved else min(len(own), len(expected)) - 1
             raise ModelMismatchError(
                 f"teacher {name}: its class {at} is {own[at]!r}, and that of {first} is "
-                f"{expected[at]!r}; several teachers must know the same classes in the same order "
-                "(data.classes sets the data's)"
+                f"{expected[at]!r}; teachers must know the same classes in the same order as each "
+                "other and the data (data.classes sets the data's)"
             )
 
 

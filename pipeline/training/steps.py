@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline.metrics import metric_identity
 from pipeline.models import teachers_identity, weights_identity
-from pipeline.recipe.code import code_identity
 from pipeline.run_folder.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def teach(
     """
     teacher = data.file.recipe.teacher
     weights = teachers_identity(data.file.recipe)
-    with run.step("teacher", weights=weights, **judged_by(data)) as step:
+    with run.step("teacher", weights=weights, **judged_by(data), **_answered(run, data)) as step:
         if step.needed:
             from pipeline.training.teach import get_teacher  # noqa: PLC0415 - torch
 
@@ -77,7 +77,16 @@ def train_student_alone(run: RunFolder, data: TrainingData, listener: Listener) 
             carry_out(step, data, listener)
 
 
+def _answered(run: RunFolder, data: TrainingData) -> dict[str, dict[str, str]]:
+    """Which images without labels the teacher is asked about, where there are some."""
+    recipe = data.file.recipe.data
+    if not recipe.unlabelled and recipe.unlabelled_from is None:
+        return {}
+    products: dict[str, str] = run.record()["steps"].get("data", {}).get("products", {})
+    return {"answered": products}
+
+
 def judged_by(data: TrainingData) -> dict[str, str]:
     """What judging depends on: the metric's name and code, where the recipe has one."""
     name = data.file.recipe.metric
-    return {} if name is None else {"metric": f"{name} {code_identity(name) or ''}".strip()}
+    return {} if name is None else {"metric": metric_identity(name)}

@@ -52,7 +52,7 @@ from pipeline.training.networks import (
 from pipeline.training.pairing import check_pairing
 from pipeline.training.preparation_trials import remark_on_preparation
 from pipeline.training.prepare import Role, TrainingData
-from pipeline.training.several_teachers import adopt_teachers, member_files
+from pipeline.training.several_teachers import adopt_teachers, check_one_order, member_files
 from pipeline.training.students import new_student
 from smskd.checkpoints.files import save_model, save_tensors
 from smskd.checkpoints.foreign import Loaded
@@ -193,6 +193,8 @@ def _adopted(step: Step, data: TrainingData, asked: NamedTeacher) -> tuple[nn.Mo
     check_answers(teacher, model, first_images(data, "teacher"))
     _check_student(recipe, facts, teacher, data)
     loaded = Loaded(classes=asked.kind.classes(asked.argument))
+    if asked.kind.by_number and loaded.classes is not None:
+        check_one_order({teacher.name: loaded.classes}, facts.classes)
     remark_on_classes(facts.classes, loaded, model, step.remark)
     save_asked(run.teacher / WEIGHTS, teacher)
     return teacher, loaded

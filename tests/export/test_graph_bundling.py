@@ -8,8 +8,16 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
-from any_graphs import SHAPES, adopted, detector, drawn, two_inputs
+from any_graphs import (
+    SHAPES,
+    adopted,
+    detector,
+    drawn,
+    recurrent_in_branches,
+    two_inputs,
+)
 
+from export.checking.outputs import accuracy_facts
 from export.graph_bundling import make_graph_bundles
 from export.graph_requests import GraphSource, Scoring
 from export.graphs.any_graph import inputs_of
@@ -161,3 +169,17 @@ def test_samples_come_one_by_one_in_the_order_of_their_ids(source) -> None:
     part = samples.part([2, 0])
     assert part.ids == ["s2", "s0"]
     assert np.array_equal(part.feed(0)["tokens"], samples.feed(2)["tokens"])
+
+
+def test_recurrent_layers_in_branches_that_go_by_shapes(tmp_path) -> None:
+    """ONNX Runtime cannot load them with the sizes fixed that decide which branch is taken."""
+    source = adopted(recurrent_in_branches(tmp_path / "r.onnx"), {"x": [1, 3, 4]}, tmp_path)
+    manifest, _ = made(source, tmp_path / "bundles", "onnx", "fp32")
+    assert manifest.inputs[0].shape == [1, 3, 4]
+    assert outputs(manifest)["y"]["relative_error"] < 1e-5
+
+
+def test_a_scorer_that_gives_other_scores_is_told_of_in_a_line(source) -> None:
+    scoring = Scoring("mine:score", lambda _outputs, _ids: {}, source.probe)
+    with pytest.raises(ExportError, match="b: scorer mine:score gave the original iou, but this"):
+        accuracy_facts(scoring, {"dice": 1.0}, {"iou": 1.0}, 1.0, "b")

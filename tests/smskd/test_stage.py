@@ -115,6 +115,17 @@ def test_a_method_that_stands_twice_is_refused() -> None:
         Stage((MethodSpec("kd"), MethodSpec("kd", weight=2.0)))
 
 
+def test_keys_that_came_later_are_no_part_of_what_a_stage_is_known_by_where_they_say_nothing() -> (
+    None
+):
+    later = {"class_weights", "logit_adjustment", "label_correction", "teacher"}
+    assert later.isdisjoint(Stage("kd").as_dict())
+    said = Stage(
+        "kd", class_weights="sqrt", logit_adjustment=1.0, label_correction=0.1, teacher="big"
+    )
+    assert later <= said.as_dict().keys()
+
+
 def test_a_stage_as_plain_values_is_json_and_tells_stages_apart() -> None:
     def written(stage: Stage) -> str:
         return json.dumps(stage.as_dict())

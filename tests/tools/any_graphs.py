@@ -102,6 +102,65 @@ def detector(path: Path) -> Path:
     return path
 
 
+def recurrent_in_branches(path: Path) -> Path:
+    """A step of an LSTM for one signal or for several at once, which branches tell apart by shapes,
+    as exporters of recurrent networks write it."""
+    draw = np.random.default_rng(2)
+
+    def step(signals: str, out: str) -> list[onnx.NodeProto]:
+        return [helper.make_node("LSTM", [signals, "w", "r"], [out], hidden_size=2)]
+
+    def branches(condition: str, out: str, one: list[Any], several: list[Any]) -> onnx.NodeProto:
+        def branch(name: str, nodes: list[Any]) -> onnx.GraphProto:
+            given = onnx.ValueInfoProto(name=nodes[-1].output[0])
+            given.type.tensor_type.elem_type = TensorProto.FLOAT
+            return helper.make_graph(nodes, name, [], [given])
+
+        return helper.make_node(
+            "If", [condition], [out],
+            then_branch=branch("one", one), else_branch=branch("several", several),
+        )  # fmt: skip
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "zero"], ["count"]),
+        helper.make_node("Equal", ["count", "one"], ["is_one"]),
+        branches(
+            "is_one", "signals",
+            [helper.make_node("Squeeze", ["x", "first"], ["alone"])],
+            [helper.make_node("Identity", ["x"], ["all"])],
+        ),
+        helper.make_node("Shape", ["signals"], ["left"]),
+        helper.make_node("Size", ["left"], ["axes"]),
+        helper.make_node("Equal", ["axes", "two"], ["is_flat"]),
+        branches(
+            "is_flat", "y",
+            [helper.make_node("Unsqueeze", ["signals", "first"], ["deep"]), *step("deep", "y1")],
+            step("signals", "y2"),
+        ),
+    ]  # fmt: skip
+    y = onnx.ValueInfoProto(name="y")
+    y.type.tensor_type.elem_type = TensorProto.FLOAT
+    weights = {"w": (1, 8, 4), "r": (1, 8, 2)}
+    constants = {"zero": 0, "one": 1, "two": 2, "first": [0]}
+    graph = helper.make_graph(
+        nodes,
+        "recurrent",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "t", 4])],
+        [y],
+        [
+            *(numpy_helper.from_array(draw.standard_normal(shape, np.float32), name)
+              for name, shape in weights.items()),
+            *(numpy_helper.from_array(np.asarray(value, np.int64), name)
+              for name, value in constants.items()),
+        ],
+    )  # fmt: skip
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path
+    )
+    return path
+
+
 def drawn(inputs: list[TensorSpec], count: int, seed: int) -> GraphSamples:
     """Random samples; whole numbers are below 20."""
     draw = np.random.default_rng(seed)

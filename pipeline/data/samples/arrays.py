@@ -5,7 +5,6 @@ The first axis of each is that of the samples.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,7 @@ class ArrayFiles:
             left = most - len(ids)
             if left <= 0:
                 break
-            rows = _rows_in(path, inputs, left)
+            rows = _rows_in(path, inputs, left, before=len(ids))
             for name, values in rows.items():
                 parts[name].append(values)
             ids += [f"{path.name}:{row}" for row in range(len(next(iter(rows.values()))))]
@@ -75,14 +74,19 @@ class ArrayFiles:
         return [path]
 
 
-def _rows_in(path: Path, inputs: Sequence[TensorSpec], most: int) -> dict[str, NDArray[Any]]:
-    """At most so many samples of one file, by input."""
+def _rows_in(
+    path: Path, inputs: Sequence[TensorSpec], most: int, *, before: int
+) -> dict[str, NDArray[Any]]:
+    """At most so many samples of one file, by input; `before` are kept of other files already."""
     try:
         with np.load(path, allow_pickle=False) as file:
             check_names(set(file.files), [spec.name for spec in inputs], str(path))
             arrays = {spec.name: np.asarray(file[spec.name]) for spec in inputs}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = " ".join(str(error).split())[:200]
+    except DataLayoutError:
+        raise
+    # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
+    except Exception as error:
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
         raise CorruptFileError(
             f"{path}: not an {_SUFFIX} file of arrays ({reason}); make it with numpy.savez"
         ) from error
@@ -94,5 +98,5 @@ def _rows_in(path: Path, inputs: Sequence[TensorSpec], most: int) -> dict[str, N
             "is that of the samples"
         )
     count = min(most, *counts.values())
-    check_size(sample_bytes(list(inputs)), count, str(path))
+    check_size(sample_bytes(list(inputs)), before + count, str(path))
     return {spec.name: rows_of(spec, arrays[spec.name][:count], str(path)) for spec in inputs}

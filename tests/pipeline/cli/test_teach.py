@@ -108,6 +108,12 @@ def test_each_mistake_is_told_before_any_work(
             check_names(file)
 
 
+def test_several_teachers_learn_nothing() -> None:
+    teachers = [{"name": name, "model": f"{name}.onnx"} for name in "ab"]
+    with pytest.raises(RecipeError, match="several teachers are finished ones"):
+        weights_to_begin_with(load_recipe(None, {"teachers": teachers}))
+
+
 def test_a_library_says_itself_what_to_begin_with() -> None:
     file = load_recipe(None, {"teacher.model": "torchvision/resnet18"})
     assert weights_to_begin_with(file) == "torchvision:DEFAULT"

@@ -26,7 +26,7 @@ def counted(right: np.ndarray) -> list[Counted]:
 
 
 def agreeing(measurement: Measurement, right: np.ndarray, start: int = 4) -> Measurement:
-    accuracy, agreement = accuracy_in_parts(counted(right), "0" * 64, start)
+    accuracy, agreement = accuracy_in_parts(counted(right), ("0" * 64, "1" * 64), start)
     return replace(measurement, accuracy=accuracy, agreement=agreement)
 
 
@@ -37,12 +37,12 @@ def check(measurements: list[Measurement], **limit: object):
 
 
 def test_labels_and_the_teachers_answers_are_told_apart() -> None:
-    accuracy, agreement = accuracy_in_parts(counted(RIGHT), "0" * 64, 4)
+    accuracy, agreement = accuracy_in_parts(counted(RIGHT), ("0" * 64, "1" * 64), 4)
     assert accuracy is not None and agreement is not None
     assert (accuracy.top1, accuracy.n) == (3 / 4, 4)
     assert (agreement.top1, agreement.n) == (4 / 6, 6)
     assert accuracy.labels_sha256 != agreement.labels_sha256
-    assert accuracy_in_parts(counted(RIGHT), "0" * 64, 0)[0] is None
+    assert accuracy_in_parts(counted(RIGHT), ("0" * 64, "1" * 64), 0)[0] is None
 
 
 def test_agreement_is_judged_by_wilsons_interval(student) -> None:

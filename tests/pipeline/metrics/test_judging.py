@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -181,3 +184,44 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     metric = NamedMetric("mine:score", lambda logits, labels, ids: torch.tensor(0.5))
     assert metric(*some()) == {"score": 0.5}
     assert not math.isnan(metric.judge(*some()).score("score").low)
+
+
+PLANT = """\
+from pipeline.metrics import METRICS
+
+@METRICS.register("escaped")
+def escaped(logits, labels, ids):
+    defects = labels == 1
+    return {"caught": (logits.argmax(1) == 1)[defects].mean(), "n": defects.sum()}
+"""
+ASKED = """\
+import numpy as np
+from pipeline.metrics.judging import load_metric
+metric = load_metric("escaped")
+print(metric.identity)
+print(metric(np.eye(2, dtype=np.float32)[[0, 1, 1, 0]], np.array([0, 1, 1, 1])))
+"""
+
+
+def test_a_metric_of_another_installed_package_is_known_by_its_code(tmp_path: Path) -> None:
+    """In a process of its own, for whoever asked once knows all that there are."""
+    facts = tmp_path / "plant_metrics-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: plant-metrics\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[pipeline.metrics]\nescaped = plant_metrics\n")
+
+    def asked(code: str) -> list[str]:
+        (tmp_path / "plant_metrics.py").write_text(code)
+        path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True,
+            check=True,
+        )  # fmt: skip
+        return done.stdout.splitlines()
+
+    identity, figures = asked(PLANT)
+    assert identity.startswith("escaped ")
+    assert figures == "{'caught': 0.6666666666666666, 'n': 3.0}"
+    again, _ = asked(PLANT.replace("labels == 1", "labels > 0"))
+    assert again != identity

@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import MissingFileError, RecipeError
 from pipeline.recipe.by_name import shipped_names, shipped_recipe
-from pipeline.recipe.file import dump_recipe, load_recipe, parse_override
+from pipeline.recipe.file import dump_recipe, load_recipe, parse_override, recipe_values
 from pipeline.recipe.sections import MethodRecipe, Recipe
 
 FULL = """\
@@ -87,6 +87,48 @@ def test_a_dumped_recipe_spells_the_defaults_out(tmp_path: Path) -> None:
     dumped = dump_recipe(Recipe())
     for line in ("val_fraction = 0.1", "reference_weight = 0.1", "queries = 1000"):
         assert line in dumped
+
+
+class TestKeysThatCameLater:
+    """What was begun before them is told from other work by its values, and is gone on with."""
+
+    def test_are_not_written_down_where_they_say_nothing(self) -> None:
+        values = recipe_values(load_recipe(None).recipe.spelled_out())
+        assert sorted(values) == [
+            "bench", "data", "engine", "export", "gate", "name", "seed", "stages", "student",
+            "study", "teacher",
+        ]  # fmt: skip
+        assert "unlabelled" not in values["data"]
+        for stage in (values["teacher"]["training"], *values["stages"]):
+            assert stage.keys() <= {
+                "accumulate", "carry", "ce_weight", "ema_batch_norm", "epochs", "hold_epochs",
+                "keep", "label_loss", "label_smoothing", "lr", "methods", "momentum",
+                "normalise_weighting", "optimizer", "quantize", "reference_feature_weight",
+                "reference_methods", "reference_temperature", "reference_weight", "schedule",
+                "step_epochs", "warmup_epochs", "weight_decay", "weighting",
+            }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [
+            ("teacher_mix", "entropy"), ("data.unlabelled_from", "folder:x"),
+            ("stages.0.label_correction", 0.5), ("teacher.training.patience", 3),
+        ],
+    )  # fmt: skip
+    def test_are_written_down_where_they_say_something(self, place, value, tmp_path: Path) -> None:
+        teachers = [{"name": name, "model": f"{name}.onnx"} for name in "ab"]
+        more = {"teachers": teachers} if place == "teacher_mix" else {}
+        recipe = load_recipe(None, {place: value, **more}).recipe
+        (tmp_path / "x.toml").write_text(dump_recipe(recipe))
+        assert load_recipe(tmp_path / "x.toml").recipe == recipe
+
+    def test_of_a_fine_tuning_are_written_down_for_their_defaults_are_others(
+        self, tmp_path: Path
+    ) -> None:
+        said = {"teacher.training.weights": "timm:pretrained", "teacher.training.patience": 0}
+        recipe = load_recipe(None, said).recipe
+        (tmp_path / "x.toml").write_text(dump_recipe(recipe))
+        assert load_recipe(tmp_path / "x.toml").recipe.teacher.training.patience == 0
 
 
 def test_a_recipe_without_a_name_is_called_like_its_file(written) -> None:

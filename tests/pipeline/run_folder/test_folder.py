@@ -242,6 +242,15 @@ def test_a_recipe_that_was_cut_off_between_two_lines_does_not_pass_for_the_defau
             run.recipe()
 
 
+def test_a_recipe_that_lacks_what_came_with_a_later_release_has_its_defaults(
+    run: RunFolder,
+) -> None:
+    asked, whole = run.recipe(), run.recipe_path.read_text()
+    start, end = whole.index("\n[export]"), whole.index("\n[bench]")
+    run.recipe_path.write_text(whole[:start] + whole[end:])
+    assert run.recipe() == asked
+
+
 class TestLeftovers:
     """What a killed process left half-made in a run folder."""
 

@@ -278,6 +278,10 @@ def test_a_training_that_begins_with_weights_is_a_fine_tuning_where_nothing_else
         ({"patience": 2, "keep": "last"}, 'keep = "last" hands on another; leave keep out'),
         ({"layer_decay": 1.5}, "layer_decay: must be above 0 and at most 1, but got 1.5"),
         ({"ema_epochs": 1.0, "ema_decay": 0.9}, "ema_epochs and ema_decay say the same thing"),
+        (
+            {"weights": "timm:pretrained", "ema_epochs": 2.0, "ema_decay": 0.9},
+            "ema_epochs and ema_decay say the same thing",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together(changes: dict[str, Any], words: str) -> None:

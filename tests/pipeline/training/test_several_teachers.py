@@ -13,6 +13,7 @@ from export.graphs.to_onnx import export_onnx
 from foundation.errors import ModelMismatchError, RecipeError, RunMismatchError
 from foundation.files import read_json
 from pipeline.cli.distill import teachers_typed
+from pipeline.data.fitting import Preparations, preparations
 from pipeline.models import build_model
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import dump_recipe, load_recipe
@@ -130,6 +131,9 @@ class TestARun:
         ({"stages": [{**KD, "teacher": "c"}]}, "stage 1 has teacher 'c', .* are 'a', 'b'"),
         ({"teacher.model": "resnet20"}, "there are .*teachers.*, and teacher.model = 'resnet20'"),
         ({"teacher.weights": "w.pt"}, "those of each of several teachers"),
+        ({"teacher.settings": {"depth": 3}}, "those of each of several teachers"),
+        ({"teacher.head": "fc"}, "none has its layers made anew or is fine-tuned"),
+        ({"teacher.training.weights": "timm:pretrained"}, "none .* is fine-tuned"),
     ],
 )
 def test_what_several_cannot_do_is_refused_before_any_work(
@@ -159,6 +163,31 @@ def test_one_that_would_have_to_be_trained_is_refused(place: Path, tmp_path: Pat
 def test_teachers_without_sense_are_refused(teachers: list[object], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         load_recipe(None, {"teachers": teachers})
+
+
+def test_a_mix_of_one_is_refused() -> None:
+    with pytest.raises(RecipeError, match='teacher_mix = "entropy" is of several teachers'):
+        load_recipe(None, {"teacher_mix": "entropy"})
+
+
+def test_one_that_was_trained_on_another_part_of_a_picture_is_told_of(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('height = 96\nwidth = 96\nmean = [0.5]\nstd = [0.5]\nfit = "squash"\n')
+    teachers = [
+        {"name": name, "model": "resnet8", "weights": "x.pt", "preprocessing": source}
+        for name, source in (("a", "imagenet"), ("b", "inception"))
+    ]
+    known = prepared(teachers)
+    assert not any("several" in line for line in known.remarks)
+    # The first one's share of the middle, at the size of the largest.
+    assert (known.teacher.size, known.teacher.resize_to) == ((299, 299), (342, 342))
+    teachers[1]["preprocessing"] = str(own)
+    (line,) = (line for line in prepared(teachers).remarks if "several" in line)
+    assert line.startswith("teacher b: was trained on pictures as squash, but several teachers are")
+
+
+def prepared(teachers: list[dict[str, str]]) -> Preparations:
+    return preparations(load_recipe(None, {"teachers": teachers}).recipe)
 
 
 def test_classes_in_another_order_are_refused() -> None:

@@ -121,6 +121,16 @@ def test_a_photo_of_which_nothing_is_stored_is_named(place: Path, tmp_path: Path
         walk(tmp_path / "run", tmp_path, "less.npz", **{"data.name": f"folder:{place / 'photos'}"})
 
 
+def test_classes_in_another_order_are_refused(place: Path, tmp_path: Path) -> None:
+    with np.load(place / "said.npz") as arrays:
+        ids, logits = arrays["ids"], arrays["logits"]
+    np.savez(tmp_path / "other.npz", ids=ids, logits=logits[:, ::-1], classes=["c2", "c1", "c0"])
+    with pytest.raises(
+        ModelMismatchError, match=r"its class 0 is 'c2', and that of the data.*'c0'"
+    ):
+        walk(tmp_path / "run", tmp_path, "other.npz", **{"data.name": f"folder:{place / 'photos'}"})
+
+
 def test_varied_images_are_told_of(place: Path, tmp_path: Path) -> None:
     run = walk(tmp_path / "run", place, "said.npz", **{"data.augment": {"flip": True}})
     assert any("sees it varied" in line for line in run.remarks()["teacher"])

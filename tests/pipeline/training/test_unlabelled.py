@@ -10,16 +10,25 @@ import torch
 from PIL import Image
 from torch import nn
 
+from deploy_targets.device.checks import labels_of
+from deploy_targets.measuring.measure import MeasureOptions, _labels_of
 from export.graphs.to_onnx import export_onnx
-from foundation.errors import DataLayoutError, RecipeError, RunMismatchError
+from foundation.errors import (
+    CorruptFileError,
+    DataLayoutError,
+    RecipeError,
+    RunMismatchError,
+)
 from foundation.files import read_json
-from pipeline.data.facts import AGREEMENT, read_facts, read_images
+from pipeline.commands.export import check_limit
+from pipeline.data.facts import AGREEMENT, TEST, read_facts, read_images
 from pipeline.exporting.export import export_source
+from pipeline.gating.labels import LabelsKnown
 from pipeline.models import build_model
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder, start_run
-from pipeline.training.agreement import ANSWERS
+from pipeline.training.agreement import ANSWERS, answered_batches
 from pipeline.training.networks import trained_student, trained_teacher
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach, train_student_alone
@@ -114,12 +123,30 @@ class TestFramesAlone:
         assert source.evaluation is None and source.validation is None
         assert source.unlabelled is not None and len(source.unlabelled) == 8
 
+    def test_a_metric_has_nothing_to_go_by(self, frames: RunFolder) -> None:
+        with pytest.raises(RecipeError, match="metric macro_f1 has nothing to go by"):
+            check_limit(frames, frames.recipe_with({"metric": "macro_f1"}))
+
     def test_the_same_command_finds_all_done(self, frames: RunFolder, place: Path) -> None:
         before = (frames.stages / "1-kd" / METRICS).stat().st_mtime_ns
         answers = (frames.teacher / ANSWERS).stat().st_mtime_ns
         walk(frames.path, place, "frames", **{"data.unlabelled": True})
         assert (frames.stages / "1-kd" / METRICS).stat().st_mtime_ns == before
         assert (frames.teacher / ANSWERS).stat().st_mtime_ns == answers
+
+    def test_answers_that_were_cut_off_are_told_in_a_line(
+        self, frames: RunFolder, tmp_path: Path
+    ) -> None:
+        whole, run = (frames.teacher / ANSWERS).read_bytes(), RunFolder(tmp_path)
+        run.teacher.mkdir()
+        (run.teacher / ANSWERS).write_bytes(whole[: len(whole) // 2])
+        data = TrainingData(load_recipe(frames.recipe_path))
+        with pytest.raises(CorruptFileError, match="not the teacher's answers"):
+            answered_batches(run, data)
+
+    def test_of_data_that_was_read_anew_the_teacher_is_asked_anew(self, frames: RunFolder) -> None:
+        done = frames.record()["steps"]
+        assert done["teacher"]["depends_on"]["answered"] == done["data"]["products"]
 
     def test_measured_it_is_agreement_and_no_accuracy(self, frames: RunFolder) -> None:
         from pipeline.benching.bench import _judged_on  # noqa: PLC0415
@@ -141,6 +168,11 @@ class TestFramesAlone:
         ({"student.expect_top1": 90.0}, "no image has a label to tell it by"),
         ({"export.max_drop": 1.0}, r"export\.max_drop: accuracy is to be kept within 1 points"),
         ({"gate.limits": {"top1_percent": {"min": 90.0}}}, "limit teacher_agreement_percent"),
+        ({"gate.limits": {"recall.a": {"min": 90.0}}}, "limit teacher_agreement_percent"),
+        ({"metric": "macro_f1"}, "macro_f1 is told by labels"),
+        ({"data.sampling": "sqrt"}, "drawn by their classes"),
+        ({"stages": [{"methods": "kd", "class_weights": "inverse"}]}, "how many images each class"),
+        ({"stages": [{"methods": "kd", "logit_adjustment": 1.0}]}, "how many images each class"),
         (
             {"stages": [{"methods": "kd", "label_correction": 0.3}]},
             "no image has a label to be corrected",
@@ -183,6 +215,14 @@ def test_too_few_images_are_told_of(place: Path, tmp_path: Path) -> None:
         walk(tmp_path / "run", place, str(tmp_path / "few"), **{"data.unlabelled": True})
 
 
+def test_images_that_are_the_datasets_own_are_not_learned_from_again(
+    place: Path, tmp_path: Path
+) -> None:
+    keys = {"data.unlabelled_from": f"folder:{place}"}
+    with pytest.raises(DataLayoutError, match=r"\d+ of the images there are those of folder:"):
+        walk(tmp_path / "run", place, "photos", **keys)
+
+
 class TestBesideOthers:
     @pytest.fixture(scope="class")
     def run(self, place: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
@@ -210,6 +250,17 @@ class TestBesideOthers:
         assert len(images.labels) == 8 + 8
         np.testing.assert_array_equal(images.labels[:8], truth.labels)
         np.testing.assert_array_equal(images.pixels[:8], truth.pixels)
+
+    def test_what_is_judged_by_labels_is_told_by_those_of_the_test_images(
+        self, run: RunFolder
+    ) -> None:
+        """So that the teacher's bundle, which is asked about these alone, answered the same."""
+        options = MeasureOptions(evaluation=run.data / AGREEMENT, agreement_from=8)
+        (before, since), count = _labels_of(options)
+        assert (before, count) == (labels_of(run.data / TEST)[0], 16)
+        known = LabelsKnown([run]).of(before)
+        assert known is not None and len(known.labels) == 8
+        assert LabelsKnown([run]).of(since) is None
 
     def test_the_student_alone_learns_from_labels_alone(self, run: RunFolder) -> None:
         history = read_json(run.alone / METRICS)["history"]

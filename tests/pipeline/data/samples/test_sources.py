@@ -12,12 +12,15 @@ from foundation.errors import (
     DataLayoutError,
     MissingFileError,
     ModelMismatchError,
+    RecipeError,
     UsageError,
 )
 from pipeline.data import load_dataset
 from pipeline.data.sample_files import divided, read_samples, write_samples
 from pipeline.data.samples import names_samples, sample_source
+from pipeline.recipe.file import load_recipe
 from pipeline.recipe.sections import DataRecipe
+from pipeline.training.adopt_graph import check_as_graph
 
 INPUTS = [TensorSpec("image", "float32", "", [1, 2, 2]), TensorSpec("rate", "int64", "", [])]
 
@@ -84,6 +87,10 @@ def test_what_is_no_file_of_arrays_is_told(tmp_path: Path) -> None:
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(CorruptFileError, match="file of arrays"):
         read(tmp_path / "torn.npz")
+    np.save(tmp_path / "alone.npy", np.zeros((3, 2, 2)))
+    (tmp_path / "alone.npy").rename(tmp_path / "alone.npz")
+    with pytest.raises(CorruptFileError, match="file of arrays"):
+        read(tmp_path / "alone.npz")
     np.savez(tmp_path / "pickled.npz", image=np.array([{}, {}]), rate=np.zeros(2))
     with pytest.raises(CorruptFileError, match="file of arrays"):
         read(tmp_path / "pickled.npz")
@@ -164,3 +171,13 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
     again = read_samples(write_samples(tmp_path / "kept.npz", samples))
     assert again.ids == samples.ids
     assert all(np.array_equal(again.arrays[name], samples.arrays[name]) for name in again.arrays)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"metric": "macro_f1"}, "judges classifiers"), ({"student.prune": 0.5}, "leave it out")],
+)
+def test_what_a_graph_has_none_of_is_refused(changes, words: str) -> None:
+    asked = {"student.model": "x.onnx", "data.name": "arrays:x.npz", **changes}
+    with pytest.raises(RecipeError, match=words):
+        check_as_graph(load_recipe(None, asked))
