@@ -10,7 +10,7 @@ from foundation.sense import above_zero, at_least, named
 
 
 @dataclass(frozen=True)
-class OperatorTime:
+class ProfiledOperator:
     """An operator of the graph that a runtime really runs: after it fused, folded and converted.
 
     Attributes:
@@ -65,7 +65,7 @@ class Profiled:
     """
 
     runtime: RuntimeUsed
-    operators: list[OperatorTime] = field(default_factory=list)
+    operators: list[ProfiledOperator] = field(default_factory=list)
     runs: int = 0
     warmup_n: int = 0
     rounds: int = 0

@@ -21,7 +21,7 @@ from deploy_targets.device.channel import Emit, exit_code_of, take_standard_outp
 from deploy_targets.device.engine import InferenceEngine, load_engine
 from deploy_targets.device.jobs import ProfileJob
 from deploy_targets.device.messages import STEPS
-from deploy_targets.device.operator_times import OperatorTime, Profiled, Untold
+from deploy_targets.device.operator_times import Profiled, ProfiledOperator, Untold
 from deploy_targets.device.runtimes import Profiler
 from foundation.records import as_dict, build
 
@@ -41,7 +41,7 @@ class _Round:
     plain_ns: list[int]
     noted_ns: list[int]
     warmup_n: int
-    operators: list[OperatorTime]
+    operators: list[ProfiledOperator]
     not_run: int | None
 
     @property

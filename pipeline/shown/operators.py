@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from deploy_targets.device.operator_times import OperatorTime
+from deploy_targets.device.operator_times import ProfiledOperator
 from deploy_targets.operator_profile import FAMILIES, KindTime, OperatorProfile
 from pipeline.shown.terminal import safe
 
@@ -112,7 +112,7 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> T
     return table
 
 
-def _operator_row(profile: OperatorProfile, operator: OperatorTime) -> list[str]:
+def _operator_row(profile: OperatorProfile, operator: ProfiledOperator) -> list[str]:
     return [
         operator.name,
         operator.kind,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import OperatorTime, Untold
+from deploy_targets.device.operator_times import ProfiledOperator, Untold
 from deploy_targets.device.options import RuntimeOptions
 from foundation.bundle import AnyBundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
@@ -77,7 +77,7 @@ class Profiler(Protocol):
         """
         ...
 
-    def operator_times(self, runs: int) -> tuple[list[OperatorTime], int | None]:
+    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], int | None]:
         """What was noted since it began; nothing is run after that.
 
         Args:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.device.operator_times import OperatorTime
+from deploy_targets.device.operator_times import ProfiledOperator
 
 Event = dict[str, Any]
 FormatOf = Callable[[Mapping[str, Any]], str | None]
@@ -54,7 +54,7 @@ def events_in(path: Path) -> Iterator[Event]:
 
 def mean_times(
     events: Iterable[Event], warmup_n: int, runs: int, format_of: FormatOf
-) -> list[OperatorTime]:
+) -> list[ProfiledOperator]:
     """What each operator takes in an inference.
 
     Args:
@@ -83,7 +83,7 @@ def mean_times(
         )
     kernels = _summed(nodes, counted, format_of)
     return [
-        OperatorTime(
+        ProfiledOperator(
             name=kernel.name,
             kind=kernel.kind,
             ms=kernel.own_us / runs / _US_PER_MS,

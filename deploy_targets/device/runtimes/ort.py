@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import OperatorTime
+from deploy_targets.device.operator_times import ProfiledOperator
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
 from deploy_targets.device.runtimes._ort_profile import events_in, mean_times
 
@@ -160,7 +160,7 @@ class OrtProfiler:
     def begin(self, warmup_n: int) -> None:
         self._warmup_n = warmup_n
 
-    def operator_times(self, runs: int) -> tuple[list[OperatorTime], None]:
+    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], None]:
         """The mean of each kernel's time; what was fused away leaves no trace in the profile."""
         with self._folder:
             events = events_in(self._session.end_profile())

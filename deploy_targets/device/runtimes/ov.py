@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import OperatorTime
+from deploy_targets.device.operator_times import ProfiledOperator
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
 
 if TYPE_CHECKING:
@@ -208,12 +208,12 @@ class OpenVinoProfiler:
             info.node_name: _milliseconds(info) * warmup_n for info in self._session.profile()
         }
 
-    def operator_times(self, runs: int) -> tuple[list[OperatorTime], int]:
+    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], int]:
         """The mean of each operator that ran; fused ones stand under the name of the last."""
         infos, formats = self._session.profile(), self._session.formats()
         ran = [info for info in infos if info.status.name == _EXECUTED]
         times = [
-            OperatorTime(
+            ProfiledOperator(
                 name=info.node_name,
                 kind=info.node_type,
                 ms=self._mean_ms(info, runs),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy_targets.device.operator_times import OperatorTime, Profiled
+from deploy_targets.device.operator_times import Profiled, ProfiledOperator
 from deploy_targets.device.runtimes._ort_profile import mean_times
 from deploy_targets.device.runtimes.ncnn import NcnnSession
 from deploy_targets.device.runtimes.ov import OpenVinoProfiler
@@ -139,8 +139,8 @@ def test_means_of_a_profile_are_of_the_runs_that_count_by_hand():
         node("a_kernel_time", 3010, 60), node("b_kernel_time", 3080, 10, "Gemm"), run(3000, 100),
     ]  # fmt: skip
     assert mean_times(events, 1, 2, format_of) == [
-        OperatorTime("a", "Conv", 0.05, "float"),
-        OperatorTime("b", "Gemm", 0.015, "float"),
+        ProfiledOperator("a", "Conv", 0.05, "float"),
+        ProfiledOperator("b", "Gemm", 0.015, "float"),
     ]
 
 
