@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
-from deploy_targets.device.options import RuntimeOptions, SamplingOptions
+from deploy_targets.device.options import (
+    RuntimeOptions,
+    SamplingOptions,
+    Seconds,
+    SustainedSeconds,
+)
 from foundation.digests import CheckedFiles
+from foundation.limits import Within
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,10 @@ class EngineJob(RuntimeOptions):
     Attributes:
         bundle: the bundle's folder, as the process that does the job sees it.
         checked: which bundle it must be, and what is known of its files; None for any.
+        process: the module that does such a job, in a process of its own.
     """
+
+    process: ClassVar[str]
 
     bundle: str
     runtime: str = field()
@@ -51,6 +61,8 @@ class Job(SamplingOptions, EngineJob):
         only_start: load, answer a few queries, and tell how that began and what memory it took.
     """
 
+    process: ClassVar[str] = "deploy_targets.device.worker"
+
     evaluation: str | None = None
     done: Done = Done()
     only_start: bool = False
@@ -60,7 +72,37 @@ class Job(SamplingOptions, EngineJob):
 class ServerJob(EngineJob):
     """A bundle to load and keep; `warmup_seconds` bounds its warm-up."""
 
+    process: ClassVar[str] = "deploy_targets.device.server"
+
     warmup_seconds: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileJob(EngineJob):
+    """A bundle whose operators to time.
+
+    Attributes:
+        runs: profiled inferences of one sample, or as many as there is time for.
+        max_seconds: for all inferences, those that are not profiled too.
+    """
+
+    process: ClassVar[str] = "deploy_targets.device.profiling"
+
+    runs: Annotated[int, Within(2, 10_000)] = 100
+    max_seconds: Seconds = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SustainJob(SamplingOptions, EngineJob):
+    """A bundle to keep at work, with queries that come as the scenario says.
+
+    Attributes:
+        seconds: for how long.
+    """
+
+    process: ClassVar[str] = "deploy_targets.device.sustaining"
+
+    seconds: SustainedSeconds = field()
 
 
 @dataclass(frozen=True)

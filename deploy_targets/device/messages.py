@@ -9,7 +9,11 @@ they are given is in `jobs`.
   keeps them can give them back as the `Done` of another job, which then goes on from there;
 - From the `server`, which is given a `ServerJob` and then `Turn`s, a line each:
   one "ready" (a `Ready`), then "samples" (`Samples`) for each turn;
-- From both, last, when something is wrong, an "error" (an exit code of
+- From `profiling`, which is given one `ProfileJob`: "facts", "progress", then, last, a "profiled"
+  (`operator_times.Profiled`);
+- From `sustaining`, which is given one `SustainJob`: "facts", "progress", a "ready", a "stretch"
+  (`stretches.Stretch`) for each stretch of the time, then, last, a "sustained";
+- From all, last, when something is wrong, an "error" (an exit code of
   `foundation.errors` and a message of one line).
 """
 

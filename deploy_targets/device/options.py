@@ -19,6 +19,7 @@ from deploy_targets.device.messages import (
 from deploy_targets.device.percentiles import LARGEST, SMALLEST, fewest_queries
 from deploy_targets.device.pinning import check_cores
 from deploy_targets.device.timing import MIN_QUERIES, PERCENTS
+from foundation.durations import seconds_in
 from foundation.errors import UsageError, unknown_name
 from foundation.limits import NotEmpty, Passing, Within, problems_in
 from foundation.records import problems_of
@@ -28,6 +29,9 @@ Threads = Annotated[int, Within(1, 1024)]
 Batch = Annotated[int, Within(1, 65_536)]
 Queries = Annotated[int, Within(MIN_QUERIES, 10_000_000)]
 Seconds = Annotated[float, Within(0, 1e6, above=True)]
+# Of a bundle that is kept at work: what tells anything, and a week.
+_SHORTEST_S, _LONGEST_S = 2.0, 604_800.0
+SustainedSeconds = Annotated[float, Within(_SHORTEST_S, _LONGEST_S)]
 Percent = Annotated[float, Within(SMALLEST, LARGEST)]
 
 
@@ -102,6 +106,18 @@ class SamplingOptions:
     def needed_queries(self) -> int:
         """How many to time: more than was said where a percentile that was asked for needs it."""
         return max([self.queries, *map(fewest_queries, self.percentiles or [])])
+
+
+def sustained_seconds(text: str) -> float:
+    """The seconds of a span that a bundle can be kept at work for.
+
+    Raises:
+        ValueError: when it is none, or too short or too long: "must be …".
+    """
+    seconds = seconds_in(text)
+    if not _SHORTEST_S <= seconds <= _LONGEST_S:
+        raise ValueError(f"must be from {_SHORTEST_S:.0f}s to {_LONGEST_S / 3600:.0f}h")
+    return seconds
 
 
 def check_options(options: RuntimeOptions | SamplingOptions) -> None:

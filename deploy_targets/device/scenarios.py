@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from deploy_targets.device.jobs import Job
 from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Timed
+from deploy_targets.device.options import SamplingOptions
 from deploy_targets.device.runtimes import Run
 from deploy_targets.device.timing import MIN_QUERIES, Clock, no_collection
 
@@ -66,22 +66,28 @@ def time_parts(
         yield part
 
 
-def series_of(job: Job, lanes: Sequence[Run], batches: Sequence[NDArray[Any]]) -> Series:
-    """The series of a job's scenario.
+def series_of(
+    options: SamplingOptions,
+    lanes: Sequence[Run],
+    batches: Sequence[NDArray[Any]],
+    timed_before: int = 0,
+) -> Series:
+    """The series of a scenario.
 
     Args:
-        job: its scenario, seed, and the queries that an earlier process timed.
+        options: the scenario, and its seed.
         lanes: as many ways to run the model as the scenario has streams.
         batches: what is asked, in turns.
+        timed_before: queries that an earlier process timed.
     """
-    inputs, scenario = itertools.cycle(batches), job.full_scenario()
+    inputs, scenario = itertools.cycle(batches), options.full_scenario()
     calls: list[Query] = [_query(lane, inputs) for lane in lanes]
     if scenario.name == MULTI_STREAM:
         return OneByOne(_Together(calls))
     if scenario.name == OFFLINE:
         return Offline(calls)
     if scenario.name == SERVER:
-        return Arrivals(calls, scenario.rate or 1.0, job.seed + job.done.queries)
+        return Arrivals(calls, scenario.rate or 1.0, options.seed + timed_before)
     return OneByOne(calls[0])
 
 

@@ -91,7 +91,7 @@ def _answer_some(job: Job, engine: InferenceEngine, queries: int) -> None:
     """Queries of the job's kind that nobody times: a process has the memory of what it did."""
     at_once = replace(job, rate=_AT_ONCE if job.rate else None)
     batches = _batches(engine, job.full_scenario().batch)
-    series = series_of(at_once, engine.session.lanes(), batches)
+    series = series_of(at_once, engine.session.lanes(), batches, job.done.queries)
     series.part(queries, PART_S)
 
 
@@ -109,7 +109,7 @@ def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
     scenario = job.full_scenario()
     batches = _batches(engine, scenario.batch)
     # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
-    series = series_of(job, engine.session.lanes(), batches)
+    series = series_of(job, engine.session.lanes(), batches, job.done.queries)
     _progress(emit, "warming up")
     call, inputs = engine.run, itertools.cycle(batches)
     warmed = timing.warm_up(lambda: call(next(inputs)), job.max_seconds * _WARMUP_SHARE)

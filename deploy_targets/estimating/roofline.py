@@ -52,6 +52,15 @@ def roofline(work: Sequence[Work], target: Target, threads: int) -> Roofline:
     Raises:
         UsageError: when the profile does not say how much a core does in a cycle.
     """
+    least = least_times(work, target, threads)
+    total = sum(max(operator) for operator in least)
+    by_compute = sum(compute for compute, memory in least if compute >= memory)
+    return Roofline(total, by_compute / total if total else 0.0, len(work))
+
+
+def least_times(work: Sequence[Work], target: Target, threads: int) -> list[tuple[float, float]]:
+    """Of each operator the milliseconds that its arithmetic and its memory take at least, of which
+    it waits for the longer; errors as `roofline`."""
     cycles = (target.clock_mhz or _NOMINAL_MHZ) * 1e3 * threads  # in a millisecond
     rates = {name: rate * cycles for name, rate in target.per_cycle().items()}
     lacking = sorted({operator.precision for operator in work if operator.macs} - set(rates))
@@ -62,10 +71,10 @@ def roofline(work: Sequence[Work], target: Target, threads: int) -> Roofline:
             "that does (docs/targets.md)"
         )
     memory_rate = target.memory_gb_s and target.memory_gb_s * 1e6  # bytes in a millisecond
-    total = by_compute = 0.0
-    for operator in work:
-        compute = 2 * operator.macs / rates[operator.precision] if operator.macs else 0.0
-        memory = operator.bytes / memory_rate if memory_rate else 0.0
-        total += max(compute, memory)
-        by_compute += compute if compute >= memory else 0.0
-    return Roofline(total, by_compute / total if total else 0.0, len(work))
+    return [
+        (
+            2 * operator.macs / rates[operator.precision] if operator.macs else 0.0,
+            operator.bytes / memory_rate if memory_rate else 0.0,
+        )
+        for operator in work
+    ]

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.jobs import EngineJob, ServerJob
 from deploy_targets.device.messages import Message
 from deploy_targets.hosts.host_names import scheme_of
 from foundation.registry import Registry
@@ -53,16 +53,16 @@ class Host(Protocol):
         """
         ...
 
-    def stream(self, job: Job) -> Iterator[Message]:
+    def stream(self, job: EngineJob) -> Iterator[Message]:
         """Do a job in a fresh process there and pass on its messages as they come.
 
         Args:
-            job: its paths are this machine's; bringing the files over, and telling the
-                worker where they are there, is the host's part.
+            job: names the process; its paths are this machine's. Bringing the files over, and
+                telling the process where they are there, is the host's part.
 
         Yields:
-            Messages as `deploy_targets.device.messages` describes; the last is a
-            "result" or an "error". Closing the iterator early ends the process.
+            Messages as `deploy_targets.device.messages` describes; the last is one that
+            ends such a job, or an "error". Closing the iterator early ends the process.
 
         Raises:
             HostError: when the host cannot be reached or the process ends without either.

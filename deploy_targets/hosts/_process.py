@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.jobs import EngineJob, ServerJob
 from deploy_targets.device.messages import Message
 from deploy_targets.hosts._standard_error import StandardError
 from deploy_targets.hosts.answers import STDERR
@@ -24,11 +24,9 @@ from foundation.words import without_password
 
 logger = logging.getLogger(__name__)
 
-WORKER = "deploy_targets.device.worker"
-SERVER = "deploy_targets.device.server"
 Why = Callable[[int, str, bool], str | None]
 
-_FINAL = {"result", "started", "error"}
+_FINAL = {"result", "started", "profiled", "sustained", "error"}
 _SECONDS_TO_LEAVE = 10
 # What it wrote before it sent the error is in the pipe already; a session goes on after it.
 _SECONDS_AFTER_AN_ERROR = 0.3
@@ -173,7 +171,7 @@ class DeviceProcess:
 
 
 def stream_job(
-    command: Sequence[str], job: Job, host: str, environment: Mapping[str, str] | None = None
+    command: Sequence[str], job: EngineJob, host: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[Message]:
     """Run a worker as `stream_from` does.
 
@@ -189,7 +187,9 @@ def stream_job(
     yield from stream_from(DeviceProcess(command, host, environment), job)
 
 
-def stream_from(process: DeviceProcess, job: Job, *, tethered: bool = False) -> Iterator[Message]:
+def stream_from(
+    process: DeviceProcess, job: EngineJob, *, tethered: bool = False
+) -> Iterator[Message]:
     """Give a worker its job and yield its messages; closing the iterator kills it.
 
     Args:

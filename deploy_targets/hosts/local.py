@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deploy_targets.device.facts import Facts, collect
-from deploy_targets.device.jobs import Job, ServerJob
+from deploy_targets.device.jobs import EngineJob, ServerJob
 from deploy_targets.device.messages import Message
 from deploy_targets.hosts import HOSTS, Server
-from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
+from deploy_targets.hosts._process import serve_job, stream_job
 from deploy_targets.hosts.host_names import LOCAL
 from foundation.errors import HostError
 
@@ -31,11 +31,11 @@ class LocalHost:
     def facts(self) -> Facts:
         return collect()
 
-    def stream(self, job: Job) -> Iterator[Message]:
-        yield from stream_job(_command(WORKER), job, self.name, environment=_environment())
+    def stream(self, job: EngineJob) -> Iterator[Message]:
+        yield from stream_job(_command(job.process), job, self.name, environment=_environment())
 
     def serve(self, job: ServerJob) -> AbstractContextManager[Server]:
-        return serve_job(_command(SERVER), job, self.name, environment=_environment())
+        return serve_job(_command(job.process), job, self.name, environment=_environment())
 
 
 def _command(module: str) -> list[str]:

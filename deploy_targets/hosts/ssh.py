@@ -13,18 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from deploy_targets.device.facts import Facts
-from deploy_targets.device.jobs import EngineJob, Job, ServerJob
+from deploy_targets.device.jobs import EngineJob, ServerJob
 from deploy_targets.device.messages import Message
 from deploy_targets.device.runtimes import RUNTIMES
 from deploy_targets.device.tethered import ONE_LINE
 from deploy_targets.hosts import HOSTS, Server
-from deploy_targets.hosts._process import (
-    SERVER,
-    WORKER,
-    serve_from,
-    server_name,
-    stream_from,
-)
+from deploy_targets.hosts._process import serve_from, server_name, stream_from
 from deploy_targets.hosts.host_names import SCHEME, parse_address
 from deploy_targets.remote.session import DeviceSession, connect, open_session
 from deploy_targets.remote.sources import device_sources
@@ -55,32 +49,32 @@ class SshHost:
             session.bring(tree, files)
             return facts_of(session, tree, self.name)
 
-    def stream(self, job: Job) -> Iterator[Message]:
-        command, moved = self._prepare(job, WORKER, ONE_LINE)
+    def stream(self, job: EngineJob) -> Iterator[Message]:
+        command, moved = self._prepare(job, ONE_LINE)
         yield from stream_from(connect(self._address, command), moved, tethered=True)
 
     @contextlib.contextmanager
     def serve(self, job: ServerJob) -> Iterator[Server]:
-        command, moved = self._prepare(job, SERVER)
+        command, moved = self._prepare(job)
         process = connect(self._address, command, server_name(self.name, job))
         with serve_from(process, moved) as server:
             yield server
 
-    def _prepare(self, job: J, module: str, *words: str) -> tuple[list[str], J]:
+    def _prepare(self, job: J, *words: str) -> tuple[list[str], J]:
         """Bring over what a job needs, once.
 
         Returns:
             The command that does it there, and the job with the device's paths.
         """
-        key = (job.runtime, job.bundle, getattr(job, "evaluation", None), module)
+        key = (job.runtime, job.bundle, getattr(job, "evaluation", None), job.process)
         if key not in self._prepared:
-            self._prepared[key] = self._bring(job, module, *words)
+            self._prepared[key] = self._bring(job, *words)
         command, paths = self._prepared[key]
         # What this machine's file system says, says nothing there: the device looks for itself.
         checked = replace(job.checked, digests={}) if job.checked else None
         return command, replace(job, checked=checked, **cast("dict[str, Any]", paths))
 
-    def _bring(self, job: EngineJob, module: str, *words: str) -> tuple[list[str], dict[str, str]]:
+    def _bring(self, job: EngineJob, *words: str) -> tuple[list[str], dict[str, str]]:
         with open_session(self._address) as session:
             self._check_runtime(session, job)
             tree, files = device_sources()
@@ -91,7 +85,7 @@ class SshHost:
         # Runtimes keep files of their own in a user's cache; there, they go with the rest.
         settings = [f"PYTHONPATH={code}", f"XDG_CACHE_HOME={session.device.folder}/cache"]
         settings += [f"{name}={value}" for name, value in SWITCHES.items()]
-        command = ["exec", "env", *settings, python, "-P", "-m", _TETHER, module, *words]
+        command = ["exec", "env", *settings, python, "-P", "-m", _TETHER, job.process, *words]
         return command, paths
 
     def _check_runtime(self, session: DeviceSession, job: EngineJob) -> None:

@@ -26,6 +26,8 @@ from pipeline.run_folder.target_profiles import target_of
 
 Progress = Callable[[str, dict[str, Any]], None]
 
+_COMES_AFTER = frozenset({"against", "rounds", "per_layer", "sustain"})
+
 
 def bench(
     run: RunFolder,
@@ -58,9 +60,9 @@ def bench(
         HostError: when the host fails.
     """
     paths = []
-    for bundle in _chosen(run, only, settings, say):
+    for bundle in chosen_bundles(run, only, settings, say):
         name = name_with_host(bundle.folder.name, settings.host)
-        path = run.bench / f"{name}{_variant(settings)}.json"
+        path = run.bench / f"{name}{variant_of(settings)}.json"
         how = {"manifest": bundle.manifest_sha256, **_measured_by(settings)}
         time_it = partial(_measure, run, bundle, settings, on_progress=on_progress)
         step = _step_name(path)
@@ -85,15 +87,15 @@ def _step_name(path: Path) -> str:
 
 
 def _measured_by(settings: BenchRecipe) -> dict[str, Any]:
-    """What a measurement depends on; comparisons with other bundles come after it."""
+    """What a measurement depends on: what else is looked at comes after it."""
     values: dict[str, Any] = recipe_values(settings)
-    return {key: value for key, value in values.items() if key not in {"against", "rounds"}}
+    return {key: value for key, value in values.items() if key not in _COMES_AFTER}
 
 
-def _chosen(
+def chosen_bundles(
     run: RunFolder, only: Sequence[str] | None, settings: BenchRecipe, say: Callable[[str], None]
 ) -> list[AnyBundle]:
-    """Every bundle to measure."""
+    """Every bundle to measure; arguments and errors as `bench`."""
     folders = {folder.name: folder for folder in run.bundle_folders()}
     if not folders:
         raise MissingFileError(f"{run.bundles}: no bundles yet; make some with `compress export`")
@@ -172,7 +174,7 @@ def _cores_for(pin: str | None, profile: Target | None) -> str | None:
     return None if pin == ANY else pin
 
 
-def _variant(settings: BenchRecipe) -> str:
+def variant_of(settings: BenchRecipe) -> str:
     """What tells a file from that of the plain measurement; nothing for that one."""
     plain = BenchRecipe()
     words = [

@@ -27,13 +27,15 @@ from pipeline.cli._options import recipe_changes, with_recipe
             "accuracy",
         ],
         out=["percentile"],
-        metavars={"pin": "CORES", "against": "BUNDLE|BENCH.json"},
+        metavars={"pin": "CORES", "against": "BUNDLE|BENCH.json", "sustain": "30m"},
     ),
     epilog="Examples:  compress bench  ·  "
     "compress bench runs/digits --bundle local-onnx-int8 --threads 1 --queries 2000  ·  "
     "compress bench runs/digits --scenario server --rate 20 --percentile 99.9  ·  "
     "compress bench runs/digits --pin auto --threads 2  ·  "
     "compress bench runs/digits --against last-release.bundle  ·  "
+    "compress bench runs/digits --bundle local-onnx-int8 --per-layer  ·  "
+    "compress bench runs/digits --bundle local-onnx-int8 --sustain 30m  ·  "
     "compress bench runs/digits --host ssh://pi@raspberrypi.local  ·  "
     "compress bench runs/digits --fleet fleet.toml  ·  "
     "compress bench runs/digits --submit submissions",
@@ -89,7 +91,7 @@ def bench(
         if error is not None:
             raise error
         return
-    outcome, error = bench_only(run, changes, bundle, submit)
+    outcome, ended_by = bench_only(run, changes, bundle, submit)
     present(outcome, json)
-    if error is not None:
-        raise error
+    if ended_by is not None:
+        raise ended_by

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from deploy_targets.comparison import Comparison, read_comparison
 from deploy_targets.measurement import Measurement, read_measurement
+from deploy_targets.measuring.sustain import Stop
+from deploy_targets.operator_profile import OperatorProfile, read_operator_profile
 from deploy_targets.submission import submission_of, write_submission
+from deploy_targets.sustained import Sustained, read_sustained
 from foundation.bundle import Manifest, read_manifest
 from foundation.errors import CompressError, MissingFileError, UsageError
 from foundation.files import user_path
 from foundation.records import as_dict
 from pipeline.benching.bench import bench
 from pipeline.benching.in_turns import is_bundle, time_against
+from pipeline.benching.profiled import profile_bundles
+from pipeline.benching.sustained import sustain_bundles
 from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.recipe.sections import BenchRecipe
 from pipeline.run_folder.folder import RunFolder, open_run, release_of
 from pipeline.shown.graphs import outputs_table
 from pipeline.shown.live import LiveLines, live_lines
+from pipeline.shown.operators import operator_tables
+from pipeline.shown.sustained import sustained_parts
 from pipeline.shown.terminal import (
     Outcome,
     measurement_table,
@@ -45,6 +53,8 @@ class BenchOutcome:
         ratios: to what `--against` named.
         comparisons: the turns that they come from, where there were some.
         submissions: records to give away that were written.
+        operators: where the time of each bundle goes, where that was asked for.
+        sustained: each bundle kept at work for long, where that was asked for.
     """
 
     schema_version: int = 1
@@ -54,6 +64,28 @@ class BenchOutcome:
     ratios: list[RatioShown]
     comparisons: list[Comparison]
     submissions: list[str] = field(default_factory=list)
+    operators: list[OperatorProfile] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LookedInto:
+    """What was looked at besides latencies; see `BenchOutcome`.
+
+    Attributes:
+        stop: what ended a series before its time.
+    """
+
+    operators: list[OperatorProfile] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
+    stop: Stop | None = None
+
+    @property
+    def shown(self) -> list[RenderableType]:
+        """Tables and lines."""
+        profiles = [part for profile in self.operators for part in operator_tables(profile)]
+        series = [part for sustained in self.sustained for part in sustained_parts(sustained)]
+        return [*profiles, *series]
 
 
 @dataclass(frozen=True)
@@ -69,7 +101,7 @@ def bench_only(
     changes: Mapping[str, Any],
     only: Sequence[str] | None,
     submit: Path | None = None,
-) -> tuple[Outcome, CompressError | None]:
+) -> tuple[Outcome, CompressError | KeyboardInterrupt | None]:
     """Measure a run's bundles.
 
     Args:
@@ -79,7 +111,8 @@ def bench_only(
         submit: a folder for records to give away; None writes none.
 
     Returns:
-        What to show, and the error to end with after that: a measurement that is not given away.
+        What to show, and the error to end with after that: a measurement that is not given away, or
+        what stopped a series under sustained load.
     """
     run = open_run(path)
     settings = run.recipe_with(changes).bench
@@ -90,6 +123,7 @@ def bench_only(
         held = HeldAgainst()
         if settings.against:
             held = _held_shown(run, settings, console, only, measurements)
+        looked_into = looked_into_shown(run, settings, console, only)
     written, refused = submitted(run, measurements, submit) if submit else ([], [])
     outcome = BenchOutcome(
         run=str(run.path),
@@ -97,13 +131,17 @@ def bench_only(
         ratios=held.ratios,
         comparisons=held.comparisons,
         submissions=written,
+        operators=looked_into.operators,
+        sustained=looked_into.sustained,
     )
     shown: list[Any] = [measurement_table(measurements), process_table(measurements)]
     of_graphs = [measurement for measurement in measurements if measurement.parity.outputs]
     shown += [outputs_table(of_graphs)] if of_graphs else []
     shown += [ratio_table(held.ratios)] if held.ratios else []
+    shown += looked_into.shown
     shown += [escape(f"to give away: {name}") for name in written]
-    return Outcome(as_dict(outcome), shown), UsageError("; ".join(refused)) if refused else None
+    refusal = UsageError("; ".join(refused)) if refused else None
+    return Outcome(as_dict(outcome), shown), looked_into.stop or refusal
 
 
 def submitted(
@@ -137,19 +175,56 @@ def bench_shown(
     run: RunFolder, settings: BenchRecipe, console: Console, only: Sequence[str] | None = None
 ) -> list[Measurement]:
     """Measure with a live line, and give what was measured."""
+    with _shown_as(console, "measuring") as show:
+        paths = bench(run, settings, show, lambda line: console.print(f"  {line}"), only)
+    return [read_measurement(path) for path in paths]
+
+
+def looked_into_shown(
+    run: RunFolder, settings: BenchRecipe, console: Console, only: Sequence[str] | None = None
+) -> LookedInto:
+    """Profile operators and keep bundles at work, where that was asked for, with a live line.
+
+    What stops a series before its time is no error here: what was measured until then is kept.
+    """
+
+    def say(line: str) -> None:
+        """What is left out has been told when latencies were measured."""
+
+    operators: list[Path] = []
+    if settings.per_layer:
+        with _shown_as(console, "profiling") as show:
+            operators = profile_bundles(run, settings, show, say, only)
+    profiles = [read_operator_profile(path) for path in operators]
+    if settings.sustain is None:
+        return LookedInto(profiles)
+    with _shown_as(console, "at work") as show:
+        files = sustain_bundles(run, settings, show, say, only)
+    return LookedInto(profiles, [read_sustained(path) for path in files.paths], files.stop)
+
+
+@contextmanager
+def _shown_as(console: Console, doing: str) -> Iterator[Callable[[str, dict[str, Any]], None]]:
+    """A live line that says of which bundle something is done, and what is told of it."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with LiveLines(console, *columns) as progress:
-        task = progress.add_task("measuring", total=None)
+        task = progress.add_task(doing, total=None)
         seen: set[str] = set()
 
         def show(bundle: str, facts: dict[str, Any]) -> None:
             if bundle not in seen:
                 seen.add(bundle)
-                console.print(f"  measuring {bundle}")
-            progress.update(task, description=f"measuring {bundle}: {facts.get('step', '')}")
+                console.print(f"  {doing} {bundle}")
+            progress.update(task, description=f"{doing} {bundle}: {_step_words(facts)}")
 
-        paths = bench(run, settings, show, lambda line: console.print(f"  {line}"), only)
-    return [read_measurement(path) for path in paths]
+        yield show
+
+
+def _step_words(facts: dict[str, Any]) -> str:
+    """What is being done; of a bundle at work, since when and how fast."""
+    if "p50_ms" not in facts:
+        return str(facts.get("step", ""))
+    return f"{facts['number']} of {facts['of']} s, p50 {facts['p50_ms']:.3g} ms"
 
 
 def check_against(settings: BenchRecipe) -> None:

@@ -299,6 +299,11 @@ def _bench_one(
 ) -> _HostBench:
     own = {f"bench.{key}": value for key, value in {**host.bench, "host": host.url}.items()}
     settings = run.recipe_with({**changes, **own}).bench
+    if settings.per_layer or settings.sustain:
+        raise UsageError(
+            f"{host.name}: --per-layer and --sustain (bench.per_layer, bench.sustain) look at one "
+            "host; name one with --host"
+        )
     check_against(settings)
     names = only
     if host.target and not only:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from foundation.records import as_dict
-from pipeline.commands.bench import bench_shown
+from pipeline.commands.bench import bench_shown, looked_into_shown
 from pipeline.commands.distill import begin, pruned_lines, stage_table, train
 from pipeline.commands.export import export_shown
 from pipeline.commands.gate import gate_shown
@@ -44,6 +44,9 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         export_shown(run, recipe, console)
         _heading(console, "bench")
         measurements = bench_shown(run, recipe.bench, console)
+        looked_into = looked_into_shown(run, recipe.bench, console)
+        if looked_into.stop is not None:
+            raise looked_into.stop
         verdict = gate_shown(run, recipe.gate, console) if recipe.gate.limits else None
         with at_work(console, "report: drawn and written"):
             content = gather(run)
@@ -56,7 +59,7 @@ def walk(file: RecipeFile, path: Path | None) -> Outcome:
         verdict=verdict,
     )
     shown: list[RenderableType] = [stage_table(run), *pruned_lines(run)]
-    shown += [measurement_table(measurements)]
+    shown += [measurement_table(measurements), *looked_into.shown]
     shown += [verdict_table(verdict)] if verdict else []
     lines = [*headline_lines(content), *(f"report: {report_path}" for report_path in written)]
     return Outcome(

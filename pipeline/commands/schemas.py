@@ -18,7 +18,9 @@ from typing import Any
 from deploy_targets.comparison import Comparison
 from deploy_targets.estimating.estimate import Estimate
 from deploy_targets.measurement import Measurement
+from deploy_targets.operator_profile import OperatorProfile
 from deploy_targets.submission import Submission
+from deploy_targets.sustained import Sustained
 from foundation.explanations import explanations
 from foundation.files import write_json
 from foundation.manifest import GraphManifest, Manifest
@@ -75,10 +77,12 @@ RECORDS: Mapping[str, type] = {
     "comparison": Comparison,
     "estimate": Estimate,
     "measurement": Measurement,
+    "operator-times": OperatorProfile,
     "search": SearchRecord,
     "shipping": Shipping,
     "study": StudyRecord,
     "submission": Submission,
+    "sustained": Sustained,
     "verdict": Verdict,
     "gate-history-line": HistoryLine,
     "bench": BenchOutcome,

@@ -59,7 +59,8 @@ def check_for(
         basis=finding.basis if figure else "none",
         verdict=answer,
         reason=f"an estimate, not a measurement: {reason}" if not is_measured else reason,
-        repeatable=is_measured and (metric.timed or metric.hosted),
+        # Measuring again takes seconds; what took half an hour is for a person to ask for again.
+        repeatable=is_measured and (metric.timed or metric.hosted) and not metric.sustained,
     )
 
 

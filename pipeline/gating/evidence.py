@@ -18,6 +18,8 @@ from deploy_targets.measurement import (
     measurement_in,
     read_measurement,
 )
+from deploy_targets.sustained import KIND as SUSTAINED
+from deploy_targets.sustained import Sustained, read_sustained, sustained_in
 from foundation.bundle import MANIFEST
 from foundation.errors import CorruptFileError, MissingFileError, UsageError
 from foundation.files import read_json, sha256_of
@@ -27,7 +29,7 @@ from pipeline.run_folder.folder import RunFolder
 
 # What `compress bench --json` and `compress estimate --json` print, and where in it records are.
 _PRINTED = {
-    "bench": ("measurements", "comparisons"),
+    "bench": ("measurements", "comparisons", "sustained"),
     "fleet-bench": ("measurements", "comparisons"),
     "estimates": ("estimates",),
 }
@@ -43,12 +45,14 @@ class Evidence:
         estimates: to be judged too.
         runs: folders that these come from, where they do: they have the test images' labels, and
             what the runs' own metric says of bundles.
+        sustained: bundles that were kept at work for long.
     """
 
     measurements: list[Measurement] = field(default_factory=list)
     comparisons: list[Comparison] = field(default_factory=list)
     estimates: list[Estimate] = field(default_factory=list)
     runs: list[RunFolder] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,8 @@ def evidence_of(run: RunFolder, *, allow_estimate: bool = False) -> Evidence:
     measurements = _measurements_of(run, vouching)
     if not measurements and not estimates:
         raise MissingFileError(f"{run.bench}: nothing measured yet; run `compress bench`")
-    return Evidence(measurements, _comparisons_of(run, vouching), estimates, [run])
+    comparisons, sustained = _comparisons_of(run, vouching), _sustained_of(run, vouching)
+    return Evidence(measurements, comparisons, estimates, [run], sustained)
 
 
 def _measurements_of(
@@ -119,9 +124,21 @@ def _comparisons_of(run: RunFolder, vouching: Vouching) -> list[Comparison]:
     return comparisons
 
 
+def _sustained_of(run: RunFolder, vouching: Vouching) -> list[Sustained]:
+    """Series of a run's bundles as they are now; of one that was exported anew it says nothing."""
+    series = []
+    for path in run.sustained_paths():
+        vouching.check_file(path, "compress bench --sustain")
+        sustained = read_sustained(path)
+        if is_current(run, sustained.bundle):
+            series.append(sustained)
+    return series
+
+
 def evidence_in(paths: Sequence[Path], *, allow_estimate: bool = False) -> Evidence:
-    """What lies in files of measurements, comparisons and estimates, or of all that
-    `compress bench --json` printed. A file that a run folder lists must be as it is listed there.
+    """What lies in files of measurements, comparisons, estimates and series under sustained load,
+    or of all that `compress bench --json` printed. A file that a run folder lists must be as it is
+    listed there.
 
     Raises:
         MissingFileError: when a file is not there.
@@ -156,6 +173,8 @@ def _add(evidence: Evidence, raw: object, path: Path, *, allow_estimate: bool) -
         evidence.measurements.append(measurement_in(raw, path))
     elif kind == COMPARISON:
         evidence.comparisons.append(comparison_in(raw, path))
+    elif kind == SUSTAINED:
+        evidence.sustained.append(sustained_in(raw, path))
     elif kind == ESTIMATE and allow_estimate:
         evidence.estimates.append(estimate_in(raw, path))
     elif kind == ESTIMATE:

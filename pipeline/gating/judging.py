@@ -38,6 +38,7 @@ from pipeline.gating.references import (
     suspicion_of,
     teacher_for,
 )
+from pipeline.gating.sustained_metric import sustained_reading
 from pipeline.gating.verdict import (
     Basis,
     Check,
@@ -111,6 +112,11 @@ def check_limits(budget: GateRecipe, where: Callable[[str], str] = "limits.{}".f
                 f"{where(name)}: already compares with the teacher; give max or min, or "
                 "max_regression of the metric that it is made of"
             )
+        if metric.sustained and limit.max_regression is not None:
+            raise UsageError(
+                f"{where(name)}: is held to no reference, for a machine gets as warm as its room "
+                "lets it; give max or min, not max_regression"
+            )
         if metric.compares and limit.max_regression is not None:
             raise UsageError(
                 f"{where(name)}: already compares with the original; give max or min, not "
@@ -175,6 +181,7 @@ class _Judge:
         self._measurements = evidence.measurements
         self._baseline = baseline or Baseline()
         self._comparisons = [*evidence.comparisons, *self._baseline.comparisons]
+        self._sustained = evidence.sustained
         self._labels = LabelsKnown([*evidence.runs, *self._baseline.runs])
         self._own, self._own_before = OwnValues(evidence.runs), OwnValues(self._baseline.runs)
 
@@ -199,6 +206,8 @@ class _Judge:
             missing = Missing("not measured: an estimate is compared with nothing; bench a device")
             figure = missing if metric.read is None else read(metric, subject, name)
             return MetricReading(figure, "estimate")
+        if metric.sustained:
+            return sustained_reading(subject, self._sustained)
         if metric.versus_teacher is None and metric.of_answers:
             return self._of_answers(subject, metric, name)
         if metric.versus_teacher is None:

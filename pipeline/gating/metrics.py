@@ -85,6 +85,8 @@ class Metric:
         own: whether it is a value of the run's own metric, in a unit of its own.
         compares: whether it already says how far a bundle is from the original, so that no
             regression of it is counted.
+        sustained: whether it is of a bundle that was kept at work for long, which is a record of
+            its own; see `pipeline.gating.sustained_metric`.
     """
 
     words: str
@@ -98,6 +100,7 @@ class Metric:
     by_class: str | None = None
     own: bool = False
     compares: bool = False
+    sustained: bool = False
 
     @property
     def regressions_within(self) -> tuple[float, float]:
@@ -241,6 +244,11 @@ METRICS: Mapping[str, Metric] = {
     ),
     "steady_memory_mb": Metric(
         "its memory between queries", _memory("steady"), unit="MiB", timed=False
+    ),
+    "sustained_latency_p95_ms": Metric(
+        "95th percentile of a query's latency in the last third of the time under sustained load",
+        unit="ms",
+        sustained=True,
     ),
     "energy_j_per_image": Metric("energy of an image", _energy, unit="J"),
     "startup_ms": Metric("import, load and first inference of a process", _startup, unit="ms"),

@@ -53,10 +53,12 @@ class Vouching:
             )
 
     def doubts(self) -> list[str]:
-        """Measurements, estimates and comparisons that are not as a step of the run made them: a
-        line each, such as "changed since the run made it: bench/a@local.json"."""
+        """Measurements, estimates, comparisons and series under sustained load that are not as a
+        step of the run made them: a line each, such as "changed since the run made it:
+        bench/a@local.json"."""
         run, lines = self._run, []
-        for path in [*run.measurement_paths(), *run.estimate_paths(), *run.comparison_paths()]:
+        measured = [*run.measurement_paths(), *run.estimate_paths(), *run.comparison_paths()]
+        for path in [*measured, *run.sustained_paths(), *run.operator_paths()]:
             name, listed = path.relative_to(run.path).as_posix(), self._listed_as(path)
             if listed is None:
                 lines.append(f"not made by any step of the run: {name}")

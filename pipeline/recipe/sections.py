@@ -19,10 +19,15 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from deploy_targets.device.options import Batch, RuntimeOptions, SamplingOptions
+from deploy_targets.device.options import (
+    Batch,
+    RuntimeOptions,
+    SamplingOptions,
+    sustained_seconds,
+)
 from deploy_targets.hosts.host_names import LOCAL, password_problem
 from deploy_targets.intervals import FEWEST_ROUNDS
-from foundation.limits import Within
+from foundation.limits import Passing, Within
 from smskd.curve import SCHEDULES, leader_of, own_curve, schedule_names, with_schedules
 from smskd.engine import Engine
 from smskd.stage import MethodSpec, Stage, at_default, check_sequence
@@ -693,11 +698,17 @@ class BenchRecipe(SamplingOptions, RuntimeOptions, HostRecipe):
         against: also time the run's bundle in turns with this one, a folder or a packed file; or
             show its ratio to a stored measurement, which is not interleaved.
         rounds: rounds of turns, in fresh processes each.
+        per_layer: also show where the time goes, operator by operator, as the runtime's own
+            profile tells it; the latencies are those of processes that nobody profiles.
+        sustain: also keep each bundle at work for so long (90s, 30m, 1h), and tell whether it holds
+            its speed.
     """
 
     accuracy: bool = True
     against: str | None = None
     rounds: Annotated[int, Within(FEWEST_ROUNDS, 10_000)] = 16
+    per_layer: bool = False
+    sustain: Annotated[str | None, Passing(sustained_seconds)] = None
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deploy_targets.comparison import read_comparison
 from deploy_targets.estimating.estimate import Estimate, read_estimate
 from deploy_targets.measurement import Measurement, read_measurement
+from deploy_targets.operator_profile import OperatorProfile
+from deploy_targets.sustained import Sustained
 from foundation.errors import MissingFileError
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.exporting.choice import Shipping, read_shipping
@@ -19,6 +21,7 @@ from pipeline.gating.vouching import Vouching
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.gain import Gain, gain_of
 from pipeline.report.headline import Headline, headline_of, host_to_show
+from pipeline.report.looked_into import read_profiles, read_series
 from pipeline.report.waterfall import (
     WaterfallStep,
     alone_step,
@@ -61,6 +64,8 @@ class ReportContent:
             those figures are left out.
         waterfall: from teacher to INT8, for one target, with the latencies of one host.
         host: that host; None when nothing was measured.
+        operators: where the time of bundles goes, where that was asked for.
+        sustained: bundles that were kept at work for long.
     """
 
     name: str
@@ -85,6 +90,8 @@ class ReportContent:
     outdated: list[str]
     waterfall: list[WaterfallStep]
     host: str | None
+    operators: list[OperatorProfile] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
 
     @property
     def plain(self) -> list[Measurement]:
@@ -163,6 +170,8 @@ def gather(run: RunFolder) -> ReportContent:
         outdated=outdated,
         waterfall=[*student_steps, *bundle_steps(bundles, student_steps[-1], latencies)],
         host=host or (shipping.measured_on if shipping else None),
+        operators=read_profiles(run),
+        sustained=read_series(run),
     )
 
 

@@ -17,6 +17,7 @@ from foundation.places import without_folders
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
 from pipeline.gating.vouching import Vouching
+from pipeline.report.looked_into import LookedIntoPlots, plots_of, read_profiles, read_series
 from pipeline.report.tables import Words
 from pipeline.report.write import PAGE, SUMMARY, report_named
 from pipeline.run_folder.folder import RunFolder
@@ -45,6 +46,7 @@ class GraphReport:
         verdict: the gate's, or None.
         unvouched: files that are not as the run made them, a line each.
         outdated: names of bundles that were exported anew since they were measured.
+        looked_into: plots of operators, and of bundles at work for long.
     """
 
     name: str
@@ -55,6 +57,7 @@ class GraphReport:
     verdict: Verdict | None
     unvouched: list[str]
     outdated: list[str]
+    looked_into: LookedIntoPlots
 
 
 def gather_graph(run: RunFolder) -> GraphReport:
@@ -81,6 +84,7 @@ def gather_graph(run: RunFolder) -> GraphReport:
         verdict=verdict,
         unvouched=Vouching(run).doubts(),
         outdated=outdated,
+        looked_into=plots_of(read_profiles(run), read_series(run)),
     )
 
 
@@ -100,9 +104,10 @@ def report_graph(run: RunFolder, content: GraphReport, folder: Path | None = Non
         templates("pipeline.report").get_template(f"graph.{kind}.j2")
         for templates, kind in ((html_templates_of, "html"), (markdown_templates_of, "md"))
     )
-    nothing = script_data({"plots": {}, "front": None})
+    plots = {plot.id: plot.as_drawn() for plot in content.looked_into.plots}
+    data = script_data({"plots": plots, "front": None})
     with report_named(place):
-        page = html.render(**shown, page_data=nothing, plotting_script=plotting_script())
+        page = html.render(**shown, page_data=data, plotting_script=plotting_script())
         write_text(place / PAGE, page)
         write_text(place / SUMMARY, markdown.render(**shown).rstrip() + "\n")
     return [place / PAGE, place / SUMMARY]
@@ -144,6 +149,7 @@ def _shown(content: GraphReport) -> dict[str, Any]:
         "notes": notes,
         "doubts": doubts,
         "tables": graph_tables(content),
+        "looked": content.looked_into,
     }
 
 

@@ -17,6 +17,7 @@ from pipeline.report.flips import Flips, flips_of
 from pipeline.report.front import FrontPoint, placed, point_of
 from pipeline.report.headline import Headline
 from pipeline.report.latency_plots import latency_plots, without_samples
+from pipeline.report.looked_into import LookedIntoPlots, plots_of
 from pipeline.report.matrices import Matrix, confusion_matrix, retention_matrix
 from pipeline.report.step_plots import step_plots
 from pipeline.report.training_plots import training_plots
@@ -35,6 +36,7 @@ class PageParts:
         confusions: before and after.
         flips: of what ships against what it stands in for, then against its own FP32.
         lacking: why a section is not there, a line each, by section.
+        looked_into: operators, and bundles at work for long.
     """
 
     points: list[FrontPoint] = field(default_factory=list)
@@ -47,11 +49,13 @@ class PageParts:
     confusions: list[Matrix] = field(default_factory=list)
     flips: list[Flips] = field(default_factory=list)
     lacking: dict[str, str] = field(default_factory=dict)
+    looked_into: LookedIntoPlots = field(default_factory=LookedIntoPlots)
 
     @property
     def plots(self) -> list[Plot]:
         """All of them."""
-        return [*self.steps, *self.training, *self.latency, *self.answers, *self.layers]
+        own = [*self.steps, *self.training, *self.latency, *self.answers, *self.layers]
+        return [*own, *self.looked_into.plots]
 
 
 def parts_of(content: ReportContent, details: ReportDetails | None, step_caption: str) -> PageParts:
@@ -88,6 +92,7 @@ def parts_of(content: ReportContent, details: ReportDetails | None, step_caption
         confusions=[confusion_matrix(name, details.answers[name], names) for name in main or ()],
         flips=[flips_of(pair, details, names) for pair in pairs],
         lacking=_lacking(content, details, main),
+        looked_into=plots_of(content.operators, content.sustained),
     )
 
 

@@ -87,6 +87,8 @@ def _sections(content: ReportContent, page: PageParts) -> list[tuple[str, str]]:
         ),
         ("classes", "classes"): content.scores,
         ("latency", "latencies"): content.measurements,
+        ("operators", "where the time goes"): content.operators,
+        ("sustained", "at work for long"): content.sustained,
         ("gate", "gate"): content.verdict,
         ("answers", "answers"): page.answers or page.lacking.get("answers"),
         ("bundles", "bundles"): content.exported,

@@ -169,6 +169,16 @@ class RunFolder:
         return self.bench / "comparisons"
 
     @property
+    def operators(self) -> Path:
+        """Where the time of each bundle goes, as its runtime told it."""
+        return self.bench / "operators"
+
+    @property
+    def sustained(self) -> Path:
+        """Bundles that were kept at work for long."""
+        return self.bench / "sustained"
+
+    @property
     def logs(self) -> Path:
         """What processes that failed on a device said."""
         return self.path / "logs"
@@ -271,6 +281,14 @@ class RunFolder:
         """All comparisons made so far: of the choice of what ships, and with others' bundles."""
         shipped = self.path / "comparison.json"
         return [*([shipped] if shipped.is_file() else []), *sorted(self.comparisons.glob("*.json"))]
+
+    def operator_paths(self) -> list[Path]:
+        """All profiles of operators made so far, sorted by name."""
+        return sorted(self.operators.glob("*.json"))
+
+    def sustained_paths(self) -> list[Path]:
+        """All series under sustained load so far, sorted by name."""
+        return sorted(self.sustained.glob("*.json"))
 
     @contextmanager
     def step(self, name: str, **depends_on: Any) -> Iterator[Step]:

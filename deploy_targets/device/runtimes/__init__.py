@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.device.operator_times import ProfiledOperator, Untold
 from deploy_targets.device.options import RuntimeOptions
 from foundation.bundle import AnyBundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
@@ -58,6 +59,38 @@ Run: TypeAlias = "Callable[[Any], Any]"
 the names of its inputs to a list of arrays, one an output."""
 
 
+class Profiler(Protocol):
+    """A model in a session of its own, which notes how long each of its operators takes.
+
+    Noting takes time too: nothing that it runs is a latency of the model.
+    """
+
+    def run(self, batch: Any) -> Any:
+        """What it answers to a query; see `Run`."""
+        ...
+
+    def begin(self, warmup_n: int) -> None:
+        """What ran until now does not count: the first runs plan, compile and pack weights.
+
+        Args:
+            warmup_n: how many runs that were, one at least.
+        """
+        ...
+
+    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], int | None]:
+        """What was noted since it began; nothing is run after that.
+
+        Args:
+            runs: how many there were since.
+
+        Returns:
+            Operators that took time, in the order in which they run, each the mean of these runs;
+            and how many others the runtime has merged into them or left out, None where it does not
+            tell.
+        """
+        ...
+
+
 class Session(Protocol):
     """A model that is loaded and can be run.
 
@@ -78,6 +111,10 @@ class Session(Protocol):
 
     def executed_precision(self) -> ExecutedPrecision:
         """The number formats that the runtime really uses, read back from it."""
+        ...
+
+    def profiler(self) -> Profiler | Untold:
+        """The model once more, in a session that the runtime itself profiles; or why it cannot."""
         ...
 
 

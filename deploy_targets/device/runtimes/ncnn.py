@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.device.operator_times import Untold
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, summarise_precision
 
 if TYPE_CHECKING:
@@ -106,6 +107,13 @@ class NcnnSession:
         is_half = self._model.precision_hint != "f32" and self._library.cpu_support_arm_asimdhp()
         kinds = [line.split()[0] for line in self._lines[_HEAD:]]
         return summarise_precision("f16" if is_half else "f32" for k in kinds if k in _COMPUTE)
+
+    def profiler(self) -> Untold:
+        """Layers are timed by a library that was built for it alone, and the wheel's is not."""
+        return Untold(
+            "ncnn does not tell where its time goes: its Python wheel is built without "
+            "NCNN_BENCHMARK"
+        )
 
 
 def _input_shape(lines: list[str]) -> tuple[int, int, int]:

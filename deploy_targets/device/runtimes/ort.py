@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
+from deploy_targets.device.operator_times import ProfiledOperator
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
+from deploy_targets.device.runtimes._ort_profile import events_in, mean_times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,17 +54,23 @@ class OrtSession:
         model: to load.
         providers: names of those that may compute, the preferred first, or with its settings.
         pool: threads of ONNX Runtime's own pool; None for the model's.
+        profile: where its profile begins to be written; None for no profile.
     """
 
     def __init__(
-        self, library: Any, model: Model, providers: Sequence[Any], pool: int | None = None
+        self,
+        library: Any,
+        model: Model,
+        providers: Sequence[Any],
+        pool: int | None = None,
+        profile: Path | None = None,
     ) -> None:
         self._library = library
         self._model = model
         self._providers, self._pool = list(providers), pool or model.threads
         self._output_names = list(model.output_names) or [model.output_name]
         self._input_name = model.input_name
-        self._session = self._open(self._options())
+        self._session = self._open(self._options(profile))
 
     @property
     def provider(self) -> str:
@@ -83,21 +90,34 @@ class OrtSession:
     def executed_precision(self) -> ExecutedPrecision:
         """Profile one inference, in a session of its own: profiling slows the one it is on for."""
         with tempfile.TemporaryDirectory() as folder:
-            options = self._options()
-            options.enable_profiling = True
-            options.profile_file_prefix = str(Path(folder) / "profile")
-            session = self._open(options)
+            session = self._open(self._options(Path(folder)))
             session.run(self._output_names, self._example(session))
-            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return summarise_precision(_compute_formats(events))
+            events = events_in(Path(session.end_profiling()))
+            return summarise_precision(_compute_formats(events))
+
+    def profiler(self) -> OrtProfiler:
+        """A session of its own that writes a profile: a file with a line for each operator of each
+        inference."""
+        folder = tempfile.TemporaryDirectory()
+        session = type(self)(
+            self._library, self._model, self._providers, self._pool, Path(folder.name)
+        )
+        return OrtProfiler(session, folder)
+
+    def end_profile(self) -> Path:
+        """Write the profile to its end, for a session that has one."""
+        return Path(self._session.end_profiling())
 
     def _open(self, options: Any) -> Any:
         return self._library.InferenceSession(
             str(self._model.path), options, providers=self._providers
         )
 
-    def _options(self) -> Any:
+    def _options(self, profile: Path | None = None) -> Any:
         options = self._library.SessionOptions()
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile / "profile")
         options.intra_op_num_threads = self._pool
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
@@ -125,6 +145,28 @@ class OrtGraphSession(OrtSession):
         return self._model.example
 
 
+class OrtProfiler:
+    """A session that writes a profile of all that it runs.
+
+    Args:
+        session: it.
+        folder: where the profile lies; it goes when it has been read.
+    """
+
+    def __init__(self, session: OrtSession, folder: tempfile.TemporaryDirectory[str]) -> None:
+        self._session, self._folder, self._warmup_n = session, folder, 0
+        self.run: Run = session.run
+
+    def begin(self, warmup_n: int) -> None:
+        self._warmup_n = warmup_n
+
+    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], None]:
+        """The mean of each kernel's time; what was fused away leaves no trace in the profile."""
+        with self._folder:
+            events = events_in(self._session.end_profile())
+            return mean_times(events, self._warmup_n, runs, _format_of), None
+
+
 def session_of(
     library: Any, model: Model, providers: Sequence[Any], pool: int | None = None
 ) -> OrtSession:
@@ -133,7 +175,7 @@ def session_of(
     return kind(library, model, providers, pool)
 
 
-def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:
+def _compute_formats(events: Iterator[dict[str, Any]]) -> Iterator[str]:
     """The format in which each convolution or matrix product of a profile ran."""
     for event in events:
         arguments = event.get("args", {})
@@ -141,8 +183,18 @@ def _compute_formats(events: list[dict[str, Any]]) -> Iterator[str]:
         if event.get("cat") != "Node" or "input_type_shape" not in arguments:
             continue
         if any(name in arguments["op_name"] for name in _COMPUTE):
-            inputs = [kind for entry in arguments["input_type_shape"] for kind in entry]
-            yield _format(arguments["op_name"], inputs)
+            yield _format(arguments["op_name"], _types_of(arguments))
+
+
+def _format_of(arguments: Mapping[str, Any]) -> str | None:
+    """The format of what a kernel works on; None where it is no number format to compute in."""
+    inputs = _types_of(arguments)
+    found = _format(arguments["op_name"], inputs) if inputs else None
+    return found if found in _FORMATS.values() else None
+
+
+def _types_of(arguments: Mapping[str, Any]) -> list[str]:
+    return [kind for entry in arguments["input_type_shape"] for kind in entry]
 
 
 def _format(operator: str, inputs: list[str]) -> str:

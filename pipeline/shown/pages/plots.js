@@ -52,10 +52,10 @@
       splitLine: { lineStyle: { color: colours.line } }, nameGap: upright ? 44 : 30,
     };
     if (axis.categories) {
-      const turned = isTurned(axis);
-      return { ...shared, type: "category", data: axis.categories, splitLine: { show: false }, nameGap: 60,
+      const turned = !upright && isTurned(axis);
+      return { ...shared, type: "category", data: axis.categories, inverse: upright, splitLine: { show: false }, nameGap: 60,
         axisLabel: { color: colours.quiet, rotate: turned ? 40 : 0, hideOverlap: false,
-          width: 150, overflow: "truncate", interval: axis.categories.length > 24 ? "auto" : 0 } };
+          width: 150, overflow: "truncate", interval: !upright && axis.categories.length > 24 ? "auto" : 0 } };
     }
     const range = log ? logRange(values) : { min: axis.low ?? undefined, max: axis.high ?? undefined };
     return { ...shared, ...range, type: log ? "log" : "value", scale: axis.low === null,
@@ -64,6 +64,7 @@
 
   const longestName = (axis) => Math.min(26, Math.max(...axis.categories.map((name) => name.length)));
   const isTurned = (axis) => longestName(axis) * axis.categories.length > 70;
+  const roomLeft = (axis) => Math.min(170, 24 + 6.5 * longestName(axis));
   const roomBelow = (axis) => (isTurned(axis) ? 24 + 4.6 * longestName(axis) : 34);
 
   function zoomOptions() {
@@ -120,11 +121,12 @@
     option.xAxis = axisOption(plot.x, state.logs.x, colours, false, valuesAt(0));
     option.yAxis = axisOption(plot.y, state.logs.y, colours, true, valuesAt(1));
     if (plot.x.categories) option.grid = { ...option.grid, bottom: roomBelow(plot.x) };
+    if (plot.y.categories) option.grid = { ...option.grid, left: roomLeft(plot.y) };
     option.series = plot.series.map((series, place) => seriesOption(plot, series, place, state.logs, colours));
     option.legend = { show: false, data: plot.series.map((series) => series.name), selected: state.selected };
     option.tooltip.trigger = "item";
     option.tooltip.formatter = (at) => hint([
-      at.seriesName, `${plot.x.name || "at"}: ${named(plot.x, at.value[0])}`, `${plot.y.name}: ${figure(at.value[1])}`]);
+      at.seriesName, `${plot.x.name || "at"}: ${named(plot.x, at.value[0])}`, `${plot.y.name || "of"}: ${named(plot.y, at.value[1])}`]);
     return option;
   }
 
@@ -258,7 +260,8 @@
 
   function setZoom(holder, start, end) {
     holder.state.zoom = [start, end];
-    const axes = holder.plot && holder.plot.x.categories ? ["x"] : ["x", "y"];
+    const plot = holder.plot;
+    const axes = plot && plot.x.categories ? ["x"] : plot && plot.y.categories ? ["y"] : ["x", "y"];
     for (const dataZoomId of axes) holder.chart.dispatchAction({ type: "dataZoom", dataZoomId, start, end });
   }
 

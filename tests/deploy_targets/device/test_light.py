@@ -14,7 +14,7 @@ from deploy_targets.device.scenarios import series_of
 ALLOWED = {"deploy_targets", "foundation", "numpy"}
 
 
-@pytest.mark.parametrize("module", ["worker", "server"])
+@pytest.mark.parametrize("module", ["worker", "server", "profiling", "sustaining"])
 def test_a_process_imports_nothing_beyond_numpy(module):
     code = (
         f"import deploy_targets.device.{module}, json, sys\n"

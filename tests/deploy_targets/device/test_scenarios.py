@@ -19,7 +19,7 @@ def series(scenario, *lanes, seed=0, done=0):
         bundle="bundle", runtime="runtime", scenario=scenario.name, batch=scenario.batch,
         streams=scenario.streams, rate=scenario.rate, seed=seed, done=Done(queries=done),
     )  # fmt: skip
-    return series_of(job, lanes, IMAGES)
+    return series_of(job, lanes, IMAGES, job.done.queries)
 
 
 class Model:

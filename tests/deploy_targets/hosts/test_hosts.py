@@ -13,7 +13,7 @@ import pytest
 from deploy_targets.device.facts import collect
 from deploy_targets.device.jobs import Job, ServerJob, Turn
 from deploy_targets.hosts import HOSTS, open_host
-from deploy_targets.hosts._process import SERVER, WORKER, serve_job, stream_job
+from deploy_targets.hosts._process import serve_job, stream_job
 from deploy_targets.hosts.answers import error_of
 from deploy_targets.measuring.compare import CompareOptions, compare
 from deploy_targets.measuring.measure import MeasureOptions, measure
@@ -169,14 +169,14 @@ def test_a_host_that_keeps_its_files_elsewhere_is_one_registered_class(onnx_bund
         def stream(self, job):
             there = Path(shutil.copytree(job.bundle, tmp_path / "there" / "bundle"))
             yield from stream_job(
-                [sys.executable, "-m", WORKER], replace(job, bundle=str(there)), self.name
+                [sys.executable, "-m", job.process], replace(job, bundle=str(there)), self.name
             )
 
         @contextmanager
         def serve(self, job):
             there = Path(shutil.copytree(job.bundle, tmp_path / "there" / str(time.time_ns())))
             moved = replace(job, bundle=str(there))
-            with serve_job([sys.executable, "-m", SERVER], moved, self.name) as server:
+            with serve_job([sys.executable, "-m", job.process], moved, self.name) as server:
                 yield server
 
     HOSTS.register("elsewhere")(Elsewhere)
