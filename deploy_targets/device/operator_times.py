@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from deploy_targets.device.messages import RuntimeUsed
@@ -35,6 +35,28 @@ class ProfiledOperator:
 
 
 @dataclass(frozen=True)
+class NotedTimes:
+    """What a profiler noted.
+
+    Attributes:
+        operators: that took time, in the order in which they run, each the mean of those runs.
+        counted: which runs since it began they are means of, by their places from 0 on.
+        not_run: as of `Profiled`.
+    """
+
+    operators: list[ProfiledOperator]
+    counted: list[int]
+    not_run: int | None = None
+
+
+def calm_half(taken_ns: Sequence[int]) -> list[int]:
+    """Places of the faster half of runs, in order: where the system let another process go first,
+    one run can be more than all others together, and its operators with it."""
+    fastest = sorted(range(len(taken_ns)), key=lambda place: taken_ns[place])
+    return sorted(fastest[: (len(taken_ns) + 1) // 2])
+
+
+@dataclass(frozen=True)
 class Untold:
     """A runtime cannot say where the time goes.
 
@@ -52,13 +74,14 @@ class Profiled:
     Attributes:
         runtime: the runtime and its settings.
         operators: that took time, in the order in which they run.
-        runs: inferences that the figures are means of.
+        runs: inferences that the figures are means of: the faster half where the runtime tells of
+            each, else all.
         warmup_n: profiled ones before them, which do not count.
         rounds: fresh sessions that were profiled; the figures are those of the fastest, which was
             disturbed least.
         whole_ms: mean of these inferences from outside, the image in and the logits out.
-        whole_median_ms: median of the inferences of all rounds.
-        unprofiled_ms: median of inferences that nobody profiles, timed in turns with those.
+        whole_median_ms: median of the faster half of all rounds' inferences.
+        unprofiled_ms: the same of inferences that nobody profiles, timed in turns with those.
         not_run: operators of the graph that take no time of their own, for the runtime merged them
             into others or left them out; None where it does not tell.
         untold: why there is nothing of all this; None where there is.
@@ -107,7 +130,7 @@ class Profiled:
 
     @property
     def slowdown(self) -> float | None:
-        """How many times longer an inference takes because it is profiled: median over median."""
+        """How many times as long an inference takes because it is profiled."""
         if self.whole_median_ms is None or self.unprofiled_ms is None:
             return None
         return self.whole_median_ms / self.unprofiled_ms

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from deploy_targets.device.channel import Emit, exit_code_of, take_standard_outp
 from deploy_targets.device.engine import InferenceEngine, load_engine
 from deploy_targets.device.jobs import ProfileJob
 from deploy_targets.device.messages import STEPS
-from deploy_targets.device.operator_times import Profiled, ProfiledOperator, Untold
+from deploy_targets.device.operator_times import NotedTimes, Profiled, Untold, calm_half
 from deploy_targets.device.runtimes import Profiler
 from foundation.records import as_dict, build
 
@@ -41,12 +41,12 @@ class _Round:
     plain_ns: list[int]
     noted_ns: list[int]
     warmup_n: int
-    operators: list[ProfiledOperator]
-    not_run: int | None
+    noted: NotedTimes
 
     @property
     def whole_ns(self) -> float:
-        return statistics.fmean(self.noted_ns)
+        """The mean of the runs that count, from outside."""
+        return statistics.fmean(self.noted_ns[place] for place in self.noted.counted)
 
 
 def main() -> int:
@@ -97,15 +97,20 @@ def _profiled(job: ProfileJob, engine: InferenceEngine, first: Profiler, emit: E
     plain = [ns for one in rounds for ns in one.plain_ns]
     return Profiled(
         runtime=engine.used(),
-        operators=best.operators,
-        runs=len(best.noted_ns),
+        operators=best.noted.operators,
+        runs=len(best.noted.counted),
         warmup_n=best.warmup_n,
         rounds=len(rounds),
         whole_ms=best.whole_ns * _MS_PER_NS,
-        whole_median_ms=statistics.median(noted) * _MS_PER_NS,
-        unprofiled_ms=statistics.median(plain) * _MS_PER_NS,
-        not_run=best.not_run,
+        whole_median_ms=_calm_median(noted) * _MS_PER_NS,
+        unprofiled_ms=_calm_median(plain) * _MS_PER_NS,
+        not_run=best.noted.not_run,
     )
+
+
+def _calm_median(taken_ns: Sequence[int]) -> float:
+    """Of the faster half, of profiled runs and of others: what else goes on is no part of it."""
+    return statistics.median(taken_ns[place] for place in calm_half(taken_ns))
 
 
 def _round(
@@ -122,8 +127,7 @@ def _round(
     warmup_n = len(timing.time_queries(noted, _WARMUPS, seconds * _WARMUPS_SHARE))
     profiler.begin(warmup_n)
     noted_ns = timing.time_queries(noted, runs, seconds * _NOTED_SHARE)
-    operators, not_run = profiler.operator_times(len(noted_ns))
-    return _Round(plain_ns, noted_ns, warmup_n, operators, not_run)
+    return _Round(plain_ns, noted_ns, warmup_n, profiler.operator_times(noted_ns))
 
 
 def _progress(emit: Emit, step: str) -> None:

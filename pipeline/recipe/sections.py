@@ -700,8 +700,8 @@ class BenchRecipe(SamplingOptions, RuntimeOptions, HostRecipe):
         rounds: rounds of turns, in fresh processes each.
         per_layer: also show where the time goes, operator by operator, as the runtime's own
             profile tells it; the latencies are those of processes that nobody profiles.
-        sustain: also keep each bundle at work for so long (90s, 30m, 1h), and tell whether it holds
-            its speed.
+        sustain: also keep each bundle at work for so long, such as 90s, 30m or 1h, and tell whether
+            it holds its speed.
     """
 
     accuracy: bool = True

@@ -14,7 +14,7 @@ from pipeline.shown.terminal import safe
 
 OUTSIDE = "not in an operator"
 _MOST = 12
-_DISTURBED = 1.5
+_DISTURBED, _FASTER = 1.5, 0.9
 _RESOLUTION_MS = 1e-3
 
 
@@ -57,25 +57,27 @@ def notes_on(profile: OperatorProfile) -> list[str]:
     if profiled.untold is not None:
         return [profiled.untold]
     assert profiled.whole_ms is not None and profiled.whole_median_ms is not None
-    plural = "" if profiled.rounds == 1 else f", the least disturbed of {profiled.rounds} rounds"
+    assert profiled.slowdown is not None
+    rounds = "" if profiled.rounds == 1 else f", the least disturbed of {profiled.rounds} rounds"
     merged = (
         ""
         if profiled.not_run is None
         else f" ({profiled.not_run} others took none of their own: merged into these, or left out)"
     )
     lines = [
-        f"means of {profiled.runs} inferences{plural}, after {profiled.warmup_n} that do not "
+        f"means of {profiled.runs} inferences{rounds}, after {profiled.warmup_n} that do not "
         f"count; operators are those of the graph that {profiled.runtime.name} runs, after it "
         f"fused and converted{merged}",
         f"profiled, an inference takes {profiled.slowdown:.2f} times as long "
-        f"({profiled.whole_median_ms:.4g} ms instead of {profiled.unprofiled_ms:.4g}, medians): "
+        f"({profiled.whole_median_ms:.4g} ms instead of {profiled.unprofiled_ms:.4g}): "
         "go by the shares, and take latencies from the measurement",
     ]
-    if profiled.whole_ms > _DISTURBED * profiled.whole_median_ms:
+    if profiled.whole_ms > _DISTURBED * profiled.whole_median_ms or profiled.slowdown < _FASTER:
         lines.append(
-            f"disturbed: these inferences took {profiled.whole_ms:.4g} ms in the mean, and the "
-            f"median one {profiled.whole_median_ms:.4g}; other processes took the CPU meanwhile, "
-            "so profile again on a quiet machine"
+            "disturbed: other processes took the CPU meanwhile, for these inferences took "
+            f"{profiled.whole_ms:.4g} ms in the mean, the faster half of all profiled ones "
+            f"{profiled.whole_median_ms:.4g} and of the others {profiled.unprofiled_ms:.4g}; "
+            "profile again on a quiet machine"
         )
     cut = _RESOLUTION_MS * len(profiled.operators)
     if cut > 0.1 * profiled.whole_ms:

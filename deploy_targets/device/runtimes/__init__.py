@@ -7,13 +7,13 @@ used, and one process uses one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import ProfiledOperator, Untold
+from deploy_targets.device.operator_times import NotedTimes, Untold
 from deploy_targets.device.options import RuntimeOptions
 from foundation.bundle import AnyBundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
@@ -77,16 +77,12 @@ class Profiler(Protocol):
         """
         ...
 
-    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], int | None]:
+    def operator_times(self, taken_ns: Sequence[int]) -> NotedTimes:
         """What was noted since it began; nothing is run after that.
 
         Args:
-            runs: how many there were since.
-
-        Returns:
-            Operators that took time, in the order in which they run, each the mean of these runs;
-            and how many others the runtime has merged into them or left out, None where it does not
-            tell.
+            taken_ns: nanoseconds of each run since, from outside. A runtime that tells of each run
+                counts the `calm_half`; one that tells means alone counts all.
         """
         ...
 

@@ -23,6 +23,21 @@ _KERNEL = "_kernel_time"
 _US_PER_MS = 1e3
 
 
+@dataclass(frozen=True)
+class RunsNoted:
+    """The inferences of a profile.
+
+    Attributes:
+        warmup_n: that warmed up, from the first on.
+        n: after them.
+        counted: places of those of them that count, in order.
+    """
+
+    warmup_n: int
+    n: int
+    counted: list[int]
+
+
 @dataclass
 class _Kernel:
     """An operator while its times are summed up.
@@ -53,14 +68,13 @@ def events_in(path: Path) -> Iterator[Event]:
 
 
 def mean_times(
-    events: Iterable[Event], warmup_n: int, runs: int, format_of: FormatOf
+    events: Iterable[Event], runs: RunsNoted, format_of: FormatOf
 ) -> list[ProfiledOperator]:
     """What each operator takes in an inference.
 
     Args:
         events: of a profile.
-        warmup_n: inferences that do not count, from the first on.
-        runs: inferences that do.
+        runs: which inferences count.
         format_of: the number format that an event's arguments tell of.
 
     Raises:
@@ -75,18 +89,18 @@ def mean_times(
             inferences.append((begun, ended))
         elif event.get("cat") == "Node" and _is_kernel(event):
             nodes.append((begun, ended, event))
-    counted = sorted(inferences)[warmup_n:]
-    if len(counted) != runs:
+    if len(inferences) != runs.warmup_n + runs.n:
         raise ValueError(
-            f"its profile has {len(inferences)} inferences, but {warmup_n + runs} were run; the "
-            "graph has more operators than it can hold"
+            f"its profile has {len(inferences)} inferences, but {runs.warmup_n + runs.n} were run; "
+            "the graph has more operators than it can hold"
         )
-    kernels = _summed(nodes, counted, format_of)
+    counted = sorted(inferences)[runs.warmup_n :]
+    kernels = _summed(nodes, [counted[place] for place in runs.counted], format_of)
     return [
         ProfiledOperator(
             name=kernel.name,
             kind=kernel.kind,
-            ms=kernel.own_us / runs / _US_PER_MS,
+            ms=kernel.own_us / len(runs.counted) / _US_PER_MS,
             precision=kernel.precision,
         )
         for kernel in sorted(kernels, key=lambda kernel: kernel.place)

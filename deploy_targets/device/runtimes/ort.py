@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import ProfiledOperator
+from deploy_targets.device.operator_times import NotedTimes, calm_half
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
-from deploy_targets.device.runtimes._ort_profile import events_in, mean_times
+from deploy_targets.device.runtimes._ort_profile import RunsNoted, events_in, mean_times
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,11 +160,12 @@ class OrtProfiler:
     def begin(self, warmup_n: int) -> None:
         self._warmup_n = warmup_n
 
-    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], None]:
+    def operator_times(self, taken_ns: Sequence[int]) -> NotedTimes:
         """The mean of each kernel's time; what was fused away leaves no trace in the profile."""
         with self._folder:
             events = events_in(self._session.end_profile())
-            return mean_times(events, self._warmup_n, runs, _format_of), None
+            runs = RunsNoted(self._warmup_n, len(taken_ns), calm_half(taken_ns))
+            return NotedTimes(mean_times(events, runs, _format_of), runs.counted)
 
 
 def session_of(

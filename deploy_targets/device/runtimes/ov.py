@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import ProfiledOperator
+from deploy_targets.device.operator_times import NotedTimes, ProfiledOperator
 from deploy_targets.device.runtimes import RUNTIMES, Model, Run, _sample, summarise_precision
 
 if TYPE_CHECKING:
@@ -208,8 +208,9 @@ class OpenVinoProfiler:
             info.node_name: _milliseconds(info) * warmup_n for info in self._session.profile()
         }
 
-    def operator_times(self, runs: int) -> tuple[list[ProfiledOperator], int]:
+    def operator_times(self, taken_ns: Sequence[int]) -> NotedTimes:
         """The mean of each operator that ran; fused ones stand under the name of the last."""
+        runs = len(taken_ns)
         infos, formats = self._session.profile(), self._session.formats()
         ran = [info for info in infos if info.status.name == _EXECUTED]
         times = [
@@ -223,7 +224,7 @@ class OpenVinoProfiler:
             for info in ran
         ]
         ends = sum(info.node_type in _ENDS for info in infos)
-        return times, len(infos) - len(ran) - ends
+        return NotedTimes(times, list(range(runs)), len(infos) - len(ran) - ends)
 
     def _mean_ms(self, info: Any, runs: int) -> float:
         total = _milliseconds(info) * (self._warmup_n + runs)
