@@ -78,6 +78,10 @@ def take_teacher(run: RunFolder, teacher: RunFolder) -> None:
     if _TEACHER in record["steps"]:
         return
     shutil.copytree(teacher.teacher, run.teacher, dirs_exist_ok=True)
+    scores = run.scores(_TEACHER)
+    if teacher.scores(_TEACHER).is_file():
+        scores.parent.mkdir(exist_ok=True)
+        shutil.copy(teacher.scores(_TEACHER), scores)
     run.note(
         steps={**record["steps"], _TEACHER: shared["steps"][_TEACHER]},
         networks={**record.get("networks", {}), _TEACHER: shared["networks"][_TEACHER]},
