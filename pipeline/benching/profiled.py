@@ -18,6 +18,7 @@ from deploy_targets.operator_profile import (
     family_of,
     write_operator_profile,
 )
+from deploy_targets.targets import Target
 from foundation.bundle import AnyBundle, Bundle
 from foundation.errors import CompressError
 from foundation.records import part_of
@@ -79,21 +80,32 @@ def _profile(
             tell = partial(on_progress, bundle.folder.name)
             with process_output_kept(run, f"operators-{path.stem}"):
                 profile = profile_operators(bundle, settings.host, options, tell)
-            profile = replace(profile, roofline=_roofline(run, bundle, profile, step.remark))
+            beside = roofline_beside(bundle, target, profile, step.remark)
+            profile = replace(profile, roofline=beside)
             write_operator_profile(path, profile)
             step.products = [path]
     return path
 
 
-def _roofline(
-    run: RunFolder, bundle: AnyBundle, profile: OperatorProfile, remark: Say
+def roofline_beside(
+    bundle: AnyBundle, target: Target | None, profile: OperatorProfile, remark: Say
 ) -> RooflineShown | None:
-    """The least times that the bundle's target allows; None where they cannot be told."""
-    target = target_of(run, bundle.manifest.target)
-    is_known = target is not None and target.clock_mhz is not None
-    if profile.profiled.untold or not is_known or not isinstance(bundle, Bundle):
+    """The least times that a bundle's target allows, families of operators together.
+
+    Args:
+        bundle: that was profiled.
+        target: that it is for.
+        profile: where and with how many threads it was.
+        remark: told why there is none, where there could be.
+
+    Returns:
+        None where the target's clock or rates are not known, the bundle was profiled on a machine
+        of another architecture, or its graph cannot be counted.
+    """
+    if target is None or target.clock_mhz is None or not isinstance(bundle, Bundle):
         return None
-    assert target is not None
+    if profile.profiled.untold or profile.host.facts.arch != target.arch:
+        return None
     threads = profile.profiled.runtime.threads
     try:
         work = graph_costs(bundle)
