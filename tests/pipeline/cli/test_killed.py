@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from pipeline.models import build_model
 from smskd.checkpoints.files import load_tensors
 from smskd.training.stage_files import METRICS
 
@@ -24,9 +26,11 @@ def command(recipe: str) -> list[str]:
     return [str(COMPRESS), "distill", recipe, *teacher, *few]
 
 
-def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def start(
+    folder: Path, environment: dict[str, str], asked: list[str] | None = None
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command("tiny.toml"),
+        asked or command("tiny.toml"),
         cwd=folder,
         env={**environment, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -70,3 +74,31 @@ def test_a_run_killed_in_every_stage_ends_with_the_weights_of_one_that_never_sto
         theirs = load_tensors(whole / "runs/tiny" / name)[0]
         assert ours.keys() == theirs.keys()
         assert all(ours[key].equal(theirs[key]) for key in theirs), name
+
+
+@pytest.mark.slow
+def test_a_teacher_killed_in_both_of_its_phases_ends_with_the_same_bytes(
+    tmp_path: Path, photos: Path, doomed: dict[str, str]
+) -> None:
+    torch.manual_seed(1)
+    torch.save(build_model("resnet8", 7, 3).state_dict(), tmp_path / "seven.pt")
+    asked = [
+        str(COMPRESS), "teach", "--data", f"folder:{photos}", "--teacher", "resnet8",
+        "--weights", str(tmp_path / "seven.pt"), "--head-epochs", "12", "--epochs", "12",
+        "--patience", "0", "--batch-size", "4", "--set", "data.val_fraction=0.3",
+        "--set", "engine.accelerator=cpu", "--run", "t",
+    ]  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert start(whole, doomed, asked).wait(PATIENCE_S) == 0
+
+    phases = (killed / "t/teacher/head", killed / "t/teacher")
+    in_the_middle = [kill_in(phase, start(killed, doomed, asked)) for phase in phases]
+    assert all(in_the_middle)
+    assert not (killed / "t/teacher/weights.safetensors").exists()
+    assert start(killed, doomed, asked).wait(PATIENCE_S) == 0
+
+    for name in ("head/weights.safetensors", "weights.safetensors"):
+        ours, theirs = (folder / "t/teacher" / name for folder in (killed, whole))
+        assert ours.read_bytes() == theirs.read_bytes(), name
