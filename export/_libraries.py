@@ -38,6 +38,19 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """The same, and drop what a library in C++ writes past Python to standard error."""
+    with quiet(), Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        try:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextlib.contextmanager
 def writing(path: Path, size: int) -> Iterator[None]:
     """For a writer that does not say why it failed: when there is no room, that is why.
 

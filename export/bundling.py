@@ -36,7 +36,7 @@ from export.graphs.batches import batch_of, in_batches_of
 from export.graphs.cleaning import opset_of, set_metadata
 from export.graphs.embedding import embed_preprocessing
 from export.graphs.resizing import embed_fitting
-from export.learnt_quantization import takes_learnt, write_learnt
+from export.learnt_quantization import write_learnt
 from export.original import Original, model_digest
 from export.requests import (
     BundleRequest,
@@ -44,6 +44,8 @@ from export.requests import (
     bundle_name,
     check_requests,
     format_for,
+    learnt_for,
+    network_of,
 )
 from export.runtimes import runtime_of
 from foundation.bundle import (
@@ -177,7 +179,7 @@ def make_judged_bundle(
     logger.info("%s: %s %s, %s", folder, request.format, precision, scheme)
     export_format = format_for(source, request.format, precision, scheme)
     name = folder.name
-    learnt = source.learnt if takes_learnt(precision, scheme) else None
+    learnt = learnt_for(source, export_format, precision, scheme)
     integers = None if learnt is None else learnt.network(scheme.activation_type)
     with (
         replacing_folder(folder) as temporary,
@@ -194,6 +196,11 @@ def make_judged_bundle(
 
             def write(target: Path) -> Written:
                 calibration = _calibration(source, export_format, precision)
+                if export_format.from_network:
+                    network = network_of(source, name)
+                    return export_format.write_network(
+                        network, precision, target, calibration, scheme
+                    )
                 return export_format.write(onnx_file, precision, target, calibration, scheme)
 
             written = original.written(request, temporary, write)

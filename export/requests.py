@@ -151,19 +151,43 @@ def format_for(
     source: ExportSource, name: str, precision: str, scheme: QuantizationScheme
 ) -> ExportFormat:
     """The format that writes a bundle; errors as `check_requests`."""
-    from export.learnt_quantization import takes_learnt  # noqa: PLC0415 - torch
-
     export_format = FORMATS.get(name)()
     export_format.check_installed()
     if precision not in export_format.precisions:
         raise unknown_name(
             "precision", precision, export_format.precisions, f"export format {name!r}"
         )
-    learnt = source.learnt is not None and takes_learnt(precision, scheme)
+    if export_format.from_network:
+        network_of(source, f"format {name}")
+    learnt = learnt_for(source, export_format, precision, scheme)
     calibrated = precision in export_format.calibrated and scheme.needs_images()
-    if calibrated and not learnt and not len(source.calibration):
+    if calibrated and learnt is None and not len(source.calibration):
         raise ExportError(
             f"{name} {precision} needs calibration images, but there are none; "
             "give some, or ask for fp32"
         )
     return export_format
+
+
+def network_of(source: ExportSource, whose: str) -> nn.Module:
+    """The network in PyTorch that something is to be made of; `whose` begins the message.
+
+    Raises:
+        ExportError: when the source is an ONNX file.
+    """
+    if isinstance(source.model, Path):
+        raise ExportError(
+            f"{whose}: is made of a network in PyTorch, but {source.model.name} is an ONNX file; "
+            "use onnx, openvino or ncnn"
+        )
+    return source.model
+
+
+def learnt_for(
+    source: ExportSource, export_format: ExportFormat, precision: str, scheme: QuantizationScheme
+) -> LearntQuantization | None:
+    """The integers that a bundle is made of, where they were learnt; they stand in an ONNX file."""
+    from export.learnt_quantization import takes_learnt  # noqa: PLC0415 - torch
+
+    takes = takes_learnt(precision, scheme) and not export_format.from_network
+    return source.learnt if takes else None

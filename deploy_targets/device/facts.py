@@ -24,7 +24,7 @@ _FEATURES = {
         "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
         "amx_int8", "amx_bf16",
     ),
-    "aarch64": ("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+    "aarch64": ("asimd", "fphp", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
 }  # fmt: skip
 
 # ARM's kernels give a part number, not a name; from the Arm technical reference manuals.

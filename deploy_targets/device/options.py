@@ -44,8 +44,8 @@ class RuntimeOptions:
             use.
         precision_hint: how to compute: f32, as the bundle says; or auto, the runtime's choice. What
             really ran is recorded either way.
-        runtime: which one: onnxruntime, openvino, ncnn, or xnnpack where ONNX Runtime has it; if
-            unset the first for the bundle's format.
+        runtime: which one: onnxruntime, openvino, ncnn, executorch, or xnnpack where ONNX Runtime
+            has it; if unset the first for the bundle's format.
         pin: cores to run on: 0,1 or 0-3; auto: the fastest, one for each thread; any. If unset
             the target's.
     """

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device.jobs import EngineJob
 from deploy_targets.device.probing import WORKER, Probed
-from deploy_targets.device.runtimes import RUNTIMES, runtime_for
+from deploy_targets.device.runtimes import RUNTIMES, installed_by_hand, runtime_for
 from deploy_targets.emulation.processors import processor_for
 from deploy_targets.emulation.userland import (
     PYTHON,
@@ -62,7 +62,7 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
         say: told what is being fetched.
 
     Raises:
-        UsageError: when the target is no ARM64 device.
+        UsageError: when the target is no ARM64 device, or the runtime too large to be fetched.
         HostError: when QEMU or what it runs is missing and cannot be fetched, or the process
             failed.
         ModelMismatchError: when the runtime refuses the model there.
@@ -72,8 +72,10 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
             f"only {_ARCH} is emulated, but target {target.name} is {target.arch}; "
             "name one such as rpi4"
         )
-    qemu, cache, processor = find_qemu(), cache_folder(), processor_for(target)
     name = runtime_for(bundle.manifest.format)
+    if reason := installed_by_hand(name):
+        raise UsageError(f"runtime {name} is not emulated: {reason}")
+    qemu, cache, processor = find_qemu(), cache_folder(), processor_for(target)
     package = RUNTIMES.get(name).package
     tree = tree_of(processor, cache, say)
     site = site_of(package, _version(package, bundle), cache, say)

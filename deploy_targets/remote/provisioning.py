@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy_targets.device.runtimes import RUNTIMES
+from deploy_targets.device.runtimes import RUNTIMES, installed_by_hand
 from deploy_targets.hosts.host_names import LOCAL, SCHEME, parse_address, scheme_of
 from deploy_targets.remote.onboard.agent import machine as this_machine
 from deploy_targets.remote.register import Known, forget, remember
@@ -57,7 +57,7 @@ def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, st
 
     Raises:
         UnknownNameError: when there is no such runtime.
-        UsageError: when what is asked for is no requirement.
+        UsageError: when what is asked for is no requirement, or has to be installed by hand.
     """
     packages = {}
     for requirement in runtimes or (target.usual_runtimes if target else ["onnxruntime"]):
@@ -67,6 +67,8 @@ def packages_for(target: Target | None, runtimes: Sequence[str]) -> dict[str, st
         name, version = match.groups()
         if name not in RUNTIMES.names():
             raise unknown_name("runtime", name, RUNTIMES.names())
+        if reason := installed_by_hand(name):
+            raise UsageError(f"runtime {name} is not put on a device from here: {reason}")
         allowed = next((r for r in target.runtimes if r.name == name), None) if target else None
         package = RUNTIMES.get(name).package
         packages[package] = (

@@ -1,4 +1,4 @@
-"""Export formats: each file here turns an FP32 ONNX file into one format's own files."""
+"""Export formats: each file here turns an FP32 ONNX file, or the network, into its own files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from foundation.errors import ExportError
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from export.formats._graph import Graph
 
 Predictor: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -53,11 +55,14 @@ class ExportFormat(ABC):
         name: the name that it is registered under.
         precisions: the number formats that it can write.
         calibrated: those of them that need calibration images.
+        from_network: whether it is made of the network in PyTorch, by `write_network`, and not of
+            its ONNX file, by `write`.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     calibrated: ClassVar[tuple[str, ...]] = ("int8",)
+    from_network: ClassVar[bool] = False
 
     def check_installed(self) -> None:  # noqa: B027 - most have all that they need
         """Make sure that what the format needs beyond the program's own libraries is there.
@@ -88,6 +93,29 @@ class ExportFormat(ABC):
         Raises:
             ExportError: when the format cannot do what the scheme asks for.
         """
+
+    def write_network(
+        self,
+        network: nn.Module,
+        precision: str,
+        folder: Path,
+        calibration: NDArray[np.float32],
+        scheme: QuantizationScheme,
+    ) -> Written:
+        """The same of the network itself, for a format that is made `from_network`.
+
+        Args:
+            network: a classifier in PyTorch, from (N, C, H, W) to logits (N, classes); left as it
+                is.
+            precision, folder, scheme: as `write`.
+            calibration: prepared images, shape (N, C, H, W), which says the input's size where
+                there are none.
+
+        Raises:
+            ExportError: when the format cannot do it.
+        """
+        del network, precision, folder, calibration, scheme
+        raise ExportError(f"format {self.name} is made of an ONNX file")
 
     @abstractmethod
     def load(self, model_file: Path) -> Predictor:

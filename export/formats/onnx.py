@@ -1,4 +1,4 @@
-"""ONNX for ONNX Runtime: FP32 as exported, FP16 as storage, INT8 static (QDQ) or dynamic.
+"""ONNX for ONNX Runtime: FP32 as exported, FP16, INT8 static (QDQ) or dynamic.
 
 Its libraries are imported where they are used: what a format can do is asked without them.
 """
@@ -64,8 +64,7 @@ class OnnxFormat(ExportFormat):
         if precision == "int8":
             facts["quantization"] = quantize(source, target, calibration, scheme)
         elif precision == "fp16":
-            facts["half_weights"] = _store_half(source, target)
-            facts["computes_in"] = "fp32"
+            facts |= _write_half(source, target, computes=isinstance(calibration, np.ndarray))
         else:
             shutil.copyfile(source, target)
         model = onnx.load(target)
@@ -76,7 +75,7 @@ class OnnxFormat(ExportFormat):
         return Written(MODEL_FILE, model.graph.input[0].name, model.graph.output[0].name, facts)
 
     def load(self, model_file: Path) -> Predictor:
-        session = _exact_session(model_file)
+        session = _rounding_session(model_file) or _exact_session(model_file)
         input_name = session.get_inputs()[0].name
 
         def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -128,7 +127,8 @@ class OnnxFormat(ExportFormat):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = _session(model.SerializeToString(), options)
         values = session.run(list(places.values()), {session.get_inputs()[0].name: images})
-        return dict(zip(places, values, strict=True))
+        floats = (np.asarray(value, np.float32) for value in values)
+        return dict(zip(places, floats, strict=True))
 
     def operator_times(
         self, model_file: Path, images: NDArray[Any], runs: int
@@ -181,16 +181,26 @@ def quantize(
     return quantization_facts(scheme, images, graph, kept_operators(graph, model), lacking)
 
 
-def _store_half(source: Path, target: Path) -> int:
+def _write_half(source: Path, target: Path, *, computes: bool) -> dict[str, Any]:
+    """Write `source` in float16, in what it computes too or in its weights alone; gives facts.
+
+    Coordinates of a detector's boxes have no room in float16: from 1024 on it counts by ones.
+    """
     import onnx  # noqa: PLC0415
 
-    from export.formats._half import with_half_weights  # noqa: PLC0415
+    from export.formats import _half  # noqa: PLC0415
 
     model = onnx.load(source)
-    count = with_half_weights(model)
+    if computes:
+        model = _half.with_half_arithmetic(model)
+    else:
+        _half.with_half_weights(model)
     onnx.checker.check_model(model)
     write_bytes(target, model.SerializeToString(deterministic=True))
-    return count
+    return {
+        "half_weights": _half.half_weights(model),
+        "computes_in": "fp16 where the core has arithmetic for it" if computes else "fp32",
+    }
 
 
 def _options() -> Any:
@@ -228,6 +238,23 @@ def _exact_session(model_file: Path) -> Any:
         return _session(model_file, exact)
 
 
+def _rounding_session(model_file: Path) -> Any | None:
+    """A float16 model whose tensors are as coarse as on a core that computes in float16, whatever
+    this machine's processor; None of any other model."""
+    import onnx  # noqa: PLC0415
+
+    from export.formats import _half  # noqa: PLC0415
+    from export.graphs.running import IDLE_WHILE_WAITING  # noqa: PLC0415
+
+    model = onnx.load(model_file)
+    if not _half.half_weights(model):
+        return None
+    _half.with_roundings(model)
+    options = _options()
+    options.add_session_config_entry(*IDLE_WHILE_WAITING)
+    return _session(model.SerializeToString(), options, without=_half.ROUNDS)
+
+
 @cache
 def _has_vnni() -> bool:
     """Whether this processor is known to add products of 8 bits in 32, so that none saturates."""
@@ -237,7 +264,9 @@ def _has_vnni() -> bool:
         return False
 
 
-def _session(model: Path | bytes, options: Any) -> Any:
+def _session(model: Path | bytes, options: Any, without: str | None = None) -> Any:
+    """A session on the CPU; `without` is an optimiser that it does not use."""
     import onnxruntime  # noqa: PLC0415
 
-    return onnxruntime.InferenceSession(model, options, providers=_CPU)
+    off = None if without is None else [without]
+    return onnxruntime.InferenceSession(model, options, providers=_CPU, disabled_optimizers=off)

@@ -18,10 +18,9 @@ from deploy_targets.comparison import Ratio
 from deploy_targets.measuring.compare import CompareOptions, compare, ratio_to_baseline
 from export.bundling import make_judged_bundle
 from export.formats import FORMATS
-from export.learnt_quantization import takes_learnt
 from export.original import Original
 from export.quantization import QuantizationScheme, other_schemes
-from export.requests import TOLERATED_DROP, BundleRequest, ExportSource
+from export.requests import TOLERATED_DROP, BundleRequest, ExportSource, learnt_for
 from export.searching.search import SearchResult, search
 from export.searching.sensitivity import operator_times, rank
 from export.searching.trials import ModelVariant, Trial, TrialResult
@@ -116,10 +115,11 @@ class FormatTrials:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _schemes(self) -> list[QuantizationScheme]:
-        """The target's own first. Integers that were learnt have their ranges, and no other
-        calibration changes them."""
-        scheme = self.request.scheme
-        if self.source.learnt is not None and takes_learnt(_INT8, scheme):
+        """The target's own first. Integers that were learnt have their ranges, as have those of a
+        quantiser in PyTorch, and no other calibration changes them."""
+        scheme, export_format = self.request.scheme, FORMATS.get(self.request.format)()
+        is_learnt = learnt_for(self.source, export_format, _INT8, scheme) is not None
+        if is_learnt or export_format.from_network:
             return [scheme]
         return [scheme, *other_schemes(scheme, self.request.format)]
 
@@ -195,7 +195,10 @@ class FormatTrials:
         return (second if ratio.high < 1 else first), ratio
 
     def _rank(self, scheme: QuantizationScheme) -> list[str]:
-        """Operators by what they cost, the most expensive to quantise first."""
+        """Operators by what they cost, the most expensive to quantise first; their names are those
+        of the ONNX graph, so that there are none in a format that is made of the network."""
+        if FORMATS.get(self.request.format).from_network:
+            return []
         images = self.source.preprocessing.apply(self.source.calibration)
         fp32, int8 = (self._plain_model(kind, scheme, images) for kind in ("fp32", _INT8))
         times = operator_times(self._onnx_file, fp32, int8, self.request.format, images[:1])

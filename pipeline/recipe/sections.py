@@ -613,7 +613,7 @@ class ExportRecipe(Section):
 
     Attributes:
         targets: device class, or path of a target profile.
-        formats: export format: onnx, openvino, ncnn; if unset what the target prefers.
+        formats: export format: onnx, openvino, ncnn, executorch; if unset what the target prefers.
         precisions: number format: fp32, fp16, bf16, int8; auto: try them, time them against each
             other and say which ships. If unset what the target prefers.
         max_drop: points of validation accuracy that lower precision may cost; operators stay in

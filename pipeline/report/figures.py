@@ -11,7 +11,7 @@ from pipeline.gating.metrics import top1_percent
 from pipeline.shown.pages.drawing import StillPlot, as_drawn
 
 # Colour tells the format, the marker's shape the precision: both survive a grey print.
-COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a", "ncnn": "#2f7d4f"}
+COLOURS = {"onnx": "#2563a8", "openvino": "#c2571a", "ncnn": "#2f7d4f", "executorch": "#7b4fa3"}
 OTHER_COLOUR = "#5b6472"
 _MARKERS = {"fp32": "o", "fp16": "s", "bf16": "^", "int8": "D"}
 

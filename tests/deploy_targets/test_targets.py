@@ -79,7 +79,7 @@ def test_no_fact_of_a_shipped_profile_is_without_a_source(name):
     assert target.unsourced() == []
     assert set(target.sources) <= set(SOURCED)
     assert target.onnx_opset == 20
-    assert set(target.formats) <= {"onnx", "openvino", "ncnn"}
+    assert set(target.formats) <= {"onnx", "openvino", "ncnn", "executorch"}
 
 
 def test_a_fact_without_a_source_is_found():

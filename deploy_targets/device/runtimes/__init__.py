@@ -162,6 +162,11 @@ def runtime_for(export_format: str, requested: str | None = None) -> str:
     return requested
 
 
+def installed_by_hand(name: str) -> str:
+    """Why a runtime is not brought to a device, as its `by_hand` says; empty where it is."""
+    return str(getattr(RUNTIMES.get(name), "by_hand", ""))
+
+
 def open_runtime(name: str) -> Runtime:
     """Import a runtime's library.
 

@@ -35,7 +35,7 @@ def test_a_raspberry_pi_is_read_as_what_it_is(tmp_path):
     facts = collect(tmp_path)
     assert facts.cpu == "Cortex-A76"
     assert facts.board == "Raspberry Pi 5 Model B Rev 1.0"
-    assert facts.features == ["asimd", "asimdhp", "asimddp"]
+    assert facts.features == ["asimd", "fphp", "asimdhp", "asimddp"]
     assert facts.memory_mb == 4050
     assert facts.governor == "ondemand"
     assert facts.frequency_mhz == 2400

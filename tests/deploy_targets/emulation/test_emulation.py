@@ -45,7 +45,9 @@ def test_an_emulated_processor_describes_itself_as_the_real_one_does(name, tmp_p
     processor_for(target).describe(tmp_path)
     facts = collect(tmp_path)
     assert facts.cpu == target.cpu
-    assert set(facts.features or []) & {"asimd", "asimdhp", "asimddp"} == set(target.features)
+    assert set(facts.features or []) & {"asimd", "fphp", "asimdhp", "asimddp"} == set(
+        target.features
+    )
     register = tmp_path / "sys/devices/system/cpu/cpu3/regs/identification/midr_el1"
     assert int(register.read_text(), 16) == processor_for(target).midr
 
@@ -65,6 +67,15 @@ def test_a_missing_qemu_is_said_in_a_line(tmp_path: Path, monkeypatch, onnx_bund
 def test_only_arm64_is_emulated(onnx_bundle: Path) -> None:
     with pytest.raises(UsageError, match="only aarch64 is emulated, but target n100 is x86_64"):
         emulate(open_bundle(onnx_bundle), load_target("n100"), print)
+
+
+def test_a_runtime_that_is_not_put_on_devices_is_not_emulated(onnx_bundle: Path) -> None:
+    bundle = open_bundle(onnx_bundle)
+    other = replace(bundle, manifest=replace(bundle.manifest, format="executorch"))
+    with pytest.raises(
+        UsageError, match="executorch is not emulated: its Python package is an ext"
+    ):
+        emulate(other, load_target("rpi5"), print)
 
 
 def test_a_missing_apt_is_said_in_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

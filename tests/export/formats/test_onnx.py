@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from export.formats._graph import MAIN, Graph
 from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
 from export.requests import ExportSource
+from export.samples import GraphSamples
 from foundation.errors import ExportError
 
 FORMAT = FORMATS.get("onnx")()
@@ -130,24 +132,78 @@ def optimised(file: Path, folder: Path) -> list[str]:
     return [node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node]
 
 
-def test_fp16_halves_the_weights_and_runs_the_very_operators_of_fp32(
+def stored(path: Path) -> int:
+    return sum(numpy_helper.to_array(entry).nbytes for entry in onnx.load(path).graph.initializer)
+
+
+def test_fp16_is_a_graph_of_halves_that_takes_and_gives_fp32(
     attention_file: Path, tmp_path: Path
 ) -> None:
     written = FORMAT.write(attention_file, "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
     file = tmp_path / "model.onnx"
     model = onnx.load(file)
     onnx.checker.check_model(model, full_check=True)
-    assert written.facts["half_weights"] == sum(n.op_type == "Cast" for n in model.graph.node) > 5
-    assert written.facts["computes_in"] == "fp32"
-
-    def weights(path: Path) -> int:
-        return sum(numpy_helper.to_array(e).nbytes for e in onnx.load(path).graph.initializer)
-
-    assert weights(file) < 0.55 * weights(attention_file)
-    assert optimised(file, tmp_path) == optimised(attention_file, tmp_path)
+    assert written.facts["half_weights"] > 5
+    assert written.facts["computes_in"].startswith("fp16 where")
+    ends = [*model.graph.input, *model.graph.output]
+    assert {end.type.tensor_type.elem_type for end in ends} == {onnx.TensorProto.FLOAT}
+    inside = onnx.shape_inference.infer_shapes(model).graph.value_info
+    assert onnx.TensorProto.FLOAT16 in {entry.type.tensor_type.elem_type for entry in inside}
+    assert stored(file) < 0.55 * stored(attention_file)
     images = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
     parity = compare(FORMAT.predict(attention_file, images), FORMAT.predict(file, images))
     assert 1e-6 < parity.relative_error < TOLERANCES["fp16"].relative_error
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="an ARM core may compute in halves")
+def test_fp16_runs_the_operators_of_fp32_where_there_is_no_arithmetic_for_it(
+    onnx_file: Path, tmp_path: Path
+) -> None:
+    FORMAT.write(onnx_file, "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
+    # The answer is cast at the end, as the file says.
+    assert optimised(tmp_path / MODEL, tmp_path) == [*optimised(onnx_file, tmp_path), "Cast"]
+
+
+def test_what_overflows_in_halves_is_seen_on_a_cpu_that_computes_in_fp32(tmp_path: Path) -> None:
+    weights = np.full((2, 1, 1, 1), 300, np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "up"], ["large"], "up"),
+        helper.make_node("Conv", ["large", "down"], ["mean"], "down"),
+        helper.make_node("Flatten", ["mean"], ["logits"], "flat"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 1, 1, 1])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 2])],
+        [
+            numpy_helper.from_array(weights, "up"),
+            numpy_helper.from_array(np.full((2, 2, 1, 1), 1e-3, np.float32), "down"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "large.onnx")
+    FORMAT.write(tmp_path / "large.onnx", "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
+    image = np.full((1, 1, 1, 1), 100, np.float32)
+    expected = FORMAT.predict(tmp_path / "large.onnx", image)
+    parity = compare(expected, FORMAT.predict(tmp_path / MODEL, image))
+    assert parity.relative_error < TOLERANCES["fp16"].relative_error
+    assert not np.isfinite(FORMAT.predict(tmp_path / MODEL, 3 * image)).any()
+    assert np.isfinite(FORMAT.predict(tmp_path / "large.onnx", 3 * image)).all()
+
+
+def test_of_a_graph_that_is_no_classifier_the_weights_alone_are_halves(
+    onnx_file: Path, tmp_path: Path
+) -> None:
+    nothing = GraphSamples({}, [])
+    written = FORMAT.write(onnx_file, "fp16", tmp_path, nothing, QuantizationScheme())
+    model = onnx.load(tmp_path / MODEL)
+    onnx.checker.check_model(model, full_check=True)
+    casts = sum(node.op_type == "Cast" for node in model.graph.node)
+    assert written.facts["half_weights"] == casts > 1
+    assert written.facts["computes_in"] == "fp32"
+    assert stored(tmp_path / MODEL) < 0.6 * stored(onnx_file)
+    assert optimised(tmp_path / MODEL, tmp_path) == optimised(onnx_file, tmp_path)
 
 
 def test_a_weight_that_float16_cannot_hold_stays(onnx_file: Path, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_what_it_cannot_do_is_said_in_a_line(own: RunFolder, forked) -> None:
     there = own.path.parents[1]
     said = forked("export", "--format", "ncnn", "--precision", "int8", cwd=there)
     assert said.code == 2
-    assert "ncnn in fp32, fp16; nothing that was asked for is among these" in said.complaint
+    assert "ncnn in fp32, fp16; executorch in fp32, int8; nothing that was" in said.complaint
     said = forked("export", "--format", "ncnn", cwd=there)  # the recipe asks for int8 too
     assert said.code == 0, said.err
     assert "no int8 in format ncnn: target local takes fp32, fp16 in it" in said.err
