@@ -79,7 +79,8 @@ class ExecutorchSession:
         return [self._lane(method) for method in self._methods]
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        return self._lane(self._methods[0])(batch)
+        logits: NDArray[np.float32] = self._lane(self._methods[0])(batch)
+        return logits
 
     def executed_precision(self) -> ExecutedPrecision:
         """It says nothing of what XNNPACK's kernels compute in."""
@@ -102,6 +103,8 @@ class ExecutorchSession:
                 )
             # It reads channels-last memory in order, whatever the strides say, and answers wrongly.
             images = self._torch.from_numpy(np.ascontiguousarray(batch)).split(1)
-            return np.concatenate([method.call((image,))[0].numpy() for image in images])
+            answers = [method.call((image,))[0].numpy() for image in images]
+            logits: NDArray[np.float32] = np.concatenate(answers)
+            return logits
 
         return run
