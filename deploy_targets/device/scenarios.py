@@ -12,14 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Timed
 from deploy_targets.device.options import SamplingOptions
 from deploy_targets.device.runtimes import Run
 from deploy_targets.device.timing import MIN_QUERIES, Clock, no_collection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Query = Callable[[], object]
 

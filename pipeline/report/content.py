@@ -21,7 +21,7 @@ from pipeline.gating.vouching import Vouching
 from pipeline.report.bundles import Exported, read_exported
 from pipeline.report.gain import Gain, gain_of
 from pipeline.report.headline import Headline, headline_of, host_to_show
-from pipeline.report.looked_into import read_profiles, read_series
+from pipeline.report.looks import read_profiles, read_series
 from pipeline.report.waterfall import (
     WaterfallStep,
     alone_step,

@@ -17,7 +17,8 @@ from foundation.places import without_folders
 from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import Verdict, read_verdict
 from pipeline.gating.vouching import Vouching
-from pipeline.report.looked_into import LookedIntoPlots, plots_of, read_profiles, read_series
+from pipeline.report.looked_into import LookedIntoPlots, plots_of
+from pipeline.report.looks import read_profiles, read_series
 from pipeline.report.tables import Words
 from pipeline.report.write import PAGE, SUMMARY, report_named
 from pipeline.run_folder.folder import RunFolder
