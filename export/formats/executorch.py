@@ -110,8 +110,9 @@ class ExecutorchFormat(ExportFormat):
 
         def predict(batch: NDArray[np.float32]) -> NDArray[np.float32]:
             # It reads memory in order, whatever the strides say, and takes images one by one.
-            images = torch.from_numpy(np.ascontiguousarray(batch, np.float32)).split(1)
-            return np.concatenate([method.call((image,))[0].numpy() for image in images])
+            images = torch.from_numpy(np.ascontiguousarray(batch, np.float32))
+            singles = (images[place : place + 1] for place in range(len(images)))
+            return np.concatenate([method.call((image,))[0].numpy() for image in singles])
 
         return predict
 
@@ -140,8 +141,9 @@ def _quantized(
 
     how = xnnpack.get_symmetric_quantization_config(is_per_channel=scheme.per_channel)
     prepared = prepare_pt2e(graph, xnnpack.XNNPACKQuantizer().set_global(how))
-    for image in torch.from_numpy(np.ascontiguousarray(calibration)).split(1):
-        prepared(image)
+    images = torch.from_numpy(np.ascontiguousarray(calibration))
+    for place in range(len(images)):
+        prepared(images[place : place + 1])
     converted: fx.GraphModule = convert_pt2e(prepared)
     return converted
 

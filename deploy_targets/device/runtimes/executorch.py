@@ -78,7 +78,8 @@ class ExecutorchSession:
         return [self._lane(method) for method in self._methods]
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        return self._lane(self._methods[0])(batch)
+        logits: NDArray[np.float32] = self._lane(self._methods[0])(batch)
+        return logits
 
     def executed_precision(self) -> ExecutedPrecision:
         """It says nothing of what XNNPACK's kernels compute in."""
