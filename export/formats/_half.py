@@ -13,6 +13,9 @@ from onnx import helper, numpy_helper
 
 _SMALLEST = 16  # a scalar gains nothing, and epsilons would become zero
 _LARGEST = float(np.finfo(np.float16).max)
+# ONNX Runtime 1.32.0 turns these to channels-last where it has float16 arithmetic, and then has no
+# kernel for the AveragePool of operator set 19: the model would not load there.
+_FAILING = {"AveragePool", "GlobalAveragePool"}
 # What must stay in a graph that `with_roundings` has been at.
 ROUNDS = "EliminateIdentity"
 
@@ -20,7 +23,8 @@ ROUNDS = "EliminateIdentity"
 def with_half_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph with weights and arithmetic in float16; inputs and outputs stay FP32.
 
-    An operator with a weight that float16 cannot hold stays in FP32, with that weight.
+    An operator with a weight that float16 cannot hold stays in FP32, with that weight, and so do
+    average pools.
 
     Args:
         model: FP32; it is changed, and not to be used any more.
@@ -33,7 +37,11 @@ def with_half_arithmetic(model: onnx.ModelProto) -> onnx.ModelProto:
         for entry in model.graph.initializer
         if entry.data_type == onnx.TensorProto.FLOAT and not _fits(numpy_helper.to_array(entry))
     }
-    kept = [node.name for node in model.graph.node if too_large & set(node.input)]
+    kept = [
+        node.name
+        for node in model.graph.node
+        if too_large & set(node.input) or node.op_type in _FAILING
+    ]
     half = OnnxModel(
         convert_float_to_float16(model, keep_io_types=True, node_block_list=kept or None)
     )

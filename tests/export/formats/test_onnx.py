@@ -192,6 +192,31 @@ def test_what_overflows_in_halves_is_seen_on_a_cpu_that_computes_in_fp32(tmp_pat
     assert np.isfinite(FORMAT.predict(tmp_path / "large.onnx", 3 * image)).all()
 
 
+def test_average_pools_stay_in_fp32_for_there_is_no_kernel_of_halves_on_arm(tmp_path: Path) -> None:
+    kinds = ("AveragePool", "Relu", "GlobalAveragePool", "Flatten")
+    tensors = ["image", "a", "b", "c", "logits"]
+    nodes = [
+        helper.make_node(kind, [taken], [given], kind)
+        for kind, taken, given in zip(kinds, tensors, tensors[1:], strict=False)
+    ]
+    nodes[0].attribute.append(helper.make_attribute("kernel_shape", [2, 2]))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, [1, 3])],
+    )
+    opsets = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=9), tmp_path / "pool.onnx")
+    FORMAT.write(tmp_path / "pool.onnx", "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
+    inferred = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / MODEL), strict_mode=True)
+    types = {entry.name: entry.type.tensor_type.elem_type for entry in inferred.graph.value_info}
+    taken = {node.op_type: types.get(node.input[0]) for node in inferred.graph.node}
+    assert taken["Relu"] == onnx.TensorProto.FLOAT16
+    assert taken["GlobalAveragePool"] == onnx.TensorProto.FLOAT
+    assert taken["AveragePool"] in {None, onnx.TensorProto.FLOAT}
+
+
 def test_of_a_graph_that_is_no_classifier_the_weights_alone_are_halves(
     onnx_file: Path, tmp_path: Path
 ) -> None:
