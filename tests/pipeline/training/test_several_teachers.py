@@ -110,7 +110,7 @@ class TestARun:
         assert "[[teachers]]" in dump_recipe(recipe)
 
     def test_another_mix_is_another_run(self, run: RunFolder, place: Path) -> None:
-        with pytest.raises(RunMismatchError, match="teacher_mix is 'average' there, 'entropy'"):
+        with pytest.raises(RunMismatchError, match="teacher_mix is unset there, 'entropy'"):
             walk(
                 run.path,
                 teachers=members(place),
