@@ -46,7 +46,7 @@ def _was_picked_by_what_is_published(
     return best.published is not None and any(
         candidate.published is not None
         for candidate in candidates
-        if candidate.precision == best.precision and candidate != best
+        if candidate.meets_limit and candidate.precision == best.precision and candidate != best
     )
 
 

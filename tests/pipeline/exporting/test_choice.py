@@ -196,6 +196,10 @@ class TestWithoutAHost:
         found = choose([self.unmeasured[0], small, half], 0.5)
         assert found.chosen == "local-openvino-fp16"
         assert "the smallest" in found.reason
+        lossy = candidate("openvino-fp16", 0.9, None, None, published=0.5)
+        found = choose([self.unmeasured[0], lossy, half], 0.5)
+        assert found.chosen == "local-ncnn-fp16"
+        assert "the smallest" in found.reason
 
     def test_the_smallest_is_passed_over_when_it_loses_too_much(self) -> None:
         lossy = replace(self.unmeasured[2], drop=0.9, meets_limit=False)
