@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from deploy_targets.device.messages import Message
+from deploy_targets.device.messages import STEPS, Message
 from deploy_targets.device.runtimes import one_line
 from foundation.errors import CompressError, HostError
 from foundation.records import RecordError
@@ -51,3 +51,8 @@ def exit_code_of(work: Callable[[], None], emit: Emit) -> int:
 def _report(emit: Emit, exit_code: int, message: str) -> int:
     emit({"kind": "error", "exit_code": exit_code, "message": message})
     return exit_code
+
+
+def tell_progress(emit: Emit, step: str) -> None:
+    """Tell which of the steps of a job begins."""
+    emit({"kind": "progress", "step": step, "number": STEPS.index(step) + 1, "of": len(STEPS)})

@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from deploy_targets.device import facts, timing
-from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
+from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output, tell_progress
 from deploy_targets.device.engine import InferenceEngine, load_engine
 from deploy_targets.device.jobs import ProfileJob
-from deploy_targets.device.messages import STEPS
 from deploy_targets.device.operator_times import NotedTimes, Profiled, Untold, calm_half
 from deploy_targets.device.runtimes import Profiler
 from foundation.records import as_dict, build
@@ -62,7 +61,7 @@ def profile_bundle(job: ProfileJob, emit: Emit) -> None:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
     emit({"kind": "facts", **asdict(facts.collect())})
-    _progress(emit, "loading")
+    tell_progress(emit, "loading")
     engine = load_engine(job)
     profiler = engine.session.profiler()
     if isinstance(profiler, Untold):
@@ -84,9 +83,9 @@ def _profiled(job: ProfileJob, engine: InferenceEngine, first: Profiler, emit: E
     def plainly() -> Any:
         return engine.session.run(next(queries))
 
-    _progress(emit, "warming up")
+    tell_progress(emit, "warming up")
     timing.warm_up(plainly, job.max_seconds * _WARMUP_SHARE)
-    _progress(emit, "timing")
+    tell_progress(emit, "timing")
     rounds = [_round(job, plainly, first, queries)]
     while len(rounds) < _ROUNDS and time.monotonic() < ended:
         profiler = engine.session.profiler()
@@ -128,10 +127,6 @@ def _round(
     profiler.begin(warmup_n)
     noted_ns = timing.time_queries(noted, runs, seconds * _NOTED_SHARE)
     return _Round(plain_ns, noted_ns, warmup_n, profiler.operator_times(noted_ns))
-
-
-def _progress(emit: Emit, step: str) -> None:
-    emit({"kind": "progress", "step": step, "number": STEPS.index(step) + 1, "of": len(STEPS)})
 
 
 if __name__ == "__main__":

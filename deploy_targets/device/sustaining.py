@@ -13,11 +13,11 @@ import sys
 from dataclasses import asdict
 
 from deploy_targets.device import facts, timing
-from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
+from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output, tell_progress
 from deploy_targets.device.conditions import Watch
 from deploy_targets.device.engine import load_engine
 from deploy_targets.device.jobs import SustainJob
-from deploy_targets.device.messages import DURING, STEPS, Ready
+from deploy_targets.device.messages import DURING, Ready
 from deploy_targets.device.scenarios import series_of
 from deploy_targets.device.stretches import ends_of, stretches
 from foundation.records import as_dict, build
@@ -39,7 +39,7 @@ def sustain_bundle(job: SustainJob, emit: Emit) -> None:
         CompressError: of the kind that fits, when bundle or runtime is at fault.
     """
     emit({"kind": "facts", **asdict(facts.collect())})
-    _progress(emit, "loading")
+    tell_progress(emit, "loading")
     scenario = job.full_scenario()
     engine = load_engine(job, scenario.streams or 1, scenario.batch)
     # Before anything is timed: ONNX Runtime needs a second session for it.
@@ -47,20 +47,16 @@ def sustain_bundle(job: SustainJob, emit: Emit) -> None:
     questions = engine.questions
     batches = [questions.query(scenario.batch, first) for first in range(len(questions))]
     series = series_of(job, engine.session.lanes(), batches)
-    _progress(emit, "warming up")
+    tell_progress(emit, "warming up")
     inputs, seconds = itertools.cycle(batches), min(_WARMUP_S, job.seconds * _WARMUP_SHARE)
     warmed = timing.warm_up(lambda: engine.run(next(inputs)), seconds)
     ready = Ready(runtime=used, parity=parity, startup_ms=engine.startup, warmup_n=warmed.n)
     emit({"kind": "ready", **as_dict(ready)})
-    _progress(emit, "timing")
+    tell_progress(emit, "timing")
     watch = Watch(engine.pinned)
     for stretch in stretches(series, lambda: watch.now(DURING), ends_of(job.seconds)):
         emit({"kind": "stretch", **as_dict(stretch)})
     emit({"kind": "sustained"})
-
-
-def _progress(emit: Emit, step: str) -> None:
-    emit({"kind": "progress", "step": step, "number": STEPS.index(step) + 1, "of": len(STEPS)})
 
 
 if __name__ == "__main__":

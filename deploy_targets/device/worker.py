@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from deploy_targets.device import checks, facts, timing
-from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output
+from deploy_targets.device.channel import Emit, exit_code_of, take_standard_output, tell_progress
 from deploy_targets.device.conditions import Watch, worst_of
 from deploy_targets.device.engine import InferenceEngine, load_engine
 from deploy_targets.device.jobs import Job
 from deploy_targets.device.messages import (
     OFFLINE,
-    STEPS,
     Conditions,
     Consumed,
     DeviceResult,
@@ -57,12 +56,12 @@ def measure_bundle(job: Job, emit: Emit) -> None:
         _start(job, emit)
         return
     emit({"kind": "facts", **asdict(facts.collect())})
-    _progress(emit, "loading")
+    tell_progress(emit, "loading")
     scenario = job.full_scenario()
     engine = load_engine(job, scenario.streams or 1, scenario.batch)
     _send(emit, "startup", engine.startup)
     _time(job, engine, emit)
-    _progress(emit, "throughput")
+    tell_progress(emit, "throughput")
     # Offline is throughput already.
     if not job.done.throughput and scenario.name != OFFLINE:
         batch = engine.questions.query(job.throughput_batch)
@@ -70,7 +69,7 @@ def measure_bundle(job: Job, emit: Emit) -> None:
             lambda: engine.run(batch), job.throughput_batch, job.max_seconds * _THROUGHPUT_SHARE
         )
         _send(emit, "throughput", throughput)
-    _progress(emit, "checking")
+    tell_progress(emit, "checking")
     parity = engine.parity()
     if job.evaluation is not None:
         file, prepare = Path(job.evaluation), engine.images.bundle.prepare
@@ -110,13 +109,13 @@ def _time(job: Job, engine: InferenceEngine, emit: Emit) -> None:
     batches = _batches(engine, scenario.batch)
     # Bound to the session itself: what is timed is the runtime, with nothing of ours around it.
     series = series_of(job, engine.session.lanes(), batches, job.done.queries)
-    _progress(emit, "warming up")
+    tell_progress(emit, "warming up")
     call, inputs = engine.run, itertools.cycle(batches)
     warmed = timing.warm_up(lambda: call(next(inputs)), job.max_seconds * _WARMUP_SHARE)
     _send(emit, "warm", warmed)
     watch = Watch(engine.pinned)
     _send(emit, "conditions", replace(watch.now("before"), other_cpu=None))
-    _progress(emit, "timing")
+    tell_progress(emit, "timing")
     during, meter = list[Conditions](), Meter()
     for part in time_parts(series, left, job.min_seconds - job.done.timed_s, seconds):
         meter.read()
@@ -138,10 +137,6 @@ def _send_energy(emit: Emit, meter: Meter, part: Timed, images_a_query: int) -> 
 def _batches(engine: InferenceEngine, batch: int) -> list[Any]:
     """What queries ask: each begins at another sample of the probe."""
     return [engine.questions.query(batch, first) for first in range(len(engine.questions))]
-
-
-def _progress(emit: Emit, step: str) -> None:
-    emit({"kind": "progress", "step": step, "number": STEPS.index(step) + 1, "of": len(STEPS)})
 
 
 def _send(emit: Emit, kind: str, record: Any) -> None:

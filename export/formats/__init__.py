@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from export.quantization import QuantizationScheme
 from export.samples import GraphPredictor, GraphSamples
-from foundation.errors import ExportError
+from foundation.errors import ExportError, UsageError
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
@@ -57,19 +58,28 @@ class ExportFormat(ABC):
         calibrated: those of them that need calibration images.
         from_network: whether it is made of the network in PyTorch, by `write_network`, and not of
             its ONNX file, by `write`.
+        packages: what it needs beyond the program's own libraries, which an extra of its name
+            brings.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     calibrated: ClassVar[tuple[str, ...]] = ("int8",)
     from_network: ClassVar[bool] = False
+    packages: ClassVar[tuple[str, ...]] = ()
 
-    def check_installed(self) -> None:  # noqa: B027 - most have all that they need
+    def check_installed(self) -> None:
         """Make sure that what the format needs beyond the program's own libraries is there.
 
         Raises:
             UsageError: when it is not; with what to install.
         """
+        lacking = [name for name in self.packages if importlib.util.find_spec(name) is None]
+        if lacking:
+            raise UsageError(
+                f"export format {self.name} needs {' and '.join(lacking)}, not installed here; "
+                f"pip install 'edge-compress[{self.name}]'"
+            )
 
     @abstractmethod
     def write(

@@ -5,7 +5,6 @@ It is made of the network in PyTorch, for there is no way to it from an ONNX fil
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from export.formats import FORMATS, Calibration, ExportFormat, Predictor, Written
 from export.quantization import QuantizationScheme
-from foundation.errors import ExportError, UsageError
+from foundation.errors import ExportError
 from foundation.files import write_bytes
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ MODEL_FILE = "model.pte"
 INPUT_NAME, OUTPUT_NAME = "input", "logits"
 # As torch's operators are called once they are exported, less namespace and overload.
 _COMPUTE = {"conv1d", "conv2d", "convolution", "linear", "addmm", "mm", "bmm", "matmul"}
-_PACKAGES = ("executorch", "torchao")
 
 
 @FORMATS.register("executorch")
@@ -36,14 +34,7 @@ class ExecutorchFormat(ExportFormat):
     name: ClassVar[str] = "executorch"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     from_network: ClassVar[bool] = True
-
-    def check_installed(self) -> None:
-        lacking = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-        if lacking:
-            raise UsageError(
-                f"export format executorch needs {' and '.join(lacking)}, not installed here; "
-                "pip install 'edge-compress[executorch]'"
-            )
+    packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
 
     def write(
         self,
@@ -72,7 +63,7 @@ class ExecutorchFormat(ExportFormat):
         from export._libraries import failing_as, quiet  # noqa: PLC0415
         from export.checking.reference import frozen_copy, full_float32  # noqa: PLC0415
 
-        facts: dict[str, Any] = {name: metadata.version(name) for name in _PACKAGES}
+        facts: dict[str, Any] = {name: metadata.version(name) for name in self.packages}
         example = torch.zeros(1, *calibration.shape[1:])
         kind = type(network).__name__
         with (

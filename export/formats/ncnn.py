@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from export.formats import FORMATS, Calibration, ExportFormat, Predictor, Written
 from export.quantization import QuantizationScheme
 from export.samples import GraphSamples
-from foundation.errors import ExportError, UsageError
+from foundation.errors import ExportError
 from foundation.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -41,14 +41,7 @@ class NcnnFormat(ExportFormat):
     name: ClassVar[str] = "ncnn"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
     calibrated: ClassVar[tuple[str, ...]] = ()
-
-    def check_installed(self) -> None:
-        lacking = [name for name in ("ncnn", "pnnx") if importlib.util.find_spec(name) is None]
-        if lacking:
-            raise UsageError(
-                f"export format ncnn needs {' and '.join(lacking)}, not installed here; "
-                "pip install 'edge-compress[ncnn]'"
-            )
+    packages: ClassVar[tuple[str, ...]] = ("ncnn", "pnnx")
 
     def write(
         self,
