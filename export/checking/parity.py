@@ -124,11 +124,16 @@ def compare(reference: NDArray[np.float32], outputs: NDArray[np.float32]) -> Exp
             f"{reference.shape} and the exported model {outputs.shape}; "
             "check the model's output and the probe images"
         )
-    for whose, logits in (("original", reference), ("exported model", outputs)):
-        if not np.isfinite(logits).all():
-            raise ExportError(
-                f"the {whose} gave logits that are not finite; check the weights it was made from"
-            )
+    if not np.isfinite(reference).all():
+        raise ExportError(
+            "the original gave logits that are not finite; check the weights it was made from"
+        )
+    if not np.isfinite(outputs).all():
+        raise ExportError(
+            "the exported model gave logits that are not finite, where the original's are; its "
+            "number format may have no room for what is computed (fp16 ends at 65,504), so try "
+            "another precision"
+        )
     agreement = agreement_of(reference, outputs)
     decibels = signal_to_noise_db(reference, outputs)
     return ExportParity(**asdict(agreement), signal_to_noise_db=decibels)
