@@ -164,7 +164,8 @@ def make_judged_bundle(
         metrics: takes by part what the source's metric says, where it has one.
 
     Returns:
-        Its manifest, and by part whether it names each image rightly, shape (N,).
+        Its manifest, and by part whether it names each image rightly, or as FP32 does where the
+        part has no labels, shape (N,).
 
     Raises:
         UnknownNameError: when there is no such format, or it has no such precision.
@@ -263,7 +264,7 @@ def make_judged_bundle(
         "%s: made in %.1f s, parity %s, accuracy %s",
         name, time.perf_counter() - began, manifest.parity, manifest.accuracy,
     )  # fmt: skip
-    return manifest, figures.right
+    return manifest, figures.right | figures.same
 
 
 def _judge(
@@ -303,14 +304,16 @@ def _judge(
         if answered is None:
             continue
         classes = answered.classes
-        if part != "unlabelled":
+        if part in ("test", "validation"):
             figures.right[part] = original.right(part, classes)
             figures.test = answered if part == "test" else figures.test
             if answered.metric is not None:
                 figures.metric[part] = answered.metric
-        elif draft.precision != "fp32":
+        else:
             float_classes = original.float_classes(part, draft.onnx_file)
-            parity[part] = agreement_between(float_classes, classes)
+            figures.same[part] = classes == float_classes
+            if part == "unlabelled" and draft.precision != "fp32":
+                parity[part] = agreement_between(float_classes, classes)
     return parity, accuracy_of(figures.right.get("test"), figures.right.get("validation"))
 
 

@@ -21,7 +21,7 @@ from export.graphs.cleaning import set_metadata
 from export.graphs.from_onnx import import_onnx
 from export.graphs.to_onnx import export_onnx
 from export.quantization import QuantizationScheme
-from export.requests import BundleRequest, ExportSource
+from export.requests import UNLABELLED_VALIDATION, BundleRequest, ExportSource
 from foundation.bundle import Preprocessing
 from foundation.files import sha256_of
 from foundation.memory import give_back_freed_memory
@@ -94,7 +94,7 @@ class Original:
         """The class that a model gives each image of a part; None without images.
 
         Args:
-            part: "test", "validation" or "unlabelled".
+            part: "test", "validation", "unlabelled" or `UNLABELLED_VALIDATION`.
             model: what `model_digest` says of the model's files.
             preprocessing: of the model.
             load: opens it, for any number of images.
@@ -128,9 +128,9 @@ class Original:
     def _judge_of(self, part: str) -> Callable[[NDArray[np.float32]], MetricValues] | None:
         """The source's metric on the labels of a part; None without labels, or without a metric."""
         source = self.source
-        labelled = source.evaluation if part == "test" else source.validation
+        labelled = {"test": source.evaluation, "validation": source.validation}.get(part)
         metric = source.metric
-        if part == "unlabelled" or labelled is None or metric is None:
+        if labelled is None or metric is None:
             return None
         labels = np.asarray(labelled[1], np.int64)
         return lambda logits: metric.judge(logits, labels)
@@ -138,6 +138,8 @@ class Original:
     def _images(self, part: str) -> NDArray[np.uint8] | None:
         if part == "unlabelled":
             return self.source.unlabelled
+        if part == UNLABELLED_VALIDATION:
+            return self.source.unlabelled_validation
         labelled = self.source.evaluation if part == "test" else self.source.validation
         return None if labelled is None else labelled[0]
 

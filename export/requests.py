@@ -26,6 +26,10 @@ Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.integer[Any]]]
 """Images, uint8 (N, H, W, C), with their labels (N,)."""
 
 
+UNLABELLED_VALIDATION = "unlabelled validation"
+"""The part of the images that `ExportSource.unlabelled_validation` is."""
+
+
 class BundleMetric(Protocol):
     """What models are judged by beside top-1; higher is better.
 
@@ -61,6 +65,7 @@ class ExportSource:
         validation: the same of the validation split.
         unlabelled: uint8 images (N, H, W, C) of which nobody says what they show, if any: lower
             precision is held against FP32 on them.
+        unlabelled_validation: others of their kind, by which a precision is chosen.
         origin: where the weights came from, as plain JSON values.
         metric: what bundles are judged by beside top-1, and lower precision is chosen by.
         fit: takes a picture (H, W, C) of any size, uint8, and gives the image of it that is to be
@@ -78,10 +83,26 @@ class ExportSource:
     evaluation: Labelled | None = None
     validation: Labelled | None = None
     unlabelled: NDArray[np.uint8] | None = None
+    unlabelled_validation: NDArray[np.uint8] | None = None
     origin: dict[str, Any] = field(default_factory=dict)
     learnt: LearntQuantization | None = None
     metric: BundleMetric | None = None
     fit: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None
+
+    @property
+    def has_no_labels(self) -> bool:
+        """Whether answers can be held against FP32's alone."""
+        return self.validation is None and self.evaluation is None
+
+    @property
+    def chosen_by(self) -> str:
+        """The part of the images by which a precision is chosen: those of the test stand in for
+        validation images where there are none, and those without labels for all others."""
+        if self.validation is not None:
+            return "validation"
+        if self.evaluation is not None:
+            return "test"
+        return "unlabelled" if self.unlabelled_validation is None else UNLABELLED_VALIDATION
 
 
 Embedding = Literal["none", "normalise", "resize"]

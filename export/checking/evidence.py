@@ -60,12 +60,14 @@ class CheckFigures:
     Attributes:
         parity: the worst of all batch sizes, once they are compared.
         right: whether each image of a part ("test", "validation") is named rightly.
+        same: whether each image of a part without labels is named as FP32 names it.
         test: what it answered to the test images.
         metric: by part what a metric beside top-1 says of it, where there is one.
     """
 
     parity: ExportParity | None = None
     right: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    same: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     test: NamedClasses | None = None
     metric: dict[str, MetricValues] = field(default_factory=dict)
 

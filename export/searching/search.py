@@ -195,7 +195,7 @@ class _Run:
         baseline = self.baseline or result.trial
         drop, low, high = paired_drop(baseline.correct, result.trial.correct)
         if low > self._tolerated_drop:
-            lost = f"{drop:.2f} points of validation accuracy lost ({low:.2f} to {high:.2f})"
+            lost = f"{drop:.2f} points lost ({low:.2f} to {high:.2f})"
             return replace(
                 result, trial=None, error=f"{lost}, tolerated are {self._tolerated_drop:g}"
             )

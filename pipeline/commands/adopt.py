@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from foundation.errors import CompressError
-from pipeline.commands.export import bundle_outcome, check_limit, export_shown
+from pipeline.commands.export import bundle_outcome, check_metric, export_shown
 from pipeline.data.samples import names_samples
 from pipeline.preflight.names import check_export_names, check_names, check_samples
 from pipeline.preflight.trust import check_code
@@ -47,7 +47,7 @@ def adopt_and_export(file: RecipeFile, path: Path | None) -> Outcome:
             data = TrainingData(file, network_classes(file.recipe.student))
             with at_work(console, "data: read and looked through"):
                 prepare(run, data)
-            check_limit(run, file.recipe)
+            check_metric(run, file.recipe)
             with at_work(console, "network: judged on the test images"):
                 adopt(run, data, remarks)
             del data  # all of it lies in memory; the run folder has what is needed from here on

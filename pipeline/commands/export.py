@@ -63,9 +63,9 @@ def export_shown(run: RunFolder, recipe: Recipe, console: Console) -> list[Path]
     """The bundles that are asked for, or those from which the one that ships was chosen.
 
     Raises:
-        RecipeError: when accuracy is to be kept, or a metric told, and the images have no labels.
+        RecipeError: when a metric is to be told, and the images have no labels.
     """
-    check_limit(run, recipe)
+    check_metric(run, recipe)
     metric = _metric_for(recipe)
 
     with at_work(console, "export: got ready") as work:
@@ -106,22 +106,14 @@ def _metric_for(recipe: Recipe) -> NamedMetric | None:
     return load_metric(recipe.metric, "metric")
 
 
-def check_limit(run: RunFolder, recipe: Recipe) -> None:
-    """Make sure that accuracy, or a metric, can be told where it is asked for; errors as
-    `export_shown`."""
-    limit = recipe.export.limit
+def check_metric(run: RunFolder, recipe: Recipe) -> None:
+    """Make sure that a metric can be told where it is asked for; errors as `export_shown`."""
     if not (run.data / FACTS).is_file() or read_facts(run.data).has_labels:
         return
     if recipe.metric is not None:
         raise RecipeError(
             f"{run.path}: its images have no labels, so metric {recipe.metric} has nothing to go "
             "by; leave it out, or give images with labels"
-        )
-    if limit is not None:
-        raise RecipeError(
-            f"{run.path}: its images have no labels, so what lower precision loses in accuracy "
-            f"cannot be held to {limit:g} points (export.max_drop); name the precisions, such as "
-            "--precision int8, without --max-drop, or give images with labels"
         )
 
 

@@ -9,6 +9,9 @@ from deploy_targets import comparison
 from foundation.sense import above_zero, ascending, named, shares
 
 FULL = "fp32"
+SAME_ANSWERS = "answers as FP32"
+"""What drops are of where images have no labels: percent of them that are named as FP32 names
+them."""
 
 # Shares of few images differ by less than this only in how they were computed.
 _ROUNDING = 1e-9
@@ -46,7 +49,8 @@ class ShippingCandidate:
     """A bundle that could ship.
 
     Attributes:
-        validation_top1: 0..1.
+        validation_top1: 0..1; without labels the share of images that are named as FP32 names
+            them.
         drop: percentage points, or of `metric`, below FP32 on the same validation images; negative
             when above.
         drop_low, drop_high: its 95 % confidence interval.
@@ -93,6 +97,11 @@ class ShippingCandidate:
     @property
     def drop_words(self) -> str:
         """Its accuracy against FP32: "0.20 points below FP32 (−0.10 to 0.50)"."""
+        if self.metric == SAME_ANSWERS:
+            share = (
+                f"{_signed(self.drop)} % ({_signed(self.drop_low)} to {_signed(self.drop_high)})"
+            )
+            return f"of other answers than FP32 for {share} of the images"
         unit = "points" if self.metric is None else f"of {self.metric}"
         if self.metric is None and round(self.drop, 2) == 0:
             return f"as accurate as FP32 ({_signed(self.drop_low)} to {_signed(self.drop_high)})"

@@ -319,6 +319,7 @@ def export_source(
     is_judged = facts.has_labels and bool(facts.counts["validation"])
     is_finished = record.get("adopted") is not None
     validation = images(VALIDATION) if is_judged and (chooses or not is_finished) else None
+    has_others = not facts.has_labels and bool(facts.counts["validation"])
     return ExportSource(
         model=_model(run, role),
         role=role,
@@ -329,6 +330,7 @@ def export_source(
         evaluation=(test.pixels, test.labels) if facts.has_labels else None,
         validation=None if validation is None else (validation.pixels, validation.labels),
         unlabelled=None if facts.has_labels else test.pixels,
+        unlabelled_validation=images(VALIDATION).pixels if has_others and chooses else None,
         origin={
             "run": record["name"],
             "model": record["networks"][role]["model"],

@@ -42,7 +42,8 @@ class Limits:
     """How far a search may go.
 
     Attributes:
-        max_drop: points of validation accuracy below FP32.
+        max_drop: points of validation accuracy below FP32; without labels, percent of the images
+            that are answered otherwise.
         max_trials: candidates of a format that are made at most.
         tolerated_drop: points beyond which a trial has failed; see `ExportRecipe`.
     """
@@ -133,8 +134,7 @@ class FormatTrials:
 
     def _make(self, candidate: ModelVariant) -> Trial:
         request = self.request
-        # Where there are none, the test images stand in for them.
-        part = "test" if self.source.validation is None else "validation"
+        part = self.source.chosen_by
         # A name of its own: what a candidate left in `failed/` is not another's.
         folder = self.folder / f"{request.format}-{_NOT_IN_A_NAME.sub('-', candidate.label)}"
         try:

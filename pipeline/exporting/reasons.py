@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from pipeline.exporting.candidates import FULL, ShippingCandidate, latency_of, size_of
+from pipeline.exporting.candidates import (
+    FULL,
+    SAME_ANSWERS,
+    ShippingCandidate,
+    latency_of,
+    size_of,
+)
 
 
 def reason_for(
@@ -54,6 +60,8 @@ def limit_words(max_drop: float | None, metric: str | None = None) -> str:
     """A limit in points: "0.5 points", "1 point"; or of a metric: "0.5 of macro_f1"."""
     if max_drop is None:
         return "none"
+    if metric == SAME_ANSWERS:
+        return f"{max_drop:g} % of other answers"
     if metric is not None:
         return f"{max_drop:g} of {metric}"
     return f"{max_drop:g} point{'' if max_drop == 1 else 's'}"

@@ -26,8 +26,15 @@ from foundation.bundle import open_bundle
 from foundation.errors import ExportError
 from foundation.files import sha256_of
 from pipeline.benching.timed_step import timed_step
-from pipeline.data.facts import CALIBRATION, VALIDATION
-from pipeline.exporting.candidates import FULL, ShippingCandidate, Speedup, keeps_limit, speedup_of
+from pipeline.data.facts import CALIBRATION, TEST, VALIDATION
+from pipeline.exporting.candidates import (
+    FULL,
+    SAME_ANSWERS,
+    ShippingCandidate,
+    Speedup,
+    keeps_limit,
+    speedup_of,
+)
 from pipeline.exporting.choice import Shipping, choose, read_shipping, write_shipping
 from pipeline.exporting.export import (
     data_products,
@@ -142,7 +149,8 @@ def ship(
                 )
             finalists, searched, files = outcome
             timed = _timed(run, target, finalists, bench, watch)
-            candidates = _candidates(finalists, timed, limit, target)
+            judged = SAME_ANSWERS if source.has_no_labels else None
+            candidates = _candidates(finalists, timed, limit, target, judged)
             learnt = learnt_origin(run) is not None
             choice = choose(candidates, limit, trained_in_int8=learnt)
             shipping = Shipping(
@@ -252,6 +260,7 @@ def _search(
         weights_of(run, "student") or "",
         json.dumps(learnt_origin(run), sort_keys=True),
         *(sha256_of(run.data / images) for images in (CALIBRATION, VALIDATION)),
+        *([sha256_of(run.data / TEST)] if trials.source.has_no_labels else []),
         *(f"{package} {version(package)}" for package in _QUANTISERS),
         *judged_by(trials.source.metric).values(),
     ]
@@ -364,16 +373,21 @@ def _candidates(
     timed: dict[str, comparison.Candidate],
     max_drop: float | None,
     target: Target,
+    judged_by: str | None,
 ) -> list[ShippingCandidate]:
+    """`judged_by`: what drops are of, where that is neither top-1 nor told by the trials."""
     full = {
         finalist.request.format: finalist.folder.name
         for finalist in finalists
         if finalist.request.precision == FULL
     }
     return [
-        _candidate(finalist, timed, full.get(finalist.request.format), max_drop, target)
+        _candidate(
+            finalist, timed, full.get(finalist.request.format), max_drop, target,
+            judged_by=judged_by,
+        )
         for finalist in finalists
-    ]
+    ]  # fmt: skip
 
 
 def _candidate(
@@ -382,6 +396,8 @@ def _candidate(
     full: str | None,
     max_drop: float | None,
     target: Target,
+    *,
+    judged_by: str | None,
 ) -> ShippingCandidate:
     name, result = finalist.folder.name, finalist.result
     export_format, precision = finalist.request.format, finalist.request.precision
@@ -402,7 +418,7 @@ def _candidate(
         executed=measured.runtime.executed_precision.summary if measured else None,
         meets_limit=keeps_limit(result.drop, max_drop),
         excluded=[] if is_full else list(result.candidate.scheme.excluded),
-        metric=_metric_of(result),
+        metric=_metric_of(result) or judged_by,
         published=None if measured else target.published_ratio(export_format, precision),
     )
 

@@ -100,12 +100,6 @@ def _check_what_is_told(file: RecipeFile) -> None:
             f"{file.where('metric')}: {recipe.metric} is told by labels, and no image has one; "
             "leave it out"
         )
-    if recipe.export.limit is not None:
-        raise RecipeError(
-            f"{file.where('export', 'max_drop')}: accuracy is to be kept within "
-            f"{recipe.export.limit:g} points, and no image has a label to tell it by; name the "
-            "precisions, such as int8, without max_drop"
-        )
     for metric in recipe.gate.limits:
         where = file.where("gate", "limits", metric)
         if metric in _TOLD_BY_LABELS or metric_named(metric, where).of_answers:

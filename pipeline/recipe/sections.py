@@ -616,8 +616,9 @@ class ExportRecipe(Section):
         formats: export format: onnx, openvino, ncnn, executorch; if unset what the target prefers.
         precisions: number format: fp32, fp16, bf16, int8; auto: try them, time them against each
             other and say which ships. If unset what the target prefers.
-        max_drop: points of validation accuracy that lower precision may cost; operators stay in
-            floating point until it holds. If unset 1 with auto, and otherwise no matter.
+        max_drop: points of validation accuracy that lower precision may cost, or without labels
+            percent of the images that it may name otherwise than FP32; operators stay in floating
+            point until it holds. If unset 1 with auto, and otherwise no matter.
         max_trials: bundles of a format tried for that at most.
         tolerated_drop: points of test accuracy beyond which a bundle of lower precision is
             refused: it fails where all of the loss's 95 % interval is above.

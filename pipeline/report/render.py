@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from foundation.places import without_folders
 from foundation.words import plain
+from pipeline.exporting.candidates import SAME_ANSWERS
 from pipeline.exporting.reasons import limit_words
 from pipeline.gating.metrics import top1_percent
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Check, Verdict
@@ -121,6 +122,7 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
     return {
         "gate": _gate(content.verdict, content.shipped),
         "limit_words": limit_words,
+        "same_answers": SAME_ANSWERS,
         "networks": content.networks,
         "number": number,
         "placeless": without_folders,

@@ -306,7 +306,7 @@ def test_a_trial_that_loses_more_than_is_tolerated_has_failed() -> None:
     result = search(wrong, never, schemes=[SCHEME], limit=40.0, max_trials=2, tolerated_drop=5.0)
     (int8,) = [one for one in result.trials if one.candidate.precision == "int8"]
     assert int8.trial is None
-    assert int8.error.startswith("30.00 points of validation accuracy lost")
+    assert int8.error.startswith("30.00 points lost")
     assert result.best.candidate.precision == "fp32"
     assert search(wrong, never, schemes=[SCHEME], limit=40.0).best.candidate.precision == "int8"
 

@@ -8,6 +8,7 @@ import pytest
 
 from deploy_targets import comparison
 from foundation.errors import CorruptFileError, MissingFileError
+from pipeline.exporting.candidates import SAME_ANSWERS
 from pipeline.exporting.choice import (
     Shipping,
     ShippingCandidate,
@@ -18,6 +19,7 @@ from pipeline.exporting.choice import (
     speedup_of,
     write_shipping,
 )
+from pipeline.exporting.reasons import limit_words
 
 FASTER, SAME, SLOWER = Speedup(3.4, 3.31, 3.52), Speedup(1.01, 0.98, 1.04), Speedup(0.8, 0.75, 0.86)
 
@@ -256,6 +258,12 @@ def test_nothing_to_choose_from_is_an_error_of_the_caller() -> None:
 )
 def test_a_drop_is_told_with_its_interval_the_right_way_round(drop: float, words: str) -> None:
     assert candidate("onnx-int8", drop, 3.0, FASTER).drop_words == words
+
+
+def test_without_labels_it_is_told_how_many_answers_are_others() -> None:
+    short = replace(candidate("onnx-int8", 0.2, 3.0, FASTER), metric=SAME_ANSWERS)
+    assert short.drop_words == "of other answers than FP32 for 0.20 % (−0.10 to 0.50) of the images"
+    assert limit_words(0.5, SAME_ANSWERS) == "0.5 % of other answers"
 
 
 def test_the_limit_itself_is_kept_though_the_drop_is_a_difference_of_floats() -> None:
