@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from filecmp import cmp
 from pathlib import Path
 
 from pipeline.data.channels import Recoloured
@@ -25,8 +26,7 @@ def ids_of(images: ImageSet, dataset: str) -> list[str] | None:
 
 
 def places_of(images: ImageSet | None) -> set[str]:
-    """Where the pictures of a set lie, links to folders followed; nothing of those that nobody
-    named."""
+    """Where the pictures of a set lie, links followed; nothing of those that nobody named."""
     folders, places = dict[Path, Path](), set[str]()
     for number in range(0 if images is None else len(images.labels)):
         name = None if images is None else _name(images, number)
@@ -34,8 +34,35 @@ def places_of(images: ImageSet | None) -> set[str]:
             path = Path(name)
             if path.parent not in folders:
                 folders[path.parent] = path.parent.resolve()
-            places.add(str(folders[path.parent] / path.name))
+            place = folders[path.parent] / path.name
+            places.add(str(place.resolve() if place.is_symlink() else place))
     return places
+
+
+def same_pictures(one: set[str], other: set[str]) -> list[str]:
+    """Files among the second that are among the first too, by their place or, of one name, by
+    what is in them.
+
+    Args:
+        one, other: as `places_of` gives them.
+    """
+    shared = {Path(place).name for place in one} & {Path(place).name for place in other}
+    alike: dict[tuple[str, int], list[Path]] = {}
+    for path in _files(one, shared):
+        alike.setdefault((path.name, path.stat().st_size), []).append(path)
+    copied = {
+        str(path)
+        for path in _files(other, shared)
+        for its_like in alike.get((path.name, path.stat().st_size), [])
+        if cmp(path, its_like, shallow=False)
+    }
+    return sorted(one & other | copied)
+
+
+def _files(places: set[str], names: set[str]) -> list[Path]:
+    """Those of such a name; pictures in archives are no files."""
+    paths = map(Path, sorted(places))
+    return [path for path in paths if path.name in names and path.is_file()]
 
 
 def _name(images: ImageSet, number: int) -> str | None:

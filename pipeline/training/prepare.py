@@ -322,10 +322,10 @@ class TrainingData:
 
 def _check_are_others(further: Dataset, dataset: Dataset, where: str, name: str) -> None:
     """Of the dataset's own images some are held out, and must not be learned from."""
-    from pipeline.data.image_ids import places_of  # noqa: PLC0415 - torch
+    from pipeline.data.image_ids import places_of, same_pictures  # noqa: PLC0415 - torch
 
     own = places_of(dataset.train) | places_of(dataset.test)
-    both = sorted(own & places_of(further.test))
+    both = same_pictures(own, places_of(further.test))
     if both:
         raise DataLayoutError(
             f"{where}: {len(both)} of the images there are those of {name} too, such as {both[0]}, "

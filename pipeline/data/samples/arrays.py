@@ -1,15 +1,18 @@
 """arrays:PATH: an .npz file with an array for every input of a graph, or a folder of such files.
 
-The first axis of each is that of the samples.
+The first axis of each is that of the samples. Where there are more than are wanted they are taken
+evenly from all: files and rows often are in an order, as of the classes or of a day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from foundation.bundle import TensorSpec
@@ -46,18 +49,24 @@ class ArrayFiles:
     def read(self, inputs: Sequence[TensorSpec], most: int) -> GraphSamples:
         from export.samples import GraphSamples  # noqa: PLC0415 - only where they are read
 
+        files = self._files()
+        counts = [_count_in(path, inputs) for path in files]
+        wanted = min(most, sum(counts))
+        if not wanted:
+            raise DataLayoutError(f"{self._argument}: holds no sample")
+        check_size(sample_bytes(list(inputs)), wanted, self._argument)
+        places = np.arange(wanted) * sum(counts) // wanted
         parts: dict[str, list[NDArray[Any]]] = {spec.name: [] for spec in inputs}
         ids: list[str] = []
-        for path in self._files():
-            left = most - len(ids)
-            if left <= 0:
-                break
-            rows = _rows_in(path, inputs, left, before=len(ids))
-            for name, values in rows.items():
+        first = 0
+        for path, count in zip(files, counts, strict=True):
+            rows = places[(first <= places) & (places < first + count)] - first
+            first += count
+            if not len(rows):
+                continue
+            for name, values in _rows_in(path, inputs, rows).items():
                 parts[name].append(values)
-            ids += [f"{path.name}:{row}" for row in range(len(next(iter(rows.values()))))]
-        if not ids:
-            raise DataLayoutError(f"{self._argument}: holds no sample")
+            ids += [f"{path.name}:{row}" for row in rows]
         return GraphSamples({name: np.concatenate(values) for name, values in parts.items()}, ids)
 
     def _files(self) -> list[Path]:
@@ -74,14 +83,48 @@ class ArrayFiles:
         return [path]
 
 
+def _count_in(path: Path, inputs: Sequence[TensorSpec]) -> int:
+    """How many samples a file holds, by the heads of its arrays."""
+    with _opened(path) as file:
+        check_names(set(file.files), [spec.name for spec in inputs], str(path))
+        shapes = {name: _shape_of(file, name) for name in file.files}
+    counts = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
+    if len(set(counts.values())) != 1 or not min(counts.values()):
+        told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
+        raise DataLayoutError(
+            f"{path}: its arrays are of different or no samples ({told}); the first axis of each "
+            "is that of the samples"
+        )
+    return next(iter(counts.values()))
+
+
 def _rows_in(
-    path: Path, inputs: Sequence[TensorSpec], most: int, *, before: int
+    path: Path, inputs: Sequence[TensorSpec], rows: NDArray[np.int64]
 ) -> dict[str, NDArray[Any]]:
-    """At most so many samples of one file, by input; `before` are kept of other files already."""
+    """Some of a file's samples, by input."""
+    with _opened(path) as file:
+        arrays = {spec.name: np.asarray(file[spec.name])[rows] for spec in inputs}
+    return {spec.name: rows_of(spec, arrays[spec.name], str(path)) for spec in inputs}
+
+
+def _shape_of(file: NpzFile, name: str) -> tuple[int, ...]:
+    """The shape of an array, of which no more is read than says it."""
+    assert file.zip is not None, "it is open"
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }.get(version)
+        return np.shape(file[name]) if read is None else read(member)[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[NpzFile]:
+    """A file of arrays; what is wrong with it is told in one way."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            check_names(set(file.files), [spec.name for spec in inputs], str(path))
-            arrays = {spec.name: np.asarray(file[spec.name]) for spec in inputs}
+            yield file
     except DataLayoutError:
         raise
     # numpy and zipfile raise a dozen kinds between them for a file that is spoilt.
@@ -90,13 +133,3 @@ def _rows_in(
         raise CorruptFileError(
             f"{path}: not an {_SUFFIX} file of arrays ({reason}); make it with numpy.savez"
         ) from error
-    counts = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
-    if len(set(counts.values())) != 1 or not min(counts.values()):
-        told = ", ".join(f"{name!r} {count}" for name, count in counts.items())
-        raise DataLayoutError(
-            f"{path}: its arrays are of different or no samples ({told}); the first axis of each "
-            "is that of the samples"
-        )
-    count = min(most, *counts.values())
-    check_size(sample_bytes(list(inputs)), before + count, str(path))
-    return {spec.name: rows_of(spec, arrays[spec.name][:count], str(path)) for spec in inputs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,17 @@ def test_images_that_are_the_datasets_own_are_not_learned_from_again(
 ) -> None:
     keys = {"data.unlabelled_from": f"folder:{place}"}
     with pytest.raises(DataLayoutError, match=r"\d+ of the images there are those of folder:"):
+        walk(tmp_path / "run", place, "photos", **keys)
+
+
+@pytest.mark.parametrize("put", [shutil.copyfile, lambda picture, to: to.symlink_to(picture)])
+def test_nor_are_copies_and_links_of_them(place: Path, tmp_path: Path, put) -> None:
+    frames = tmp_path / "frames"
+    shutil.copytree(place / "frames", frames)
+    own = place / "photos/c1/1.png"
+    put(own, frames / own.name)
+    keys = {"data.unlabelled_from": f"folder:{frames}"}
+    with pytest.raises(DataLayoutError, match=r": 1 of the images there are those of folder:"):
         walk(tmp_path / "run", place, "photos", **keys)
 
 

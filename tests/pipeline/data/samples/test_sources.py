@@ -55,9 +55,14 @@ def test_a_first_size_of_one_may_be_there_or_not(tmp_path: Path) -> None:
 
 
 def test_a_folder_gives_its_files_in_order_and_no_more_than_asked(tmp_path: Path) -> None:
-    for name in ("b.npz", "a.npz"):
+    """Those are from all of it: files and rows are often in an order that means something."""
+    for name in ("b.npz", "a.npz", "c.npz"):
         saved(tmp_path, name)
-    assert read(tmp_path, most=4).ids == ["a.npz:0", "a.npz:1", "a.npz:2", "b.npz:0"]
+    assert read(tmp_path, most=9).ids == [f"{name}.npz:{row}" for name in "abc" for row in range(3)]
+    few = read(tmp_path, most=4)
+    assert few.ids == ["a.npz:0", "a.npz:2", "b.npz:1", "c.npz:0"]
+    assert few.arrays["image"][:, 0, 0, 0].tolist() == [0, 8, 4, 0]
+    assert read(tmp_path, most=1).ids == ["a.npz:0"]
 
 
 @pytest.mark.parametrize(
