@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from any_graphs import two_inputs
+from made_once import made_once
 
 from deploy_targets.sustained import read_sustained
 
@@ -22,21 +24,25 @@ NAME = "local-onnx-fp32"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, forked) -> Path:
-    """A folder with a run, in which a graph was exported and looked into."""
-    folder = tmp_path_factory.mktemp("looked")
-    two_inputs(folder / "two.onnx")
-    draw = np.random.default_rng(0)
-    tokens = draw.integers(0, 20, (30, 5))
-    np.savez(folder / "samples.npz", image=draw.random((30, 3, 8, 8)), tokens=tokens)
-    said = forked(
-        "export", "two.onnx", "--data", "arrays:samples.npz", "--input-shape", "image=1,3,8,8",
-        "--format", "onnx", "--precision", "fp32", "--run", "run", cwd=folder,
-    )  # fmt: skip
-    assert said.code == 0, said.err
-    said = forked("bench", "run", *QUICK, "--per-layer", "--sustain", "2s", "--json", cwd=folder)
-    assert said.code == 0, said.err
-    (folder / "printed.json").write_text(json.dumps(said.json()))
-    return folder
+    """A folder with a run, in which a graph was exported and looked into; each worker's own."""
+
+    def make(folder: Path) -> None:
+        two_inputs(folder / "two.onnx")
+        draw = np.random.default_rng(0)
+        tokens = draw.integers(0, 20, (30, 5))
+        np.savez(folder / "samples.npz", image=draw.random((30, 3, 8, 8)), tokens=tokens)
+        said = forked(
+            "export", "two.onnx", "--data", "arrays:samples.npz", "--input-shape",
+            "image=1,3,8,8", "--format", "onnx", "--precision", "fp32", "--run", "run", cwd=folder,
+        )  # fmt: skip
+        assert said.code == 0, said.err
+        asked = ("--per-layer", "--sustain", "2s", "--json")
+        said = forked("bench", "run", *QUICK, *asked, cwd=folder)
+        assert said.code == 0, said.err
+        (folder / "printed.json").write_text(json.dumps(said.json()))
+
+    made = made_once(tmp_path_factory, "looked-into", make)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("looked") / "place"))
 
 
 def test_both_are_printed_and_kept_beside_the_measurement(place: Path) -> None:
