@@ -37,12 +37,25 @@ class Tolerance:
     top1_agreement: float
     signal_to_noise_db: float = -_CEILING_DB
 
+    @property
+    def words(self) -> str:
+        """What it asks for: "the same class for 80 %, 6 dB"."""
+        asked = []
+        if math.isfinite(self.relative_error):
+            asked.append(f"logits at most {self.relative_error:.1e} apart")
+        if self.top1_agreement > 0:
+            asked.append(f"the same class for {self.top1_agreement:.0%}")
+        if self.signal_to_noise_db > -_CEILING_DB:
+            asked.append(f"a signal of {self.signal_to_noise_db:g} dB over the error")
+        return ", ".join(asked) or "nothing"
+
 
 TOLERANCES = {
     # The same arithmetic in another order: rounding leaves 1e-6 to 1e-5, a wrong graph far more.
     "fp32": Tolerance(relative_error=1e-4, top1_agreement=0.0),
-    # Weights keep 11 significant bits (5e-4 each); a few layers deep that stays below 1e-2.
-    "fp16": Tolerance(relative_error=1e-2, top1_agreement=0.0),
+    # 11 significant bits (5e-4 each): stored so, 1e-3 and 60 dB were seen, and where a core adds up
+    # in them too (ncnn on a Cortex-A76) 1.1e-2 and 40 dB.
+    "fp16": Tolerance(relative_error=3e-2, top1_agreement=0.0),
     # 8 significant bits (4e-3 each) in weights and activations: 4e-3 to 5e-2 were seen, with 47 dB.
     "bf16": Tolerance(relative_error=1e-1, top1_agreement=0.8, signal_to_noise_db=20.0),
     # 256 steps move every logit, so no single one can be held to. A model that knows nothing of

@@ -316,5 +316,6 @@ def _hold(parity: ExportParity, limits: Tolerance, figures: str) -> None:
     )
     if not holds:
         raise ModelMismatchError(
-            f"{figures}; it was held to {as_dict(limits)}: do not use it on this device"
+            f"{figures}, {parity.signal_to_noise_db:.1f} dB; it was held to {limits.words}: do not "
+            "use it on this device"
         )

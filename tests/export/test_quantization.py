@@ -46,3 +46,4 @@ def test_other_schemes_differ_from_it_and_keep_what_the_kernels_ask_for(
         assert (other.activation_type, other.weight_type) == (activation, "s8")
         assert other.excluded == ("a",)
         assert other.calibration != "entropy"  # NNCF has none, and ONNX Runtime's is min-max
+        assert activation == "u8" or other.preset == "auto"  # of which s8 makes symmetric ones

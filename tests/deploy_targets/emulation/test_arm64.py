@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     targets = ["--target", "rpi4", "--target", "rpi5", "--precision", "fp32", "--precision", "int8"]
     subprocess.run([COMPRESS, "export", copy, *targets, "--format", "onnx", "--format", "openvino"],
                    check=True, capture_output=True)  # fmt: skip
+    if find_spec("ncnn"):
+        targets = ["--target", "rpi4", "--target", "rpi5", "--precision", "fp32"]
+        subprocess.run([COMPRESS, "export", copy, *targets, "--precision", "fp16",
+                        "--format", "ncnn"], check=True, capture_output=True)  # fmt: skip
     return copy / "bundles"
 
 
@@ -68,6 +73,23 @@ def test_a_student_answers_on_an_emulated_board(
     assert f"in {'int8' if bundle.endswith('int8') else 'f32'} " in found
     if bundle.endswith("onnx-int8"):
         assert "bit for bit" in found
+
+
+@pytest.mark.skipif(find_spec("ncnn") is None, reason="ncnn is not installed: an extra brings it")
+@pytest.mark.parametrize(
+    ("bundle", "target", "ran_in"),
+    [
+        ("rpi4-ncnn-fp32", "rpi4", "in f32 on cortex-a72"),
+        ("rpi5-ncnn-fp32", "rpi5", "in f32 on cortex-a76"),
+        ("rpi5-ncnn-fp16", "rpi5", "in f16 on cortex-a76"),
+    ],
+)
+def test_ncnn_answers_alike_there_in_the_precision_of_its_core(
+    bundles: Path, bundle: str, target: str, ran_in: str
+) -> None:
+    found = emulated(bundles / bundle, target)["found"]
+    assert ran_in in found
+    assert "same class for 100%" in found
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 makes another integer of it")
