@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def test_a_student_answers_on_an_emulated_board(
 ) -> None:
     found = emulated(bundles / bundle, target)["found"]
     assert f"on {processor}" in found
-    assert "same class for 100%" in found
+    # Of 32 images eight bits may cost one here as well as there.
+    told = re.search(r"same class for (\d+)%", found)
+    assert told and int(told[1]) >= (96 if bundle.endswith("int8") else 100)
     assert f"in {'int8' if bundle.endswith('int8') else 'f32'} " in found
     if bundle.endswith("onnx-int8"):
         assert "bit for bit" in found
