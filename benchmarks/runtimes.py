@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +46,7 @@ from pipeline.shown.terminal import progress_console
 BASELINE = "local-onnx-fp32"
 FORMATS_TIMED = ["onnx", "openvino", "ncnn", "executorch"]
 PRECISIONS = ["fp32", "fp16", "int8"]
+TRAINED, STUDENT = "efficientnet-lite0", "student of the run"
 FRESH = ["resnet18", "mobilenet_v3_small", "mobilenet_v3_large"]
 BATCH = 20
 
@@ -108,6 +110,17 @@ def _fit_head(network: nn.Module, images: torch.Tensor) -> None:
     weights = centred.T @ torch.linalg.solve(kernel + ridge, wanted)
     head.weight.copy_(weights.T)
     head.bias.copy_(-(middle @ weights))
+
+
+def source_named(network: str, pixels: NDArray[np.uint8], run: Path | None) -> ExportSource:
+    """One of the networks, with what its export needs."""
+    if network == TRAINED:
+        return source_of(pixels, CROP)
+    if network != STUDENT:
+        return fresh_source(network, pixels)
+    if run is None:
+        sys.exit(f"error: {STUDENT} needs its folder; give --run")
+    return export_source(RunFolder(run), "student")
 
 
 def installed() -> list[str]:
@@ -175,18 +188,19 @@ def main() -> None:
     )
     parser.add_argument("photos", type=Path, help="folder of the photos")
     parser.add_argument("--run", type=Path, help="run folder whose student is timed too")
+    parser.add_argument(
+        "--network", action="append", choices=[TRAINED, *FRESH, STUDENT], help="these alone"
+    )
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=60.0, help="of a network's timing")
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     options = CompareOptions(threads=1, rounds=args.rounds, max_seconds=args.seconds)
     pixels = photos(args.photos, CROP)
-    sources = {"efficientnet-lite0": source_of(pixels, CROP)}
-    sources |= {name: fresh_source(name, pixels) for name in FRESH}
-    if args.run is not None:
-        sources["student of the run"] = export_source(RunFolder(args.run), "student")
+    wanted = args.network or [TRAINED, *FRESH, *([STUDENT] if args.run else [])]
     figures: dict[str, Any] = {}
-    for network, source in sources.items():
+    for network in wanted:
+        source = source_named(network, pixels, args.run)
         with tempfile.TemporaryDirectory() as folder:
             rows = rows_of(source, Path(folder), options)
         figures[network] = [asdict(row) for row in rows]
