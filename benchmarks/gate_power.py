@@ -36,7 +36,9 @@ from foundation.files import read_json, write_json
 from pipeline.benching.bench import bench
 from pipeline.benching.in_turns import time_against
 from pipeline.gating.gate import gate
-from pipeline.recipe.sections import BenchRecipe, GateRecipe, Limit, Recipe
+from pipeline.recipe.sections.bench import BenchRecipe
+from pipeline.recipe.sections.gate import GateRecipe, Limit
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, start_run
 
 MODEL, SIZE, NAME = "resnet20", 32, "local-onnx-fp32"

@@ -46,7 +46,7 @@ from pipeline.data.parts import Parts
 from pipeline.data.splits import Splits, split
 from pipeline.models import build_model
 from pipeline.recipe.file import RecipeFile, load_recipe
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 from pipeline.study.arms import AT_ONCE, Arm, all_arms, distribute
 from pipeline.study.statistics import compare_seed_by_seed, spread_of
 from smskd import Engine, Stage, evaluate

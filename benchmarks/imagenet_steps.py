@@ -33,7 +33,7 @@ from pipeline.data.framing import Fit
 from pipeline.models import build_model
 from pipeline.recipe.by_name import shipped_recipe
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from smskd import distill
 from smskd.stage import Stage
 

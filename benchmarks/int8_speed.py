@@ -32,7 +32,7 @@ from foundation.bundle import Preprocessing
 from pipeline.exporting.candidates import speedup_of
 from pipeline.exporting.export import requests_for
 from pipeline.models import build_model
-from pipeline.recipe.sections import ExportRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.shown.terminal import progress_console
 
 IMAGES, CLASSES = 96, 10

@@ -122,7 +122,7 @@ def our_batches(paths: list[Path], policy: str, cache: Path | None) -> Iterable[
     from pipeline.data.cache import PictureCache  # noqa: PLC0415
     from pipeline.data.decoding import DecodedImages  # noqa: PLC0415
     from pipeline.data.framing import Fit  # noqa: PLC0415
-    from pipeline.recipe.sections import AugmentRecipe  # noqa: PLC0415
+    from pipeline.recipe.sections.data import AugmentRecipe  # noqa: PLC0415
 
     keep_freed_memory()
     labels = np.zeros(len(paths), np.int64)

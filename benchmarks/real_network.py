@@ -43,7 +43,7 @@ from foundation.bundle import MANIFEST, Preprocessing, checksums, read_manifest,
 from pipeline.data.framing import Fit
 from pipeline.data.images import framed_pixels
 from pipeline.exporting.export import requests_for
-from pipeline.recipe.sections import ExportRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.shown.terminal import progress_console
 
 CLASSES, EVERY = 1000, 5

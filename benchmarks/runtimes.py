@@ -39,7 +39,7 @@ from export.requests import BundleRequest, ExportSource, bundle_name
 from foundation.bundle import Manifest
 from foundation.errors import ExportError, UsageError
 from pipeline.exporting.export import export_source, requests_for
-from pipeline.recipe.sections import ExportRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.shown.terminal import progress_console
 

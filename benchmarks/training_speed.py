@@ -36,7 +36,7 @@ from pipeline.data.batches import TrainBatches
 from pipeline.data.images import ArrayImages, ImageSet, sample_of
 from pipeline.data.splits import Splits, split
 from pipeline.models.families.cifar_resnet import CifarResNet
-from pipeline.recipe.sections import AugmentRecipe, DataRecipe
+from pipeline.recipe.sections.data import AugmentRecipe, DataRecipe
 from pipeline.shown.terminal import table_of
 from smskd import (
     Engine,

@@ -13,7 +13,8 @@ from pydantic_core import PydanticUndefined
 from _reference.markdown import cell, page, table, words
 from pipeline.recipe.file import hints_of
 from pipeline.recipe.keys import key_at, places
-from pipeline.recipe.sections import Recipe, StageRecipe
+from pipeline.recipe.sections.recipe import Recipe
+from pipeline.recipe.sections.training import StageRecipe
 
 _TOP = "The recipe itself"
 

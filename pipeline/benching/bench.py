@@ -20,7 +20,7 @@ from foundation.records import part_of
 from pipeline.benching.timed_step import timed_step
 from pipeline.data.facts import AGREEMENT, FACTS, TEST, read_facts, read_labels
 from pipeline.recipe.file import Source, recipe_values, validated
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import target_of
 

@@ -17,7 +17,7 @@ from foundation.packing import opened
 from foundation.records import part_of
 from pipeline.benching.bench import left_to_target
 from pipeline.benching.timed_step import timed_step
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import target_of
 

@@ -24,7 +24,7 @@ from foundation.errors import CompressError
 from foundation.records import part_of
 from pipeline.benching.bench import Progress, chosen_bundles, left_to_target
 from pipeline.benching.graph_costs import graph_costs
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.process_output import process_output_kept
 from pipeline.run_folder.target_profiles import target_of

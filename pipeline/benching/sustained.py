@@ -15,7 +15,7 @@ from foundation.bundle import AnyBundle
 from foundation.durations import span_words
 from foundation.records import part_of
 from pipeline.benching.bench import Progress, chosen_bundles, left_to_target, variant_of
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.process_output import process_output_kept
 from pipeline.run_folder.target_profiles import target_of

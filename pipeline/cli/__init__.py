@@ -1,17 +1,23 @@
 """The command line. Each command is a file: parse, call one function, show the result.
 
-Nothing heavy is imported until a command runs, so `compress --help` answers at once.
+Nothing heavy is imported until a command runs, so `compress --help` answers at once; and of a
+command that is named first, no other's options are made.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import NoReturn
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pipeline.cli._app import app
+from pipeline.cli import _app
 from pipeline.cli._leaving import run_to_the_end
 
-__all__ = ["app", "main"]
+if TYPE_CHECKING:
+    from pipeline.cli._app import app
+
+__all__ = ["app", "load", "main"]
 
 # In the order in which help lists them: the road first.
 COMMANDS = (
@@ -19,10 +25,24 @@ COMMANDS = (
     "study", "search", "runs", "device", "recipes", "targets", "methods", "models", "datasets",
     "explain", "doctor",
 )  # fmt: skip
-for _command in COMMANDS:
-    importlib.import_module(f"pipeline.cli.{_command}")
 
 
 def main() -> NoReturn:
     """Run the command line; whatever goes wrong ends in one line on standard error and a code."""
-    run_to_the_end(app)
+    first = sys.argv[1:2]
+    load(first if first and first[0] in COMMANDS else COMMANDS)
+    run_to_the_end(_app.app)
+
+
+def load(commands: Sequence[str] = COMMANDS) -> None:
+    """Register commands."""
+    for command in commands:
+        importlib.import_module(f"pipeline.cli.{command}")
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, with all commands."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    load()
+    return _app.app

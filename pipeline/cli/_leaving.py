@@ -109,7 +109,9 @@ def run_to_the_end(app: typer.Typer) -> NoReturn:
     """Run the command line and leave the process."""
     take_standard_streams()
     threading.excepthook = _tell_of_thread
-    command = typer.main.get_command(app)
+    # Typer makes no group of a command that is alone, as the one is that was asked for.
+    is_alone = len(app.registered_commands) == 1 and not app.registered_groups
+    command = typer.main.get_group(app) if is_alone else typer.main.get_command(app)
     try:
         stand_in_for_unknown_user()
         words = [_with_home(word) for word in sys.argv[1:]]

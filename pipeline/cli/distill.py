@@ -224,7 +224,7 @@ def distill(
     Run again, it goes on after the last finished epoch and ends with the same weights.
     """
     from pipeline.recipe.file import load_recipe, parse_override  # noqa: PLC0415
-    from pipeline.recipe.sections import own_schedules  # noqa: PLC0415
+    from pipeline.recipe.sections.recipe import own_schedules  # noqa: PLC0415
 
     overrides = recipe_changes(ctx)
     overrides |= teachers_typed(teacher or [])

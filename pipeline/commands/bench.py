@@ -28,7 +28,7 @@ from pipeline.benching.profiled import profile_bundles
 from pipeline.benching.sustained import sustain_bundles
 from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder, open_run, release_of
 from pipeline.shown.graphs import outputs_table
 from pipeline.shown.live import LiveLines, live_lines

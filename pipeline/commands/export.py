@@ -20,7 +20,7 @@ from pipeline.exporting.export import export, export_teacher
 from pipeline.exporting.ship import ShippingWatch, ship
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile, load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.report.terminal import shown_of_shipping
 from pipeline.run_folder.folder import RunFolder, open_run
 from pipeline.run_folder.records import check_manifest_facts

@@ -18,7 +18,6 @@ from pipeline.gating.gate import (
     gate,
     history_path,
     keep_in_history,
-    measuring_again,
 )
 from pipeline.gating.history import (
     FEWEST_FOR_DRIFT,
@@ -28,10 +27,11 @@ from pipeline.gating.history import (
     series_of,
 )
 from pipeline.gating.judging import judge
+from pipeline.gating.settling import MeasureAgain
 from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
-from pipeline.recipe.sections import GateRecipe
-from pipeline.run_folder.folder import RunFolder, open_run
+from pipeline.recipe.sections.gate import GateRecipe
+from pipeline.run_folder.folder import RunFolder, Say, open_run
 from pipeline.shown.live import ProgressConsole, at_work
 from pipeline.shown.terminal import (
     Outcome,
@@ -64,7 +64,7 @@ def gate_only(
     common_rules = None if budget is None else read_budget(budget)
     verdicts = []
     for run in runs:
-        rules = changed_budget(common_rules or run.recipe().gate, changes)
+        rules = changed_budget(common_rules or run.recipe_section("gate", GateRecipe), changes)
         with run.locked(to_read=True):
             verdicts.append(gate_shown(run, rules, console))
     if files:
@@ -90,9 +90,20 @@ def gate_shown(run: RunFolder, rules: GateRecipe, console: ProgressConsole) -> V
         def tell(bundle: str, facts: dict[str, Any]) -> None:
             work.now = f"measuring {bundle} again: {facts['step']}"
 
-        verdict = gate(run, rules, measuring_again(run, rules, tell, say), console.warn)
+        verdict = gate(run, rules, _measures_again(run, rules, tell, say), console.warn)
     _say_what_outputs_rest_on(verdict, say)
     return verdict
+
+
+def _measures_again(
+    run: RunFolder, rules: GateRecipe, tell: Callable[[str, dict[str, Any]], None], say: Say
+) -> MeasureAgain | None:
+    """What makes new measurements, where the budget asks for it."""
+    if not rules.retries:
+        return None
+    from pipeline.gating.measuring_again import measuring_again  # noqa: PLC0415 - it measures
+
+    return measuring_again(run, rules, tell, say)
 
 
 def _say_what_outputs_rest_on(verdict: Verdict, say: Callable[[str], None]) -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from foundation.errors import RecipeError
 from foundation.registry import Registry
 from pipeline.data.class_order import class_order
-from pipeline.recipe.sections import DataRecipe
 
 if TYPE_CHECKING:
     from pipeline.data.images import ImageSet
+    from pipeline.recipe.sections.data import DataRecipe
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dataset:
     validation: ImageSet | None = field(default=None, kw_only=True)
 
 
-Loader = Callable[[str, DataRecipe], Dataset]
+Loader = Callable[[str, "DataRecipe"], Dataset]
 """Loads a dataset: (what stands behind the colon, the recipe's data section) -> Dataset."""
 
 DATASETS: Registry[Loader] = Registry("dataset", "pipeline.data.sets")

@@ -16,7 +16,7 @@ from pipeline.data.draws import Purpose, numbers, uniform
 from pipeline.data.images import Ids, Images, picture_of
 from pipeline.data.jitter import jittered, jitters
 from pipeline.data.policies import POLICIES
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 Draws = NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from pipeline.data.mixing import drawn_mixing, mixed, mixed_labels
 from pipeline.data.normalising import normalise, normalised
 from pipeline.data.prefetch import in_pieces, prefetched, usable_cores
 from pipeline.data.sampling import Sampling, drawn_ids, drawn_shares
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 from smskd.batch import Batch
 
 _FEWEST = 2

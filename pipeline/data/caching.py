@@ -16,7 +16,7 @@ from pipeline.data.cache import PictureCache
 from pipeline.data.channels import Recoloured
 from pipeline.data.decoding import DecodedImages
 from pipeline.data.images import ArrayImages, Framed, ImageSet, Subset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 ABOUT = "about.json"
 _SIDES = 2  # a picture is kept with so many times the pixels of an image along its shorter side

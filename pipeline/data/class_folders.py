@@ -19,7 +19,7 @@ from pipeline.data.layouts import Layout, layout_remarks
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
 from pipeline.data.walking import class_folders, entries, image_files, is_there
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _MOST_NAMED = 5
 

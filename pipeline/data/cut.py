@@ -11,7 +11,7 @@ import numpy as np
 from foundation.errors import DataLayoutError
 from pipeline.data.images import Ids, Labels
 from pipeline.data.kinds import a_few
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _MOST_NAMED = 4
 

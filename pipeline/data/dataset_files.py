@@ -10,7 +10,7 @@ from pathlib import Path
 from foundation.registry import Registry
 from pipeline.data.kinds import is_hidden, is_image
 from pipeline.data.walking import is_folder
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from pipeline.data.opening import UnseenError, Viewing
 from pipeline.data.repeats import repeats
 from pipeline.data.survey import Survey, surveyed
 from pipeline.data.viewing import View, viewed
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _IN_MEMORY_BYTES = 2**31
 _FEW = 32  # images; who reads so few at once does so in threads of his own

@@ -13,14 +13,9 @@ from pipeline.data.framing import Fit
 from pipeline.models import names_weights, preparation_of, usual_weights
 from pipeline.models.preparation import KNOWN, Preparation, preparation_from
 from pipeline.models.teachers import asked_teacher
-from pipeline.recipe.sections import (
-    DataRecipe,
-    MemberRecipe,
-    NetworkRecipe,
-    PreprocessingRecipe,
-    Recipe,
-    TeacherRecipe,
-)
+from pipeline.recipe.sections.data import DataRecipe, PreprocessingRecipe
+from pipeline.recipe.sections.networks import MemberRecipe, NetworkRecipe, TeacherRecipe
+from pipeline.recipe.sections.recipe import Recipe
 
 USUAL: Registry[str] = Registry("dataset's usual preparation", "pipeline.data.sets")
 """By a dataset's name: the preparation that everybody uses for it, by its name in `KNOWN`."""

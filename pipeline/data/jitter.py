@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from pipeline.data.operations import OPERATIONS
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 
 def jittered(picture: Image.Image, numbers: Iterator[float], recipe: AugmentRecipe) -> Image.Image:

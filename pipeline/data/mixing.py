@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from foundation.labels import UNLABELLED
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 _STREAM = 0x6D6978  # apart from the numbers that shuffle
 

@@ -19,7 +19,7 @@ from pipeline.data.cut import (
     cut_where_it_can_be,
 )
 from pipeline.data.images import ImageSet, Subset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _FEWEST_UNLABELLED = 5
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from foundation.registry import Registry
 from pipeline.data.operations import OPERATIONS
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 Numbers = Iterator[float]
 Policy = Callable[[Image.Image, Numbers, AugmentRecipe], Image.Image]

@@ -18,7 +18,7 @@ from pipeline.data.images import BLOCK, Framed, ImageSet, blocks, spread
 from pipeline.data.joined import Joined
 from pipeline.data.parts import Parts, are_labelled, parts_to_teach, parts_without_labels
 from pipeline.models.preparation import Preparation
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _STATISTICS_IMAGES = 10_000
 

@@ -17,7 +17,7 @@ from pipeline.data.kinds import shown
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
 from pipeline.data.walking import image_files
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def load_unlabelled(root: Path, recipe: DataRecipe, size: int | tuple[int, int] | None) -> Dataset:

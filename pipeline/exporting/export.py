@@ -22,7 +22,8 @@ from pipeline.data.images import ArrayImages, Images, framed_pixels
 from pipeline.exporting.learnt_stage import learnt_origin
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import AUTO, MIXED, ExportRecipe
+from pipeline.recipe.sections.export import AUTO, ExportRecipe
+from pipeline.recipe.sections.values import MIXED
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
 from pipeline.training.prepare import Role

@@ -30,7 +30,7 @@ from pipeline.exporting.export import (
 from pipeline.exporting.scoring import scorer_named
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import AUTO, ExportRecipe
+from pipeline.recipe.sections.export import AUTO, ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
 

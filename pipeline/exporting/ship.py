@@ -47,7 +47,8 @@ from pipeline.exporting.export import (
 )
 from pipeline.exporting.learnt_stage import learnt_origin
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import BenchRecipe, ExportRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.run_folder.target_profiles import remember_target
 

@@ -7,7 +7,7 @@ import math
 from deploy_targets.measurement import Measurement
 from foundation.output_agreement import OutputAgreement, output_tolerance
 from pipeline.gating.metrics import Subject
-from pipeline.recipe.sections import Limit
+from pipeline.recipe.sections.gate import Limit
 
 
 def own_limits(subject: Subject) -> dict[str, Limit]:

@@ -46,7 +46,7 @@ from pipeline.gating.verdict import (
     Verdict,
     verdict_of,
 )
-from pipeline.recipe.sections import Against, GateRecipe, Limit
+from pipeline.recipe.sections.gate import Against, GateRecipe, Limit
 
 
 def judge(evidence: Evidence, budget: GateRecipe, baseline: Baseline | None = None) -> Verdict:

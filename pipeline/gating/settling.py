@@ -9,10 +9,13 @@ from pipeline.gating.verdict import INCONCLUSIVE, Check, Verdict, after_another_
 
 logger = logging.getLogger(__name__)
 
+MeasureAgain = Callable[[Sequence[Check], int], None]
+"""Makes new measurements for checks; told the number of the look, from 2."""
+
 
 def settle(
     judge: Callable[[], Verdict],
-    measure_again: Callable[[Sequence[Check], int], None],
+    measure_again: MeasureAgain,
     retries: int,
 ) -> Verdict:
     """Judge, and look again at what could not be told, a bounded number of times.

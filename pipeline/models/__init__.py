@@ -26,7 +26,8 @@ from foundation.registry import Registry
 from pipeline.models.preparation import GRAPH_SUFFIX, Preparation, preparation_of_graph
 from pipeline.recipe.code import failure_in, function_named
 from pipeline.recipe.noted import noted_network
-from pipeline.recipe.sections import NetworkRecipe, Recipe
+from pipeline.recipe.sections.networks import NetworkRecipe
+from pipeline.recipe.sections.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

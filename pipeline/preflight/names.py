@@ -34,7 +34,9 @@ from pipeline.preflight.several_teachers import check_several
 from pipeline.preflight.stored_teacher import check_stored
 from pipeline.recipe.code import function_named
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import AUTO, MethodRecipe, NetworkRecipe
+from pipeline.recipe.sections.export import AUTO
+from pipeline.recipe.sections.networks import NetworkRecipe
+from pipeline.recipe.sections.training import MethodRecipe
 from pipeline.training.foreign_models import is_graph
 from smskd.earlier import check_held, held_specs
 from smskd.methods import METHODS, settings_of

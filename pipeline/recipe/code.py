@@ -13,10 +13,12 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation.errors import ModelMismatchError
-from pipeline.recipe.sections import Recipe
+
+if TYPE_CHECKING:
+    from pipeline.recipe.sections.recipe import Recipe
 
 _FUNCTION = re.compile(r"(?:[\w-]+:)?(?P<module>\w[\w.]*):\w+")
 

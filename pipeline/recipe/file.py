@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -19,8 +19,10 @@ from foundation.documents import parse_toml
 from foundation.errors import RecipeError, nearest
 from foundation.files import read_toml as read_table
 from foundation.words import without_password
-from pipeline.recipe.sections import Recipe
 from pipeline.recipe.teachers import spell_out_teacher
+
+if TYPE_CHECKING:
+    from pipeline.recipe.sections.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +107,8 @@ def load_recipe(path: Path | None, overrides: Mapping[str, Any] | None = None) -
         MissingFileError: when there is no such file.
         RecipeError: when it is not TOML, or a key, type or value is wrong; with the place.
     """
+    from pipeline.recipe.sections.recipe import Recipe  # noqa: PLC0415 - all sections
+
     content, source = ({}, Source()) if path is None else read_toml(path, "recipe")
     if path is not None:
         content.setdefault("name", path.stem)
@@ -239,7 +243,7 @@ def _lay_over(content: dict[str, Any], place: str, value: Any) -> None:
             # Stages that only the defaults hold must be written down before one can be changed;
             # what each leaves to the others follows from them afterwards.
             if part == "stages" and depth == 0 and "stages" not in node:
-                node["stages"] = recipe_values(Recipe.model_construct())["stages"]
+                node["stages"] = _usual_stages()
             node = node.setdefault(part, {})
         if not isinstance(node, dict | list):
             raise RecipeError(f"--set {place}: {part!r} is a value, not a table")
@@ -247,6 +251,14 @@ def _lay_over(content: dict[str, Any], place: str, value: Any) -> None:
         node[_index(node, last, place)] = value
     else:
         node[last] = value
+
+
+def _usual_stages() -> list[Any]:
+    """Those of a recipe that names none."""
+    from pipeline.recipe.sections.recipe import Recipe  # noqa: PLC0415 - all sections
+
+    stages: list[Any] = recipe_values(Recipe.model_construct())["stages"]
+    return stages
 
 
 def _index(node: list[Any], part: str, place: str) -> int:

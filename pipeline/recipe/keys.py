@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 import typing
 from collections.abc import Iterator
@@ -10,7 +11,14 @@ from typing import Any
 
 from foundation.explanations import explanations
 from pipeline.recipe.file import hints_of
-from pipeline.recipe.sections import Recipe, Section
+from pipeline.recipe.sections.values import Section
+
+OF_ONE_FILE = {
+    name: f"{name.capitalize()}Recipe"
+    for name in ("data", "export", "bench", "gate", "study", "search")
+}
+"""The classes of sections that lie in a file of their name: who asks for the keys of one does not
+wait for all the others."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ def keys_of(section: str) -> list[RecipeKey]:
 
 def places() -> list[str]:
     """The dotted places of all keys, those of a stage with the first one's number."""
-    return list(_places_in(Recipe, ""))
+    return list(_places_in(_whole(), ""))
 
 
 def _places_in(table: type, before: str) -> Iterator[str]:
@@ -80,11 +88,22 @@ def key_at(place: str) -> RecipeKey:
 
 
 def _table_at(place: list[str]) -> type:
-    table: Any = Recipe
+    first = place[0] if place else ""
+    if first in OF_ONE_FILE:
+        module = importlib.import_module(f"pipeline.recipe.sections.{first}")
+        table, place = getattr(module, OF_ONE_FILE[first]), place[1:]
+    else:
+        table = _whole()
     for name in place:
         # A number is that of an item, all of which have the same keys.
         table = _bare(typing.get_args(table)[0] if name.isdecimal() else hints_of(table)[name])
     return typing.cast(type, table)
+
+
+def _whole() -> Any:
+    from pipeline.recipe.sections.recipe import Recipe  # noqa: PLC0415 - all sections
+
+    return Recipe
 
 
 def _bare(hint: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from foundation.errors import CorruptFileError, MissingFileError, RecipeError
 from foundation.files import user_path
 from pipeline.recipe.noted import holds_answers, noted_network
-from pipeline.recipe.sections import FROM_SCRATCH
+from pipeline.recipe.sections.values import FROM_SCRATCH
 
 FINE_TUNING: dict[str, Any] = {
     "epochs": 20, "optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "norm_weight_decay": 0.0,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import MIXED, Recipe
+from pipeline.recipe.sections.values import MIXED
+
+if TYPE_CHECKING:
+    from pipeline.recipe.sections.recipe import Recipe
 
 Values = dict[str, Any]
-Binding = Callable[[Recipe], Values]
+Binding = Callable[["Recipe"], Values]
 """The part of a recipe, section by section, that a folder's content depends on."""
 
 # What weights depend on; what comes later may change and is redone.

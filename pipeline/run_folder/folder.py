@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -48,13 +48,19 @@ from foundation.files import (
     write_text,
 )
 from pipeline.recipe.code import code_of, module_in, source_file
-from pipeline.recipe.file import dump_recipe, load_recipe, read_toml, recipe_values
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.file import dump_recipe, load_recipe, read_toml, recipe_values, validated
 from pipeline.run_folder.binding import Binding, first_difference, training_values
 from pipeline.run_folder.records import SCHEMA_VERSION, RunRecord, read_table
 from pipeline.run_folder.torchrun import leads, wait_for_all
 
+if TYPE_CHECKING:
+    from pipeline.recipe.sections.recipe import Recipe
+
 logger = logging.getLogger(__name__)
+
+S = TypeVar("S")
+_LAST_SECTION = "study"
+"""Of those that every recipe of a run has, in the order of `dump_recipe`."""
 
 DEFAULT_ROOT = Path("runs")
 SEARCH = "search.json"
@@ -208,6 +214,25 @@ class RunFolder:
                 f"{error}; the run folder was made by another version, or its recipe was edited: "
                 "choose another folder with --run, or delete this one"
             ) from error
+
+    def recipe_section(self, name: str, kind: type[S]) -> S:
+        """One section of what was asked, for whom the rest is no matter: all of them take longer
+        to read than what they are read for.
+
+        Args:
+            name: of the section, which is not the last.
+            kind: its class.
+
+        Raises:
+            RunMismatchError, CorruptFileError: as `recipe`, of this section.
+        """
+        content, source = read_toml(self.recipe_path, "recipe")
+        # Without the last one it may be cut off; and what is wrong the whole tells better.
+        if _LAST_SECTION in content:
+            with suppress(RecipeError):
+                return validated(kind, content.get(name, {}), source)
+        section: S = getattr(self.recipe(), name)
+        return section
 
     def _check_whole(self, recipe: Recipe) -> None:
         """A file that was cut off lacks its end. A table that is not there before others that are

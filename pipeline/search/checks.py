@@ -12,7 +12,7 @@ from foundation.errors import RecipeError, UsageError
 from pipeline.exporting.export import requests_for
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import Say
 from pipeline.search.space import RecipeMaker, SearchSpace
 

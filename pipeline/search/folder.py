@@ -27,7 +27,8 @@ from foundation.files import no_space_named, write_json, write_text
 from foundation.records import as_dict, read_record
 from foundation.sense import named
 from pipeline.recipe.file import dump_recipe, recipe_values
-from pipeline.recipe.sections import Recipe, SearchRecipe
+from pipeline.recipe.sections.recipe import Recipe
+from pipeline.recipe.sections.search import SearchRecipe
 from pipeline.run_folder.binding import first_difference, teacher_values
 from pipeline.run_folder.folder import DEFAULT_ROOT, SEARCH, RunFolder
 

@@ -21,7 +21,7 @@ from foundation.records import as_dict, read_record
 from foundation.sense import above_zero, named, sha256
 from pipeline.benching.in_turns import time_against
 from pipeline.gating.metrics import METRICS, Figure, Missing
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.search.folder import SearchFolder
 

@@ -13,7 +13,7 @@ from pipeline.preflight.labels import check_comparable
 from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import SearchRecipe
+from pipeline.recipe.sections.search import SearchRecipe
 from pipeline.run_folder.folder import DEFAULT_ROOT
 from pipeline.search.checks import check_bundles, check_code_in, check_host
 from pipeline.search.database import require_optuna

@@ -35,7 +35,7 @@ from foundation.records import as_dict, read_record
 from foundation.statistics import wilson_interval
 from pipeline.data.facts import VALIDATION, read_facts, read_images
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.binding import teacher_values, training_values
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.search.folder import SearchFolder

@@ -15,7 +15,7 @@ from typing import Any
 
 from foundation.errors import CompressError, RecipeError, nearest
 from pipeline.recipe.file import RecipeFile, load_recipe, recipe_values
-from pipeline.recipe.sections import SearchRecipe
+from pipeline.recipe.sections.search import SearchRecipe
 
 UNSET = "unset"
 STAGES = "stages"

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from foundation.records import as_dict, build
-from pipeline.recipe.sections import SearchRecipe
+from pipeline.recipe.sections.search import SearchRecipe
 from pipeline.search.database import answering, beats_every, opened_storage, require_optuna
 from pipeline.search.folder import SearchFolder, SearchIdentity
 from pipeline.search.limits import HIGHER_IS_BETTER

@@ -20,7 +20,7 @@ from pipeline.exporting.export import export, requests_for
 from pipeline.gating.metrics import Figure
 from pipeline.gating.own_metric import read_values
 from pipeline.metrics.judging import NamedMetric
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import VALIDATION_METRIC_VALUES, RunFolder, start_run
 from pipeline.search.hopeless import HopelessTrial, costs_of, why_behind, why_hopeless
 from pipeline.search.points import (

@@ -19,7 +19,7 @@ from typing import Any
 
 from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError, unknown_name
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import BEST_SINGLE
+from pipeline.recipe.sections.study import BEST_SINGLE
 from pipeline.training.one_schedule import alone_stage, annealed, library_stage, one_schedule
 from smskd.curve import CURVE_KEYS, SHARED, curves_of, leader_of, own_curve
 from smskd.earlier import check_held

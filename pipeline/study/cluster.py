@@ -22,7 +22,7 @@ from typing import Any
 from foundation import logs
 from foundation.errors import CompressError, HostError, MissingFileError, RecipeError, UsageError
 from foundation.files import read_json, user_path, write_text
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.study.crew import Failure, News, failure_of_exit
 from pipeline.study.folder import StudyFolder
 from pipeline.study.news import ENDED, LOG

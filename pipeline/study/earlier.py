@@ -20,7 +20,7 @@ from pipeline.data.class_order import class_order
 from pipeline.data.facts import FACTS, DataFacts, read_facts
 from pipeline.models import teacher_identity
 from pipeline.recipe.code import code_identity
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.binding import first_difference, teacher_values
 from pipeline.study.crew import Failure, Watcher
 from pipeline.study.folder import ArmResult, StudyFolder, arm_values, fingerprint_of, write_result

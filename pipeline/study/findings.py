@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.data.facts import DataFacts
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.study.arms import ALONE, Arm, baseline_name
 from pipeline.study.crew import Failure
 from pipeline.study.folder import ArmResult

@@ -27,7 +27,7 @@ from pipeline.metrics import metric_identity
 from pipeline.models import weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import dump_recipe, recipe_values
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.binding import engine_values, first_difference, training_values
 from pipeline.run_folder.folder import SEARCH, RunFolder
 from pipeline.run_folder.records import Point, RetentionRecord

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import BEST_SINGLE
+from pipeline.recipe.sections.study import BEST_SINGLE
 from pipeline.study.arms import Arm, baseline_name, method_names, recipe_stages
 from pipeline.study.folder import ArmResult
 from pipeline.study.statistics import (

@@ -14,7 +14,7 @@ from pipeline.preflight.labels import check_comparable
 from pipeline.preflight.names import check_names
 from pipeline.preflight.trust import check_code, check_scheduler
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
 from pipeline.shown.terminal import Outcome, progress_console, remarks_on
 from pipeline.study.arms import Arm, chosen_arms

@@ -9,7 +9,7 @@ from foundation.files import sha256_of
 from foundation.sense import at_least, named, sha256, shares
 from pipeline.data.facts import DataFacts, read_facts
 from pipeline.models.costs import parameter_count
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.study.folder import StudyFolder
 from pipeline.training.students import new_student
 from smskd.training.stage_files import WEIGHTS

@@ -25,7 +25,7 @@ from pipeline.metrics.judging import NamedMetric
 from pipeline.models import names_weights, weights_identity
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import StudentRecipe
+from pipeline.recipe.sections.networks import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, Say
 from pipeline.run_folder.network_scores import PartScores
 from pipeline.training.class_scores import keep_scores, scores_of

@@ -27,7 +27,9 @@ from pipeline.data.sample_files import (
 )
 from pipeline.data.samples import sample_source
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import AUTO, Recipe, StudentRecipe
+from pipeline.recipe.sections.export import AUTO
+from pipeline.recipe.sections.networks import StudentRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder
 from pipeline.training.foreign_models import is_graph
 

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from pipeline.data.facts import read_facts
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.torchrun import share
 from pipeline.training.agreement import answered_batches

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from foundation.errors import ModelMismatchError, WeightsMismatchError
 from pipeline.data.facts import DataFacts
 from pipeline.recipe.noted import NotedNetwork
-from pipeline.recipe.sections import FROM_SCRATCH, TeacherTrainingRecipe
+from pipeline.recipe.sections.training import TeacherTrainingRecipe
+from pipeline.recipe.sections.values import FROM_SCRATCH
 from pipeline.run_folder.folder import Say
 from pipeline.training.heads import blank_images, fit_head, logit_count
 from pipeline.training.networks import (

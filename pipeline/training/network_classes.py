@@ -19,7 +19,9 @@ from pipeline.data.class_order import class_order, is_number, numbers_in, order_
 from pipeline.data.images import Images
 from pipeline.models import classes_of
 from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
-from pipeline.recipe.sections import DataRecipe, NetworkRecipe, Recipe, StudentRecipe
+from pipeline.recipe.sections.data import DataRecipe
+from pipeline.recipe.sections.networks import NetworkRecipe, StudentRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.training.foreign_models import is_graph
 
 

@@ -35,7 +35,7 @@ from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher
 from pipeline.recipe.code import code_identity
 from pipeline.recipe.noted import noted_network
-from pipeline.recipe.sections import NetworkRecipe, TeacherRecipe
+from pipeline.recipe.sections.networks import NetworkRecipe, TeacherRecipe
 from pipeline.run_folder.folder import RunFolder, Say, code_changed, to_nobody
 from pipeline.training.heads import blank_images, fit_head, logit_count
 from pipeline.training.network_checks import bare_network

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from foundation.errors import RecipeError
 from pipeline.data.facts import DataFacts
-from pipeline.recipe.sections import NetworkRecipe, Recipe
+from pipeline.recipe.sections.networks import NetworkRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.training.students import prune_in_place
 from smskd.earlier import earlier_methods
 from smskd.objective import Objective

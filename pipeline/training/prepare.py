@@ -47,7 +47,7 @@ from pipeline.data.splits import Splits, split
 from pipeline.models import names_weights
 from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile, recipe_values
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 from pipeline.run_folder.folder import RunFolder, release_of
 from pipeline.run_folder.torchrun import leads
 

@@ -25,7 +25,8 @@ from pipeline.data.splits import preprocessing_of_teacher
 from pipeline.models.preparation import Preparation
 from pipeline.models.teachers import NamedTeacher, TeacherRequest, asked_teacher
 from pipeline.models.teachers.asking import notice_probabilities
-from pipeline.recipe.sections import MemberRecipe, Recipe
+from pipeline.recipe.sections.networks import MemberRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, to_nobody
 from pipeline.training.expected_accuracy import remark_on_classes
 from pipeline.training.network_checks import check_answers

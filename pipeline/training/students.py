@@ -12,7 +12,7 @@ from foundation.errors import ModelMismatchError
 from pipeline.data.facts import DataFacts
 from pipeline.models.pruned_form import read_form, reform, write_form
 from pipeline.models.pruning import Order, made_from, prune
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, to_nobody
 from pipeline.run_folder.torchrun import leads, wait_for_all
 from pipeline.training.foreign_models import is_graph

@@ -18,7 +18,9 @@ from pipeline.data.images import Subset, spread
 from pipeline.models.costs import cost_of
 from pipeline.models.teachers import NamedTeacher, asked_teacher
 from pipeline.models.teachers.asking import AskedTeacher, notice_probabilities
-from pipeline.recipe.sections import AugmentRecipe, Recipe, TeacherRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
+from pipeline.recipe.sections.networks import TeacherRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, Say, Step
 from pipeline.run_folder.network_scores import PartScores
 from pipeline.run_folder.torchrun import share

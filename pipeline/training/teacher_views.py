@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.data.batches import TrainBatches
 from pipeline.data.images import sample_of
 from pipeline.recipe.file import recipe_values
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from smskd.checkpoints.files import content_sha256
 from smskd.listening import Listener
 from smskd.pair import Pair

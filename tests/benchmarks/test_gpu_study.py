@@ -26,7 +26,7 @@ from pipeline.data.augment import augmented
 from pipeline.data.batches import TrainBatches
 from pipeline.data.images import ArrayImages
 from pipeline.models import build_model
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 from pipeline.study.arms import Arm
 from smskd import Engine, distill, train_alone
 from smskd.checkpoints.files import load_tensors

@@ -33,7 +33,7 @@ from foundation.bundle import Preprocessing, open_bundle
 from pipeline.commands.bundle import verify
 from pipeline.exporting.export import requests_for
 from pipeline.models import build_model
-from pipeline.recipe.sections import ExportRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 
 pytestmark = pytest.mark.matrix
 

@@ -19,7 +19,7 @@ from pipeline.commands.init.tables import text_of
 from pipeline.data.facts import DataFacts
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.shown.live import at_work
 from pipeline.shown.terminal import Outcome, progress_console, safe, table_of
 from pipeline.training.foreign_models import is_graph

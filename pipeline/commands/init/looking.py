@@ -18,7 +18,7 @@ from pipeline.data.layouts import layout_of
 from pipeline.data.parts import are_labelled
 from pipeline.models import LIBRARIES, find_factory, preparation_of
 from pipeline.recipe.noted import NotedNetwork, noted_network
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 from pipeline.recipe.teachers import taught_weights
 from pipeline.training.foreign_models import is_graph, is_weights
 from pipeline.training.network_classes import check_class_count

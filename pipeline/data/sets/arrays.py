@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from foundation.errors import UsageError
 from pipeline.data import DATASETS, Dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @DATASETS.register("arrays")

@@ -8,7 +8,7 @@ from foundation.files import user_path
 from pipeline.data import DATASETS, Dataset
 from pipeline.data.dataset_files import FILES, DatasetFiles, is_anything
 from pipeline.data.torchvision_sets import load_from_torchvision
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @DATASETS.register("cifar10")

@@ -13,7 +13,7 @@ from pipeline.data import DATASETS, Dataset, load_size
 from pipeline.data.cut import TEST, cut
 from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.images import ArrayImages, Images
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _SIZE = 32
 

@@ -10,7 +10,7 @@ from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.layouts import layout_of
 from pipeline.data.unlabelled import load_unlabelled
 from pipeline.data.walking import dataset_folder
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @DATASETS.register("folder")

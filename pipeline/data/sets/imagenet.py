@@ -9,7 +9,7 @@ from pipeline.data.class_folders import load_class_folders
 from pipeline.data.dataset_files import FILES, DatasetFiles
 from pipeline.data.fitting import USUAL
 from pipeline.data.layouts import Layout
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @DATASETS.register("imagenet")

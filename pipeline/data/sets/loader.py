@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.data import DATASETS, Dataset
 from pipeline.data.sets.arrays import no_pictures
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @DATASETS.register("loader")

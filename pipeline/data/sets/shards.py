@@ -18,7 +18,7 @@ from pipeline.data.decoding import Split, dataset_of
 from pipeline.data.kinds import a_few
 from pipeline.data.tars import TarImages, tar_images
 from pipeline.data.walking import dataset_folder, is_there
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _SPLITS = ("train", "val", "test")
 _CLASSES = "classes.txt"

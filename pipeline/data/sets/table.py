@@ -19,7 +19,7 @@ from pipeline.data.layouts import Part
 from pipeline.data.listing import Listing
 from pipeline.data.several_labels import check_one_label_each
 from pipeline.data.tables import Row, read_rows
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _MOST_NAMED = 5
 

@@ -18,7 +18,7 @@ from pipeline.data.kinds import a_few
 from pipeline.data.listing import Listing
 from pipeline.data.passed_over import PassedOver
 from pipeline.data.walking import image_files
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 _SIZE = 64
 _LARGEST_TABLE = 1 << 24

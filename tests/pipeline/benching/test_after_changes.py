@@ -19,7 +19,7 @@ from foundation.records import part_of
 from pipeline.benching.bench import bench, measured_as
 from pipeline.gating.gate import gate, read_measurements
 from pipeline.gating.verdict import read_verdict
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.report.write import report
 from pipeline.run_folder.folder import RunFolder
 

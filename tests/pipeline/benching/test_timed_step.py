@@ -12,7 +12,7 @@ import pytest
 from foundation.errors import CorruptFileError, HostError
 from foundation.files import write_json
 from pipeline.benching.timed_step import timed_step
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, start_run
 
 

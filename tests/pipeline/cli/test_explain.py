@@ -15,7 +15,7 @@ from pipeline.cli import COMMANDS, app
 from pipeline.cli._app import EXIT_CODES
 from pipeline.cli._leaving import INTERRUPTED
 from pipeline.commands.explain import exit_codes
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 
 VERDICTS = {0, 1, 3}  # passed, failed, inconclusive
 

@@ -36,6 +36,17 @@ def test_a_commands_help_imports_nothing_heavy(python, tmp_path: Path, arguments
     assert not HEAVY & imported(python(TELL, *arguments, cwd=tmp_path))
 
 
+def test_a_command_waits_for_no_others_options_and_for_its_section_of_the_recipe_alone(
+    own: RunFolder, python, tmp_path: Path
+) -> None:
+    tell = TELL.replace('{name.partition(".")[0] for name in sys.modules}', "sys.modules")
+    said = python(tell, "gate", own.path, cwd=tmp_path)
+    assert "Gate: " in said.out
+    assert "pipeline.recipe.sections.gate" in imported(said)
+    unasked = {"pipeline.recipe.sections.recipe", "pipeline.cli.run", "pipeline.benching.bench"}
+    assert not unasked & imported(said)
+
+
 LIBRARIES = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "openvino", "nncf", "sklearn"}
 
 

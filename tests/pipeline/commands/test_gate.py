@@ -6,7 +6,7 @@ import pytest
 
 from foundation.errors import MissingFileError, RecipeError
 from pipeline.commands.gate import read_budget
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 
 
 def budget(folder: Path, text: str) -> GateRecipe:

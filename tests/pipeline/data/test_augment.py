@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.data.augment import _rotated, augmented
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 EVERYTHING = AugmentRecipe(shift=3, flip=True, rotate=20.0, policy="randaugment")
 IDS = np.arange(40)

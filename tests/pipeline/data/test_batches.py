@@ -19,7 +19,7 @@ from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages
 from pipeline.data.mixing import drawn_mixing
 from pipeline.data.normalising import normalised
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 from smskd.batch import Batch
 
 PLAIN = Preprocessing(4, 4, 1, [0.0], [1.0])

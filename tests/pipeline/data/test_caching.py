@@ -19,7 +19,7 @@ from pipeline.data.channels import with_channels
 from pipeline.data.cropping import RandomCrop
 from pipeline.data.framing import Fit
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 from pipeline.training.prepare import TrainingData
 
 

@@ -7,7 +7,7 @@ import pytest
 from foundation.errors import DataLayoutError
 from pipeline.data.class_folders import class_names, list_classes, load_class_folders
 from pipeline.data.layouts import Layout
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def test_images_are_listed_class_by_class_and_by_name(photos: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline.data.decoding import DecodedImages, dataset_of, decode
 from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages
 from pipeline.data.listing import Listing
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def load(photos: Path, size: int | None = None, **settings):

@@ -20,7 +20,8 @@ from pipeline.data.fitting import Preparations, fit_at, preparations
 from pipeline.data.framing import Fit
 from pipeline.models.preparation import KNOWN, Preparation, preparation_from
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import PreprocessingRecipe, Recipe
+from pipeline.recipe.sections.data import PreprocessingRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.training.prepare import TrainingData
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

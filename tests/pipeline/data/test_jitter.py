@@ -10,7 +10,7 @@ from torchvision.transforms.v2 import functional as F
 from pipeline.data.augment import augmented
 from pipeline.data.draws import Purpose, numbers
 from pipeline.data.jitter import jittered
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 IDS = np.arange(200)
 

@@ -11,7 +11,7 @@ from pipeline.data.batches import TrainBatches
 from pipeline.data.framing import Fit
 from pipeline.data.images import ArrayImages
 from pipeline.data.joined import Joined
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 SHAPE = Preprocessing(height=8, width=8, channels=1, mean=[0.5], std=[0.5])
 

@@ -11,7 +11,7 @@ from PIL import Image
 from foundation.errors import DataLayoutError
 from pipeline.data import load_dataset
 from pipeline.data.layouts import Layout, layout_of, layout_remarks, part_named
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pipeline.data.mixing import Mixing, drawn_mixing, mixed, mixed_labels
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 BLACK, WHITE = torch.zeros(2, 3, 10, 20), torch.ones(2, 3, 10, 20)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from foundation.errors import UnreadableImageError
 from pipeline.data import load_dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 GROUND = [10, 200, 30]
 SIDE = 16

@@ -11,7 +11,7 @@ from pipeline.data import Dataset
 from pipeline.data.images import ArrayImages, ImageSet
 from pipeline.data.parts import parts_to_adopt, parts_to_teach
 from pipeline.data.splits import split
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 RECIPE = DataRecipe(name="folder:photos")
 

@@ -23,7 +23,7 @@ from pipeline.data.policies import (
     TRIVIALAUGMENT,
     DrawnOperation,
 )
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 NAMES = ["randaugment", "trivialaugment", "augmix"]
 IDS = np.arange(60)

@@ -10,7 +10,7 @@ from foundation.bundle import Preprocessing
 from pipeline.data.batches import TrainBatches
 from pipeline.data.images import ArrayImages
 from pipeline.data.sampling import drawn_ids, drawn_shares
-from pipeline.recipe.sections import AugmentRecipe
+from pipeline.recipe.sections.data import AugmentRecipe
 
 # 90 images of class 0, 10 of class 1, none of class 2, 20 of class 3.
 LABELS = np.repeat([0, 1, 3], [90, 10, 20])

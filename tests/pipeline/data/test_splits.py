@@ -8,7 +8,7 @@ from foundation.errors import DataLayoutError, RecipeError
 from pipeline.data import Dataset, load_dataset
 from pipeline.data.images import ArrayImages, Subset
 from pipeline.data.splits import split
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def numbered(per_class: int = 40, classes: int = 3) -> Dataset:

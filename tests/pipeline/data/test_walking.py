@@ -12,7 +12,7 @@ from PIL import Image
 
 from foundation.errors import DataLayoutError, UnreadableImageError
 from pipeline.data import load_dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 CAFE = os.fsdecode(b"caf\xe9")
 

@@ -8,7 +8,8 @@ import pytest
 from deploy_targets.targets import load_target
 from foundation.errors import MissingFileError, UsageError
 from pipeline.exporting.export import export, requests_for
-from pipeline.recipe.sections import ExportRecipe, Recipe
+from pipeline.recipe.sections.export import ExportRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import start_run
 
 

@@ -16,7 +16,7 @@ from export.searching.search import SearchResult, search
 from export.searching.trials import ModelVariant, Trial, TrialResult
 from pipeline.exporting.precision_search import FormatTrials
 from pipeline.exporting.ship import _faster_form
-from pipeline.recipe.sections import BenchRecipe
+from pipeline.recipe.sections.bench import BenchRecipe
 
 LOCAL = load_target("local")
 

@@ -12,7 +12,7 @@ from export.searching.trials import ModelVariant, Trial, TrialResult
 from foundation.errors import UsageError
 from pipeline.exporting.export import requests_for
 from pipeline.exporting.ship import _best_by_precision, _by_format, _request_of
-from pipeline.recipe.sections import AUTO, ExportRecipe
+from pipeline.recipe.sections.export import AUTO, ExportRecipe
 
 RIGHT = np.ones(10, bool)
 

@@ -12,7 +12,7 @@ from deploy_targets.device.messages import Counted
 from deploy_targets.measurement import Measurement
 from pipeline.gating.evidence import Evidence
 from pipeline.gating.judging import judge
-from pipeline.recipe.sections import GateRecipe
+from pipeline.recipe.sections.gate import GateRecipe
 from pipeline.shown.measurements import measured_table
 
 METRIC = "teacher_agreement_percent"

@@ -22,7 +22,7 @@ from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.judging import judge
 from pipeline.metrics.judging import NamedMetric
 from pipeline.recipe.file import read_toml, validated
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 from pipeline.run_folder.folder import RunFolder
 
 NAMES = ["good", "crack", "bad weld"]

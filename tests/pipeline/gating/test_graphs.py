@@ -13,7 +13,7 @@ from foundation.output_agreement import OutputAgreement
 from pipeline.gating.evidence import Evidence
 from pipeline.gating.graph_limits import own_limits
 from pipeline.gating.judging import judge
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 
 MAP = OutputAgreement("map", 8, 1.0, 0.1, 0.002, 22.0, 0.99)
 MASK = OutputAgreement("mask", 8, 1.0, equal=0.97)

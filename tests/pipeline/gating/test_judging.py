@@ -15,7 +15,7 @@ from foundation.errors import MissingFileError, UnknownNameError, UsageError
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.judging import judge
 from pipeline.gating.metrics import METRICS, PROCESSES_DIFFER, Figure, drop, metric_named, quotient
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 
 
 def budget(metric: str, **limit: object) -> GateRecipe:

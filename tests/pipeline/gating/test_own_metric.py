@@ -11,7 +11,7 @@ from foundation.metric_values import MetricValues
 from foundation.records import as_dict
 from pipeline.gating.metrics import Figure, Missing
 from pipeline.gating.own_metric import OwnValues, own_drop_reading
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import METRIC_VALUES, start_run
 
 

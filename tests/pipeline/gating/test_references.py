@@ -10,7 +10,7 @@ from deploy_targets.measurement import HostMeasured
 from pipeline.gating.evidence import Baseline, Evidence
 from pipeline.gating.judging import judge
 from pipeline.gating.references import drop_on_the_same_images, full_precision_of, teacher_for
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 
 
 class TestTheTeacherToCompareWith:

@@ -12,7 +12,7 @@ from pipeline.gating.judging import judge
 from pipeline.gating.settling import settle
 from pipeline.gating.verdict import Verdict
 from pipeline.recipe.file import Source, validated
-from pipeline.recipe.sections import MOST_RETRIES, GateRecipe, Limit
+from pipeline.recipe.sections.gate import MOST_RETRIES, GateRecipe, Limit
 
 
 def looks_at(measured: Callable, *series: tuple[float, float, float], **more: object):

@@ -15,7 +15,7 @@ from deploy_targets.sustained import Sustained
 from foundation.errors import UsageError
 from pipeline.gating.evidence import Evidence
 from pipeline.gating.judging import judge
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 
 METRIC = "sustained_latency_p95_ms"
 

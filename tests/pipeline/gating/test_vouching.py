@@ -22,7 +22,7 @@ from pipeline.gating.evidence import evidence_in
 from pipeline.gating.gate import gate
 from pipeline.gating.judging import check_limits
 from pipeline.gating.verdict import FAIL, verdict_of
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 from pipeline.run_folder.folder import RunFolder
 
 NAME = "local-onnx-int8"

@@ -7,7 +7,7 @@ import pytest
 from foundation.errors import RunMismatchError
 from pipeline.recipe.code import code_identity, code_of, source_file
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import start_run
 
 FACTORY = '''\

@@ -7,7 +7,8 @@ import pytest
 from foundation.errors import MissingFileError, RecipeError
 from pipeline.recipe.by_name import shipped_names, shipped_recipe
 from pipeline.recipe.file import dump_recipe, load_recipe, parse_override, recipe_values
-from pipeline.recipe.sections import MethodRecipe, Recipe
+from pipeline.recipe.sections.recipe import Recipe
+from pipeline.recipe.sections.training import MethodRecipe
 
 FULL = """\
 name = "full"

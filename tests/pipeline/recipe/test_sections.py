@@ -5,7 +5,8 @@ from pydantic import ValidationError
 
 from foundation.errors import RecipeError
 from pipeline.recipe.file import dump_recipe, load_recipe
-from pipeline.recipe.sections import AugmentRecipe, Recipe, own_schedules
+from pipeline.recipe.sections.data import AugmentRecipe
+from pipeline.recipe.sections.recipe import Recipe, own_schedules
 
 
 @pytest.mark.parametrize(

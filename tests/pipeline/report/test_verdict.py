@@ -10,7 +10,7 @@ from deploy_targets.device.messages import Percentile
 from deploy_targets.measurement import read_measurement, write_measurement
 from pipeline.gating.gate import gate
 from pipeline.gating.verdict import read_verdict, write_verdict
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 from pipeline.report.write import report
 from pipeline.run_folder.folder import RunFolder
 

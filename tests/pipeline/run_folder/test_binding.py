@@ -9,7 +9,7 @@ import pytest
 
 from foundation.errors import RunMismatchError
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.binding import Binding, first_difference, teacher_values, training_values
 from pipeline.run_folder.folder import start_run
 

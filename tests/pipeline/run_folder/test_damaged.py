@@ -20,7 +20,7 @@ from foundation.files import write_json
 from pipeline.data.facts import read_images
 from pipeline.exporting.choice import Shipping, ShippingCandidate, Speedup, choose, write_shipping
 from pipeline.gating.gate import gate
-from pipeline.recipe.sections import GateRecipe, Limit
+from pipeline.recipe.sections.gate import GateRecipe, Limit
 from pipeline.report.content import gather
 from pipeline.report.render import render_html, render_markdown
 from pipeline.report.terminal import shown_of

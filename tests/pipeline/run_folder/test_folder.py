@@ -11,7 +11,10 @@ from filelock import FileLock
 import pipeline.run_folder
 from foundation.errors import BusyError, CorruptFileError, MissingFileError, RunMismatchError
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import BenchRecipe, ExportRecipe, GateRecipe, Limit, Recipe
+from pipeline.recipe.sections.bench import BenchRecipe
+from pipeline.recipe.sections.export import ExportRecipe
+from pipeline.recipe.sections.gate import GateRecipe, Limit
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import RunFolder, open_run, start_run
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from foundation import files
 from foundation.errors import CompressError, HostError, ModelMismatchError, NoSpaceError
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder import process_output
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.run_folder.process_output import process_output_kept

@@ -7,7 +7,7 @@ import pytest
 from deploy_targets.targets import load_target
 from export.requests import BundleRequest
 from pipeline.exporting.export import requests_for
-from pipeline.recipe.sections import ExportRecipe
+from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.search.hopeless import why_behind, why_hopeless
 from pipeline.search.limits import parse_limits
 from pipeline.search.points import FirstStage, StudentCosts, TrialPoint

@@ -14,7 +14,7 @@ import pytest
 
 from foundation.errors import HostError
 from pipeline.gating.metrics import Figure
-from pipeline.recipe.sections import SearchRecipe
+from pipeline.recipe.sections.search import SearchRecipe
 from pipeline.search.folder import SearchFolder, SearchIdentity
 from pipeline.search.points import TrialPoint
 from pipeline.search.space import SearchAxis, SearchSpace
@@ -62,7 +62,7 @@ study.close()
 """
 
 SHARED = """
-from pipeline.recipe.sections import SearchRecipe
+from pipeline.recipe.sections.search import SearchRecipe
 from pipeline.search.folder import SearchFolder, SearchIdentity
 from pipeline.search.space import SearchAxis, SearchSpace
 from pipeline.search.storage import SearchStudy

@@ -8,7 +8,7 @@ import pytest
 
 from foundation.errors import CompressError, RecipeError, UnknownNameError
 from pipeline.recipe.file import RecipeFile, load_recipe
-from pipeline.recipe.sections import StageRecipe
+from pipeline.recipe.sections.training import StageRecipe
 from pipeline.study.arms import (
     Arm,
     all_arms,

@@ -14,7 +14,9 @@ import pytest
 from studies import PATIENCE_S, group_is_gone, start, timeless
 
 from foundation.errors import RunMismatchError
-from pipeline.recipe.sections import Recipe, StudentRecipe, StudyRecipe
+from pipeline.recipe.sections.networks import StudentRecipe
+from pipeline.recipe.sections.recipe import Recipe
+from pipeline.recipe.sections.study import StudyRecipe
 from pipeline.run_folder.folder import start_run
 from pipeline.study.folder import StudyFolder, start_study
 

@@ -19,7 +19,7 @@ from foundation.errors import (
 from pipeline.data.facts import TEST, read_facts, read_images
 from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import StudentRecipe
+from pipeline.recipe.sections.networks import StudentRecipe
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.training.adopt import adopt, check_as_it_is, check_file_exists
 from pipeline.training.network_classes import network_classes

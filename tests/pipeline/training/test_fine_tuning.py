@@ -19,7 +19,7 @@ from pipeline.data.fitting import preparations
 from pipeline.models import build_model
 from pipeline.recipe.file import dump_recipe, load_recipe
 from pipeline.recipe.noted import noted_network
-from pipeline.recipe.sections import TeacherTrainingRecipe
+from pipeline.recipe.sections.training import TeacherTrainingRecipe
 from pipeline.recipe.teachers import FINE_TUNING
 from pipeline.run_folder.folder import RunFolder, start_run
 from pipeline.training.fine_tuning import (

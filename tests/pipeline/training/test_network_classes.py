@@ -13,7 +13,8 @@ from pipeline.data import Dataset
 from pipeline.data.class_order import class_order
 from pipeline.data.images import ArrayImages
 from pipeline.models import classes_of
-from pipeline.recipe.sections import DataRecipe, StudentRecipe
+from pipeline.recipe.sections.data import DataRecipe
+from pipeline.recipe.sections.networks import StudentRecipe
 from pipeline.training.network_classes import NetworkClasses, network_classes
 
 FRAMES = DataRecipe(name="folder:frames")

@@ -19,7 +19,7 @@ from foundation.errors import (
 from foundation.files import sha256_of
 from pipeline.data.facts import DataFacts
 from pipeline.models import build_model, weights_identity
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import start_run
 from pipeline.training.networks import (
     NetworkSpec,

@@ -11,7 +11,7 @@ from foundation.errors import ModelMismatchError, RecipeError, UnknownNameError
 from pipeline.data.facts import DataFacts
 from pipeline.models import build_model
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import Recipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.training.pairing import check_pairing, taps_of
 
 FACTS = DataFacts(

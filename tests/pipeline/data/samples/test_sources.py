@@ -19,7 +19,7 @@ from pipeline.data import load_dataset
 from pipeline.data.sample_files import divided, read_samples, write_samples
 from pipeline.data.samples import names_samples, sample_source
 from pipeline.recipe.file import load_recipe
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 from pipeline.training.adopt_graph import check_as_graph
 
 INPUTS = [TensorSpec("image", "float32", "", [1, 2, 2]), TensorSpec("rate", "int64", "", [])]

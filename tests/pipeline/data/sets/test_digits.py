@@ -5,7 +5,7 @@ import pytest
 
 from foundation.errors import DataLayoutError, UnknownNameError, UsageError
 from pipeline.data import DATASETS, load_dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def read_all(images) -> np.ndarray:

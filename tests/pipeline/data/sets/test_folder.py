@@ -9,7 +9,7 @@ from PIL import Image
 
 from foundation.errors import DataLayoutError, MissingFileError, UnreadableImageError, UsageError
 from pipeline.data import load_dataset
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 
 def load(root: Path, **settings):

@@ -11,7 +11,8 @@ from PIL import Image
 from foundation.errors import DataLayoutError, MissingFileError
 from pipeline.data import load_dataset
 from pipeline.recipe.file import RecipeFile
-from pipeline.recipe.sections import DataRecipe, Recipe
+from pipeline.recipe.sections.data import DataRecipe
+from pipeline.recipe.sections.recipe import Recipe
 from pipeline.training.prepare import TrainingData
 
 CLASSES = ["n01443537", "n01629819"]

@@ -21,7 +21,7 @@ from foundation.errors import (
 )
 from pipeline.data import decoding, load_dataset
 from pipeline.data.tars import tar_images
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 Member = tuple[str, bytes]
 

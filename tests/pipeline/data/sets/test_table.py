@@ -11,7 +11,7 @@ from PIL import Image
 from foundation.errors import DataLayoutError, MissingFileError, UnreadableImageError, UsageError
 from pipeline.data import load_dataset
 from pipeline.data.dataset_files import files_of, walk_files
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 NAMES = ("a.png", "in/b b.png", "in/ü.png", "new\nline.png", "e.png", "f.png")
 

@@ -16,7 +16,7 @@ import torchvision
 from foundation.errors import CorruptFileError, MissingFileError
 from pipeline.data import load_dataset
 from pipeline.data.framing import Fit
-from pipeline.recipe.sections import DataRecipe
+from pipeline.recipe.sections.data import DataRecipe
 
 CIFARS = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
 FILES = {
