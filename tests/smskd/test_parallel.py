@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from made_once import made_once
 from torch import Tensor
 
 from foundation.files import read_json
@@ -41,16 +42,12 @@ def run_in_two(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("one")
-    run_here(folder)
-    return folder
+    return made_once(tmp_path_factory, "one-process", run_here)
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("two")
-    run_in_two(folder)
-    return folder
+    return made_once(tmp_path_factory, "two-processes", run_in_two)
 
 
 def end_of(folder: Path, name: str, process: int = 0) -> dict[str, Tensor]:
