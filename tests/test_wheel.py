@@ -31,7 +31,6 @@ SHORT = {
     "teacher.training.epochs": 1,
     "stages.0.epochs": 1,
     "stages.1.epochs": 1,
-    "stages.2.epochs": 1,
     "export.formats": '["onnx"]',
     "export.precisions": '["int8"]',
     "export.teacher": "false",
