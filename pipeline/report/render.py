@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import unescape
 from typing import Any
 
 from markupsafe import Markup, escape
 
+from deploy_targets.measurement import Measurement
 from foundation.places import without_folders
 from foundation.words import plain
 from pipeline.exporting.candidates import SAME_ANSWERS
@@ -135,7 +137,19 @@ def _helpers(content: ReportContent) -> dict[str, Any]:
         "classes_left_out": classes_left_out(content),
         "judged_on": usual_split(content.waterfall),
         "top1": top1_percent,
+        "accuracy_of": partial(_accuracy_of, content),
     }
+
+
+def _accuracy_of(content: ReportContent, measurement: Measurement) -> tuple[float | None, str]:
+    """Test top-1 of a measured bundle in percent, and what that rests on where its host was not
+    asked about accuracy: what was found when it was exported."""
+    measured = top1_percent(measurement)
+    exported = content.exported.get(measurement.bundle.name)
+    found = exported.top1.get("test") if exported else None
+    if measured is not None or found is None:
+        return measured, ""
+    return found, "as exported; the host was not asked"
 
 
 def _tables(content: ReportContent) -> dict[str, Words | None]:

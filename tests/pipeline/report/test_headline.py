@@ -92,3 +92,20 @@ def test_the_first_screen_of_each_report_says_what_is_in_doubt_and_how_sure_it_i
     assert any("in doubt" in line and "busy" in line for line in lines)
     assert "<li>data: left out &lt;i&gt;3&lt;/i&gt; files</li>" in page
     assert "- data: left out &lt;i&gt;3&lt;/i&gt; files\n" in summary
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_where_the_host_told_no_accuracy_that_of_the_export_is_shown_as_such(
+    content, alone: bool
+) -> None:
+    one = replace(timed(content, FAST, 1.0), accuracy=None)
+    teacher = replace(timed(content, TEACHER, 8.0), accuracy=None)
+    shown = replace(
+        content, headline=headline_of([one] if alone else [one, teacher], [], None, None)
+    )
+    first_screen = render_html(shown).partition("<h2>")[0]
+    exported = content.exported[FAST].top1["test"]
+    assert f"{exported:.2f}" in first_screen
+    assert "as exported; the host was not asked" in first_screen
+    if alone:
+        assert f"{exported:.2f} % test top-1 accuracy (as exported" in render_markdown(shown)
