@@ -96,6 +96,8 @@ def _context(threads: int) -> BaseContext:
     accelerator's driver has been loaded.
     """
     os.environ |= arithmetic_environment(threads)
+    # What a process that was ended leaves behind is taken away, of which nobody need be told.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     can_fork = "forkserver" in multiprocessing.get_all_start_methods()
     if not can_fork or torch.accelerator.is_available():
         return multiprocessing.get_context("spawn")
