@@ -1,6 +1,6 @@
 """The bundle: the contract between the room that makes a model and the room that runs it.
 
-A bundle is a folder:
+A bundle is a folder::
 
     bundle.json   what is in it: input and output, preprocessing, classes, checksums, origin
     model.*       the model, in the format's own files
