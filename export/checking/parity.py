@@ -113,7 +113,7 @@ def check_between_batches(
 
 def keeps(parity: ExportParity, limits: Tolerance) -> bool:
     """Whether figures are within a tolerance."""
-    # Written so that a figure that is not a number keeps nothing.
+    # Written so that a figure or a limit that is not a number keeps nothing.
     return (
         parity.relative_error <= limits.relative_error
         and parity.top1_agreement >= limits.top1_agreement

@@ -15,7 +15,7 @@ from rich.markup import escape
 from deploy_targets.device.runtimes import runtime_for
 from deploy_targets.emulation import emulate
 from deploy_targets.targets import Target, load_target
-from export.checking.parity import ExportParity, Tolerance, check_between_batches, compare
+from export.checking.parity import ExportParity, Tolerance, check_between_batches, compare, keeps
 from foundation.bundle import AnyBundle, Bundle, open_any_bundle, read_manifest
 from foundation.errors import (
     CompressError,
@@ -308,13 +308,7 @@ def _tolerance(recorded: Any, path: Path) -> Tolerance:
 
 
 def _hold(parity: ExportParity, limits: Tolerance, figures: str) -> None:
-    # Written so that a limit that is not a number is kept by nothing.
-    holds = (
-        parity.relative_error <= limits.relative_error
-        and parity.top1_agreement >= limits.top1_agreement
-        and parity.signal_to_noise_db >= limits.signal_to_noise_db
-    )
-    if not holds:
+    if not keeps(parity, limits):
         raise ModelMismatchError(
             f"{figures}, {parity.signal_to_noise_db:.1f} dB; it was held to {limits.words}: do not "
             "use it on this device"
