@@ -228,7 +228,7 @@ def test_nor_are_copies_and_links_of_them(place: Path, tmp_path: Path, put) -> N
     frames = tmp_path / "frames"
     shutil.copytree(place / "frames", frames)
     own = place / "photos/c1/1.png"
-    put(own, frames / own.name)
+    put(own, frames / "another.png")
     keys = {"data.unlabelled_from": f"folder:{frames}"}
     with pytest.raises(DataLayoutError, match=r": 1 of the images there are those of folder:"):
         walk(tmp_path / "run", place, "photos", **keys)
