@@ -33,7 +33,7 @@ from pipeline.exporting.candidates import speedup_of
 from pipeline.exporting.export import requests_for
 from pipeline.models import build_model
 from pipeline.recipe.sections.export import ExportRecipe
-from pipeline.shown.terminal import progress_console
+from pipeline.shown.console import progress_console
 
 IMAGES, CLASSES = 96, 10
 

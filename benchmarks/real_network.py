@@ -44,7 +44,7 @@ from pipeline.data.framing import Fit
 from pipeline.data.images import framed_pixels
 from pipeline.exporting.export import requests_for
 from pipeline.recipe.sections.export import ExportRecipe
-from pipeline.shown.terminal import progress_console
+from pipeline.shown.console import progress_console
 
 CLASSES, EVERY = 1000, 5
 SQUASH = Preprocessing(224, 224, 3, [0.498] * 3, [0.502] * 3)

@@ -41,7 +41,7 @@ from foundation.errors import ExportError, UsageError
 from pipeline.exporting.export import export_source, requests_for
 from pipeline.recipe.sections.export import ExportRecipe
 from pipeline.run_folder.folder import RunFolder
-from pipeline.shown.terminal import progress_console
+from pipeline.shown.console import progress_console
 
 BASELINE = "local-onnx-fp32"
 FORMATS_TIMED = ["onnx", "openvino", "ncnn", "executorch"]

@@ -19,7 +19,7 @@ from pipeline.commands.distill import distill_only
 from pipeline.recipe.by_name import choose_recipe
 from pipeline.recipe.file import load_recipe
 from pipeline.run_folder.folder import RunFolder
-from pipeline.shown.terminal import progress_console
+from pipeline.shown.console import progress_console
 from smskd.training.stage_files import WEIGHTS
 
 VIEWS = (1, 8, None)

@@ -37,7 +37,7 @@ from pipeline.data.images import ArrayImages, ImageSet, sample_of
 from pipeline.data.splits import Splits, split
 from pipeline.models.families.cifar_resnet import CifarResNet
 from pipeline.recipe.sections.data import AugmentRecipe, DataRecipe
-from pipeline.shown.terminal import table_of
+from pipeline.shown.outcome import table_of
 from smskd import (
     Engine,
     Listener,

@@ -32,7 +32,7 @@ from foundation.sense import above_zero, at_least, named, sha256
 SCHEMA_VERSION = 2
 KIND = "measurement"
 
-_SAMPLE = re.compile(r"\d{1,15}(\.\d{1,3})?")
+_SAMPLES = re.compile(r"\s*(?:\d{1,15}(?:\.\d{1,3})?(?:\s+|\Z))*")
 _WHAT, _AGAIN = "a measurement", "measure again"
 
 
@@ -148,12 +148,12 @@ def samples_ms(measurement: Measurement) -> list[list[float]]:
 
 def _sample_problems(parts: list[str], latency: Latency) -> Iterator[str]:
     """What of kept samples cannot be."""
-    words = [word for part in parts for word in part.split()]
-    if any(not _SAMPLE.fullmatch(word) for word in words):
+    if not all(map(_SAMPLES.fullmatch, parts)):
         yield "samples_us must hold microseconds, such as 412.1, between spaces"
         return
-    if parts and len(words) != latency.n:
-        yield f"samples_us has {len(words)} queries, but latency_ms is of {latency.n}"
+    queries = sum(len(part.split()) for part in parts)
+    if parts and queries != latency.n:
+        yield f"samples_us has {queries} queries, but latency_ms is of {latency.n}"
 
 
 def describe(bundle: AnyBundle) -> BundleMeasured:

@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploy_targets.device.messages import MULTI_STREAM, OFFLINE, SERVER, Timed
-from deploy_targets.device.options import SamplingOptions
-from deploy_targets.device.runtimes import Run
-from deploy_targets.device.timing import MIN_QUERIES, Clock, no_collection
+from deploy_targets.device.timing import MIN_QUERIES, PART_S, Clock, no_collection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploy_targets.device.options import SamplingOptions
+    from deploy_targets.device.runtimes import Run
 
 Query = Callable[[], object]
 
@@ -32,9 +33,6 @@ class Series(Protocol):
         """Time up to `queries`, at least one, and begin no new one after `seconds`."""
         ...
 
-
-# Parts are sent away; a part lasts as long as may be lost when a link is cut.
-PART_S = 0.5
 
 # A sleep may end late by about this much; the rest of the time is waited for awake.
 _LATE_NS = 2_000_000

@@ -6,12 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from deploy_targets.device.conditions import worst_of
 from deploy_targets.device.messages import DURING, Conditions, Timed
 from deploy_targets.device.percentiles import fewest_queries, nearest_rank
-from deploy_targets.device.scenarios import PART_S, Series
+from deploy_targets.device.timing import PART_S
 from foundation.sense import above_zero, ascending, at_least
+
+if TYPE_CHECKING:
+    from deploy_targets.device.scenarios import Series
 
 # The first seconds are looked at in short stretches: before a machine is hot they are all that
 # there is of its full speed.

@@ -22,6 +22,8 @@ Clock = Callable[[], int]
 MIN_QUERIES = 2
 MIN_BATCHES = 3
 PERCENTS = (50.0, 90.0, 95.0, 99.0)
+# Parts are sent away; a part lasts as long as may be lost when a link is cut.
+PART_S = 0.5
 _WINDOW = 10
 _WINDOW_NS = 50_000_000
 _GAIN = 0.02

@@ -28,7 +28,8 @@ from deploy_targets.device.messages import (
     Timed,
 )
 from deploy_targets.device.power import Meter
-from deploy_targets.device.scenarios import PART_S, series_of, time_parts
+from deploy_targets.device.scenarios import series_of, time_parts
+from deploy_targets.device.timing import PART_S
 from foundation.records import as_dict, build
 
 # Shares of the time that the timed queries may take.

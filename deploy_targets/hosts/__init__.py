@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from deploy_targets.device.facts import Facts
-from deploy_targets.device.jobs import EngineJob, ServerJob
-from deploy_targets.device.messages import Message
 from deploy_targets.hosts.host_names import scheme_of
 from foundation.registry import Registry
+
+if TYPE_CHECKING:
+    from deploy_targets.device.facts import Facts
+    from deploy_targets.device.jobs import EngineJob, ServerJob
+    from deploy_targets.device.messages import Message
 
 
 class Server(Protocol):

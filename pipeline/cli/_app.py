@@ -15,7 +15,7 @@ from pipeline.cli._leaving import Commands
 from pipeline.run_folder.torchrun import leads
 
 if TYPE_CHECKING:
-    from pipeline.shown.terminal import Outcome
+    from pipeline.shown.outcome import Outcome
 
 EXIT_CODES = """
 Exit codes:  0 done, gate passed ·  1 gate failed ·  2 wrong use ·  3 gate inconclusive ·

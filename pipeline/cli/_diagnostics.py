@@ -8,7 +8,6 @@ import logging
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,15 +55,18 @@ def start() -> None:
     logs.be_quiet(_Wishes.quiet)
     # Of several processes of one command, one speaks; all may write.
     logs.start(_Wishes.verbosity if leads() else 0, _Wishes.file)
-    logger.info(
-        "compress %s, Python %s, %s, in %s: %s",
-        own_version(), platform.python_version(), platform.platform(), Path.cwd(),
-        " ".join(sys.argv[1:]),
-    )  # fmt: skip
+    if logger.isEnabledFor(logging.INFO):
+        logger.info(
+            "compress %s, Python %s, %s, in %s: %s",
+            own_version(), platform.python_version(), platform.platform(), Path.cwd(),
+            " ".join(sys.argv[1:]),
+        )  # fmt: skip
 
 
 def own_version() -> str:
     """The release of this program."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for a log alone
+
     try:
         return version("edge-compress")
     except PackageNotFoundError:

@@ -43,8 +43,7 @@ def verify(
 ) -> None:
     """Check every file, the probe, and, where its runtime is installed, the model's own answers."""
     from pipeline.commands.bundle import verify as carry_out  # noqa: PLC0415
-    from pipeline.shown.live import at_work  # noqa: PLC0415
-    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
+    from pipeline.shown.console import at_work, progress_console  # noqa: PLC0415
 
     console = progress_console()
     with at_work(console, f"verifying {path}"):

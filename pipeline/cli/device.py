@@ -11,7 +11,7 @@ from pipeline.cli._app import JsonOption, app, present
 
 if TYPE_CHECKING:
     from foundation.errors import CompressError
-    from pipeline.shown.terminal import Outcome
+    from pipeline.shown.outcome import Outcome
 
 device = typer.Typer(
     name="device",
@@ -71,7 +71,7 @@ def setup(
     from foundation.errors import UsageError  # noqa: PLC0415
     from pipeline.commands.device import set_up  # noqa: PLC0415
     from pipeline.commands.fleet import chosen_hosts  # noqa: PLC0415
-    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
+    from pipeline.shown.console import progress_console  # noqa: PLC0415
 
     hosts = chosen_hosts(host or [], fleet)
     if not hosts:

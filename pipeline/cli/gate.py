@@ -125,7 +125,7 @@ def gate(
 
 def _add_to(summary: Path, text: str) -> None:
     """Add to the page that GitHub shows of a step; the verdict stands without it too."""
-    from pipeline.shown.terminal import progress_console  # noqa: PLC0415
+    from pipeline.shown.console import progress_console  # noqa: PLC0415
 
     try:
         with summary.open("a", encoding="utf-8") as page:

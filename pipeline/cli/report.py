@@ -68,7 +68,8 @@ def _show(page: Path, *, opens: bool, serves: bool, port: int) -> None:
     if not (opens or serves):
         return
     from pipeline.commands.serving import open_page, serve_page  # noqa: PLC0415
-    from pipeline.shown.terminal import progress_console, safe  # noqa: PLC0415
+    from pipeline.shown.console import progress_console  # noqa: PLC0415
+    from pipeline.shown.words import safe  # noqa: PLC0415
 
     console = progress_console()
 

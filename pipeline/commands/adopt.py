@@ -14,8 +14,8 @@ from pipeline.preflight.names import check_export_names, check_names, check_samp
 from pipeline.preflight.trust import check_code
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.folder import DEFAULT_ROOT, start_run
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import Outcome, progress_console, remarks_on
+from pipeline.shown.console import at_work, progress_console, remarks_on
+from pipeline.shown.outcome import Outcome
 from pipeline.training.adopt import (
     adapt_data_to_graph,
     adopt,

@@ -30,17 +30,14 @@ from pipeline.gating.evidence import read_baseline
 from pipeline.gating.ratios import RatioShown, ratios_in_turns, stored_ratios
 from pipeline.recipe.sections.bench import BenchRecipe
 from pipeline.run_folder.folder import RunFolder, open_run, release_of
+from pipeline.shown.console import progress_console
 from pipeline.shown.graphs import outputs_table
 from pipeline.shown.live import LiveLines, live_lines
+from pipeline.shown.measurement_tables import measurement_table, process_table
 from pipeline.shown.operators import operator_tables
+from pipeline.shown.outcome import Outcome
 from pipeline.shown.sustained import sustained_parts
-from pipeline.shown.terminal import (
-    Outcome,
-    measurement_table,
-    process_table,
-    progress_console,
-    ratio_table,
-)
+from pipeline.shown.verdicts import ratio_table
 
 
 @dataclass(frozen=True, kw_only=True)

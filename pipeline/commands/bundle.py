@@ -32,7 +32,7 @@ from foundation.packing import pack, unpack
 from foundation.records import as_dict
 from pipeline.commands.bundle_answers import answers_of, graph_parity
 from pipeline.shown.graphs import agreement_words
-from pipeline.shown.terminal import Outcome, table_of
+from pipeline.shown.outcome import Outcome, table_of
 
 State = Literal["ok", "failed", "skipped", "not reached"]
 

@@ -14,7 +14,8 @@ from rich.text import Text
 from deploy_targets.targets import Target, is_shipped, load_target, own_folder, target_names
 from foundation.records import as_dict
 from pipeline.recipe.by_name import ShippedRecipe, shipped_names, shipped_recipe
-from pipeline.shown.terminal import Outcome, number, table_of
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.words import number
 
 _NOT_FACTS = {"name", "description", "runtimes", "quantization", "sources", "published"}
 
@@ -154,10 +155,11 @@ def recipes_table(name: str | None) -> Outcome:
 def targets_table(name: str | None) -> Outcome:
     """All targets, or one whole, with where each fact is from."""
     names = target_names() if name is None else [name]
-    content = as_dict(TargetsShown(targets=[_target_shown(target_name) for target_name in names]))
+    found = [_target_shown(target_name) for target_name in names]
+    content = as_dict(TargetsShown(targets=found))
     if name is not None:
-        return Outcome(content, [_target_facts(load_target(name), is_shipped(name))])
-    rows = [_target_row(target_name, load_target(target_name)) for target_name in target_names()]
+        return Outcome(content, [_target_facts(found[0])])
+    rows = [_target_row(target) for target in found]
     columns = ["target", "arch", "cores", "peak GOP/s, FP32 · INT8", "runtimes", "precisions", ""]
     notes = [
         "peak: theoretical, of the cores that are used; – where the clock is not known",
@@ -171,12 +173,12 @@ def _target_shown(name: str) -> TargetShown:
     return TargetShown(name, is_shipped(name), _peak(target), target)
 
 
-def _target_row(name: str, target: Target) -> list[str]:
-    alias = f"→ {target.name}: " if name != target.name else ""
-    yours = "" if is_shipped(name) else "(yours) "
-    peak = _peak(target)
+def _target_row(shown: TargetShown) -> list[str]:
+    target, peak = shown.profile, shown.peak_gops
+    alias = f"→ {target.name}: " if shown.name != target.name else ""
+    yours = "" if shown.shipped else "(yours) "
     return [
-        name,
+        shown.name,
         target.arch,
         str(target.cores or "–"),
         " · ".join(number(peak.get(precision), 0) for precision in ("fp32", "int8"))
@@ -188,8 +190,9 @@ def _target_row(name: str, target: Target) -> list[str]:
     ]
 
 
-def _target_facts(target: Target, shipped: bool) -> Any:
+def _target_facts(shown: TargetShown) -> Any:
     """A row a fact, with its value and its source."""
+    target = shown.profile
     content = as_dict(target)
     known = {key: value for key, value in content.items() if key not in _NOT_FACTS}
     sources = {"onnx_opset": "the newest that every allowed ONNX Runtime runs", **target.sources}
@@ -200,7 +203,7 @@ def _target_facts(target: Target, shipped: bool) -> Any:
     ]
     rows += [
         [f"peak {key.upper()}", f"{rate:,.1f} GOP/s", "per cycle × clock × cores used"]
-        for key, rate in _peak(target).items()
+        for key, rate in shown.peak_gops.items()
     ]
     rows += [
         ["runtime", f"{runtime.name} {runtime.version}", runtime.source]
@@ -217,7 +220,7 @@ def _target_facts(target: Target, shipped: bool) -> Any:
     ]
     scheme = {key: value for key, value in content["quantization"].items() if key != "reason"}
     rows.append(["INT8", _words(scheme), target.quantization.reason])
-    whose = "" if shipped else " (yours)"
+    whose = "" if shown.shipped else " (yours)"
     title = f"Target {target.name}{whose}: {target.description}"
     return table_of(title, ["fact", "value", "source"], rows)
 

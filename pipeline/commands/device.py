@@ -20,8 +20,9 @@ from foundation.manifest import RuntimeRange
 from foundation.packing import opened
 from foundation.records import as_dict
 from pipeline.commands.fleet import FleetHost
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import Outcome, progress_console, safe, table_of
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.words import safe
 
 T = TypeVar("T")
 

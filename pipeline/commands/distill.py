@@ -18,15 +18,10 @@ from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.binding import Binding, training_values
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, is_asked_again, start_run
 from pipeline.run_folder.torchrun import join_processes
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    number,
-    progress_console,
-    remarks_on,
-    table_of,
-    training_display,
-)
+from pipeline.shown.console import at_work, progress_console, remarks_on
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.training import training_display
+from pipeline.shown.words import number
 from pipeline.training.course import CourseLogs, check_log_packages, course_logs
 from pipeline.training.prepare import TrainingData, prepare
 from pipeline.training.steps import distil, teach, train_student_alone

@@ -13,7 +13,7 @@ from deploy_targets.device.facts import Facts, collect
 from deploy_targets.remote.checking import Finding
 from deploy_targets.targets import detected_quantization
 from foundation.records import as_dict
-from pipeline.shown.terminal import Outcome, table_of
+from pipeline.shown.outcome import Outcome, table_of
 
 # What each distribution is for here, and the module that must import.
 _LIBRARIES = {

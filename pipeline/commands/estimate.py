@@ -29,8 +29,9 @@ from foundation.files import sha256_of
 from foundation.records import as_dict
 from pipeline.benching.graph_costs import graph_costs
 from pipeline.run_folder.folder import RunFolder, open_run
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import Outcome, estimate_rows, progress_console, table_of
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.estimates import estimate_rows
+from pipeline.shown.outcome import Outcome, table_of
 
 # Measurements of another precision, runtime or number of threads say less of a model's time.
 _NEARLY = 2.5

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from foundation.errors import unknown_name
 from foundation.records import as_dict
-from pipeline.shown.terminal import Outcome, table_of
+from pipeline.shown.outcome import Outcome, table_of
 
 _PAGES = Path(__file__).with_name("exit_codes")
 

@@ -24,16 +24,11 @@ from pipeline.recipe.sections.recipe import Recipe
 from pipeline.report.terminal import shown_of_shipping
 from pipeline.run_folder.folder import RunFolder, open_run
 from pipeline.run_folder.records import check_manifest_facts
+from pipeline.shown.console import at_work, progress_console, remarks_on
 from pipeline.shown.graphs import graph_rows
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    number,
-    progress_console,
-    remarks_on,
-    table_of,
-)
+from pipeline.shown.outcome import Outcome, table_of
 from pipeline.shown.trials import shipping_display
+from pipeline.shown.words import number
 
 if TYPE_CHECKING:
     from pipeline.metrics.judging import NamedMetric

@@ -25,15 +25,11 @@ from pipeline.commands.bench import HeldAgainst, check_against, held_against
 from pipeline.gating.ratios import RatioShown
 from pipeline.recipe.file import read_toml
 from pipeline.run_folder.folder import RunFolder, open_run
-from pipeline.shown.live import Activity, at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    measurement_table,
-    progress_console,
-    ratio_table,
-    safe,
-    table_of,
-)
+from pipeline.shown.console import Activity, at_work, progress_console
+from pipeline.shown.measurement_tables import measurement_table
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.verdicts import ratio_table
+from pipeline.shown.words import safe
 
 Say = Callable[[str], None]
 A = TypeVar("A")

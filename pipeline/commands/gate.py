@@ -32,15 +32,10 @@ from pipeline.gating.verdict import FAIL, INCONCLUSIVE, Verdict, verdict_of
 from pipeline.recipe.file import Source, read_toml, recipe_values, validated
 from pipeline.recipe.sections.gate import GateRecipe
 from pipeline.run_folder.folder import RunFolder, Say, open_run
-from pipeline.shown.live import ProgressConsole, at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    progress_console,
-    remarks_on,
-    safe,
-    table_of,
-    verdict_table,
-)
+from pipeline.shown.console import ProgressConsole, at_work, progress_console, remarks_on
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.verdicts import verdict_table
+from pipeline.shown.words import safe
 
 _SHOWN = 20
 """Releases in a table; the JSON has all."""

@@ -12,13 +12,10 @@ from foundation.records import as_dict
 from pipeline.commands.outcomes import ReportOutcome
 from pipeline.data.sample_files import holds_graph
 from pipeline.run_folder.folder import SEARCH, RunFolder, open_run
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    measurement_table,
-    progress_console,
-    safe,
-)
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.measurement_tables import measurement_table
+from pipeline.shown.outcome import Outcome
+from pipeline.shown.words import safe
 
 
 def report_only(

@@ -18,13 +18,10 @@ from pipeline.report.content import gather
 from pipeline.report.terminal import headline_lines
 from pipeline.report.write import report
 from pipeline.run_folder.torchrun import leads
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import (
-    Outcome,
-    measurement_table,
-    progress_console,
-    verdict_table,
-)
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.measurement_tables import measurement_table
+from pipeline.shown.outcome import Outcome
+from pipeline.shown.verdicts import verdict_table
 
 
 def walk(file: RecipeFile, path: Path | None) -> Outcome:

@@ -23,7 +23,8 @@ from pipeline.gating.evidence import is_current
 from pipeline.gating.verdict import read_verdict
 from pipeline.recipe.file import recipe_values
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder, open_run
-from pipeline.shown.terminal import Outcome, number, safe, table_of
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.words import number, safe
 
 _TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _STUDY = "study.json"

@@ -28,7 +28,8 @@ from pipeline.search.words import (
     picked_lines,
     shown,
 )
-from pipeline.shown.terminal import Outcome, safe, table_of
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.words import safe
 
 _SHOWN_ALWAYS = ("accuracy", "accuracy_drop", "latency_p50")
 

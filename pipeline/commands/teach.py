@@ -15,8 +15,9 @@ from pipeline.models.teachers import asked_teacher
 from pipeline.recipe.file import RecipeFile
 from pipeline.run_folder.binding import Binding, teacher_values, training_values
 from pipeline.run_folder.folder import RunFolder
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import Outcome, progress_console, safe
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.outcome import Outcome
+from pipeline.shown.words import safe
 from pipeline.training.course import course_logs
 from pipeline.training.prepare import TrainingData, prepare
 from smskd.training.stage_files import METRICS, WEIGHTS

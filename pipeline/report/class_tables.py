@@ -8,7 +8,7 @@ from foundation.scores import Score
 from pipeline.report.content import ReportContent
 from pipeline.report.tables import NOTHING, Words
 from pipeline.run_folder.network_scores import NetworkScores, PartScores
-from pipeline.shown.terminal import number
+from pipeline.shown.words import number
 
 _TEST = "test"
 MOST_CLASSES = 30

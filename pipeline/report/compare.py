@@ -15,7 +15,7 @@ from pipeline.report.training_plots import compared_curves
 from pipeline.run_folder.folder import RunFolder
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
 from pipeline.shown.pages.plots import Plot, plotting_script, script_data
-from pipeline.shown.terminal import number, signed
+from pipeline.shown.words import number, signed
 
 NOTHING = "–"
 

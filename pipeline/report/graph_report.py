@@ -26,7 +26,7 @@ from pipeline.run_folder.records import check_manifest_facts
 from pipeline.shown.graphs import agreements_in
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
 from pipeline.shown.pages.plots import plotting_script, script_data
-from pipeline.shown.terminal import number
+from pipeline.shown.words import number
 
 _OUTPUT_HEADS = [
     "output", "same shape", "largest error", "of its spread", "signal over error dB", "cosine",

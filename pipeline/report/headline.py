@@ -21,7 +21,7 @@ from pipeline.gating.references import (
     why_incomparable,
 )
 from pipeline.gating.verdict import FAIL, Basis, Verdict
-from pipeline.shown.terminal import number, signed
+from pipeline.shown.words import number, signed
 
 _P50 = "latency_p50_ms"
 

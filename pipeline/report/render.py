@@ -33,7 +33,7 @@ from pipeline.report.waterfall import usual_split
 from pipeline.shown.measurements import measured_table, start_table
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
 from pipeline.shown.pages.plots import Plot, plotting_script, script_data
-from pipeline.shown.terminal import number, signed
+from pipeline.shown.words import number, signed
 
 
 def render_html(content: ReportContent, details: ReportDetails | None = None) -> str:

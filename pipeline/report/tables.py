@@ -10,8 +10,9 @@ from pipeline.exporting.choice import Shipping, ShippingCandidate
 from pipeline.report.bundles import Exported
 from pipeline.report.content import ReportContent
 from pipeline.report.waterfall import WaterfallStep, is_marked
+from pipeline.shown.estimates import estimate_rows
 from pipeline.shown.measurements import ran_in
-from pipeline.shown.terminal import estimate_rows, number, signed
+from pipeline.shown.words import number, signed
 
 _KEPT = "kept in higher precision"
 NOTHING, TEST_MARK = "–", " *"

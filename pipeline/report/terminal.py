@@ -15,7 +15,7 @@ from pipeline.report.tables import (
     shipping_table,
     waterfall_table,
 )
-from pipeline.shown.terminal import number, safe, signed
+from pipeline.shown.words import number, safe, signed
 
 
 def shown_of(content: ReportContent) -> list[RenderableType]:

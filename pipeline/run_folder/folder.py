@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -618,6 +617,8 @@ def _new_record(recipe: Recipe) -> dict[str, Any]:
 
 def release_of(distribution: str) -> str | None:
     """The version of an installed package; None where it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for a new run
+
     try:
         return version(distribution)
     except PackageNotFoundError:

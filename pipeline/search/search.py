@@ -25,7 +25,7 @@ from pipeline.search.record import SearchRecord, record_of, write_record
 from pipeline.search.space import RecipeMaker, SearchSpace, check_space, space_of
 from pipeline.search.storage import AskedTrial, KnownTrial, SearchStudy
 from pipeline.search.task import TrialTask
-from pipeline.shown.terminal import progress_console, remarks_on
+from pipeline.shown.console import progress_console, remarks_on
 from pipeline.study.crew import Crew, Failure, Workplace, error_for
 from pipeline.study.processes import Processes
 

@@ -10,7 +10,8 @@ from deploy_targets.measurement import Measurement
 from foundation.bundle import AnyBundle
 from foundation.output_agreement import OutputAgreement
 from foundation.records import build
-from pipeline.shown.terminal import number, table_of
+from pipeline.shown.outcome import table_of
+from pipeline.shown.words import number
 
 COLUMNS = ["bundle", "kB", "score", "points lost", "outputs", "folder"]
 

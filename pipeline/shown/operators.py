@@ -10,7 +10,7 @@ from rich.table import Table
 
 from deploy_targets.device.operator_times import ProfiledOperator
 from deploy_targets.operator_profile import FAMILIES, KindTime, OperatorProfile
-from pipeline.shown.terminal import safe
+from pipeline.shown.words import safe
 
 OUTSIDE = "not in an operator"
 _MOST = 12

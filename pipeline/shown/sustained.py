@@ -16,7 +16,7 @@ from deploy_targets.device.messages import SUSPECT
 from deploy_targets.device.stretches import Stretch
 from deploy_targets.sustained import Sustained
 from foundation.durations import span_words
-from pipeline.shown.terminal import number, safe
+from pipeline.shown.words import number, safe
 
 _MOST_ROWS = 20
 _CLOSE = 1e-6

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from rich.table import Table
 
 from pipeline.shown.pages import html_templates_of, markdown_templates_of
-from pipeline.shown.terminal import number
+from pipeline.shown.words import number
 from pipeline.study import figures
 from pipeline.study.arms import UNANCHORED
 from pipeline.study.findings import ArmFindings, Findings

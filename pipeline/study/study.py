@@ -16,7 +16,8 @@ from pipeline.preflight.trust import check_code, check_scheduler
 from pipeline.recipe.file import RecipeFile
 from pipeline.recipe.sections.recipe import Recipe
 from pipeline.run_folder.folder import DEFAULT_ROOT, RunFolder
-from pipeline.shown.terminal import Outcome, progress_console, remarks_on
+from pipeline.shown.console import progress_console, remarks_on
+from pipeline.shown.outcome import Outcome
 from pipeline.study.arms import Arm, chosen_arms
 from pipeline.study.crew import Failure, Workplace, carry_out_all, error_for
 from pipeline.study.earlier import EarlierResults, known_results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from pipeline.shown.live import ProgressConsole
+from pipeline.shown.console import ProgressConsole
 from pipeline.shown.pulse import Pulse
 
 

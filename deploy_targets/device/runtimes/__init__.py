@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 from deploy_targets.device.messages import ExecutedPrecision
-from deploy_targets.device.operator_times import NotedTimes, Untold
 from deploy_targets.device.options import RuntimeOptions
-from foundation.bundle import AnyBundle
 from foundation.errors import HostError, ModelMismatchError, UsageError, unknown_name
 from foundation.registry import Registry
 
 if TYPE_CHECKING:
+    from deploy_targets.device.operator_times import NotedTimes, Untold
+    from foundation.bundle import AnyBundle
     from foundation.graph_bundle import Feed
 
 _LONGEST = 300

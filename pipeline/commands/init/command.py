@@ -20,8 +20,9 @@ from pipeline.data.facts import DataFacts
 from pipeline.preflight.names import check_names
 from pipeline.recipe.file import load_recipe
 from pipeline.recipe.sections.recipe import Recipe
-from pipeline.shown.live import at_work
-from pipeline.shown.terminal import Outcome, progress_console, safe, table_of
+from pipeline.shown.console import at_work, progress_console
+from pipeline.shown.outcome import Outcome, table_of
+from pipeline.shown.words import safe
 from pipeline.training.foreign_models import is_graph
 from pipeline.training.networks import NetworkSpec, load_weights_for, new_network
 from pipeline.training.pairing import check_pairing

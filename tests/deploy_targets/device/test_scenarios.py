@@ -9,7 +9,8 @@ import pytest
 
 from deploy_targets.device.jobs import Done, Job
 from deploy_targets.device.messages import Scenario
-from deploy_targets.device.scenarios import PART_S, Arrivals, arrivals, series_of, time_parts
+from deploy_targets.device.scenarios import Arrivals, arrivals, series_of, time_parts
+from deploy_targets.device.timing import PART_S
 
 IMAGES = [np.array([i]) for i in range(3)]
 

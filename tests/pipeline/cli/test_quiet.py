@@ -17,7 +17,7 @@ from foundation.logs import is_quiet
 from pipeline.cli import app
 from pipeline.cli._panels import ASKED, COMES_OUT, RARE
 from pipeline.run_folder.folder import RunFolder
-from pipeline.shown.terminal import progress_console, remarks_on
+from pipeline.shown.console import progress_console, remarks_on
 
 # SGR codes of colours, 30 to 38 and 90 to 97 and their backgrounds; bold and dim are none.
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9\d|10[0-7])(?:;\d+)*m")

@@ -17,7 +17,7 @@ from pipeline.report.waterfall import (
 )
 from pipeline.report.waterfall_figure import waterfall
 from pipeline.shown.measurements import ran_in
-from pipeline.shown.terminal import signed
+from pipeline.shown.words import signed
 
 TEACHER = network_step(
     "teacher",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from rich.table import Table
 
-from pipeline.shown.terminal import progress_console, remarks_on, result_console, safe
+from pipeline.shown.console import progress_console, remarks_on
+from pipeline.shown.outcome import result_console
+from pipeline.shown.words import safe
 
 NAMES = [":cat:", ":100:", "[red]ripe[/red]", "a [bold] :warning: sign"]
 

@@ -10,9 +10,10 @@ from pulsing import Clock, Log
 from rich.console import Console
 from rich.progress import TextColumn
 
-from pipeline.shown.live import LiveLines, ProgressConsole, at_work, live_lines
+from pipeline.shown.console import ProgressConsole, at_work
+from pipeline.shown.live import LiveLines, live_lines
 from pipeline.shown.pulse import EVERY_S, Pulse, duration
-from pipeline.shown.terminal import TrainingDisplay
+from pipeline.shown.training import TrainingDisplay
 
 
 @pytest.fixture
