@@ -4,7 +4,7 @@ A library on any pair of `nn.Module` and any iterable of (images, labels) batche
 
     from smskd import Stage, distill
 
-    distill(teacher, student, loader, [Stage("kd"), Stage("at"), Stage("rkd")], "out")
+    distill(teacher, student, loader, [Stage("fitnet"), Stage("kd")], "out")
 """
 
 from __future__ import annotations

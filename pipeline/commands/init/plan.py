@@ -80,9 +80,9 @@ def planned(asked: Asked, images: ImagesSeen, profile: Target, out: Path) -> Pla
     count, why = guesses.epochs(images)
     if teacher.weights is None and not is_graph(teacher.model):
         guessed.append(Guess("teacher.training.epochs", count, why))
-    features = count // 5
+    features = count // 3
     if not is_graph(teacher.model):
-        guessed.append(Guess("stages.0.epochs", features, f"a fifth of {count}"))
+        guessed.append(Guess("stages.0.epochs", features, f"a third of {count}"))
     rest = count if is_graph(teacher.model) else count - features
     guessed.append(Guess(f"stages.{last_stage(teacher)}.epochs", rest, why))
     return Plan(name_of(str(out)), images, teacher, student, asked.target, profile, guessed)

@@ -88,7 +88,7 @@ def _student(plan: Plan) -> CommentedTable:
 
 
 def _stages(plan: Plan) -> list[CommentedTable]:
-    """What measured best (docs/results.md): features for a fifth of one schedule, then logits."""
+    """What measured best (docs/results.md): features for a third of one schedule, then logits."""
     last = _guessed(plan, f"stages.{last_stage(plan.teacher)}.epochs")
     logits = [
         Key("methods", [{"name": "kd", "weight": 0.9, "settings": {"temperature": 4.0}}]),
@@ -99,18 +99,17 @@ def _stages(plan: Plan) -> list[CommentedTable]:
         return [CommentedTable("[[stages]]", [*logits, Key("lr", _rate(plan))])]
     first = _guessed(plan, "stages.0.epochs")
     features = [
-        Key("methods", [{"name": "at", "weight": 1000.0}]),
+        Key("methods", [{"name": "fitnet", "weight": 100.0}]),
         first,
         Key("hold_epochs", float(first.value)),
         Key("lr", _rate(plan)),
     ]
     logits += [
-        Key("reference_methods", "previous"),
         Key("weighting", "tcp"),
         Key("normalise_weighting", True),
     ]
     words = (
-        "What measured best (docs/results.md): features for a fifth of one schedule, then logits"
+        "What measured best (docs/results.md): features for a third of one schedule, then logits"
     )
     return [CommentedTable("[[stages]]", features, words), CommentedTable("[[stages]]", logits)]
 

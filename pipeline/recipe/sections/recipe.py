@@ -49,8 +49,8 @@ class Recipe(Section):
     student: StudentRecipe = StudentRecipe()
     stages: Annotated[list[StageRecipe], Field(min_length=1, max_length=100)] = [
         # What measured best: docs/results.md.
-        StageRecipe(methods=(MethodRecipe("at"),), epochs=6, hold_epochs=6.0),
-        StageRecipe(methods=(MethodRecipe("kd"),), epochs=24),
+        StageRecipe(methods=(MethodRecipe("fitnet"),), epochs=10, hold_epochs=10.0),
+        StageRecipe(methods=(MethodRecipe("kd"),), epochs=20),
     ]
     engine: EngineRecipe = EngineRecipe()
     export: ExportRecipe = ExportRecipe()

@@ -254,8 +254,8 @@ def test_a_missing_recipe_is_told_by_its_path(tmp_path: Path) -> None:
 class TestOverrides:
     def test_reach_into_the_default_stages(self) -> None:
         stages = load_recipe(None, {"stages.0.epochs": 5}).recipe.stages
-        assert [stage.name for stage in stages] == ["at", "kd"]
-        assert [stage.epochs for stage in stages] == [5, 24]
+        assert [stage.name for stage in stages] == ["fitnet", "kd"]
+        assert [stage.epochs for stage in stages] == [5, 20]
 
     def test_reach_into_the_stages_of_a_file(self, written) -> None:
         path = written('[[stages]]\nmethods = "rkd"\nepochs = 3')

@@ -101,9 +101,9 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
     assert load_recipe(None, {"bench.max_seconds": 5}).recipe.bench.max_seconds == 5.0
 
 
-def test_the_default_road_is_at_then_kd_on_one_schedule() -> None:
+def test_the_default_road_is_fitnet_then_kd_on_one_schedule() -> None:
     assert [(stage.name, stage.schedule) for stage in Recipe().stages] == [
-        ("at", "cosine"), ("kd", "shared"),
+        ("fitnet", "cosine"), ("kd", "shared"),
     ]  # fmt: skip
     changed = load_recipe(None, {"stages.1.lr": 0.01}).recipe.stages
     assert [stage.schedule for stage in changed] == ["cosine", "cosine"]
