@@ -4,7 +4,8 @@
     python benchmarks/command_times.py runs/digits --before TREE runs/digits-before
 
 Commands are timed in turns (A B C A B C …), so that a noisy minute hits all: the processor's
-time, which other programs lengthen less than the clock's. Prints a Markdown table of medians, as
+time, which other programs lengthen less than the clock's. Bytecode is kept, as where a user
+installs the program, whatever this environment says of it. Prints a Markdown table of medians, as
 ratios to `python -c pass`; with --before also those of the source tree TREE, on a run of its own.
 """
 
@@ -16,6 +17,8 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.run_folder.folder import open_run
@@ -24,9 +27,16 @@ _ANSWERS = {0, 1, 3}  # pass, fail, inconclusive
 COMPRESS = str(Path(sys.executable).with_name("compress"))
 
 
-def seconds(command: list[str], tree: Path | None) -> float:
+def keeping_bytecode(folder: str) -> dict[str, str]:
+    """The environment of a command that keeps its bytecode in a folder."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": folder}
+
+
+def seconds(command: list[str], tree: Path | None, environment: Mapping[str, str]) -> float:
     """Processor time of one run of a command that must do its work, whatever a gate then says."""
-    environment = os.environ if tree is None else {**os.environ, "PYTHONPATH": str(tree)}
+    if tree is not None:
+        environment = {**environment, "PYTHONPATH": str(tree)}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, check=False, capture_output=True, env=environment)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,11 +69,14 @@ def main() -> None:
         trees["before"] = (options.before[0], options.before[1])
     bare = [sys.executable, "-c", "pass"]
     samples: dict[tuple[str, str], list[float]] = {("python -c pass", "now"): []}
-    for _ in range(options.rounds + 1):
-        samples["python -c pass", "now"].append(seconds(bare, None))
-        for which, (tree, run) in trees.items():
-            for name, command in commands_on(run).items():
-                samples.setdefault((name, which), []).append(seconds(command, tree))
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = keeping_bytecode(bytecode)
+        for _ in range(options.rounds + 1):
+            samples["python -c pass", "now"].append(seconds(bare, None, environment))
+            for which, (tree, run) in trees.items():
+                for name, command in commands_on(run).items():
+                    taken = seconds(command, tree, environment)
+                    samples.setdefault((name, which), []).append(taken)
     # The first round writes bytecode, and a report that was not there.
     medians = {key: statistics.median(times[1:]) for key, times in samples.items()}
     base = medians["python -c pass", "now"]

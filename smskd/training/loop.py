@@ -280,7 +280,8 @@ class _StageRun:
         raise TrainingError(
             f"stage {self.stage.name}, epoch {record['epoch']}: a loss or a weight is not a number "
             f"any more ({record['losses']}, validation {record['val_loss']}); lower `lr` or the "
-            "method's weight and run again"
+            "method's weight, or clip gradients (`max_grad_norm = 10`: where features are taught, "
+            "a network without norms wants that), and run again"
         )
 
     def _resume(self) -> int:
