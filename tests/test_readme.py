@@ -21,10 +21,10 @@ def test_the_library_in_ten_lines_distils_a_users_own_networks(tmp_path: Path) -
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert result.returncode == 0, result.stderr
-    kd, at = result.stdout.splitlines()
-    assert kd.startswith("kd {'ce'") and at.startswith("at {'ce'")
-    assert "'reference'" not in kd and "'reference'" in at
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"1-kd", "2-at"}
+    fitnet, kd = result.stdout.splitlines()
+    assert fitnet.startswith("fitnet {'ce'") and kd.startswith("kd {'ce'")
+    assert "'reference'" not in fitnet and "'reference'" in kd
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"1-fitnet", "2-kd"}
 
 
 def headings(page: Path) -> set[str]:

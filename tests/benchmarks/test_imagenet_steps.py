@@ -26,7 +26,7 @@ def test_every_stage_of_the_recipe_is_run_and_timed(
     imagenet_steps.main([str(photos), "--steps=2", "--batch-size=2", f"--json={written}"])
     figures = json.loads(written.read_text())
     speeds = figures["images_per_second"]
-    assert list(speeds) == ["batches alone", "at", "kd, with reference"]
+    assert list(speeds) == ["batches alone", "fitnet", "kd, with reference"]
     # To make batches is a part of every stage.
     assert all(0 < speed < speeds["batches alone"] for speed in list(speeds.values())[1:])
     assert "2 steps a stage, batch 2, bf16" in capsys.readouterr().out

@@ -156,7 +156,7 @@ class TestStarting:
             ("teacher.model", "resnet32", "teacher.model is 'resnet20' there, 'resnet32' here"),
             ("teacher.training.lr", 0.5, "teacher.training.lr is 0.05 there, 0.5 here"),
             ("student.model", "resnet14", "student.model is 'resnet8' there, 'resnet14' here"),
-            ("stages.1.epochs", 3, "stages[1].epochs is 24 there, 3 here"),
+            ("stages.1.epochs", 3, "stages[1].epochs is 20 there, 3 here"),
             ("stages.1.methods", "rkd", "stages[1].methods[0].name is 'kd' there, 'rkd' here"),
             ("stages", [{"methods": "kd"}], "stages is a list of 2 there, a list of 1 here"),
             ("engine.precision", "bf16", "engine.precision is 'fp32' there, 'bf16' here"),
