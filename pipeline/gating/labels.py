@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deploy_targets.device.checks import labels_of
 from foundation.errors import unknown_name
 from pipeline.data.facts import FACTS, TEST, read_facts, read_labels
 from pipeline.gating.metrics import OF_ONE_CLASS, metric_named
@@ -40,6 +39,8 @@ class LabelsKnown:
     def of(self, sha256: str | None) -> LabelledClasses | None:
         """Those with a digest, as `Accuracy.labels_sha256`; None where no run has them."""
         if self._by_digest is None:
+            from deploy_targets.device.checks import labels_of  # noqa: PLC0415 - few limits ask
+
             found = ((run, run.data / TEST) for run in self._runs)
             self._by_digest = {
                 labels_of(path)[0]: LabelledClasses(read_labels(path), read_facts(run.data).classes)
