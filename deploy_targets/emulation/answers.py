@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from deploy_targets.device.jobs import EngineJob
 from deploy_targets.device.probing import WORKER, Probed
-from deploy_targets.device.runtimes import RUNTIMES, installed_by_hand, runtime_for
+from deploy_targets.device.runtimes import RUNTIMES, extended_by, runtime_for
 from deploy_targets.emulation.processors import processor_for
 from deploy_targets.emulation.userland import (
     PYTHON,
@@ -27,7 +27,7 @@ from deploy_targets.hosts._process import DeviceProcess
 from deploy_targets.hosts.answers import build_answer, content_of, error_of
 from deploy_targets.targets import Target
 from foundation.bundle import Bundle
-from foundation.errors import UsageError
+from foundation.errors import HostError, UsageError
 
 _ARCH = "aarch64"
 _SOURCES = Path(__file__).resolve().parents[2]
@@ -62,7 +62,7 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
         say: told what is being fetched.
 
     Raises:
-        UsageError: when the target is no ARM64 device, or the runtime too large to be fetched.
+        UsageError: when the target is no ARM64 device.
         HostError: when QEMU or what it runs is missing and cannot be fetched, or the process
             failed.
         ModelMismatchError: when the runtime refuses the model there.
@@ -73,12 +73,10 @@ def emulate(bundle: Bundle, target: Target, say: Say) -> Emulated:
             "name one such as rpi4"
         )
     name = runtime_for(bundle.manifest.format)
-    if reason := installed_by_hand(name):
-        raise UsageError(f"runtime {name} is not emulated: {reason}")
     qemu, cache, processor = find_qemu(), cache_folder(), processor_for(target)
     package = RUNTIMES.get(name).package
     tree = tree_of(processor, cache, say)
-    site = site_of(package, _version(package, bundle), cache, say)
+    site = site_of(package, _version(package, bundle), cache, say, _extended(name))
     command = [
         qemu, "-cpu", processor.model, "-L", str(tree),
         str(tree / f"usr/bin/python{PYTHON}"), "-P", "-m", WORKER,
@@ -109,6 +107,21 @@ def _version(package: str, bundle: Bundle) -> str:
     except PackageNotFoundError:
         return f"{allowed.min_version}.*"
     return installed if allowed.allows(installed) else f"{allowed.min_version}.*"
+
+
+def _extended(runtime: str) -> str | None:
+    """What a runtime's package is an extension of, in the release that is installed here: the two
+    are of one build."""
+    package = extended_by(runtime)
+    if not package:
+        return None
+    try:
+        return f"{package}=={version(package).partition('+')[0]}"
+    except PackageNotFoundError as error:
+        raise HostError(
+            f"runtime {runtime} is an extension of {package}, which is not installed here, so that "
+            "it is not known which release of it to emulate; install the one that you export with"
+        ) from error
 
 
 def _environment(site: Path) -> dict[str, str]:

@@ -41,10 +41,11 @@ _PACKAGES = (
     f"libpython{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "zlib1g", "libexpat1", "libffi8",
     "libssl3", "libbz2-1.0", "liblzma5", "libuuid1", "libsqlite3-0",
 )  # fmt: skip
+# All that run on that release's C library, 2.36; pip takes none that is not named.
 _PLATFORMS = (
-    "manylinux_2_35_aarch64", "manylinux_2_28_aarch64", "manylinux_2_27_aarch64",
-    "manylinux_2_17_aarch64", "manylinux2014_aarch64",
-)  # fmt: skip
+    *(f"manylinux_2_{minor}_aarch64" for minor in range(36, 16, -1)),
+    "manylinux2014_aarch64",
+)
 
 
 def cache_folder() -> Path:
@@ -86,27 +87,37 @@ def tree_of(processor: Processor, cache: Path, say: Say) -> Path:
     return tree
 
 
-def site_of(package: str, version: str, cache: Path, say: Say) -> Path:
+def site_of(package: str, version: str, cache: Path, say: Say, extended: str | None = None) -> Path:
     """A folder with a runtime's aarch64 wheel and what it needs, numpy among it.
+
+    Args:
+        extended: what the wheel is an extension of, with its release: "torch==2.15.0". What the
+            wheel asks for beside that is the exporter's, and is left out.
 
     Raises:
         HostError: when it cannot be fetched.
     """
     abi = f"cp{PYTHON.replace('.', '')}"
-    site = cache / f"{package}-{version.replace('*', 'x')}-{abi}"
+    own = f"{package}=={version}"
+    beside = f"-{extended.replace('==', '-')}" if extended else ""
+    site = cache / f"{package}-{version.replace('*', 'x')}{beside}-{abi}"
     with _made_once(site) as scratch:
         if scratch:
-            say(f"fetching {package} {version} for aarch64, once")
             platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
-            _run(
-                [
-                    sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
-                    "--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp",
-                    f"--python-version={PYTHON}", f"--abi={abi}", *platforms,
-                    f"--target={scratch}", f"{package}=={version}",
-                ],
-                f"cannot fetch the aarch64 wheel of {package} {version}",
-            )  # fmt: skip
+            install = [
+                sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
+                "--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp",
+                f"--python-version={PYTHON}", f"--abi={abi}",
+                *platforms, f"--target={scratch}",
+            ]  # fmt: skip
+            words = f"{package} {version}"
+            if extended:
+                say(f"fetching {words} and {extended} for aarch64, once (gigabytes)")
+                _run([*install, extended, "numpy"], f"cannot fetch the aarch64 wheel of {extended}")
+                install.append("--no-deps")
+            else:
+                say(f"fetching {words} for aarch64, once")
+            _run([*install, own], f"cannot fetch the aarch64 wheel of {words}")
     return site
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from deploy_targets.device.runtimes import runtime_for
+from deploy_targets.device.runtimes import UNKNOWN, runtime_for
 from deploy_targets.emulation import emulate
 from deploy_targets.targets import Target, load_target
 from export.checking.parity import ExportParity, Tolerance, check_between_batches, compare, keeps
@@ -267,7 +267,9 @@ class _Verification:
         """As an ARM64 device: held to the same tolerance; how near to this machine is told too."""
         assert self.target is not None
         answer = emulate(self.bundle, self.target, self.say)
-        where = f"{answer.runtime} in {answer.executed_precision} on {answer.processor}"
+        told = answer.executed_precision
+        ran_in = "" if told == UNKNOWN else f" in {told}"
+        where = f"{answer.runtime}{ran_in} on {answer.processor}"
         figures = self._held(answer.logits, where)
         if self.here is None:
             return figures

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from foundation.bundle import AnyBundle
     from foundation.graph_bundle import Feed
 
+UNKNOWN = "unknown"
+"""The summary of what a runtime says nothing of."""
+
 _LONGEST = 300
 
 
@@ -167,6 +170,11 @@ def installed_by_hand(name: str) -> str:
     return str(getattr(RUNTIMES.get(name), "by_hand", ""))
 
 
+def extended_by(name: str) -> str:
+    """The package that a runtime's own is an extension of, as its `extends` says, or nothing."""
+    return str(getattr(RUNTIMES.get(name), "extends", ""))
+
+
 def open_runtime(name: str) -> Runtime:
     """Import a runtime's library.
 
@@ -223,7 +231,7 @@ def summarise_precision(formats: Iterable[str]) -> ExecutedPrecision:
     families: Counter[str] = Counter()
     for name, count in operators.items():
         families["int8" if name in {"u8", "i8"} else name] += count
-    summary = families.most_common(1)[0][0] if families else "unknown"
+    summary = families.most_common(1)[0][0] if families else UNKNOWN
     return ExecutedPrecision(summary=summary, operators=dict(operators))
 
 

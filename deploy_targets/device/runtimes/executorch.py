@@ -22,11 +22,13 @@ class Executorch:
 
     Attributes:
         by_hand: why a set-up does not bring it to a device.
+        extends: the package that its own is an extension of.
     """
 
     format: ClassVar[str] = "executorch"
     package: ClassVar[str] = "executorch"
     sample: ClassVar[Mapping[str, bytes]] = {"sample.pte": _sample.EXECUTORCH}
+    extends: ClassVar[str] = "torch"
     by_hand: ClassVar[str] = (
         "its Python package is an extension of PyTorch: 501 MB to fetch and 1.1 GB on the disk "
         "(executorch 1.5.1 and torch 2.15.0 for aarch64, without the CUDA libraries that torch "

@@ -37,6 +37,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
         targets = ["--target", "rpi4", "--target", "rpi5", "--precision", "fp32"]
         subprocess.run([COMPRESS, "export", copy, *targets, "--precision", "fp16",
                         "--format", "ncnn"], check=True, capture_output=True)  # fmt: skip
+    if find_spec("executorch"):
+        subprocess.run([COMPRESS, "export", copy, "--target", "rpi5", "--precision", "fp32",
+                        "--precision", "int8", "--format", "executorch"],
+                       check=True, capture_output=True)  # fmt: skip
     return copy / "bundles"
 
 
@@ -93,6 +97,17 @@ def test_ncnn_answers_alike_there_in_the_precision_of_its_core(
     found = emulated(bundles / bundle, target)["found"]
     assert ran_in in found
     assert "same class for 100%" in found
+
+
+@pytest.mark.skipif(find_spec("executorch") is None, reason="executorch is not installed: an extra")
+@pytest.mark.parametrize("target", ["rpi4", "rpi5"])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_executorch_answers_alike_there(bundles: Path, precision: str, target: str) -> None:
+    found = emulated(bundles / f"rpi5-executorch-{precision}", target)["found"]
+    told = re.search(r"same class for (\d+)%", found)
+    assert told and int(told[1]) >= (96 if precision == "int8" else 100)
+    if precision == "int8":
+        assert "bit for bit" in found
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="only x86 makes another integer of it")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 
 from deploy_targets.device.facts import collect
-from deploy_targets.emulation import emulate
+from deploy_targets.emulation import answers, emulate
 from deploy_targets.emulation.processors import (
     CORTEX_A53,
     CORTEX_A72,
@@ -69,13 +71,29 @@ def test_only_arm64_is_emulated(onnx_bundle: Path) -> None:
         emulate(open_bundle(onnx_bundle), load_target("n100"), print)
 
 
-def test_a_runtime_that_is_not_put_on_devices_is_not_emulated(onnx_bundle: Path) -> None:
-    bundle = open_bundle(onnx_bundle)
-    other = replace(bundle, manifest=replace(bundle.manifest, format="executorch"))
-    with pytest.raises(
-        UsageError, match="executorch is not emulated: its Python package is an ext"
-    ):
-        emulate(other, load_target("rpi5"), print)
+def test_an_extension_is_fetched_with_what_it_extends_and_nothing_else(tmp_path: Path, monkeypatch):
+    asked = tmp_path / "asked"
+    python = tmp_path / "python"
+    program(python, f'echo "$@" >> {asked}')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    said: list[str] = []
+    site = site_of("executorch", "1.5.1", tmp_path / "cache", said.append, "torch==2.15.0")
+    assert site.name == "executorch-1.5.1-torch-2.15.0-cp311" and site.is_dir()
+    assert said == ["fetching executorch 1.5.1 and torch==2.15.0 for aarch64, once (gigabytes)"]
+    first, second = (line.split() for line in asked.read_text().splitlines())
+    assert first[-2:] == ["torch==2.15.0", "numpy"] and "--no-deps" not in first
+    assert second[-2:] == ["--no-deps", "executorch==1.5.1"]
+
+
+def test_an_extension_of_what_is_not_installed_is_told_in_a_line(onnx_bundle: Path, monkeypatch):
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(answers, "version", missing)
+    with pytest.raises(HostError) as caught:
+        answers._extended("executorch")
+    assert "is an extension of torch, which is not installed here" in one_line(caught)
 
 
 def test_a_missing_apt_is_said_in_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
