@@ -50,5 +50,5 @@ def test_photographs_in_folders_are_learned_from(cifar: Path, compress, tmp_path
     # Photographs: no channel is nearly black or white, and each varies.
     assert all(0.3 < mean < 0.7 for mean in shape.mean)
     assert all(0.15 < deviation < 0.35 for deviation in shape.std)
-    assert [folder.name for folder in sorted(run.stages.iterdir())] == ["1-at", "2-kd"]
+    assert [folder.name for folder in sorted(run.stages.iterdir())] == ["1-fitnet", "2-kd"]
     assert said.json()["networks"]["student"]["test"]["n"] == 100
