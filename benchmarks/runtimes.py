@@ -76,7 +76,7 @@ def learnt_source(name: str, pixels: NDArray[np.uint8]) -> ExportSource:
 
 
 def _learn(network: nn.Module, images: torch.Tensor, answers: torch.Tensor) -> None:
-    """Train a network on all photos; after half of the epochs it names nearly all."""
+    """Train a network on all photos; MobileNetV3 names nearly all of them after 30 epochs."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.1  # MobileNetV3's is for many more steps than these

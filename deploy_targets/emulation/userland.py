@@ -31,6 +31,7 @@ Say = Callable[[str], None]
 CACHE_VARIABLE = "COMPRESS_CACHE"
 MIRROR_VARIABLE = "COMPRESS_DEBIAN_MIRROR"
 PYTHON = "3.11"
+_ABI = f"cp{PYTHON.replace('.', '')}"
 _RELEASE = "bookworm"
 # A mirror that this machine fetches one of these from has the others too.
 _DEBIAN = {"bullseye", "bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable"}
@@ -97,28 +98,32 @@ def site_of(package: str, version: str, cache: Path, say: Say, extended: str | N
     Raises:
         HostError: when it cannot be fetched.
     """
-    abi = f"cp{PYTHON.replace('.', '')}"
     own = f"{package}=={version}"
     beside = f"-{extended.replace('==', '-')}" if extended else ""
-    site = cache / f"{package}-{version.replace('*', 'x')}{beside}-{abi}"
+    site = cache / f"{package}-{version.replace('*', 'x')}{beside}-{_ABI}"
     with _made_once(site) as scratch:
-        if scratch:
-            platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
-            install = [
-                sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
-                "--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp",
-                f"--python-version={PYTHON}", f"--abi={abi}",
-                *platforms, f"--target={scratch}",
-            ]  # fmt: skip
-            words = f"{package} {version}"
-            if extended:
-                say(f"fetching {words} and {extended} for aarch64, once (gigabytes)")
-                _run([*install, extended, "numpy"], f"cannot fetch the aarch64 wheel of {extended}")
-                install.append("--no-deps")
-            else:
-                say(f"fetching {words} for aarch64, once")
-            _run([*install, own], f"cannot fetch the aarch64 wheel of {words}")
+        if scratch and extended:
+            say(f"fetching {package} {version} and {extended} for aarch64, once (gigabytes)")
+            _install(extended, scratch, "numpy")
+            _install(own, scratch, "--no-deps")
+        elif scratch:
+            say(f"fetching {package} {version} for aarch64, once")
+            _install(own, scratch)
     return site
+
+
+def _install(release: str, folder: Path, *beside: str) -> None:
+    """Unpack the aarch64 wheel of a release into a folder; `beside`: what else pip is told."""
+    platforms = [word for name in _PLATFORMS for word in ("--platform", name)]
+    _run(
+        [
+            sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
+            "--disable-pip-version-check", "--only-binary=:all:", "--implementation=cp",
+            f"--python-version={PYTHON}", f"--abi={_ABI}", *platforms, f"--target={folder}",
+            *beside, release,
+        ],
+        f"cannot fetch the aarch64 wheel of {release.replace('==', ' ')}",
+    )  # fmt: skip
 
 
 def _userland(cache: Path, say: Say) -> Path:

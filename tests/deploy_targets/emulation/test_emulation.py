@@ -82,7 +82,7 @@ def test_an_extension_is_fetched_with_what_it_extends_and_nothing_else(tmp_path:
     assert site.name == "executorch-1.5.1-torch-2.15.0-cp311" and site.is_dir()
     assert said == ["fetching executorch 1.5.1 and torch==2.15.0 for aarch64, once (gigabytes)"]
     first, second = (line.split() for line in asked.read_text().splitlines())
-    assert first[-2:] == ["torch==2.15.0", "numpy"] and "--no-deps" not in first
+    assert first[-2:] == ["numpy", "torch==2.15.0"] and "--no-deps" not in first
     assert second[-2:] == ["--no-deps", "executorch==1.5.1"]
 
 
