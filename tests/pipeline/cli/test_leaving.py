@@ -240,3 +240,19 @@ def test_a_traceback_has_a_place_without_a_home_or_a_writable_folder(tmp_path: P
         cwd="/",
     )  # fmt: skip
     assert Path(done.stdout.strip()).parent == tmp_path
+
+
+def test_libraries_of_native_code_are_let_go_of_at_the_end() -> None:
+    code = """
+import os, sys, numpy
+class Held:
+    def __del__(self, write=os.write):
+        write(2, b"let go")
+held = Held()
+held.itself = held
+sys.argv = ["compress", "recipes"]
+from pipeline.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "let go"
